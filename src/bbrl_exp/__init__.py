@@ -1,0 +1,47 @@
+"""Reinforcement-learning experiments in which every part is an agent that reads and writes a workspace.
+
+The names below are loaded when they are first used, so that environment workers, ``--help`` and shell completion start
+without PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bbrl_exp.agents.agent import Agent as Agent
+    from bbrl_exp.agents.combinators import Agents as Agents
+    from bbrl_exp.agents.combinators import TemporalAgent as TemporalAgent
+    from bbrl_exp.app.run import build_graph as build_graph
+    from bbrl_exp.app.run import run as run
+    from bbrl_exp.envs.gym_agents import AutoResetGymAgent as AutoResetGymAgent
+    from bbrl_exp.envs.gym_agents import NoAutoResetGymAgent as NoAutoResetGymAgent
+    from bbrl_exp.errors import BbrlExpError as BbrlExpError
+    from bbrl_exp.workspace import Workspace as Workspace
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Agent": "bbrl_exp.agents.agent",
+    "Agents": "bbrl_exp.agents.combinators",
+    "AutoResetGymAgent": "bbrl_exp.envs.gym_agents",
+    "BbrlExpError": "bbrl_exp.errors",
+    "NoAutoResetGymAgent": "bbrl_exp.envs.gym_agents",
+    "TemporalAgent": "bbrl_exp.agents.combinators",
+    "Workspace": "bbrl_exp.workspace",
+    "build_graph": "bbrl_exp.app.run",
+    "run": "bbrl_exp.app.run",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bbrl_exp' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

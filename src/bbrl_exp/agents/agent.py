@@ -1,0 +1,156 @@
+"""An agent: whatever reads and writes the workspace. Environments, policies, critics and printers are agents."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from bbrl_exp.errors import WorkspaceError
+from bbrl_exp.workspace import Workspace
+
+
+class Agent(nn.Module):
+    """A module that is called on a workspace and, in ``forward``, reads and writes its variables.
+
+    To write an agent, override ``forward(self, t, **kwargs)``; read with ``self.get(("env/env_obs", t))``,
+    ``[B, …]``, and write with ``self.set(("action", t), value)``. An agent is called as ``agent(workspace, t=…)``;
+    every keyword goes to ``forward``.
+
+    Args:
+        name: how the agent is found in a graph and named in messages.
+
+    Attributes:
+        workspace: the workspace that the agent is running on, None outside a call.
+        prefix: put before the names of the variables that the agent writes, by agents that support it.
+        reads: the variables that the agent reads, where it declares them; None lets the graph's dry run find out.
+        writes: the variables that the agent writes, likewise.
+    """
+
+    reads: tuple[str, ...] | None = None
+    writes: tuple[str, ...] | None = None
+
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__()
+        self.name = name
+        self.prefix = ""
+        self.workspace: Workspace | None = None
+
+    def __call__(self, workspace: Workspace, **kwargs: Any) -> None:
+        """Runs ``forward(**kwargs)`` on ``workspace``.
+
+        Raises:
+            TypeError: ``workspace`` is not a Workspace.
+        """
+        if not isinstance(workspace, Workspace):
+            raise TypeError(f"{self.label} is called on a Workspace, not on {type(workspace).__name__}")
+        attributes = self.__dict__
+        outer = attributes["workspace"]
+        attributes["workspace"] = workspace
+        try:
+            self.forward(**kwargs)
+        finally:
+            attributes["workspace"] = outer
+
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        """What the agent does; to be written by each kind of agent."""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    def get(self, index: str | tuple[str, int]) -> Tensor:
+        """Row ``t`` of a variable, ``[B, …]``, for an index ``(name, t)``; all its rows, ``[T, B, …]``, for a name.
+
+        Raises:
+            WorkspaceError: an unknown variable or a row that was never written; the message names this agent.
+        """
+        workspace = self.__dict__["workspace"]
+        try:
+            if isinstance(index, tuple):
+                return workspace.get(*index)  # type: ignore[no-any-return]
+            return workspace.get_full(index)  # type: ignore[no-any-return]
+        except WorkspaceError as error:
+            raise WorkspaceError(f"{self.label} reads {error}") from None
+
+    def set(self, index: str | tuple[str, int], value: Tensor) -> None:
+        """Writes row ``t`` of a variable, ``[B, …]``, for an index ``(name, t)``; all its rows for a name.
+
+        Raises:
+            WorkspaceError: a gap in time, or a value that does not fit the variable; the message names this agent.
+        """
+        workspace = self.__dict__["workspace"]
+        try:
+            if isinstance(index, tuple):
+                workspace.set(*index, value)
+            else:
+                workspace.set_full(index, value)
+        except WorkspaceError as error:
+            raise WorkspaceError(f"{self.label} writes {error}") from None
+
+    def get_time_truncated(self, name: str, from_time: int, to_time: int) -> Tensor:
+        """Rows ``from_time`` … ``to_time - 1`` of a variable, ``[to_time - from_time, B, …]``.
+
+        Raises:
+            WorkspaceError: an unknown variable, or a window that is not wholly recorded.
+        """
+        try:
+            return self.__dict__["workspace"].get_time_truncated(name, from_time, to_time)  # type: ignore[no-any-return]
+        except WorkspaceError as error:
+            raise WorkspaceError(f"{self.label} reads {error}") from None
+
+    @property
+    def label(self) -> str:
+        """How messages call the agent: its class and, where it has one, its name."""
+        kind = type(self).__name__
+        return kind if self.name is None else f"{kind} '{self.name}'"
+
+    def get_name(self) -> str | None:
+        """The agent's name."""
+        return self.name
+
+    def set_name(self, name: str) -> Self:
+        """Names the agent and returns it."""
+        self.name = name
+        return self
+
+    def with_prefix(self, prefix: str) -> Self:
+        """Sets the prefix of the variables that the agent writes and returns the agent."""
+        self.prefix = prefix
+        return self
+
+    def get_by_name(self, name: str) -> list[Agent]:
+        """All agents of that name in the graph that begins here, this one included."""
+        return [module for module in self.modules() if isinstance(module, Agent) and module.name == name]
+
+    def seed(self, seed: int) -> None:
+        """Begins the agent's random streams anew from the root ``seed``; containers pass it on to their members."""
+        for child in _nearest_agents(self):
+            child.seed(seed)
+
+    def close(self) -> None:
+        """Gives back what the agent holds outside the process's memory; containers close their members."""
+        for child in _nearest_agents(self):
+            child.close()
+
+    def clone(self) -> Self:
+        """A copy with parameters, buffers and random streams of its own, and no gradients."""
+        clone = copy.deepcopy(self)
+        for parameter in clone.parameters():
+            parameter.grad = None
+        return clone
+
+    def dry_copy(self) -> Agent:
+        """A stand-in for the dry run of a graph, which reads and writes as this agent does and may be thrown away."""
+        return copy.deepcopy(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "workspace": None}
+
+
+def _nearest_agents(module: nn.Module) -> Iterator[Agent]:
+    """The agents that ``module`` contains and that no other agent in it contains."""
+    for child in module.children():
+        if isinstance(child, Agent):
+            yield child
+        else:
+            yield from _nearest_agents(child)

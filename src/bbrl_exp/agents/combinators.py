@@ -1,0 +1,110 @@
+"""Agents made of agents: one after the other, and over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from bbrl_exp.agents.agent import Agent
+from bbrl_exp.errors import ConfigurationError, did_you_mean
+
+
+class Agents(Agent):
+    """Runs several agents in order on the same workspace, with the same keywords.
+
+    Args:
+        agents: the agents, in the order in which they run.
+        members: the agents as an ordered mapping name → agent instead; a member without a name takes its key as name.
+        name: name of the whole.
+
+    Raises:
+        ConfigurationError: something that is no agent, or both ways of giving the agents at once.
+    """
+
+    def __init__(self, *agents: Agent, members: Mapping[str, Agent] | None = None, name: str | None = None) -> None:
+        super().__init__(name)
+        if agents and members:
+            raise ConfigurationError("Agents: give the agents as arguments or as members, not both")
+        for member_name, agent in (members or {}).items():
+            if isinstance(agent, Agent) and agent.name is None:
+                agent.set_name(member_name)
+        agents = agents or tuple((members or {}).values())
+        for position, agent in enumerate(agents):
+            if not isinstance(agent, Agent):
+                raise ConfigurationError(f"Agents: member {position} is no Agent but a {type(agent).__name__}")
+        self.agents = nn.ModuleList(agents)
+
+    def forward(self, **kwargs: Any) -> None:
+        """Runs every member with ``kwargs``."""
+        workspace = self.workspace
+        for agent in self._modules["agents"]._modules.values():  # type: ignore[union-attr]
+            cast(Any, agent)(workspace, **kwargs)
+
+    def __iter__(self) -> Iterator[Agent]:
+        return iter(cast("Iterator[Agent]", self.agents))
+
+    def __len__(self) -> int:
+        return len(self.agents)
+
+    def __getitem__(self, key: int | str) -> Agent:
+        """The member at a position, or the member of that name."""
+        if isinstance(key, int):
+            return cast(Agent, self.agents[key])
+        for agent in self:
+            if agent.name == key:
+                return agent
+        names = [agent.name for agent in self if agent.name is not None]
+        raise KeyError(f"no member '{key}'; members: {', '.join(names) or 'without names'}{did_you_mean(key, names)}")
+
+    def dry_copy(self) -> Agents:
+        return Agents(*(agent.dry_copy() for agent in self), name=self.name)
+
+
+class TemporalAgent(Agent):
+    """Unrolls an agent over time: runs it at t, t + 1, t + 2, …
+
+    Args:
+        agent: the agent to unroll.
+        name: name of the whole.
+    """
+
+    def __init__(self, agent: Agent, name: str | None = None) -> None:
+        super().__init__(name)
+        if not isinstance(agent, Agent):
+            raise ConfigurationError(f"TemporalAgent unrolls an Agent, not a {type(agent).__name__}")
+        self.agent = agent
+
+    def forward(self, t: int = 0, n_steps: int | None = None, stop_variable: str | None = None, **kwargs: Any) -> None:
+        """Runs the agent from time ``t`` on, for ``n_steps`` steps at most.
+
+        Args:
+            t: first time step.
+            n_steps: number of steps; None for no limit.
+            stop_variable: a bool variable ``[T, B]``; the step at which it is true everywhere is the last.
+            kwargs: passed to the agent at every step.
+
+        Raises:
+            ConfigurationError: neither a number of steps nor a stop variable, or a negative number.
+        """
+        if n_steps is None and stop_variable is None:
+            raise ConfigurationError(f"{self.label} needs n_steps or stop_variable, else it would never end")
+        if t < 0 or (n_steps is not None and n_steps < 0):
+            raise ConfigurationError(f"{self.label}: t={t} and n_steps={n_steps} cannot be negative")
+        workspace, agent = self.workspace, self.agent
+        assert workspace is not None
+        end = None if n_steps is None else t + n_steps
+        if end is not None:
+            workspace.reserve(end)
+        while t != end:
+            agent(workspace, t=t, **kwargs)
+            if stop_variable is not None:
+                with torch.no_grad():
+                    if bool(workspace.get(stop_variable, t).all()):
+                        return
+            t += 1
+
+    def dry_copy(self) -> TemporalAgent:
+        return TemporalAgent(self.agent.dry_copy(), name=self.name)

@@ -1,0 +1,159 @@
+"""A graph of agents is checked before it runs: two steps of a throw-away copy on a workspace that takes notes.
+
+The copy consumes no random numbers of the original, resets no live environment and updates no statistics: agents that
+hold something live give a stand-in (:meth:`Agent.dry_copy`), all others are deep-copied, and the global generators are
+put back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bbrl_exp.agents.agent import Agent
+from bbrl_exp.errors import BbrlExpError, GraphError, WorkspaceError
+from bbrl_exp.workspace import BatchDims, RowWriter, Workspace
+
+_DRY_STEPS = 2
+
+
+@dataclass(frozen=True)
+class VariableFacts:
+    """One line of the table of variables.
+
+    Attributes:
+        name: the variable.
+        shape: shape of one row, ``[B, …]``.
+        dtype: dtype of the rows.
+        writers: names of the agents that write it.
+        readers: names of the agents that read it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+
+    @property
+    def bytes_per_step(self) -> int:
+        """Memory of one row in bytes."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+def check_graph(agent: Agent) -> list[VariableFacts]:
+    """Runs two steps of a copy of ``agent`` and tells who reads and who writes what.
+
+    Args:
+        agent: the graph; a :class:`TemporalAgent` or what one would unroll.
+
+    Returns:
+        The variables in the order of their first writes.
+
+    Raises:
+        GraphError: somebody reads what nobody writes, or an agent fails on the shapes that it is given.
+    """
+    from bbrl_exp.agents.combinators import TemporalAgent
+
+    with _untouched_global_generators(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+        copy = agent.dry_copy()
+        notes = _NotingWorkspace(copy)
+        try:
+            if isinstance(copy, TemporalAgent):
+                copy(notes, t=0, n_steps=_DRY_STEPS)
+            else:
+                for t in range(_DRY_STEPS):
+                    copy(notes, t=t)
+        except WorkspaceError as error:
+            raise GraphError(f"{error}{notes.who_writes_later()}") from None
+        except BbrlExpError:
+            raise
+        except Exception as error:
+            failing = notes.last_running or copy
+            raise GraphError(f"{failing.label} fails in the dry run: {type(error).__name__}: {error}") from error
+        finally:
+            copy.close()
+    return notes.facts()
+
+
+class _NotingWorkspace(Workspace):
+    """Notes which of the running agents of ``root`` reads and writes each variable."""
+
+    def __init__(self, root: Agent) -> None:
+        super().__init__()
+        self._root = root
+        self._writers: dict[str, list[str]] = {}
+        self._readers: dict[str, list[str]] = {}
+        self._missing: str | None = None
+        self.last_running: Agent | None = None
+
+    def set(self, name: str, t: int, value: Tensor, batch_dims: BatchDims | None = None) -> None:
+        self._note(self._writers, name)
+        super().set(name, t, value, batch_dims)
+
+    def set_full(self, name: str, value: Tensor, batch_dims: BatchDims | None = None) -> None:
+        self._note(self._writers, name)
+        super().set_full(name, value, batch_dims)
+
+    def row_writer(self, variables: Mapping[str, tuple[Sequence[int], torch.dtype]]) -> RowWriter:
+        for name in variables:
+            self._note(self._writers, name)
+        return super().row_writer(variables)
+
+    def get(self, name: str, t: int, batch_dims: BatchDims | None = None) -> Tensor:
+        self._note(self._readers, name)
+        self._missing = name if name not in self else None
+        return super().get(name, t, batch_dims)
+
+    def get_full(self, name: str, batch_dims: BatchDims | None = None) -> Tensor:
+        self._note(self._readers, name)
+        self._missing = name if name not in self else None
+        return super().get_full(name, batch_dims)
+
+    def who_writes_later(self) -> str:
+        """The end of an error message: the agent that declares to write the variable that was missing, if one does."""
+        for module in self._root.modules():
+            if isinstance(module, Agent) and self._missing is not None and self._missing in (module.writes or ()):
+                return f"; {module.label} writes it, but runs later in the same step"
+        return ""
+
+    def facts(self) -> list[VariableFacts]:
+        """What was noted, a line a variable."""
+        return [
+            VariableFacts(
+                name,
+                tuple(variable.shape),
+                variable.dtype,
+                tuple(self._writers.get(name, ())),
+                tuple(self._readers.get(name, ())),
+            )
+            for name, variable in self._variables.items()
+        ]
+
+    def _note(self, table: dict[str, list[str]], variable: str) -> None:
+        running = [module for module in self._root.modules() if isinstance(module, Agent) and module.workspace is self]
+        if running:
+            # A module comes after those that contain it: the last one running is the one that reads or writes.
+            self.last_running = running[-1]
+            agent = self.last_running.name or type(self.last_running).__name__
+            agents = table.setdefault(variable, [])
+            if agent not in agents:
+                agents.append(agent)
+
+
+@contextlib.contextmanager
+def _untouched_global_generators() -> Iterator[None]:
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])

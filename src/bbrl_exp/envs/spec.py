@@ -1,0 +1,77 @@
+"""Facts about an environment, without any type of gymnasium: what it shows, what it accepts, when it ends."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bbrl_exp.errors import BbrlExpError
+
+SpaceKind = Literal["box", "discrete", "multi_discrete", "multi_binary"]
+
+
+class SpaceMismatchError(BbrlExpError):
+    """An observation or an action that is not of its declared space."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeafSpec:
+    """One tensor of an observation or of an action.
+
+    Attributes:
+        name: its variable in the workspace, ``env/env_obs`` or, inside a Dict or Tuple space, ``env/env_obs/<key>``.
+        kind: the kind of space.
+        shape: the shape of one environment's value, without time and batch.
+        dtype: numpy name of the space's own dtype, ``"float32"``, ``"uint8"``, ``"int64"``, …
+        low: lower bounds, ``[*shape]``, for a box (may hold -inf).
+        high: upper bounds, ``[*shape]``, for a box (may hold inf).
+        counts: number of values of each component, ``[*shape]``, for discrete (shape ``()``), multi_discrete and
+            multi_binary (then 2).
+        start: smallest value of each component, ``[*shape]``, for discrete and multi_discrete.
+    """
+
+    name: str
+    kind: SpaceKind
+    shape: tuple[int, ...]
+    dtype: str
+    low: NDArray[np.generic] | None = None
+    high: NDArray[np.generic] | None = None
+    counts: NDArray[np.int64] | None = None
+    start: NDArray[np.int64] | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of components, 1 for a scalar."""
+        return math.prod(self.shape)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether every component of a box has two finite bounds."""
+        return (
+            self.low is not None
+            and self.high is not None
+            and bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class EnvSpec:
+    """What agents may know of the environments that they act in.
+
+    Attributes:
+        env_id: gymnasium id, or the name of the function that made the environment.
+        batch_size: number B of environments side by side.
+        observations: one leaf a tensor of the observation, in the space's order.
+        actions: one leaf a tensor of the action, in the space's order.
+        max_episode_steps: the time limit in steps, None where there is none.
+    """
+
+    env_id: str
+    batch_size: int
+    observations: tuple[LeafSpec, ...]
+    actions: tuple[LeafSpec, ...]
+    max_episode_steps: int | None = None

@@ -1,0 +1,63 @@
+"""The errors of bbrl_exp: one tree, each with the exit code that a run ends with.
+
+Every message says what was asked, what was found and what is possible; a name that is nearly right is named.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class BbrlExpError(Exception):
+    """Root of the tree. ``exit_code`` is what ``scripts/run.py`` exits with when the error ends a run."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigurationError(BbrlExpError):
+    """A configuration, an argument or an input that cannot be used; nothing has been made or changed."""
+
+    exit_code = 2
+
+
+class GraphError(ConfigurationError):
+    """A graph of agents that cannot run: somebody reads what nobody writes."""
+
+
+class WorkspaceError(BbrlExpError):
+    """A read or a write that the workspace refuses."""
+
+
+class WorkerError(BbrlExpError):
+    """An environment worker died, was stuck, or raised."""
+
+
+class NonFiniteError(BbrlExpError):
+    """A NaN or an infinity where only numbers may stand.
+
+    Args:
+        variable: name of the workspace variable.
+        environment: index in the batch of the environment concerned.
+        t: time index in the workspace.
+        value: what was found.
+    """
+
+    exit_code = 3
+
+    def __init__(self, variable: str, environment: int, t: int, value: object) -> None:
+        super().__init__(f"non-finite value in '{variable}' from environment {environment} at t={t}: {value}")
+        self.variable = variable
+        self.environment = environment
+        self.t = t
+        self.value = value
+
+    def __reduce__(self) -> tuple[type[NonFiniteError], tuple[str, int, int, object]]:
+        return type(self), (self.variable, self.environment, self.t, self.value)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: ``"; did you mean 'cartpole'?"``, or nothing where no known name is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,1 @@
+"""Networks: pure torch modules that know neither workspace nor agents."""

@@ -1,0 +1,84 @@
+"""From a network's outputs to actions: one head for each kind of action, sampled with noise that is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+_SMALLEST_FLOAT32 = np.finfo(np.float32).tiny
+
+
+class CategoricalHead(nn.Module):
+    """Independent categorical components, drawn as the argmax of logits plus Gumbel noise (Gumbel, 1954).
+
+    Args:
+        counts: number of values of each component, in the order of the flattened action.
+        start: smallest value of each component.
+        shape: shape of one environment's action, ``()`` for a single component.
+        dtype: dtype of the action.
+    """
+
+    start: Tensor
+
+    def __init__(self, counts: Sequence[int], start: Sequence[int], shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        super().__init__()
+        self.counts = list(counts)
+        self.shape = shape
+        self.dtype = dtype
+        self._starts_at_zero = not any(start)
+        self.register_buffer("start", torch.tensor(start, dtype=torch.int64), persistent=False)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of logits."""
+        return sum(self.counts)
+
+    @staticmethod
+    def draw(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Standard Gumbel noise, float32."""
+        exponential = generator.standard_exponential(shape, dtype=np.float32)
+        return np.asarray(-np.log(np.maximum(exponential, _SMALLEST_FLOAT32)))
+
+    def forward(self, logits: Tensor, noise: Tensor) -> Tensor:
+        """Actions ``[B, *shape]`` from logits and noise, both ``[B, n_parameters]``."""
+        perturbed = logits + noise
+        if len(self.counts) == 1:
+            indexes = perturbed.argmax(dim=1)
+            if self._starts_at_zero and self.shape == () and self.dtype is torch.int64:
+                return indexes
+        else:
+            indexes = torch.stack([part.argmax(dim=1) for part in torch.split(perturbed, self.counts, dim=1)], dim=1)
+        actions = indexes.reshape(len(logits), -1) + self.start
+        return actions.reshape(-1, *self.shape).to(self.dtype)
+
+
+class GaussianHead(nn.Module):
+    """Independent normal components around the network's outputs, with a standard deviation of their own each.
+
+    Args:
+        shape: shape of one environment's action.
+        dtype: dtype of the action.
+        initial_log_std: initial value of ``log_std``.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, initial_log_std: float) -> None:
+        super().__init__()
+        self.shape = shape
+        self.dtype = dtype
+        self.n_parameters = int(np.prod(shape, dtype=np.int64))
+        self.log_std = nn.Parameter(torch.full((self.n_parameters,), initial_log_std))
+
+    @staticmethod
+    def draw(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Standard normal noise, float32."""
+        return generator.standard_normal(shape, dtype=np.float32)
+
+    def forward(self, mean: Tensor, noise: Tensor) -> Tensor:
+        """Actions ``[B, *shape]`` from means and noise, both ``[B, n_parameters]``."""
+        actions = torch.addcmul(mean, self.log_std.exp(), noise)
+        return actions.reshape(-1, *self.shape).to(self.dtype)

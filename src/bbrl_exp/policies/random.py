@@ -1,0 +1,92 @@
+"""The random agent: every action is as likely as any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bbrl_exp.agents.agent import Agent
+from bbrl_exp.envs.spec import EnvSpec, LeafSpec
+from bbrl_exp.policies.draws import BlockedDraws
+from bbrl_exp.seeding import numpy_generator
+
+
+class RandomAgent(Agent):
+    """Writes actions drawn from the action space, independently at every step.
+
+    Discrete components and bounded boxes are drawn uniformly; an unbounded component of a box from the normal
+    distribution, one bounded on one side from the exponential one beyond its bound.
+
+    Args:
+        env_spec: facts of the environment.
+        seed: root seed of the agent's stream.
+        name: the agent's name.
+    """
+
+    _device_probe: torch.Tensor
+
+    def __init__(self, env_spec: EnvSpec, seed: int = 0, name: str | None = None) -> None:
+        super().__init__(name)
+        self.env_spec = env_spec
+        self.writes = tuple(leaf.name for leaf in env_spec.actions)
+        self.register_buffer("_device_probe", torch.empty(0), persistent=False)
+        self._root_seed = seed
+        self._draws: list[tuple[str, BlockedDraws]] = []
+
+    def seed(self, seed: int) -> None:
+        self._root_seed = seed
+        self._draws = []
+
+    def forward(self, t: int, **kwargs: Any) -> None:
+        """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype."""
+        if not self._draws:
+            self._start()
+        for variable, draws in self._draws:
+            self.set((variable, t), draws.next())
+
+    def _start(self) -> None:
+        device = self._device_probe.device
+        for index, leaf in enumerate(self.env_spec.actions):
+            generator = numpy_generator(self._root_seed, "action", self.name or "", index)
+            shape = (self.env_spec.batch_size, *leaf.shape)
+            draws = BlockedDraws(_uniform(leaf), generator, shape, device)
+            self._draws.append((self.prefix + leaf.name, draws))
+
+
+def _uniform(leaf: LeafSpec) -> Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]:
+    """What draws values of the leaf's space."""
+    dtype = np.dtype(leaf.dtype)
+    if leaf.counts is not None:
+        start = leaf.start if leaf.start is not None else np.zeros(leaf.shape, dtype=np.int64)
+        counts = leaf.counts
+        return lambda generator, shape: generator.integers(start, start + counts, size=shape).astype(dtype)
+    assert leaf.low is not None
+    assert leaf.high is not None
+    if dtype.kind in "iu":
+        low, high = leaf.low.astype(np.int64), leaf.high.astype(np.int64)
+        return lambda generator, shape: generator.integers(low, high, size=shape, endpoint=True).astype(dtype)
+    return _Box(leaf.low.astype(np.float64), leaf.high.astype(np.float64), dtype)
+
+
+class _Box:
+    """Draws from a floating-point box."""
+
+    def __init__(self, low: NDArray[np.float64], high: NDArray[np.float64], dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._has_low, self._has_high = np.isfinite(low), np.isfinite(high)
+        self._low, self._high = np.where(self._has_low, low, 0.0), np.where(self._has_high, high, 0.0)
+
+    def __call__(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+        uniform = self._low + (self._high - self._low) * generator.random(shape)
+        if not (self._has_low & self._has_high).all():
+            tail = generator.standard_exponential(shape)
+            uniform = np.select(
+                [self._has_low & self._has_high, self._has_low, self._has_high],
+                [uniform, self._low + tail, self._high - tail],
+                default=generator.standard_normal(shape),
+            )
+        return np.asarray(uniform, dtype=self._dtype)

@@ -1,0 +1,85 @@
+"""One root seed, many named independent streams of random numbers.
+
+A stream is named by a path of words and small integers, ``("train", 3, 17)``. Its numbers come from
+``numpy.random.SeedSequence(entropy=seed, spawn_key=path)``, so that two seeds, or two paths, never share a stream and
+the stream of environment 3 depends neither on the batch size nor on the process that it lives in.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bbrl_exp.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch
+
+_EPISODES_PER_BLOCK = 64
+
+
+def _sequence(seed: int, path: tuple[str | int, ...]) -> np.random.SeedSequence:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ConfigurationError(f"seed={seed!r}: a seed is an integer of 0 or more")
+    key = tuple(zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in path)
+    return np.random.SeedSequence(entropy=int(seed), spawn_key=key)
+
+
+def stream_seed(seed: int, *path: str | int) -> int:
+    """An integer seed in [0, 2**63) for the stream ``path`` of the root ``seed``.
+
+    Raises:
+        ConfigurationError: ``seed`` is not an integer of 0 or more.
+    """
+    return int(_sequence(seed, path).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def numpy_generator(seed: int, *path: str | int) -> np.random.Generator:
+    """A numpy generator for the stream ``path`` of the root ``seed``."""
+    return np.random.Generator(np.random.PCG64(_sequence(seed, path)))
+
+
+def torch_generator(seed: int, *path: str | int, device: str | torch.device = "cpu") -> torch.Generator:
+    """A torch generator on ``device`` for the stream ``path`` of the root ``seed``."""
+    import torch
+
+    return torch.Generator(device=device).manual_seed(stream_seed(seed, *path))
+
+
+def seed_global_generators(seed: int) -> None:
+    """Seeds the global generators of ``random``, numpy and torch (CPU and CUDA) from the root ``seed``."""
+    import torch
+
+    random.seed(stream_seed(seed, "global", "random"))
+    np.random.seed(stream_seed(seed, "global", "numpy") % 2**32)
+    torch.manual_seed(stream_seed(seed, "global", "torch"))
+
+
+class EpisodeSeeds:
+    """The seeds with which one environment is reset, one an episode.
+
+    Args:
+        seed: the root seed.
+        role: what the environment is for, ``"train"`` or ``"eval"``; roles have separate streams.
+        environment: index of the environment in its batch.
+
+    Seeds are drawn in blocks, because a ``SeedSequence`` costs as much as two steps of CartPole.
+    """
+
+    def __init__(self, seed: int, role: str, environment: int) -> None:
+        self._seed = seed
+        self._path = (role, environment)
+        self._block_index = -1
+        self._block: list[int] = []
+
+    def __call__(self, episode: int) -> int:
+        """The seed in [0, 2**63) of episode number ``episode``, counted from 0."""
+        block_index, offset = divmod(episode, _EPISODES_PER_BLOCK)
+        if block_index != self._block_index:
+            words = _sequence(self._seed, (*self._path, block_index)).generate_state(_EPISODES_PER_BLOCK, np.uint64)
+            self._block = (words >> np.uint64(1)).tolist()
+            self._block_index = block_index
+        return self._block[offset]

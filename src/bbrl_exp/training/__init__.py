@@ -1,0 +1,1 @@
+"""Loops that run a graph of agents: plain functions, which log and save nothing themselves."""

@@ -1,0 +1,180 @@
+"""Agents and their combinations: who runs when, what messages say, how copies and names behave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bbrl_exp.agents import Agent, Agents, CopyTAgent, EpisodesDone, KWAgentWrapper, PrintAgent, TemporalAgent
+from bbrl_exp.errors import ConfigurationError, WorkspaceError
+from bbrl_exp.workspace import Workspace
+
+
+class Clock(Agent):
+    """Writes 100·t + b, and done for element b from t = b + 1 on."""
+
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__(name)
+        self.times: list[int] = []
+
+    def forward(self, t: int, **kwargs: Any) -> None:
+        self.times.append(t)
+        self.set(("clock", t), 100 * t + torch.arange(2))
+        self.set(("done", t), torch.tensor([t >= 1, t >= 2]))
+
+
+class Add(Agent):
+    """Writes what it reads from ``clock``, plus a number."""
+
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__(name)
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, t: int, number: int = 1, **kwargs: Any) -> None:
+        self.set(("sum", t), self.get(("clock", t)) + number)
+
+
+def test_agents_run_in_order_on_the_same_workspace() -> None:
+    workspace = Workspace()
+    Agents(Clock(), Add())(workspace, t=0)
+    assert workspace["sum"].tolist() == [[1, 2]]
+
+
+def test_keywords_reach_every_agent() -> None:
+    workspace = Workspace()
+    TemporalAgent(Agents(Clock(), Add()))(workspace, n_steps=2, number=5)
+    assert workspace["sum"].tolist() == [[5, 6], [105, 106]]
+
+
+@pytest.mark.parametrize(("t", "n_steps", "times"), [(0, 3, [0, 1, 2]), (2, 2, [2, 3]), (1, 0, [])])
+def test_a_temporal_agent_runs_the_number_of_steps_that_it_is_told(t: int, n_steps: int, times: list[int]) -> None:
+    workspace = Workspace()
+    clock = Clock()
+    TemporalAgent(clock)(workspace, t=0, n_steps=t)
+    clock.times.clear()
+    TemporalAgent(clock)(workspace, t=t, n_steps=n_steps)
+    assert clock.times == times
+
+
+@pytest.mark.parametrize(("n_steps", "last"), [(None, 2), (10, 2), (2, 1)])
+def test_a_temporal_agent_stops_after_the_step_at_which_all_are_done(n_steps: int | None, last: int) -> None:
+    workspace = Workspace()
+    TemporalAgent(Clock())(workspace, t=0, n_steps=n_steps, stop_variable="done")
+    assert workspace.time_size() == last + 1
+
+
+def test_a_temporal_agent_that_would_never_end_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="needs n_steps or stop_variable"):
+        TemporalAgent(Clock())(Workspace(), t=0)
+    with pytest.raises(ConfigurationError, match="cannot be negative"):
+        TemporalAgent(Clock())(Workspace(), t=0, n_steps=-1)
+
+
+def test_messages_name_the_agent() -> None:
+    with pytest.raises(WorkspaceError, match=r"Add 'adder' reads 'clock' at t=3: nobody has written this variable"):
+        Add("adder")(Workspace(), t=3)
+    with pytest.raises(WorkspaceError, match=r"Clock writes 'clock' at t=1"):
+        Clock()(Workspace(), t=1)
+    with pytest.raises(TypeError, match="Clock is called on a Workspace, not on int"):
+        Clock()(3, t=1)  # type: ignore[arg-type]
+
+
+def test_an_agent_forgets_the_workspace_after_the_call_even_if_it_fails() -> None:
+    agent = Add()
+    with pytest.raises(WorkspaceError):
+        agent(Workspace(), t=0)
+    assert agent.workspace is None
+
+
+def test_agents_are_found_by_name() -> None:
+    inner = Add("x")
+    graph = TemporalAgent(Agents(Clock("clock"), Agents(inner, name="pair")), name="x")
+    assert graph.get_by_name("x") == [graph, inner]
+    assert graph.get_by_name("nobody") == []
+    assert Clock().set_name("y").get_name() == "y"
+
+
+def test_members_of_a_mapping_keep_their_order_and_take_their_names() -> None:
+    agents = Agents(members={"second": Clock(), "first": Add(), "third": Add("own")})
+    assert [agent.name for agent in agents] == ["second", "first", "own"]
+    assert agents["first"] is agents[1]
+    with pytest.raises(KeyError, match="no member 'frist'; members: second, first, own; did you mean 'first'"):
+        agents["frist"]
+
+
+def test_what_is_no_agent_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="member 1 is no Agent but a Linear"):
+        Agents(Clock(), nn.Linear(1, 1))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="not a int"):
+        TemporalAgent(3)  # type: ignore[arg-type]
+
+
+def test_a_clone_shares_no_parameters_and_carries_no_gradients() -> None:
+    agent = Add("adder")
+    agent.linear(torch.ones(2)).sum().backward()
+    clone = agent.clone()
+    assert clone.linear.weight.grad is None
+    assert agent.linear.weight.grad is not None
+    with torch.no_grad():
+        clone.linear.weight.zero_()
+    assert bool((agent.linear.weight != 0).any())
+    assert clone.name == "adder"
+
+
+def test_seeds_and_closing_reach_every_member() -> None:
+    calls: list[str] = []
+
+    class Leaf(Agent):
+        def seed(self, seed: int) -> None:
+            calls.append(f"{self.name} {seed}")
+
+        def close(self) -> None:
+            calls.append(f"{self.name} closed")
+
+    graph = TemporalAgent(Agents(Leaf("a"), KWAgentWrapper(Leaf("b"))))
+    graph.seed(7)
+    graph.close()
+    assert calls == ["a 7", "b 7", "a closed", "b closed"]
+
+
+def test_a_keyword_wrapper_fixes_keywords() -> None:
+    workspace = Workspace()
+    Agents(Clock(), KWAgentWrapper(Add(), number=50))(workspace, t=0, number=1)
+    assert workspace["sum"].tolist() == [[50, 51]]
+
+
+def test_a_variable_is_copied_at_a_step_and_as_a_whole() -> None:
+    workspace = Workspace()
+    workspace.set_full("x", torch.ones(2, 3, requires_grad=True) * 2)
+    CopyTAgent("x", "y")(workspace, t=0)
+    CopyTAgent("x", "z", detach=True)(workspace)
+    assert torch.equal(workspace.get("y", 0), torch.full((3,), 2.0))
+    assert workspace["y"].requires_grad
+    assert not workspace["z"].requires_grad
+    assert torch.equal(workspace["z"], torch.full((2, 3), 2.0))
+
+
+@pytest.mark.parametrize("out_var", ["done", "over"])
+def test_the_end_of_an_episode_is_latched_until_the_next_recording(out_var: str) -> None:
+    ends = torch.tensor([[0, 0], [1, 0], [0, 0], [0, 1], [0, 0]], dtype=torch.bool)
+    latch = EpisodesDone("done", out_var)
+    for _ in range(2):
+        workspace = Workspace()
+        for t in range(5):
+            workspace.set("done", t, ends[t])
+            latch(workspace, t=t)
+        assert workspace[out_var].int().tolist() == [[0, 0], [1, 0], [1, 0], [1, 1], [1, 1]]
+
+
+def test_the_printer_prints_the_variables_of_the_step(capsys: pytest.CaptureFixture[str]) -> None:
+    workspace = Workspace()
+    Agents(Clock(), PrintAgent("clock"))(workspace, t=0)
+    Agents(Clock(), PrintAgent())(workspace, t=1)
+    assert capsys.readouterr().out.splitlines() == [
+        "t=0 clock = tensor([0, 1])",
+        "t=1 clock = tensor([100, 101])",
+        "t=1 done = tensor([ True, False])",
+    ]

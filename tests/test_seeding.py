@@ -1,0 +1,57 @@
+"""Streams of random numbers: named, independent, the same for ever."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.seeding import EpisodeSeeds, numpy_generator, seed_global_generators, stream_seed, torch_generator
+
+
+def test_no_two_streams_of_neighbouring_seeds_roles_environments_and_episodes_are_equal() -> None:
+    seeds = [
+        EpisodeSeeds(seed, role, environment)(episode)
+        for seed in range(20)
+        for role in ("train", "eval")
+        for environment in range(20)
+        for episode in range(70)
+    ]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_episode_seeds_may_be_asked_for_in_any_order() -> None:
+    forward = [EpisodeSeeds(1, "train", 2)(episode) for episode in (0, 63, 64, 200)]
+    seeds = EpisodeSeeds(1, "train", 2)
+    assert [seeds(episode) for episode in (200, 64, 63, 0)] == forward[::-1]
+
+
+def test_a_stream_is_the_numpy_seed_sequence_of_its_path() -> None:
+    expected = np.random.SeedSequence(entropy=5, spawn_key=(3, 4)).generate_state(1, np.uint64)[0]
+    assert stream_seed(5, 3, 4) == int(expected) >> 1
+
+
+def test_generators_repeat_and_differ_by_path() -> None:
+    assert numpy_generator(0, "a").random() == numpy_generator(0, "a").random()
+    assert numpy_generator(0, "a").random() != numpy_generator(0, "b").random()
+    first, second = (torch.rand(3, generator=torch_generator(0, "a", 1)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_the_global_generators_are_seeded_together() -> None:
+    draws = []
+    for seed in (3, 3, 4):
+        seed_global_generators(seed)
+        draws.append((random.random(), np.random.rand(), torch.rand(1).item()))
+    assert draws[0] == draws[1]
+    assert all(a != b for a, b in zip(draws[1], draws[2], strict=True))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.0, "1", True])
+def test_a_seed_is_an_integer_of_zero_or_more(seed: object) -> None:
+    with pytest.raises(ConfigurationError, match="a seed is an integer of 0 or more"):
+        stream_seed(seed)  # type: ignore[arg-type]
