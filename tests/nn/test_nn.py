@@ -1,0 +1,109 @@
+"""Networks: shapes, initial weights, and two paths that agree."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.nn.features import Flat, OneHot
+from bbrl_exp.nn.heads import CategoricalHead, GaussianHead
+from bbrl_exp.nn.mlp import ACTIVATIONS, Mlp
+
+
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+def test_an_mlp_is_the_composition_of_its_layers(activation: str) -> None:
+    mlp = Mlp([3, 5, 4, 2], activation)
+    inputs = torch.randn(7, 3)
+    expected = inputs
+    for layer in list(mlp.layers)[:-1]:
+        expected = getattr(torch, activation, getattr(torch.nn.functional, activation))(layer(expected))
+    expected = mlp.layers[-1](expected)
+    torch.testing.assert_close(mlp(inputs), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(mlp(inputs), expected)
+    with torch.inference_mode():
+        torch.testing.assert_close(mlp(inputs), expected)
+
+
+def test_the_path_without_gradients_sees_new_weights_and_gives_tensors_of_its_own() -> None:
+    mlp = Mlp([2, 4, 1])
+    inputs = torch.ones(3, 2)
+    with torch.no_grad():
+        first = mlp(inputs)
+        kept = first.clone()
+        mlp.layers[-1].bias.add_(1)
+        second = mlp(inputs)
+    assert torch.equal(first, kept)
+    torch.testing.assert_close(second, kept + 1)
+
+
+def test_a_copied_mlp_computes_with_its_own_memory() -> None:
+    mlp = Mlp([2, 4, 1])
+    inputs = torch.ones(3, 2)
+    with torch.no_grad():
+        expected = mlp(inputs)
+        clone = copy.deepcopy(mlp)
+        torch.testing.assert_close(clone(inputs), expected)
+        mlp(inputs * 5)
+        torch.testing.assert_close(clone(inputs), expected)
+
+
+def test_initial_weights_are_orthogonal_with_the_stated_gains() -> None:
+    mlp = Mlp([4, 8, 6, 2], output_gain=0.01)
+    for layer, gain in zip(mlp.layers, [math.sqrt(2), math.sqrt(2), 0.01], strict=True):
+        weight = layer.weight if layer.weight.shape[0] <= layer.weight.shape[1] else layer.weight.T
+        torch.testing.assert_close(weight @ weight.T, gain**2 * torch.eye(len(weight)), atol=1e-5, rtol=1e-4)
+        assert not layer.bias.any()
+
+
+def test_initial_weights_come_from_the_generator_alone() -> None:
+    first = Mlp([2, 3, 1], generator=torch.Generator().manual_seed(1))
+    torch.rand(1)
+    second = Mlp([2, 3, 1], generator=torch.Generator().manual_seed(1))
+    assert torch.equal(first.layers[0].weight, second.layers[0].weight)
+
+
+def test_a_bad_mlp_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"activation='tahn': one of .*; did you mean 'tanh'\?"):
+        Mlp([2, 1], "tahn")
+    with pytest.raises(ConfigurationError, match=r"sizes=\[2, 0, 1\]"):
+        Mlp([2, 0, 1])
+
+
+def test_discrete_components_become_one_hot_vectors() -> None:
+    features = OneHot([3, 2], [5, 0])(torch.tensor([[5, 1], [7, 0]]))
+    assert features.tolist() == [[1, 0, 0, 0, 1], [0, 0, 1, 1, 0]]
+    assert OneHot([3], [0])(torch.tensor([2, 0])).tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+def test_other_observations_become_one_scaled_vector() -> None:
+    image = torch.full((2, 3, 4), 51, dtype=torch.uint8)
+    torch.testing.assert_close(Flat(12, 1 / 255)(image), torch.full((2, 12), 0.2))
+
+
+def test_categorical_actions_have_the_probabilities_of_the_softmax() -> None:
+    head = CategoricalHead([3], [0], (), torch.int64)
+    logits = torch.log(torch.tensor([0.5, 0.3, 0.2])).expand(200_000, 3)
+    noise = torch.from_numpy(head.draw(np.random.default_rng(0), (200_000, 3)))
+    frequencies = torch.bincount(head(logits, noise), minlength=3) / 200_000
+    # Three standard deviations of a frequency of 0.5 over 200,000 draws are 0.0034.
+    torch.testing.assert_close(frequencies, torch.tensor([0.5, 0.3, 0.2]), atol=0.0034, rtol=0)
+
+
+def test_several_categorical_components_begin_at_their_starts() -> None:
+    head = CategoricalHead([2, 3], [10, -1], (2,), torch.int32)
+    logits = torch.tensor([[0.0, 9.0, 9.0, 0.0, 0.0], [9.0, 0.0, 0.0, 0.0, 9.0]])
+    actions = head(logits, torch.zeros_like(logits))
+    assert actions.tolist() == [[11, -1], [10, 1]]
+    assert actions.dtype == torch.int32
+
+
+def test_gaussian_actions_are_mean_plus_scaled_noise() -> None:
+    head = GaussianHead((2, 1), torch.float64, initial_log_std=math.log(0.5))
+    actions = head(torch.tensor([[1.0, 2.0]]), torch.tensor([[2.0, -2.0]]))
+    torch.testing.assert_close(actions, torch.tensor([[[2.0], [1.0]]], dtype=torch.float64))
