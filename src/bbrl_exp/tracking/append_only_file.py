@@ -1,0 +1,55 @@
+"""A file that only grows: whole pieces, written through at once, with one clear error when the disk refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bbrl_exp.errors import BbrlExpError
+
+
+class AppendOnlyFile:
+    """A new file that is written piece by piece; every piece has reached the operating system when `write` returns.
+
+    After a failure the file is closed, and writing again repeats the error.
+
+    Args:
+        path: the file to make; it must not exist yet.
+
+    Raises:
+        BbrlExpError: if the file cannot be made or a piece cannot be written, naming the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._position = 0
+        self._failure: BbrlExpError | None = None
+        try:
+            self._file = open(path, "xb", buffering=0)  # noqa: SIM115  (closed by `close`)
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append the whole of ``data``."""
+        if self._failure is not None:
+            raise self._failure
+        rest = memoryview(data)
+        try:
+            while rest:
+                written = self._file.write(rest)
+                rest = rest[written:]
+        except OSError as error:
+            self._failure = self._refusal(error)
+            self.close()
+            raise self._failure from error
+        self._position += len(data)
+
+    def tell(self) -> int:
+        """Number of bytes in whole pieces: truncating the file here leaves exactly what was written so far."""
+        return self._position
+
+    def close(self) -> None:
+        """Close the file; closing again does nothing."""
+        self._file.close()
+
+    def _refusal(self, error: OSError) -> BbrlExpError:
+        return BbrlExpError(f"cannot write '{self.path}': {error.strerror or error}")

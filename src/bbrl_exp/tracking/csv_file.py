@@ -1,0 +1,49 @@
+"""``metrics.csv``: what a run is judged by, as plain rows that any tool reads.
+
+Columns ``env_steps,name,value,environment``: one number a row. ``environment`` is the index in the batch of the
+environment whose episode ended, and empty for everything that concerns the run as a whole. Floats are written so that
+reading them gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bbrl_exp.tracking.append_only_file import AppendOnlyFile
+from bbrl_exp.tracking.episodes import FinishedEpisodes
+
+FILE_NAME = "metrics.csv"
+
+
+class CsvFile:
+    """A new ``metrics.csv`` in ``folder``; what a call adds has reached the file when it returns.
+
+    Raises:
+        BbrlExpError: if the file cannot be made or written, naming it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = AppendOnlyFile(folder / FILE_NAME)
+        self._file.write(b"env_steps,name,value,environment\n")
+
+    def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
+        """One row for each name in ``values``, at ``env_steps``."""
+        self._file.write("".join(f"{env_steps},{name},{float(value)!r},\n" for name, value in values.items()).encode())
+
+    def episodes(self, env_steps: list[int], episodes: FinishedEpisodes) -> None:
+        """Two rows for each finished episode: ``train/return`` and ``train/length``."""
+        columns = (episodes.total_reward.tolist(), episodes.length.tolist(), episodes.environment.tolist())
+        lines = [
+            f"{step},train/return,{total!r},{environment}\n{step},train/length,{length},{environment}\n"
+            for step, total, length, environment in zip(env_steps, *columns, strict=True)
+        ]
+        self._file.write("".join(lines).encode())
+
+    def tell(self) -> int:
+        """Bytes written so far, always the end of a row."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file; closing again does nothing."""
+        self._file.close()

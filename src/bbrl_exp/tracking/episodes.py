@@ -1,0 +1,52 @@
+"""Which episodes ended in the rows of a workspace."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class FinishedEpisodes(NamedTuple):
+    """N finished episodes, ordered by time, then by environment; four arrays ``[N]``."""
+
+    time: NDArray[np.int64]
+    environment: NDArray[np.int64]
+    total_reward: NDArray[np.float64]
+    length: NDArray[np.int64]
+
+
+def finished_episodes(
+    done: NDArray[np.bool_],
+    cumulated_reward: NDArray[Any],
+    timestep: NDArray[Any],
+    first_new_row: int,
+) -> FinishedEpisodes:
+    """The episodes that ended in the rows from ``first_new_row`` on, each of them once.
+
+    An episode ends in the row in which ``done`` becomes true. The repeated last row of an environment that is frozen
+    until the others are done (without automatic reset) is no further episode, also not in the next chunk.
+
+    Args:
+        done: ``env/done`` of the whole chunk, ``[T, B]``.
+        cumulated_reward: ``env/cumulated_reward``, ``[T, B]``.
+        timestep: ``env/timestep``, ``[T, B]``.
+        first_new_row: 0 in a recording's first chunk, otherwise the number of rows kept from the chunk before.
+
+    Returns:
+        ``time`` counts rows of this chunk.
+    """
+    ends = done[first_new_row:].copy()
+    if first_new_row > 0:
+        ends &= ~done[first_new_row - 1 : -1]
+    else:
+        ends[1:] &= ~done[:-1]
+    time, environment = np.nonzero(ends)
+    time = time + first_new_row
+    return FinishedEpisodes(
+        time=time,
+        environment=environment,
+        total_reward=cumulated_reward[time, environment].astype(np.float64),
+        length=timestep[time, environment].astype(np.int64),
+    )

@@ -1,0 +1,74 @@
+"""The TensorBoard file of one run: scalars of whole chunks, and single summaries, appended and flushed at once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from bbrl_exp.tracking.append_only_file import AppendOnlyFile
+from bbrl_exp.tracking.event_records import ScalarRecords, framed
+
+
+class EventFile:
+    """A new ``events.out.tfevents.<seconds>.<process>`` directly in ``folder``.
+
+    Args:
+        folder: the run's folder; it must exist.
+
+    Raises:
+        BbrlExpError: if the file cannot be made or written, naming it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        seconds = time.time()
+        self._file = AppendOnlyFile(folder / f"events.out.tfevents.{int(seconds):010d}.{os.getpid()}")
+        self._encoders: dict[tuple[str, ...], ScalarRecords] = {}
+        self._append(Event(wall_time=seconds, file_version="brain.Event:2"))
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._file.path
+
+    def scalars(self, tags: Sequence[str], steps: NDArray[np.int64], values: NDArray[np.floating]) -> None:
+        """Append N events with one value for each of S tags.
+
+        Args:
+            tags: the S names.
+            steps: environment steps, ``[N]``.
+            values: ``[S, N]``, kept as float32.
+        """
+        if len(tags) and len(steps):
+            self._file.write(self._encoder(tags).encode(time.time(), steps, values))
+
+    def summary(self, step: int, summary: Summary) -> None:
+        """Append one event that holds ``summary``: a histogram, a text, hyper-parameters."""
+        self._append(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def record_length(self, tags: Sequence[str]) -> int:
+        """Bytes that one event with these tags takes in the file."""
+        return self._encoder(tags).record_length
+
+    def tell(self) -> int:
+        """Bytes written so far, always the end of a record."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file; closing again does nothing."""
+        self._file.close()
+
+    def _append(self, event: Event) -> None:
+        self._file.write(framed(event.SerializeToString()))
+
+    def _encoder(self, tags: Sequence[str]) -> ScalarRecords:
+        key = tuple(tags)
+        if key not in self._encoders:
+            self._encoders[key] = ScalarRecords(key)
+        return self._encoders[key]

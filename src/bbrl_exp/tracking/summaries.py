@@ -1,0 +1,111 @@
+"""What stands beside the curves on TensorBoard's pages: texts, the table of hyper-parameters, the laid-out charts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as custom_scalar
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+from tensorboard.plugins.hparams import metadata as hparams
+from tensorboard.plugins.text import metadata as text
+
+Parameter = bool | int | float | str
+
+
+def text_summary(tag: str, markdown: str) -> Summary:
+    """A text for the TEXT page."""
+    metadata = text.create_summary_metadata(display_name=None, description=None)
+    return _string_summary(tag, markdown.encode(), metadata)
+
+
+def hparams_summaries(
+    parameters: Mapping[str, Parameter], metric_tags: Iterable[str], start_seconds: float, end_seconds: float
+) -> list[Summary]:
+    """The summaries that make the run one row of the HPARAMS page.
+
+    Args:
+        parameters: name → value, one column each.
+        metric_tags: scalars of this run whose last values are columns too.
+        start_seconds: when the run started, in seconds since the epoch.
+        end_seconds: when it ended.
+    """
+    data = plugin_data_pb2.HParamsPluginData
+    start = plugin_data_pb2.SessionStartInfo(start_time_secs=start_seconds)
+    experiment = api_pb2.Experiment(
+        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metric_tags]
+    )
+    for name, value in parameters.items():
+        if isinstance(value, bool):
+            start.hparams[name].bool_value, kind = value, api_pb2.DATA_TYPE_BOOL
+        elif isinstance(value, (int, float)):
+            start.hparams[name].number_value, kind = value, api_pb2.DATA_TYPE_FLOAT64
+        else:
+            start.hparams[name].string_value, kind = value, api_pb2.DATA_TYPE_STRING
+        experiment.hparam_infos.append(api_pb2.HParamInfo(name=name, type=kind))
+    end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=end_seconds)
+    return [
+        _hparams_summary(hparams.EXPERIMENT_TAG, data(experiment=experiment)),
+        _hparams_summary(hparams.SESSION_START_INFO_TAG, data(session_start_info=start)),
+        _hparams_summary(hparams.SESSION_END_INFO_TAG, data(session_end_info=end)),
+    ]
+
+
+def layout_summary(workspace_tags: Iterable[str]) -> Summary:
+    """The CUSTOM SCALARS page: training first, then a chart for each variable or component.
+
+    Mean, minimum and maximum of a number are one line in its band; the fractions of variables that stand side by side
+    (``env/terminated``, ``env/truncated``, … or the values of an action) share a chart.
+    """
+    bands: dict[str, dict[str, str]] = {}
+    fractions: dict[str, list[str]] = {}
+    for tag in workspace_tags:
+        stem, _, statistic = tag.rpartition("/")
+        if statistic == "fraction":
+            fractions.setdefault(stem.rpartition("/")[0], []).append(tag)
+        else:
+            bands.setdefault(stem, {})[statistic] = tag
+    training = [_lines(tag, [tag]) for tag in ("train/return", "train/length", "time/steps_per_second")]
+    charts = [
+        _band(stem, tags["mean"], tags["min"], tags["max"]) if "min" in tags else _lines(stem, tags.values())
+        for stem, tags in bands.items()
+    ]
+    charts += [_lines(f"{stem}: fractions", tags) for stem, tags in fractions.items()]
+    layout = layout_pb2.Layout(
+        category=[
+            layout_pb2.Category(title="training", chart=training),
+            layout_pb2.Category(title="workspace", chart=charts),
+        ]
+    )
+    metadata = custom_scalar.create_summary_metadata()
+    return _string_summary(custom_scalar.CONFIG_SUMMARY_TAG, layout.SerializeToString(), metadata)
+
+
+def _band(title: str, mean: str, lowest: str, highest: str) -> layout_pb2.Chart:
+    series = layout_pb2.MarginChartContent.Series(value=mean, lower=lowest, upper=highest)
+    return layout_pb2.Chart(title=_without_group(title), margin=layout_pb2.MarginChartContent(series=[series]))
+
+
+def _lines(title: str, tags: Iterable[str]) -> layout_pb2.Chart:
+    patterns = [f"^{re.escape(tag)}$" for tag in tags]
+    return layout_pb2.Chart(title=_without_group(title), multiline=layout_pb2.MultilineChartContent(tag=patterns))
+
+
+def _without_group(title: str) -> str:
+    return title.removeprefix("workspace/")
+
+
+def _string_summary(tag: str, content: bytes, metadata: SummaryMetadata) -> Summary:
+    metadata.data_class = DATA_CLASS_TENSOR
+    tensor = TensorProto(dtype=DT_STRING, string_val=[content], tensor_shape=TensorShapeProto())
+    return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
+
+
+def _hparams_summary(tag: str, content: plugin_data_pb2.HParamsPluginData) -> Summary:
+    empty = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=0)]))
+    return Summary(value=[Summary.Value(tag=tag, metadata=hparams.create_summary_metadata(content), tensor=empty)])

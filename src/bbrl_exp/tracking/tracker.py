@@ -1,0 +1,241 @@
+"""What a run records of itself, in one place: curves, histograms, episodes, speed; each written a chunk at a time."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.tracking.console import Console, SilentConsole
+from bbrl_exp.tracking.csv_file import CsvFile
+from bbrl_exp.tracking.episodes import FinishedEpisodes, finished_episodes
+from bbrl_exp.tracking.event_file import EventFile
+from bbrl_exp.tracking.histogram import histogram_values
+from bbrl_exp.tracking.settings import Thinning, TrackingSettings
+from bbrl_exp.tracking.summaries import Parameter, hparams_summaries, layout_summary, text_summary
+from bbrl_exp.tracking.workspace_series import rows_on_cpu, workspace_series
+from bbrl_exp.workspace import Workspace
+
+EPISODES_IN_MEAN = 100
+_EPISODE_VARIABLES = ("env/done", "env/cumulated_reward", "env/timestep")
+_HISTOGRAM_PREFIXES = ("env/env_obs", "env/reward", "action")
+
+
+class Tracker:
+    """Records a run into its folder.
+
+    Make it just before the loop starts: speed is measured from then on. With ``settings.enabled`` false it has the same
+    methods and makes no file.
+
+    Args:
+        folder: the run's folder, which exists; unused without files.
+        settings: what is recorded.
+        batch_size: number B of environments; time step g of the run is environment step g · B.
+        planned_time_steps: time steps that the run will have, not counting the first row.
+        discrete_actions: name → (smallest value, number of values) of action variables from discrete spaces.
+        console: where progress is shown.
+        clock: seconds spent in the loop, from any origin; a clock that stands still during evaluations keeps them out
+            of the measured speed.
+
+    Raises:
+        BbrlExpError: if a file cannot be made or written, here or in any method, naming the file.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: TrackingSettings,
+        *,
+        batch_size: int,
+        planned_time_steps: int,
+        discrete_actions: Mapping[str, tuple[int, int]] | None = None,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._settings = settings
+        self._batch_size = batch_size
+        self._planned_time_steps = planned_time_steps
+        self._discrete_actions = dict(discrete_actions or {})
+        self._console = console if console is not None and settings.console else SilentConsole()
+        self._csv = CsvFile(folder) if settings.enabled and settings.csv else None
+        try:
+            self._events = EventFile(folder) if settings.enabled and settings.tensorboard else None
+        except BbrlExpError:
+            if self._csv:
+                self._csv.close()
+            raise
+        self._idle = not (self._events or self._csv) and isinstance(self._console, SilentConsole)
+        self._thinning = Thinning.of(settings, planned_time_steps)
+        self._selected: dict[str, bool] = {}
+        self._returns: deque[float] = deque(maxlen=EPISODES_IN_MEAN)
+        self._laid_out = False
+        self._next_histogram = 0
+        self._env_steps = 0
+        self._start_seconds = time.time()
+        self._speed = _SpeedMeter(clock)
+
+    def chunk(self, workspace: Workspace, first_new_row: int, first_global_time: int) -> None:
+        """Record the new rows of a chunk.
+
+        Args:
+            workspace: the chunk.
+            first_new_row: 0 in the first chunk, later the number of rows kept from the chunk before.
+            first_global_time: time in the whole run of row ``first_new_row``.
+        """
+        if self._idle:
+            return
+        before = 1 if first_new_row else 0
+        variables = {
+            name: workspace[name]
+            for name in workspace.keys()  # noqa: SIM118  (a workspace is not a dict)
+            if name in _EPISODE_VARIABLES or (self._events and self._selects(name))
+        }
+        rows = rows_on_cpu(variables, first_new_row - before)
+        new_rows = {name: array[before:] for name, array in rows.items() if self._selects(name)}
+        n_new = max((len(array) - before for array in rows.values()), default=0)
+        self._env_steps = (first_global_time + n_new - 1) * self._batch_size
+        if self._events and self._settings.workspace:
+            self._write_series(self._events, new_rows, first_global_time, n_new)
+        if self._events and self._settings.histogram_every and self._env_steps >= self._next_histogram:
+            self._write_histograms(self._events, new_rows)
+        if all(name in rows for name in _EPISODE_VARIABLES):
+            done, cumulated_reward, timestep = (rows[name] for name in _EPISODE_VARIABLES)
+            episodes = finished_episodes(done, cumulated_reward, timestep, before)
+            self._write_episodes(episodes, (episodes.time - before + first_global_time) * self._batch_size)
+        self._measure_speed(self._settings.speed_every)
+        mean_return = sum(self._returns) / len(self._returns) if self._returns else None
+        total = self._planned_time_steps * self._batch_size
+        self._console.progress(self._env_steps, total, self._speed.latest, mean_return)
+
+    def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
+        """Record single numbers (an evaluation, losses) at an environment step, in TensorBoard and CSV."""
+        if self._events:
+            column = np.array([[float(value)] for value in values.values()])
+            self._events.scalars(list(values), np.array([env_steps]), column)
+        if self._csv:
+            self._csv.scalars(env_steps, values)
+
+    def text(self, tag: str, markdown: str) -> None:
+        """Put a text on TensorBoard's TEXT page."""
+        if self._events:
+            self._events.summary(self._env_steps, text_summary(tag, markdown))
+
+    def config(self, yaml_text: str) -> None:
+        """Put the run's configuration on TensorBoard's TEXT page."""
+        self.text("config", f"```yaml\n{yaml_text.strip()}\n```")
+
+    def hparams(self, parameters: Mapping[str, Parameter], metrics: Mapping[str, float | None]) -> None:
+        """Make the finished run one row of TensorBoard's HPARAMS page.
+
+        Args:
+            parameters: what the run was asked, flat.
+            metrics: what came out, no times: each becomes a scalar ``final/<name>``; None is left out.
+        """
+        if self._events:
+            final = {f"final/{name}": value for name, value in metrics.items() if value is not None}
+            for summary in hparams_summaries(parameters, final, self._start_seconds, time.time()):
+                self._events.summary(self._env_steps, summary)
+            column = np.array([[float(value)] for value in final.values()])
+            self._events.scalars(list(final), np.array([self._env_steps]), column)
+
+    def close(self) -> None:
+        """Record the last speed, end the progress and close the files; closing again does nothing."""
+        self._console.close()
+        try:
+            self._measure_speed(least_env_steps=1)
+        finally:
+            for file in (self._events, self._csv):
+                if file:
+                    file.close()
+            self._events = self._csv = None
+
+    def _selects(self, variable: str) -> bool:
+        if variable not in self._selected:
+            self._selected[variable] = self._settings.selects(variable)
+        return self._selected[variable]
+
+    def _write_series(
+        self, events: EventFile, new_rows: Mapping[str, NDArray[Any]], first_global_time: int, n_new: int
+    ) -> None:
+        kept = self._thinning.kept(first_global_time, n_new)
+        if not len(kept):
+            return
+        by_length: dict[int, dict[str, NDArray[Any]]] = {}
+        for name, array in new_rows.items():
+            by_length.setdefault(len(array), {})[name] = array
+        tags_of_all: list[str] = []
+        for length, group in by_length.items():
+            times = kept[kept < length]
+            if len(times) < length:
+                group = {name: array[times] for name, array in group.items()}
+            tags, values = workspace_series(
+                group, max_components=self._settings.max_components, discrete_actions=self._discrete_actions
+            )
+            events.scalars(tags, (first_global_time + times) * self._batch_size, values)
+            tags_of_all += tags
+        if not self._laid_out:
+            self._laid_out = True
+            events.summary(0, layout_summary(tags_of_all))
+            self._announce(len(tags_of_all), events.record_length(tags_of_all))
+
+    def _announce(self, n_series: int, bytes_per_step: int) -> None:
+        planned, full, stride = self._planned_time_steps, self._thinning.full_steps, self._thinning.stride
+        megabytes = self._thinning.n_kept(planned + 1) * bytes_per_step / 1e6
+        if planned < full or stride == 1:
+            what = "at every time step"
+        else:
+            rest = f"one in {stride:,} after that" if stride else "none after that"
+            what = f"at each of the first {full:,} time steps, {rest}"
+        self._console.line(f"TensorBoard: {n_series} workspace series {what}, about {megabytes:,.1f} MB")
+
+    def _write_histograms(self, events: EventFile, new_rows: Mapping[str, NDArray[Any]]) -> None:
+        self._next_histogram = self._env_steps + self._settings.histogram_every
+        values = [
+            value
+            for name, array in new_rows.items()
+            if len(array) and any(name == prefix or name.startswith(f"{prefix}/") for prefix in _HISTOGRAM_PREFIXES)
+            for value in histogram_values(f"histograms/{name}", array, self._settings.max_components)
+        ]
+        events.summary(self._env_steps, Summary(value=values))
+
+    def _write_episodes(self, episodes: FinishedEpisodes, env_steps: NDArray[np.int64]) -> None:
+        self._returns.extend(episodes.total_reward.tolist())
+        if self._events:
+            columns = np.stack([episodes.total_reward, episodes.length])
+            self._events.scalars(("train/return", "train/length"), env_steps, columns)
+        if self._csv:
+            self._csv.episodes(env_steps.tolist(), episodes)
+
+    def _measure_speed(self, least_env_steps: int) -> None:
+        if self._speed.measure(self._env_steps, least_env_steps):
+            self.scalars(self._env_steps, {"time/steps_per_second": self._speed.latest})
+
+
+class _SpeedMeter:
+    """Environment steps per second, from one measurement to the next."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.latest = 0.0
+        self._clock = clock
+        self._steps = 0
+        self._seconds = clock()
+
+    def measure(self, env_steps: int, least_env_steps: int) -> bool:
+        """Whether there is a new measurement: at least so many steps after the one before."""
+        steps, seconds = env_steps - self._steps, self._clock() - self._seconds
+        if seconds <= 0 or steps <= 0:
+            return False
+        if self._steps == 0 or steps >= least_env_steps:
+            self.latest = steps / seconds
+        if steps < least_env_steps:
+            return False
+        self._steps += steps
+        self._seconds += seconds
+        return True
