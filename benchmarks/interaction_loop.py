@@ -68,6 +68,7 @@ def bbrl_exp(stepping: str) -> Callable[[str, int], Rollout]:
         actor: Agent = RandomAgent(env.env_spec) if policy == "random" else MlpAgent(env.env_spec)
         graph, workspace = TemporalAgent(Agents(env, actor)), Workspace()
 
+        @torch.no_grad()
         def rollout(n_chunks: int) -> Recording:
             total_steps = n_chunks * STEPS_PER_CHUNK * batch_size
             for _ in collect(

@@ -49,19 +49,16 @@ class Variable:
         shape: shape of one row, ``[B, …]``.
         dtype: dtype of every row.
         device: device of every row.
+        n_steps: number of recorded rows.
     """
 
-    __slots__ = ("device", "dtype", "shape")
+    __slots__ = ("device", "dtype", "n_steps", "shape")
 
     def __init__(self, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> None:
         self.shape = shape
         self.dtype = dtype
         self.device = device
-
-    @property
-    def n_steps(self) -> int:
-        """Number of recorded rows."""
-        raise NotImplementedError
+        self.n_steps = 0
 
     def read(self, t: int) -> Tensor:
         """Row ``t``, ``[B, …]``: a view where the row was written in place."""
@@ -105,16 +102,17 @@ class SteppedVariable(Variable):
     after it was read for autograd; reading all rows then stacks them.
 
     Attributes:
-        rows: the recorded rows, what a read at one step gives.
+        numpy_rows: the memory of the rows as arrays, once they were asked for.
     """
 
-    __slots__ = ("_buffer", "_exposed", "_n_apart", "_numpy_rows", "_views", "_write_views", "rows")
+    __slots__ = ("_apart", "_buffer", "_exposed", "_views", "_write_views", "capacity", "numpy_rows")
 
     def __init__(self, shape: torch.Size, dtype: torch.dtype, device: torch.device, capacity: int = 0) -> None:
         super().__init__(shape, dtype, device)
-        self.rows: list[Tensor] = []
-        self._n_apart = 0
-        self._numpy_rows: list[NDArray[Any]] | None = None
+        self._apart: dict[int, Tensor] = {}
+        self.numpy_rows: list[NDArray[Any]] | None = None
+        self._views: tuple[Tensor, ...] = ()
+        self._write_views: tuple[Tensor, ...] = ()
         self._allocate(max(capacity, _SMALLEST_CAPACITY))
 
     @classmethod
@@ -123,39 +121,28 @@ class SteppedVariable(Variable):
         n_steps = len(tensor)
         variable = cls(tensor.shape[1:], tensor.dtype, tensor.device, max(capacity, n_steps))
         if tensor.requires_grad:
-            variable.rows = list(tensor.unbind(0))
-            variable._n_apart = n_steps
+            variable._apart = dict(enumerate(tensor.unbind(0)))
         else:
-            variable._write(slice(0, n_steps), tensor)
-            variable.rows = list(variable._views[:n_steps])
+            variable._fill(slice(0, n_steps), tensor)
+        variable.n_steps = n_steps
         return variable
 
-    @property
-    def n_steps(self) -> int:
-        return len(self.rows)
-
-    @property
-    def capacity(self) -> int:
-        """Number of rows for which there is memory."""
-        return len(self._views)
-
     def read(self, t: int) -> Tensor:
-        if t >= 0:
-            try:
-                row = self.rows[t]
-            except IndexError:
-                raise _row_error(t, len(self.rows)) from None
-            if _is_grad_enabled():
-                self._exposed = True
-            return row
-        raise _row_error(t, len(self.rows))
-
-    def full(self) -> Tensor:
-        if self._n_apart:
-            return torch.stack(self.rows)
+        if not 0 <= t < self.n_steps:
+            raise _row_error(t, self.n_steps)
+        if self._apart and t in self._apart:
+            return self._apart[t]
         if _is_grad_enabled():
             self._exposed = True
-        return self._buffer[: len(self.rows)]
+        return (self._views or self._make_views())[t]
+
+    def full(self) -> Tensor:
+        if self._apart:
+            views = self._views or self._make_views()
+            return torch.stack([self._apart.get(t, views[t]) for t in range(self.n_steps)])
+        if _is_grad_enabled():
+            self._exposed = True
+        return self._buffer[: self.n_steps]
 
     def snapshot(self) -> Tensor:
         self._exposed = True
@@ -167,7 +154,6 @@ class SteppedVariable(Variable):
         Raises:
             WorkspaceError: a gap in time, or a value of another shape, dtype or device than the first row's.
         """
-        rows = self.rows
         if not (
             isinstance(value, Tensor)
             and value.shape == self.shape
@@ -177,47 +163,35 @@ class SteppedVariable(Variable):
             error = self.mismatch(value)
             assert error is not None
             raise error
-        if t == len(rows):
-            if t == len(self._views):
-                self.grow(t + 1)
-            if value.requires_grad and _is_grad_enabled():
-                rows.append(value)
-                self._n_apart += 1
-            else:
-                self._write_views[t].copy_(value)
-                rows.append(self._views[t])
-        else:
-            self._overwrite(t, value)
-
-    def _overwrite(self, t: int, value: Tensor) -> None:
-        rows = self.rows
         stands_apart = value.requires_grad and _is_grad_enabled()
-        if 0 <= t == len(rows) - 1 and self._exposed and not stands_apart:
+        if t == self.n_steps:
+            if t == self.capacity:
+                self.grow(t + 1)
+        elif 0 <= t == self.n_steps - 1 and self._exposed and not stands_apart:
             with torch.inference_mode(False):
                 value, stands_apart = value.detach().clone(), True
         else:
             self.prepare_overwrite(t)
         if stands_apart:
-            row = value
-            self._n_apart += 1
+            self._apart[t] = value
         else:
-            self._write_views[t].copy_(value)
-            row = self._views[t]
-        if rows[t] is not self._views[t]:
-            self._n_apart -= 1
-        rows[t] = row
+            (self._write_views or self._make_write_views())[t].copy_(value)
+            if self._apart:
+                self._apart.pop(t, None)
+        if t == self.n_steps:
+            self.n_steps = t + 1
 
     def write_part(self, t: int, start: int, stop: int, value: Tensor) -> None:
         """Writes the batch elements ``start`` … ``stop - 1`` of the existing row ``t``."""
         error = self.mismatch(value, (stop - start, *self.shape[1:]))
         if error is not None:
             raise error
-        if not 0 <= t < len(self.rows):
-            raise _row_error(t, len(self.rows))
-        if self.rows[t] is not self._views[t] or (value.requires_grad and _is_grad_enabled()):
+        if not 0 <= t < self.n_steps:
+            raise _row_error(t, self.n_steps)
+        if t in self._apart or (value.requires_grad and _is_grad_enabled()):
             raise WorkspaceError(f"part of row t={t} cannot be written where gradients are recorded")
         self.prepare_overwrite(t)
-        self._write_views[t][start:stop].copy_(value)
+        (self._write_views or self._make_write_views())[t][start:stop].copy_(value)
 
     def numpy_row(self, t: int) -> NDArray[Any]:
         """The memory of row ``t`` as an array, to be filled whole and then committed (CPU only).
@@ -225,62 +199,56 @@ class SteppedVariable(Variable):
         Raises:
             WorkspaceError: a gap in time.
         """
-        if t != len(self.rows):
+        if t != self.n_steps:
             self.prepare_overwrite(t)
-            if t == len(self.rows) - 1:
-                self._drop_last_row()
-        elif t == len(self._views):
+            if t == self.n_steps - 1:
+                self.n_steps = t
+                self._apart.pop(t, None)
+        elif t == self.capacity:
             self.grow(t + 1)
-        arrays = self._numpy_rows
+        arrays = self.numpy_rows
         if arrays is None:
-            arrays = self._numpy_rows = list(self._write_views_whole().numpy())
+            arrays = self.numpy_rows = list(self._buffer.data.numpy())
         return arrays[t]
 
     def commit(self, t: int) -> None:
         """Records the row ``t`` that was filled through :meth:`numpy_row`."""
-        if t == len(self.rows):
-            self.rows.append(self._views[t])
+        if t == self.n_steps:
+            self.n_steps = t + 1
         else:
-            if self.rows[t] is not self._views[t]:
-                self._n_apart -= 1
-            self.rows[t] = self._views[t]
+            self._apart.pop(t, None)
 
     def keep_first(self, n: int) -> None:
-        if n < len(self.rows):
-            del self.rows[n:]
-            self._recount()
+        if n < self.n_steps:
+            self.n_steps = n
+            self._apart = {t: row for t, row in self._apart.items() if t < n}
             self._make_writable()
 
     def keep_last(self, n: int) -> None:
-        n_steps = len(self.rows)
+        n_steps = self.n_steps
         if not 0 <= n <= n_steps:
             raise _window_error(n_steps - n, n_steps, n_steps)
         if n == n_steps:
             return
-        kept = self.rows[n_steps - n :]
-        recorded = [row is not view for row, view in zip(kept, self._views[n_steps - n :], strict=False)]
-        values = self._buffer[n_steps - n : n_steps].clone() if n else None
-        self.rows = []
+        first = n_steps - n
+        self._apart = {t - first: row for t, row in self._apart.items() if t >= first}
+        kept = self._buffer[first:n_steps]
+        if first < n:
+            kept = kept.clone()
+        self.n_steps = 0
         self._make_writable()
-        if values is not None:
-            self._write(slice(0, n), values)
-        self.rows = [
-            row if has_graph else view for row, has_graph, view in zip(kept, recorded, self._views, strict=False)
-        ]
-        self._recount()
+        self._fill(slice(0, n), kept)
+        self.n_steps = n
 
     def detach(self) -> None:
-        if self._n_apart:
-            for t, row in enumerate(self.rows):
-                if row is not self._views[t]:
-                    self._write(t, row.detach())
-                    self.rows[t] = self._views[t]
-            self._n_apart = 0
+        for t, row in self._apart.items():
+            self._fill(t, row.detach())
+        self._apart = {}
 
     def grow(self, n_steps: int) -> None:
         """Makes room for at least ``n_steps`` rows; doubles at least."""
-        if n_steps > len(self._views):
-            self._move(max(n_steps, 2 * len(self._views)))
+        if n_steps > self.capacity:
+            self._move(max(n_steps, 2 * self.capacity))
 
     def prepare_overwrite(self, t: int) -> None:
         """Makes the existing row ``t`` writable; what was handed out before keeps its values or is known as stale.
@@ -289,52 +257,47 @@ class SteppedVariable(Variable):
             WorkspaceError: there is no such row.
         """
         if t < 0:
-            raise _row_error(t, len(self.rows))
-        if t >= len(self.rows):
-            raise WorkspaceError(f"a write at t={t} would leave a gap: the next row is t={len(self.rows)}")
+            raise _row_error(t, self.n_steps)
+        if t >= self.n_steps:
+            raise WorkspaceError(f"a write at t={t} would leave a gap: the next row is t={self.n_steps}")
         self._make_writable()
 
     def _allocate(self, capacity: int) -> None:
         with torch.inference_mode(False), torch.no_grad():
             self._buffer = torch.empty((capacity, *self.shape), dtype=self.dtype, device=self.device)
-            self._views = self._buffer.unbind(0)
-            self._write_views = self._write_views_whole().unbind(0)
-        self._numpy_rows = None
+        self.capacity = capacity
         self._exposed = False
+        # The rows as separate tensors and arrays are made when they are first wanted: few variables need them all.
+        self._views = self._write_views = ()
+        self.numpy_rows = None
 
-    def _write_views_whole(self) -> Tensor:
-        return self._buffer.data
+    def _make_views(self) -> tuple[Tensor, ...]:
+        with torch.inference_mode(False), torch.no_grad():
+            self._views = self._buffer.unbind(0)
+        return self._views
 
-    def _write(self, where: slice | int, value: Tensor) -> None:
+    def _make_write_views(self) -> tuple[Tensor, ...]:
+        with torch.inference_mode(False), torch.no_grad():
+            self._write_views = self._buffer.data.unbind(0)
+        return self._write_views
+
+    def _fill(self, where: slice | int, value: Tensor) -> None:
         with torch.no_grad():
-            self._write_views_whole()[where].copy_(value)
+            self._buffer.data[where].copy_(value)
 
     def _move(self, capacity: int) -> None:
         """Moves the recorded rows to fresh memory; views handed out before keep the old."""
-        old_buffer, old_views, n_steps = self._buffer, self._views, len(self.rows)
+        old = self._buffer
         self._allocate(capacity)
-        if n_steps:
-            self._write(slice(0, n_steps), old_buffer[:n_steps])
-        for t, row in enumerate(self.rows):
-            if row is old_views[t]:
-                self.rows[t] = self._views[t]
+        if self.n_steps:
+            self._fill(slice(0, self.n_steps), old[: self.n_steps])
 
     def _make_writable(self) -> None:
         if self._exposed:
-            self._move(len(self._views))
+            self._move(self.capacity)
         else:
             with torch.no_grad():
                 self._buffer[:0].zero_()
-
-    def _drop_last_row(self) -> None:
-        row = self.rows.pop()
-        if row is not self._views[len(self.rows)]:
-            self._n_apart -= 1
-
-    def _recount(self) -> None:
-        if self._n_apart:
-            views = self._views
-            self._n_apart = sum(row is not views[t] for t, row in enumerate(self.rows))
 
 
 class WholeVariable(Variable):
@@ -348,10 +311,7 @@ class WholeVariable(Variable):
             with torch.inference_mode(False):
                 tensor = tensor.clone()
         self.tensor = tensor
-
-    @property
-    def n_steps(self) -> int:
-        return len(self.tensor)
+        self.n_steps = len(tensor)
 
     def read(self, t: int) -> Tensor:
         if not 0 <= t < len(self.tensor):
@@ -366,12 +326,14 @@ class WholeVariable(Variable):
 
     def keep_first(self, n: int) -> None:
         self.tensor = self.tensor[:n]
+        self.n_steps = len(self.tensor)
 
     def keep_last(self, n: int) -> None:
-        n_steps = len(self.tensor)
+        n_steps = self.n_steps
         if not 0 <= n <= n_steps:
             raise _window_error(n_steps - n, n_steps, n_steps)
         self.tensor = self.tensor[n_steps - n :]
+        self.n_steps = n
 
     def detach(self) -> None:
         self.tensor = self.tensor.detach()
@@ -391,10 +353,7 @@ class SharedVariable(Variable):
         if not tensor.is_shared():  # type: ignore[no-untyped-call]
             tensor = tensor.detach().clone().share_memory_()  # type: ignore[no-untyped-call]
         self.tensor = tensor
-
-    @property
-    def n_steps(self) -> int:
-        return len(self.tensor)
+        self.n_steps = len(tensor)
 
     def read(self, t: int) -> Tensor:
         if not 0 <= t < len(self.tensor):

@@ -556,15 +556,26 @@ class RowWriter:
         """
         if self._layout != self._workspace._layout:
             self._bind()
-        try:
-            return [variable.numpy_row(t) for variable in self._variables]
-        except WorkspaceError as error:
-            raise WorkspaceError(f"{', '.join(self._facts)} at t={t}: {error}") from None
+        arrays = []
+        for variable in self._variables:
+            memory = variable.numpy_rows
+            # The usual case, an append to memory that is there, is worth saving the calls.
+            if t == variable.n_steps and memory is not None and t < len(memory):
+                arrays.append(memory[t])
+            else:
+                arrays.append(self._prepare(variable, t))
+        return arrays
 
     def commit(self, t: int) -> None:
         """Records the rows ``t`` that :meth:`rows` gave out."""
         for variable in self._variables:
             variable.commit(t)
+
+    def _prepare(self, variable: SteppedVariable, t: int) -> NDArray[Any]:
+        try:
+            return variable.numpy_row(t)
+        except WorkspaceError as error:
+            raise WorkspaceError(f"{', '.join(self._facts)} at t={t}: {error}") from None
 
     def _bind(self) -> None:
         cpu = torch.device("cpu")

@@ -1,0 +1,112 @@
+"""Actions as the workspace keeps them → actions as environments accept them. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bbrl_exp.envs.spec import LeafSpec, SpaceMismatchError
+from bbrl_exp.errors import NonFiniteError
+
+Actions = NDArray[Any]
+# A set is four times as fast as a range, and would be wasteful for millions of actions.
+_LARGEST_SET = 4096
+
+
+class ActionReader:
+    """Checks one leaf of the actions of a batch, clips it where that is wanted, and gives it the dtype of its space.
+
+    Args:
+        leaf: the leaf.
+        batch_size: number B of environments.
+        clip: whether a box is clipped to its bounds.
+
+    Attributes:
+        shape: the shape that actions must have, ``[B, *leaf.shape]``.
+    """
+
+    def __init__(self, leaf: LeafSpec, batch_size: int, clip: bool) -> None:
+        self._leaf = leaf
+        self.shape = (batch_size, *leaf.shape)
+        self._dtype = np.dtype(leaf.dtype)
+        if leaf.kind == "box":
+            self._read = self._read_box
+            self._bounds = (leaf.low, leaf.high) if clip and leaf.low is not None and leaf.high is not None else None
+            self._zeros = np.zeros(self.shape, self._dtype)
+        elif leaf.kind == "discrete":
+            self._read = self._read_discrete
+            self._contains = _member_test(leaf)
+        else:
+            self._read = self._read_counts
+            self._smallest = np.zeros(leaf.shape, np.int64) if leaf.start is None else leaf.start
+            self._beyond = self._smallest + np.asarray(leaf.counts)
+
+    def __call__(self, values: Actions, t: int) -> Actions:
+        """The actions ``[B, …]`` of time ``t`` in the dtype of the space; the memory may be that of ``values``.
+
+        Raises:
+            SpaceMismatchError: another shape, a dtype that would lose something, or a value outside of the space.
+            NonFiniteError: a NaN or an infinity.
+        """
+        if values.shape != self.shape or not self.accepts(values.dtype):
+            raise SpaceMismatchError(self.mismatch(values.dtype.name, values.shape, t))
+        return self._read(values, t)
+
+    def accepts(self, dtype: np.dtype[Any]) -> bool:
+        """Whether actions of ``dtype`` can be given: integers to integers, any number to a box of floats."""
+        return dtype is self._dtype or dtype.kind in ("biu" if self._dtype.kind in "biu" else "biuf")
+
+    def mismatch(self, dtype: str, shape: Sequence[int], t: int) -> str:
+        """The message for actions of the wrong dtype or shape."""
+        return (
+            f"'{self._leaf.name}' at t={t}: the environments expect {self._dtype.name} {list(self.shape)}, "
+            f"found {dtype} {list(shape)}"
+        )
+
+    def _read_discrete(self, values: Actions, t: int) -> Actions:
+        if not all(map(self._contains, values.tolist())):
+            self._refuse(values, [not self._contains(value) for value in values.tolist()], t)
+        return values if values.dtype is self._dtype else values.astype(self._dtype)
+
+    def _read_counts(self, values: Actions, t: int) -> Actions:
+        outside = (values < self._smallest) | (values >= self._beyond)
+        if outside.any():
+            self._refuse(values, outside, t)
+        return values if values.dtype is self._dtype else values.astype(self._dtype)
+
+    def _read_box(self, values: Actions, t: int) -> Actions:
+        if values.dtype.kind == "f" and np.vdot(values, self._zeros) != 0.0:
+            where = tuple(np.argwhere(~np.isfinite(values))[0])
+            raise NonFiniteError(self._leaf.name, int(where[0]), t, values[where].item())
+        if self._bounds is not None:
+            values = np.minimum(np.maximum(values, self._bounds[0]), self._bounds[1])
+        if values.dtype is self._dtype:
+            return values
+        with np.errstate(over="ignore"):
+            cast = values.astype(self._dtype)
+        lost = ~np.isfinite(cast) if self._dtype.kind == "f" else cast != values
+        if lost.any():
+            self._refuse(values, lost, t)
+        return cast
+
+    def _refuse(self, values: Actions, outside: NDArray[np.bool_] | list[bool], t: int) -> None:
+        where = tuple(np.argwhere(outside)[0])
+        leaf = self._leaf
+        if leaf.counts is None:
+            possible = f"a {leaf.dtype}"
+        else:
+            component = where[1:]
+            start = 0 if leaf.start is None else int(leaf.start[component])
+            possible = f"{start} … {start + int(leaf.counts[component]) - 1}"
+        raise SpaceMismatchError(
+            f"'{leaf.name}' at t={t}: environment {where[0]} expects {possible}, found {values[where].item()}"
+        )
+
+
+def _member_test(leaf: LeafSpec) -> Callable[[Any], bool]:
+    start = int(leaf.start) if leaf.start is not None else 0
+    values = range(start, start + int(leaf.counts if leaf.counts is not None else 0))
+    return (frozenset(values) if len(values) <= _LARGEST_SET else values).__contains__

@@ -1,0 +1,66 @@
+"""The stand-in of an environment agent in the dry run of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bbrl_exp.agents.agent import Agent
+from bbrl_exp.envs.actions import ActionReader
+from bbrl_exp.envs.rows import RowLayout
+from bbrl_exp.envs.spec import EnvSpec
+from bbrl_exp.envs.staging import torch_dtype
+from bbrl_exp.errors import GraphError
+
+
+class DryGymAgent(Agent):
+    """Writes rows of the right shape and dtype, and checks shape and dtype of the actions; there is no environment.
+
+    Args:
+        name: name of the agent that it stands in for.
+        spec: what its environments show and accept.
+        layout: its rows.
+        readers: (variable, reader) of each leaf of its actions.
+        device: where its workspace lives.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spec: EnvSpec,
+        layout: RowLayout,
+        readers: Sequence[tuple[str, ActionReader]],
+        device: torch.device,
+    ) -> None:
+        super().__init__(name)
+        self.env_spec = spec
+        self.reads = tuple(leaf.name for leaf in spec.actions)
+        self.writes = tuple(layout)
+        self._readers = readers
+        self._rows: dict[str, Tensor] = {
+            variable: torch.zeros(shape, dtype=torch_dtype(dtype), device=device)
+            for variable, (shape, dtype) in layout.items()
+        }
+        for leaf in spec.observations:
+            if leaf.start is not None:
+                self._rows[leaf.name] += torch.as_tensor(leaf.start, device=device).to(self._rows[leaf.name].dtype)
+
+    def forward(self, t: int, **kwargs: Any) -> None:
+        """Row ``t``: zeros, and the smallest value of a discrete observation.
+
+        Raises:
+            GraphError: actions that the environments would refuse.
+        """
+        if t > 0:
+            for variable, reader in self._readers:
+                actions = self.get((variable, t - 1))
+                dtype = str(actions.dtype).removeprefix("torch.")
+                shape = tuple(actions.shape)
+                if shape != reader.shape or dtype == "bfloat16" or not reader.accepts(np.dtype(dtype)):
+                    raise GraphError(reader.mismatch(dtype, shape, t - 1))
+        for variable, row in self._rows.items():
+            self.set((variable, t), row.clone())

@@ -1,0 +1,224 @@
+"""The environment agents: a batch of gymnasium environments that reads ``action`` and writes ``env/…``.
+
+Row t of the workspace is what the environments show at time t; reward and ends in it are caused by the action at t -
+1. At t = 0 everything is reset and a new recording begins: rows beyond 0 of every variable are dropped.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, Self
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bbrl_exp.agents.agent import Agent
+from bbrl_exp.envs.actions import ActionReader
+from bbrl_exp.envs.dry_agent import DryGymAgent
+from bbrl_exp.envs.kernels import Stepping, open_kernel
+from bbrl_exp.envs.make import Env, EnvFactory, Wrapper, env_recipe
+from bbrl_exp.envs.plan import BatchPlan
+from bbrl_exp.envs.rows import info_dtypes, row_layout
+from bbrl_exp.envs.scalar import ScalarKernel
+from bbrl_exp.envs.spaces import space_leaves
+from bbrl_exp.envs.spec import EnvSpec
+from bbrl_exp.envs.staging import StagedRows, to_host, torch_dtype
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.seeding import stream_seed
+from bbrl_exp.workspace import Workspace
+
+
+class RowSink(Protocol):
+    """Where rows go: memory to fill, and the word that it has been filled."""
+
+    def rows(self, t: int) -> list[NDArray[Any]]:
+        """The memory of row ``t`` of each variable."""
+
+    def commit(self, t: int) -> None:
+        """Records row ``t``."""
+
+
+class GymAgent(Agent):
+    """B gymnasium environments side by side.
+
+    Writes, each ``[B]`` unless said otherwise: ``env/env_obs`` (``[B, *shape]`` in the space's dtype; a Dict space
+    becomes ``env/env_obs/<key>``, a Tuple ``env/env_obs/<i>``), ``env/reward`` (float32), ``env/terminated``,
+    ``env/truncated``, ``env/done`` (bool, either of the two; both can be true), ``env/timestep`` (int64, steps since
+    the episode began), ``env/initial_state`` (bool), ``env/cumulated_reward`` (float32, summed in float64), and
+    ``env/info/<key>`` for chosen keys. Reads ``action`` (or ``action/<key>``) at t - 1.
+
+    Args:
+        env: a gymnasium id, or a function that returns an environment.
+        batch_size: number B of environments.
+        seed: the root seed; each episode of each environment has its own stream.
+        role: ``"train"`` or ``"eval"``: which streams, so that the two share none.
+        stepping: ``"scalar"`` in this process; ``"workers"`` in ``workers`` processes, with the same rows to the bit;
+            ``"vectorized"`` by the environment's own vectorised implementation, whose resets draw from one stream for
+            the whole batch; ``"auto"``: workers if asked for, else scalar.
+        workers: number of worker processes.
+        worker_timeout: seconds after which a worker that does not answer is an error.
+        wrappers: functions from an environment to an environment, applied in this order.
+        kwargs: keyword arguments of the environment.
+        clip_actions: whether the environments get Box actions clipped to their bounds; the workspace keeps them as
+            chosen.
+        info_keys: info keys to record, as a mapping to dtype names, or a list for float32. Where an info lacks one, 0
+            or False is written.
+        name: the agent's name.
+
+    Raises:
+        ConfigurationError: an environment or a combination of arguments that is not possible.
+    """
+
+    auto_reset: ClassVar[bool]
+    _device_marker: Tensor
+
+    def __init__(
+        self,
+        env: str | EnvFactory,
+        batch_size: int,
+        seed: int = 0,
+        *,
+        role: str = "train",
+        stepping: Stepping = "auto",
+        workers: int = 0,
+        worker_timeout: float = 60.0,
+        wrappers: Sequence[Wrapper] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        clip_actions: bool = True,
+        info_keys: Mapping[str, str] | Sequence[str] = (),
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self._options: dict[str, Any] = {
+            "role": role,
+            "stepping": stepping,
+            "workers": workers,
+            "worker_timeout": worker_timeout,
+            "wrappers": wrappers,
+            "kwargs": kwargs,
+            "clip_actions": clip_actions,
+            "info_keys": info_keys,
+        }
+        self._env, self._seed = env, seed
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ConfigurationError(f"batch_size={batch_size!r}: expected an integer of 1 or more")
+        stream_seed(seed, role)
+        recipe = env_recipe(env, kwargs, wrappers)
+        plan = BatchPlan(recipe, batch_size, seed, role, self.auto_reset, info_dtypes(info_keys))
+        batch = open_kernel(plan, stepping, workers, worker_timeout)
+        self._kernel = batch.kernel
+        self._finalizer = weakref.finalize(self, self._kernel.close)
+        self.observation_space, self.action_space = batch.spaces
+        self.env_spec = EnvSpec(
+            env_id=recipe.name,
+            batch_size=batch_size,
+            observations=space_leaves(self.observation_space, "env/env_obs"),
+            actions=space_leaves(self.action_space, "action"),
+            max_episode_steps=batch.max_episode_steps,
+        )
+        self._layout = row_layout(self.env_spec.observations, plan.info, batch_size)
+        self._readers = [(leaf.name, ActionReader(leaf, batch_size, clip_actions)) for leaf in self.env_spec.actions]
+        self.reads = tuple(leaf.name for leaf in self.env_spec.actions)
+        self.writes = tuple(self._layout)
+        self._sink: tuple[Workspace, RowSink] | None = None
+        self.register_buffer("_device_marker", torch.empty(0), persistent=False)
+
+    @property
+    def batch_size(self) -> int:
+        """Number B of environments."""
+        return self.env_spec.batch_size
+
+    @property
+    def envs(self) -> list[Env]:
+        """The environments, where they live in this process one by one; else an empty list."""
+        return self._kernel.envs if isinstance(self._kernel, ScalarKernel) else []
+
+    def forward(self, t: int, **kwargs: Any) -> None:
+        """Fills row ``t``.
+
+        Raises:
+            NonFiniteError: a NaN or an infinity in a reward, an observation or an action.
+            SpaceMismatchError: an observation or an action that is not of its space.
+            WorkerError: a worker that died, was stuck or raised.
+            WorkspaceError: the action at t - 1 was never written.
+        """
+        workspace: Workspace = self.__dict__["workspace"]
+        sink = self._sink_for(workspace, t)
+        actions: list[NDArray[Any]] = []
+        if t > 0:
+            tensors = [self.get((name, t - 1)) for name, _ in self._readers]
+            actions = [read(values, t - 1) for (_, read), values in zip(self._readers, to_host(tensors), strict=True)]
+        rows = sink.rows(t)
+        try:
+            if t == 0:
+                self._kernel.reset(t, rows)
+            else:
+                self._kernel.step(t, actions, rows)
+        except BaseException:
+            self._sink = None
+            raise
+        sink.commit(t)
+
+    def seed(self, seed: int) -> None:
+        """Another root seed from the next reset on."""
+        stream_seed(seed)
+        self._kernel.seed(seed)
+        self._seed = seed
+
+    def close(self) -> None:
+        """Closes the environments and ends the workers; may be called again."""
+        self._sink = None
+        self._finalizer()
+
+    def dry_copy(self) -> Agent:
+        """A stand-in without environments that writes zeros and checks the actions."""
+        name = self.name or type(self).__name__
+        return DryGymAgent(name, self.env_spec, self._layout, self._readers, self._device_marker.device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Environments and workers cannot be copied: a copy has its own, which begin from the seed.
+        copied = type(self)(self._env, self.batch_size, self._seed, name=self.name, **self._options)
+        memo[id(self)] = copied
+        return copied.with_prefix(self.prefix).to(self._device_marker.device)
+
+    def _sink_for(self, workspace: Workspace, t: int) -> RowSink:
+        if t > 0 and self._sink is not None and self._sink[0] is workspace:
+            return self._sink[1]
+        if not self._finalizer.alive:
+            raise BbrlExpError(f"{self.label} has been closed")
+        if t == 0:
+            workspace.truncate(1)
+        elif self._sink is None:
+            raise BbrlExpError(f"{self.label} at t={t}: its environments have not been reset; begin at t=0")
+        sink = self._open_sink(workspace)
+        self._sink = (workspace, sink)
+        return sink
+
+    def _open_sink(self, workspace: Workspace) -> RowSink:
+        device = self._device_marker.device
+        if device.type != "cpu":
+            return StagedRows(workspace, self._layout, device)
+        return workspace.row_writer(
+            {variable: (shape, torch_dtype(dtype)) for variable, (shape, dtype) in self._layout.items()}
+        )
+
+
+class AutoResetGymAgent(GymAgent):
+    """Environments that begin anew by themselves: see :class:`GymAgent` for variables and arguments.
+
+    If ``env/done[t]``, row t holds the final observation, and row t + 1 the first one of the next episode, with
+    reward 0 and ``env/initial_state`` true; ``action[t]`` is ignored. The pair (t, t + 1) is no transition.
+    """
+
+    auto_reset = True
+
+
+class NoAutoResetGymAgent(GymAgent):
+    """Environments that play one episode each: see :class:`GymAgent` for variables and arguments.
+
+    A finished environment is frozen: its last row repeats with reward 0, until the agent runs at t = 0 again.
+    """
+
+    auto_reset = False

@@ -1,0 +1,66 @@
+"""Chooses how a batch is stepped, and makes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import gymnasium
+
+from bbrl_exp.envs.make import make_envs
+from bbrl_exp.envs.plan import BatchPlan, Kernel
+from bbrl_exp.envs.scalar import ScalarKernel
+from bbrl_exp.envs.vectorized import VectorizedKernel
+from bbrl_exp.envs.workers import WorkersKernel
+from bbrl_exp.errors import ConfigurationError, did_you_mean
+
+Stepping = Literal["auto", "scalar", "workers", "vectorized"]
+
+
+@dataclass(frozen=True, eq=False)
+class OpenBatch:
+    """A batch that has been made.
+
+    Attributes:
+        kernel: what steps it.
+        spaces: the observation and the action space of one environment.
+        max_episode_steps: the time limit in steps, None where there is none.
+    """
+
+    kernel: Kernel
+    spaces: tuple[gymnasium.Space[Any], gymnasium.Space[Any]]
+    max_episode_steps: int | None
+
+
+def open_kernel(plan: BatchPlan, stepping: Stepping, workers: int, worker_timeout: float) -> OpenBatch:
+    """Makes the environments of ``plan``.
+
+    Raises:
+        ConfigurationError: arguments that contradict each other, or environments that cannot be made.
+        WorkerError: a worker that cannot be started.
+    """
+    if stepping not in get_args(Stepping):
+        known = get_args(Stepping)
+        raise ConfigurationError(
+            f"stepping={stepping!r}: possible: {', '.join(known)}{did_you_mean(str(stepping), known)}"
+        )
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+        raise ConfigurationError(f"workers={workers!r}: expected an integer of 0 or more")
+    if not worker_timeout > 0:
+        raise ConfigurationError(f"worker_timeout={worker_timeout!r}: expected a number of seconds above 0")
+    if stepping == "auto":
+        stepping = "workers" if workers else "scalar"
+    if (stepping == "workers") != (workers > 0):
+        raise ConfigurationError(
+            f"stepping={stepping} with workers={workers}: workers are used by stepping=workers, and by nothing else"
+        )
+    if stepping == "vectorized":
+        vectorized = VectorizedKernel(plan)
+        return OpenBatch(vectorized, vectorized.spaces, vectorized.max_episode_steps)
+    envs = make_envs(plan.recipe, 1 if stepping == "workers" else plan.batch_size)
+    spaces = (envs[0].observation_space, envs[0].action_space)
+    limit = envs[0].spec.max_episode_steps if envs[0].spec is not None else None
+    if stepping == "scalar":
+        return OpenBatch(ScalarKernel(envs, plan), spaces, limit)
+    envs[0].close()
+    return OpenBatch(WorkersKernel(plan, spaces, workers, worker_timeout), spaces, limit)

@@ -1,0 +1,48 @@
+"""What a batch of environments is, and what every way of stepping one offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from bbrl_exp.envs.make import EnvRecipe
+
+
+@dataclass(frozen=True, eq=False)
+class BatchPlan:
+    """A batch of environments before it is made.
+
+    Attributes:
+        recipe: how each environment is made.
+        batch_size: number B of environments.
+        seed: the root seed.
+        role: ``"train"`` or ``"eval"``; roles have separate streams of random numbers.
+        auto_reset: whether a finished environment begins its next episode, or is frozen.
+        info: info key → dtype name, of the infos that are recorded.
+    """
+
+    recipe: EnvRecipe
+    batch_size: int
+    seed: int
+    role: str
+    auto_reset: bool
+    info: Mapping[str, str]
+
+
+class Kernel(Protocol):
+    """Steps a batch and fills rows, given in the order of ``row_layout``, each ``[B, …]``."""
+
+    def reset(self, t: int, rows: Sequence[NDArray[Any]]) -> None:
+        """Begins an episode everywhere and fills row ``t``."""
+
+    def step(self, t: int, actions: Sequence[NDArray[Any]], rows: Sequence[NDArray[Any]]) -> None:
+        """Fills row ``t``, caused by ``actions``, one array ``[B, …]`` of the space's dtype and range for each leaf."""
+
+    def seed(self, seed: int) -> None:
+        """Another root seed from the next reset on; episodes are counted from 0 again."""
+
+    def close(self) -> None:
+        """Closes the environments; may be called again."""

@@ -1,0 +1,120 @@
+"""gymnasium spaces as leaves: which tensors a value is made of, how to take it apart and how to build it.
+
+Supported are Box, Discrete, MultiDiscrete and MultiBinary, and Dict and Tuple of these in any depth. A leaf of a Dict
+is named ``<name>/<key>``, of a Tuple ``<name>/<i>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from bbrl_exp.envs.spec import LeafSpec
+from bbrl_exp.errors import ConfigurationError
+
+Space = gymnasium.Space[Any]
+Flatten = Callable[[Any], list[Any]]
+Assemble = Callable[[Iterator[NDArray[Any]]], Any]
+
+_DTYPES = frozenset(
+    ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+)
+
+
+def space_leaves(space: Space, name: str) -> tuple[LeafSpec, ...]:
+    """The leaves of ``space``, in its order, named from ``name`` on.
+
+    Raises:
+        ConfigurationError: a kind of space, or a dtype, that is not supported, or a space without any leaf.
+    """
+    found = tuple(_leaves(space, name))
+    if not found:
+        raise ConfigurationError(f"the space of '{name}' is empty: {space}")
+    return found
+
+
+def flattener(space: Space) -> Flatten:
+    """A function from a value of ``space``, or a batch of them in its structure, to the list of leaf values."""
+    parts = _parts(space)
+    if parts is None:
+        return lambda value: [value]
+    compiled = [(key, flattener(part)) for key, part in parts]
+    return lambda value: [leaf for key, flatten in compiled for leaf in flatten(value[key])]
+
+
+def assembler(space: Space) -> Assemble:
+    """A function from an iterator over leaf rows ``[B, …]`` to the list of the B values that ``env.step`` gets.
+
+    A Discrete value is a Python int, the others are arrays of memory that nobody overwrites: an environment may keep
+    them.
+    """
+    parts = _parts(space)
+    if parts is not None:
+        compiled = [assembler(part) for _, part in parts]
+        if isinstance(space, spaces.Tuple):
+            return lambda rows: list(zip(*[assemble(rows) for assemble in compiled], strict=True))
+        keys = [key for key, _ in parts]
+        return lambda rows: [
+            dict(zip(keys, values, strict=True))
+            for values in zip(*[assemble(rows) for assemble in compiled], strict=True)
+        ]
+    if isinstance(space, spaces.Discrete):
+        return lambda rows: next(rows).tolist()
+    if space.shape == ():
+        return lambda rows: [np.asarray(value) for value in next(rows).copy()]
+    return lambda rows: list(next(rows).copy())
+
+
+def batch_assembler(space: Space) -> Assemble:
+    """Like :func:`assembler`, but the B values stay together, as a vectorised environment takes them."""
+    parts = _parts(space)
+    if parts is None:
+        return lambda rows: next(rows).copy()
+    compiled = [(key, batch_assembler(part)) for key, part in parts]
+    if isinstance(space, spaces.Tuple):
+        return lambda rows: tuple(assemble(rows) for _, assemble in compiled)
+    return lambda rows: {key: assemble(rows) for key, assemble in compiled}
+
+
+def _parts(space: Space) -> list[tuple[Any, Space]] | None:
+    if isinstance(space, spaces.Dict):
+        return list(space.spaces.items())
+    if isinstance(space, spaces.Tuple):
+        return list(enumerate(space.spaces))
+    return None
+
+
+def _leaves(space: Space, name: str) -> Iterator[LeafSpec]:
+    parts = _parts(space)
+    if parts is not None:
+        for key, part in parts:
+            yield from _leaves(part, f"{name}/{key}")
+        return
+    dtype = np.dtype(space.dtype).name if space.dtype is not None else "none"
+    if (
+        isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
+        and dtype not in _DTYPES
+    ):
+        raise ConfigurationError(f"the space of '{name}' has dtype {dtype}, which tensors do not have: {space}")
+    if isinstance(space, spaces.Box):
+        yield LeafSpec(name, "box", space.shape, dtype, low=space.low, high=space.high)
+    elif isinstance(space, spaces.Discrete):
+        yield LeafSpec(name, "discrete", (), dtype, counts=np.array(space.n), start=np.array(space.start))
+    elif isinstance(space, spaces.MultiDiscrete):
+        counts = np.asarray(space.nvec, np.int64)
+        yield LeafSpec(
+            name, "multi_discrete", space.shape, dtype, counts=counts, start=np.asarray(space.start, np.int64)
+        )
+    elif isinstance(space, spaces.MultiBinary):
+        shape = tuple(space.shape)
+        yield LeafSpec(name, "multi_binary", shape, dtype, counts=np.full(shape, 2, np.int64))
+    else:
+        raise ConfigurationError(
+            f"the space of '{name}' is a {type(space).__name__}, which has no fixed tensors; possible: Box, Discrete, "
+            "MultiDiscrete, MultiBinary, and Dict and Tuple of these"
+        )

@@ -1,0 +1,88 @@
+"""Rows for a workspace on another device: gathered in one block of host memory, sent with one transfer a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bbrl_exp.envs.rows import RowLayout
+from bbrl_exp.envs.spec import SpaceMismatchError
+from bbrl_exp.workspace import Workspace
+
+_ALIGNMENT = 16
+
+
+class StagedRows:
+    """Takes rows as :meth:`Workspace.row_writer` does, for a workspace on ``device``.
+
+    Args:
+        workspace: the workspace that is written.
+        layout: name → (shape, dtype) of the rows.
+        device: the workspace's device.
+    """
+
+    def __init__(self, workspace: Workspace, layout: RowLayout, device: torch.device) -> None:
+        self._workspace = workspace
+        self._device = device
+        self._parts: list[tuple[str, slice, torch.dtype, tuple[int, ...]]] = []
+        end = 0
+        for name, (shape, dtype) in layout.items():
+            start = -(-end // _ALIGNMENT) * _ALIGNMENT
+            end = start + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            self._parts.append((name, slice(start, end), torch_dtype(dtype), shape))
+        self._host = torch.zeros(end, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        self._rows = [view.numpy() for view in self._views(self._host)]
+
+    def rows(self, t: int) -> list[NDArray[Any]]:
+        """The host memory of a row of each variable, in the layout's order; its content is undefined."""
+        return self._rows
+
+    def commit(self, t: int) -> None:
+        """Sends the rows and records them at time ``t``."""
+        # A copy, and not the block itself: the workspace may keep what it is given.
+        sent = self._host.to(self._device, copy=True)
+        for (name, *_), view in zip(self._parts, self._views(sent), strict=True):
+            self._workspace.set(name, t, view)
+
+    def _views(self, block: Tensor) -> list[Tensor]:
+        return [block[part].view(dtype).view(shape) for _, part, dtype, shape in self._parts]
+
+
+def torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
+    """The dtype of a tensor over an array of ``dtype``."""
+    return torch.from_numpy(np.empty(0, dtype)).dtype
+
+
+def to_host(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
+    """The values of tensors of one device as arrays, moved with one transfer, and not copied on the CPU.
+
+    Raises:
+        SpaceMismatchError: a dtype that arrays do not have.
+    """
+    try:
+        if tensors[0].is_cpu:
+            return [tensor.detach().numpy() if tensor.requires_grad else tensor.numpy() for tensor in tensors]
+        return packed_to_host([tensor.detach() for tensor in tensors])
+    except TypeError as error:
+        found = ", ".join(str(tensor.dtype) for tensor in tensors)
+        raise SpaceMismatchError(f"actions of dtype {found} cannot be given to environments: {error}") from None
+
+
+def packed_to_host(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
+    """The values of tensors of one device as arrays, packed there, moved with one transfer, and taken apart here."""
+    parts = [tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors]
+    block = torch.cat(parts).cpu().numpy()
+    ends = np.cumsum([part.numel() for part in parts]).tolist()
+    return [
+        # The copy is aligned again, which a part of the block need not be.
+        block[end - part.numel() : end]
+        .copy()
+        .view(torch.empty(0, dtype=tensor.dtype).numpy().dtype)
+        .reshape(tensor.shape)
+        for tensor, part, end in zip(tensors, parts, ends, strict=True)
+    ]

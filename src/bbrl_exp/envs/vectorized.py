@@ -1,0 +1,141 @@
+"""The environment's own vectorised implementation: B environments stepped by one call.
+
+Its physics are those of the single environment, but all its resets draw from one stream of random numbers: a run
+repeats itself by seed, and the episodes of environment i depend on the batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec as RegisteredEnv
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from bbrl_exp.envs.plan import BatchPlan
+from bbrl_exp.envs.rows import EpisodeRows
+from bbrl_exp.envs.spaces import batch_assembler, flattener, space_leaves
+from bbrl_exp.envs.spec import SpaceMismatchError
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.seeding import stream_seed
+
+Rows = Sequence[NDArray[Any]]
+
+
+class VectorizedKernel:
+    """Steps the vectorised implementation that an environment is registered with.
+
+    It resets a finished environment in the step after the last one. Without automatic reset that goes on behind the
+    frozen rows, unseen.
+
+    Raises:
+        ConfigurationError: there is none, there are wrappers, or it resets in another way.
+    """
+
+    def __init__(self, plan: BatchPlan) -> None:
+        self._vector_env = _make_vector_env(plan)
+        observation_space = self._vector_env.single_observation_space
+        self._plan = plan
+        self._leaves = space_leaves(observation_space, "env/env_obs")
+        self._flatten = flattener(observation_space)
+        self._assemble = batch_assembler(self._vector_env.single_action_space)
+        self._info_keys = list(plan.info)
+        self._rows = EpisodeRows(self._leaves, len(plan.info), plan.batch_size, 0)
+        self._ended = np.zeros(plan.batch_size, np.bool_)
+        self.seed(plan.seed)
+
+    @property
+    def spaces(self) -> tuple[gymnasium.Space[Any], gymnasium.Space[Any]]:
+        """The observation and the action space of one environment."""
+        return self._vector_env.single_observation_space, self._vector_env.single_action_space
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        """The time limit in steps, None where there is none."""
+        spec = self._vector_env.spec
+        return None if spec is None else spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
+
+    def seed(self, seed: int) -> None:
+        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        self._seed = seed
+        self._n_resets = 0
+
+    def reset(self, t: int, rows: Rows) -> None:
+        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        seed = stream_seed(self._seed, self._plan.role, "vectorized", self._n_resets)
+        self._n_resets += 1
+        observation, info = self._vector_env.reset(seed=seed)
+        self._ended.fill(False)
+        self._rows.begin(np.ones(self._plan.batch_size, np.bool_))
+        self._write(observation, info, rows)
+        self._rows.write(rows, t)
+
+    def step(self, t: int, actions: Rows, rows: Rows) -> None:
+        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        record, ended = self._rows, self._ended
+        record.initial_state.fill(False)
+        frozen = ended if not self._plan.auto_reset and np.count_nonzero(ended) else None
+        flags = None if frozen is None else (record.terminated[frozen], record.truncated[frozen])
+        try:
+            observation, record.reward[...], record.terminated[...], record.truncated[...], info = (
+                self._vector_env.step(self._assemble(iter(actions)))
+            )
+        except Exception as error:
+            error.add_note(f"in the vectorised environments 0 … {self._plan.batch_size - 1}, at t={t}")
+            raise
+        self._write(observation, info, rows)
+        if flags is not None:
+            record.terminated[ended], record.truncated[ended] = flags
+            record.repeat_final(rows, ended)
+        elif np.count_nonzero(ended):
+            record.begin(ended)
+        record.write(rows, t)
+        new_ended = np.logical_or(record.terminated, record.truncated)
+        if not self._plan.auto_reset and np.count_nonzero(new_ended) != np.count_nonzero(ended):
+            record.keep_final(rows, new_ended & ~ended)
+        self._ended = new_ended
+
+    def close(self) -> None:
+        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        if not self._vector_env.closed:
+            self._vector_env.close()
+
+    def _write(self, observation: Any, info: dict[str, Any], rows: Rows) -> None:
+        for leaf, values, row in zip(self._leaves, self._flatten(observation), rows, strict=False):
+            if np.shape(values) != row.shape:
+                raise SpaceMismatchError(
+                    f"'{leaf.name}' from {self._plan.recipe.name}: expected shape {row.shape}, found {np.shape(values)}"
+                )
+            with np.errstate(over="ignore"):
+                np.copyto(row, values, casting="same_kind")
+        for key, row in zip(self._info_keys, rows[self._rows.info_start :], strict=True):
+            values = np.asarray(info.get(key, np.zeros_like(row)))
+            if values.shape != row.shape or values.dtype.kind not in "biuf":
+                raise SpaceMismatchError(f"'env/info/{key}': expected {len(row)} numbers, found {values!r}"[:200])
+            row[...] = values
+
+
+def _make_vector_env(plan: BatchPlan) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+    recipe = plan.recipe
+    if not isinstance(recipe.source, RegisteredEnv) or recipe.source.vector_entry_point is None:
+        raise ConfigurationError(
+            f"stepping=vectorized: {recipe.name} has no vectorised implementation of its own; possible: scalar, workers"
+        )
+    if recipe.wrappers:
+        raise ConfigurationError(
+            f"stepping=vectorized: the vectorised {recipe.name} takes no wrappers; possible: scalar, workers"
+        )
+    with recipe.errors_explained():
+        vector_env = gymnasium.make_vec(
+            recipe.source, plan.batch_size, vectorization_mode="vector_entry_point", **recipe.kwargs
+        )
+    if vector_env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
+        vector_env.close()
+        raise ConfigurationError(
+            f"stepping=vectorized: the vectorised {recipe.name} does not reset in the step after the last "
+            "one (NEXT_STEP); possible: scalar, workers"
+        )
+    return vector_env
