@@ -1,0 +1,1 @@
+"""The front door: configuration, run folders, sweeps. Hydra and OmegaConf are imported nowhere else."""

@@ -1,0 +1,142 @@
+"""Everything that is checked before a run makes anything: keys, values, targets, reads and writes, memory."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from bbrl_exp.app.compose import resolve, written_key
+from bbrl_exp.app.graph import build_graph_of, check_nodes
+from bbrl_exp.app.plan import Plan, available_memory
+from bbrl_exp.app.provenance import config_hash
+from bbrl_exp.app.schema import RootSettings, check_keys, read_root
+from bbrl_exp.app.targets import import_allowed_packages
+from bbrl_exp.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from bbrl_exp.tracking.settings import TrackingSettings
+
+_DEBUG_CHUNKS = 2
+
+
+@dataclass(frozen=True)
+class CheckedRun:
+    """A configuration that passed every check.
+
+    Attributes:
+        config: resolved, plain.
+        root: its root.
+        tracking: what is recorded.
+        device: where networks live, ``"cpu"``, ``"cuda:0"``, …
+        plan: the size of the run.
+        config_hash: equal for equal configurations.
+        written: where the user writes what stands at a key.
+        choices: option of each group, ``{"agent": "random", …}``.
+    """
+
+    config: dict[str, Any]
+    root: RootSettings
+    tracking: TrackingSettings
+    device: str
+    plan: Plan
+    config_hash: str
+    written: Callable[[str], str]
+    choices: dict[str, str | None]
+
+
+def check(config: DictConfig, *, graph_too: bool = True) -> CheckedRun:
+    """Checks a composed configuration and makes nothing.
+
+    Args:
+        config: with its ``hydra`` node.
+        graph_too: build the graph for one environment, run it dry and throw it away; without it, the memory of the
+            plan is unknown and counted as 0.
+
+    Raises:
+        ConfigurationError: something cannot be used; the message names key, value and what is allowed.
+    """
+    plain = resolve(config)
+    root = read_root(plain)
+    tracking = _read_tracking(root.tracking)
+    device = resolve_device(root.device)
+    import_allowed_packages()
+    written = functools.partial(written_key, config)
+    check_nodes(plain, written)
+    return CheckedRun(
+        config=plain,
+        root=root,
+        tracking=tracking,
+        device=device,
+        plan=_checked_plan(root, _bytes_for_one(config, written) if graph_too else 0),
+        config_hash=config_hash(plain),
+        written=written,
+        choices=_choices(config),
+    )
+
+
+def resolve_device(device: str) -> str:
+    """The device that ``device`` stands for: ``auto`` becomes an accelerator where there is one, else ``cpu``.
+
+    Raises:
+        ConfigurationError: a device is asked for that is not there.
+    """
+    if device == "cpu":
+        return device
+    import torch
+
+    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has_mps = torch.backends.mps.is_available()
+    if device == "auto":
+        return "cuda" if n_cuda else "mps" if has_mps else "cpu"
+    there = ["cpu", *(f"cuda:{index}" for index in range(n_cuda)), *(["mps"] if has_mps else [])]
+    if device not in there and not (device == "cuda" and n_cuda):
+        raise ConfigurationError(
+            f"key 'device' = '{device}': there is none here; allowed here: {', '.join(there)}, auto"
+        )
+    return device
+
+
+def _read_tracking(values: Mapping[str, Any]) -> TrackingSettings:
+    from bbrl_exp.tracking.settings import TrackingSettings
+
+    check_keys(values, [field.name for field in fields(TrackingSettings)], "tracking")
+    try:
+        return TrackingSettings(**values)
+    except ConfigurationError as error:
+        raise ConfigurationError(re.sub(r"^([\w.]+)=", r"key '\1' = ", str(error))) from error
+
+
+def _bytes_for_one(config: DictConfig, written: Callable[[str], str]) -> int:
+    """Memory of one row of all variables for one environment, from a dry run of the graph."""
+    from bbrl_exp.agents.dry_run import check_graph
+
+    single = config.copy()
+    OmegaConf.set_struct(single, False)
+    single.batch_size = 1
+    if single.env.stepping == "workers" or single.env.workers:
+        single.env.stepping, single.env.workers = "scalar", 0
+    graph = build_graph_of(resolve(single), written)
+    try:
+        return sum(variable.bytes_per_step for variable in check_graph(graph))
+    finally:
+        graph.close()
+
+
+def _checked_plan(root: RootSettings, bytes_for_one: int) -> Plan:
+    steps_per_chunk = root.agent["steps_per_chunk"]
+    total_steps = root.total_steps
+    if root.debug:
+        total_steps = min(total_steps, _DEBUG_CHUNKS * steps_per_chunk * root.batch_size)
+    plan = Plan(total_steps, root.batch_size, steps_per_chunk, bytes_for_one * root.batch_size)
+    plan.check_memory(available_memory())
+    return plan
+
+
+def _choices(config: DictConfig) -> dict[str, str | None]:
+    found = config.hydra.runtime.choices
+    return {group: found.get(group) for group in ("agent", "env", "tracking", "experiment")}

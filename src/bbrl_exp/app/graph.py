@@ -1,0 +1,186 @@
+"""The graph of agents, built from the node ``graph`` of a resolved configuration."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bbrl_exp.app.nodes import ORDER_KEYS, build, check_targets
+from bbrl_exp.app.targets import check_prefixes, find_target
+from bbrl_exp.errors import ConfigurationError, did_you_mean
+
+if TYPE_CHECKING:
+    from bbrl_exp.agents.combinators import TemporalAgent
+    from bbrl_exp.envs.spec import EnvSpec
+
+Node = dict[str, Any]
+
+
+def check_nodes(config: Mapping[str, Any], written: Callable[[str], str] = str) -> None:
+    """Checks every target of the configuration, the keys of every node, and the order of the members; builds nothing.
+
+    Args:
+        config: the resolved configuration.
+        written: where the user writes what stands at a key.
+
+    Raises:
+        ConfigurationError: a node is refused.
+    """
+    _check_below(check_prefixes, config["agent"], "agent", written)
+    _check_below(check_prefixes, config["env"], "env", written)
+    _check_below(check_prefixes, config["graph"], "graph", written)
+    _check_below(check_members, config["graph"], "graph", written)
+    _check_below(check_targets, config["agent"], "agent", written)
+    _check_below(check_targets, config["graph"], "graph", written)
+
+
+def _check_below(check: Callable[[object, str], None], node: object, key: str, written: Callable[[str], str]) -> None:
+    try:
+        check(node, key)
+    except ConfigurationError as error:
+        raise _with_written_key(error, written) from error
+
+
+def _with_written_key(error: ConfigurationError, written: Callable[[str], str]) -> ConfigurationError:
+    start, quote, rest = str(error).partition("key '")
+    key, _, end = rest.partition("'")
+    return type(error)(f"{start}{quote}{written(key)}'{end}") if quote and not start else error
+
+
+def check_members(node: object, key: str) -> None:
+    """Refuses, in every mapping ``members`` of the graph, what is no node, whose target is no agent, or has no place.
+
+    Raises:
+        ConfigurationError: a member cannot be a part of the graph.
+    """
+    if not isinstance(node, Mapping):
+        return
+    members = node.get("members")
+    if "_target_" in node and isinstance(members, Mapping):
+        for name, member in members.items():
+            _check_member(name, member, [other for other in members if other != name], f"{key}.members.{name}")
+        ordered_members(members, f"{key}.members")
+    for name, child in node.items():
+        check_members(child, f"{key}.{name}")
+
+
+def _check_member(name: str, node: object, others: Sequence[str], key: str) -> None:
+    from bbrl_exp.agents.agent import Agent
+
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        near = did_you_mean(name, others) or ";"
+        raise ConfigurationError(
+            f"key '{key}' has no _target_, and a new member needs one{near} members: {', '.join(others)}"
+        )
+    if not issubclass(find_target(node["_target_"], f"{key}._target_"), Agent):
+        raise ConfigurationError(f"key '{key}._target_' = '{node['_target_']}': must be an Agent")
+
+
+def ordered_members(members: Mapping[str, Node], key: str) -> dict[str, Node]:
+    """The members in the order in which they run: as written, but for those that say ``after`` or ``before``.
+
+    Several that say ``after`` the same member keep the order in which they are written.
+
+    Raises:
+        ConfigurationError: ``after`` or ``before`` names no member, both are said, or they go round in a circle.
+    """
+    order = [name for name, node in members.items() if not any(word in node for word in ORDER_KEYS)]
+    waiting = {name: node for name, node in members.items() if name not in order}
+    for name, node in waiting.items():
+        if all(word in node for word in ORDER_KEYS):
+            raise ConfigurationError(f"key '{key}.{name}': says both after and before; one of them is allowed")
+        word, anchor = _anchor(node)
+        if anchor == name or anchor not in members:
+            others = [other for other in members if other != name]
+            near = did_you_mean(str(anchor), others) or ";"
+            raise ConfigurationError(
+                f"key '{key}.{name}.{word}' = '{anchor}': no such member{near} members: {', '.join(others)}"
+            )
+    last_after: dict[str, str] = {}
+    while waiting:
+        ready = next((name for name, node in waiting.items() if _anchor(node)[1] in order), None)
+        if ready is None:
+            raise ConfigurationError(f"key '{key}': {', '.join(waiting)} wait for each other by after and before")
+        word, anchor = _anchor(waiting.pop(ready))
+        if word == "after":
+            order.insert(order.index(last_after.get(anchor, anchor)) + 1, ready)
+            last_after[anchor] = ready
+        else:
+            order.insert(order.index(anchor), ready)
+    return {name: members[name] for name in order}
+
+
+def _anchor(node: Node) -> tuple[str, str]:
+    word = next(word for word in ORDER_KEYS if word in node)
+    return word, node[word]
+
+
+def build_graph_of(config: Mapping[str, Any], written: Callable[[str], str] = str) -> TemporalAgent:
+    """Builds the graph.
+
+    A constructor parameter ``env_spec`` is filled in with the facts about the first environment; agents that
+    have one are therefore built after all others.
+
+    Raises:
+        ConfigurationError: an agent refuses its arguments, an environment is unknown or lacks its extra.
+    """
+    from bbrl_exp.agents.combinators import TemporalAgent
+
+    try:
+        graph = build(_built_members(config["graph"], "graph", None), "graph", lambda target: {})
+    except ConfigurationError as error:
+        raise _with_written_key(error, written) from error
+    if not isinstance(graph, TemporalAgent):
+        raise ConfigurationError(f"key 'graph._target_' = '{config['graph'].get('_target_')}': must be a TemporalAgent")
+    return graph
+
+
+def _built_members(node: Node, key: str, spec: EnvSpec | None) -> Node:
+    """``node`` with each mapping ``members`` in it replaced by agents."""
+    replaced: Node = {}
+    for name, child in node.items():
+        if name == "members" and isinstance(child, Mapping) and "_target_" in node:
+            replaced[name] = _build_members(dict(child), f"{key}.{name}", spec)
+        elif isinstance(child, Mapping):
+            replaced[name] = _built_members(dict(child), f"{key}.{name}", spec)
+        else:
+            replaced[name] = child
+    return replaced
+
+
+def _build_members(members: dict[str, Node], key: str, spec: EnvSpec | None) -> dict[str, Any]:
+    from bbrl_exp.envs.spec import EnvSpec
+
+    order = ordered_members(members, key)
+    built: dict[str, Any] = {}
+    for name in sorted(order, key=lambda name: _asks_for_facts(order[name], f"{key}.{name}")):
+        node = _built_members(order[name], f"{key}.{name}", spec)
+        if "name" in inspect.signature(find_target(node["_target_"], f"{key}.{name}._target_")).parameters:
+            node.setdefault("name", name)
+        built[name] = build(node, f"{key}.{name}", functools.partial(_env_spec_for, spec=spec, key=key))
+        known = getattr(built[name], "env_spec", None)
+        if spec is None and isinstance(known, EnvSpec):
+            spec = known
+    return {name: built[name] for name in order}
+
+
+def _asks_for_facts(node: object, key: str) -> bool:
+    """Whether a class in ``node`` has a parameter ``env_spec``."""
+    if isinstance(node, Mapping):
+        target = find_target(node["_target_"], f"{key}._target_") if "_target_" in node else None
+        if target is not None and "env_spec" in inspect.signature(target).parameters:
+            return True
+        return any(_asks_for_facts(child, f"{key}.{name}") for name, child in node.items())
+    return isinstance(node, list) and any(_asks_for_facts(child, key) for child in node)
+
+
+def _env_spec_for(target: type[Any], *, spec: EnvSpec | None, key: str) -> dict[str, Any]:
+    if "env_spec" not in inspect.signature(target).parameters:
+        return {}
+    if spec is None:
+        raise ConfigurationError(
+            f"key '{key}': {target.__name__} needs the facts of an environment, and no member is one"
+        )
+    return {"env_spec": spec}

@@ -1,0 +1,262 @@
+"""One run, from its claimed folder to its summary."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from omegaconf import OmegaConf
+
+from bbrl_exp.app.check import CheckedRun
+from bbrl_exp.app.graph import build_graph_of
+from bbrl_exp.app.provenance import command, git_commit, versions
+from bbrl_exp.app.report import SeveralConsoles, end_lines, show_start
+from bbrl_exp.app.stop import StopSignal
+from bbrl_exp.app.summary import Status, Summary
+from bbrl_exp.errors import BbrlExpError, NonFiniteError
+from bbrl_exp.seeding import seed_global_generators
+
+if TYPE_CHECKING:
+    from bbrl_exp.agents.combinators import TemporalAgent
+    from bbrl_exp.tracking.console import Console
+    from bbrl_exp.workspace import Workspace
+
+LOG_NAME = "run.log"
+
+
+@dataclass
+class _Progress:
+    """What has been done so far, kept for the summary whatever happens."""
+
+    env_steps: int = 0
+    episodes: int = 0
+    loop_seconds: float = 0.0
+    last_returns: deque[float] = field(default_factory=lambda: deque(maxlen=100))
+
+    def add(self, workspace: Workspace, first_new_row: int, env_steps: int) -> None:
+        from bbrl_exp.tracking.episodes import finished_episodes
+
+        names = ("env/done", "env/cumulated_reward", "env/timestep")
+        self.env_steps = env_steps
+        if all(name in workspace for name in names):
+            done, cumulated_reward, timestep = (workspace[name].cpu().numpy() for name in names)
+            finished = finished_episodes(done, cumulated_reward, timestep, first_new_row)
+            self.episodes += len(finished.total_reward)
+            self.last_returns.extend(finished.total_reward.tolist())
+
+    @property
+    def return_mean(self) -> float | None:
+        return math.fsum(self.last_returns) / len(self.last_returns) if self.last_returns else None
+
+    def put_in(self, summary: Summary) -> Summary:
+        return replace(
+            summary,
+            env_steps=self.env_steps,
+            episodes=self.episodes,
+            return_mean=self.return_mean,
+            steps_per_second=self.env_steps / self.loop_seconds if self.env_steps and self.loop_seconds else None,
+        )
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        folder: where it lies.
+        summary: the contents of ``summary.json``.
+        error: what ended the run before its end.
+        exit_code: what the command line ends with.
+    """
+
+    folder: Path
+    summary: Summary
+    error: BaseException | None = None
+    exit_code: int = 0
+
+
+def execute(run: CheckedRun, folder: Path, overrides: Sequence[str], *, in_sweep: bool = False) -> RunResult:
+    """Runs a checked configuration in a folder that this process has claimed; a failure is recorded, not raised.
+
+    Args:
+        run: the configuration.
+        folder: the claimed folder.
+        overrides: of this job, for the record.
+        in_sweep: say only a few lines on standard output; everything is in ``run.log``.
+    """
+    from bbrl_exp.tracking.console import PlainConsole, make_console
+
+    started = time.perf_counter()
+    summary = first_summary(run, overrides)
+    summary.write(folder)
+    progress, stop = _Progress(), StopSignal()
+    error: BaseException | None = None
+    with (folder / LOG_NAME).open("a", encoding="utf-8") as log, _warnings_in(log), stop.caught():
+        terminal, log_console = make_console(True), PlainConsole(log)
+        console = log_console if in_sweep else SeveralConsoles(terminal, log_console)
+        try:
+            _loop(run, folder, console, progress, stop)
+        except BaseException as caught:
+            error = caught
+            traceback.print_exception(caught, file=log)
+            if run.root.debug:
+                traceback.print_exception(caught, file=sys.stderr)
+        status, exit_code = _outcome(error, stop)
+        summary = replace(
+            progress.put_in(summary),
+            status=status,
+            error=_reason(error, stop),
+            wall_seconds=time.perf_counter() - started,
+        )
+        summary.write(folder)
+        with contextlib.suppress(BrokenPipeError):  # nobody reads standard output any more
+            console.close()
+            lines = end_lines(summary, folder)
+            for line in lines:
+                console.line(line)
+            if in_sweep:
+                terminal.line(f"{folder.name}: {'; '.join(lines[:-1])}")
+    return RunResult(folder, summary, error, exit_code)
+
+
+def first_summary(run: CheckedRun, overrides: Sequence[str]) -> Summary:
+    """The summary of a run before its first step."""
+    return Summary(
+        status="running",
+        agent=run.choices["agent"],
+        env=run.choices["env"],
+        env_id=run.root.env["id"],
+        seed=run.root.seed,
+        batch_size=run.root.batch_size,
+        command=command(),
+        overrides=tuple(overrides),
+        git_commit=git_commit(),
+        versions=versions(),
+        config_hash=run.config_hash,
+    )
+
+
+def _outcome(error: BaseException | None, stop: StopSignal) -> tuple[Status, int]:
+    if isinstance(error, KeyboardInterrupt) or (error is None and stop.number is not None):
+        return "interrupted", 128 + (stop.number or signal.SIGINT)
+    if error is None:
+        return "completed", 0
+    if isinstance(error, NonFiniteError):
+        return "diverged", error.exit_code
+    return "failed", error.exit_code if isinstance(error, BbrlExpError) else 1
+
+
+def _reason(error: BaseException | None, stop: StopSignal) -> str | None:
+    if stop.number is not None and (error is None or isinstance(error, KeyboardInterrupt)):
+        return f"stopped by {signal.Signals(stop.number).name}"
+    if error is None or isinstance(error, BbrlExpError):
+        return None if error is None else str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _loop(run: CheckedRun, folder: Path, console: Console, progress: _Progress, stop: StopSignal) -> None:
+    """Builds the graph and runs it to the end, chunk by chunk."""
+    import torch
+
+    from bbrl_exp.agents.dry_run import check_graph
+    from bbrl_exp.tracking.tracker import Tracker
+    from bbrl_exp.training.loop import collect
+    from bbrl_exp.workspace import Workspace
+
+    prepare_process(run)
+    graph = build_graph_of(run.config, run.written).to(run.device)
+    with contextlib.closing(graph), torch.autograd.set_detect_anomaly(run.root.debug):
+        show_start(console, graph, check_graph(graph), run, folder)
+        plan = run.plan
+        tracker = Tracker(
+            folder,
+            run.tracking,
+            batch_size=plan.batch_size,
+            planned_time_steps=plan.time_steps,
+            discrete_actions=_discrete_actions(graph),
+            console=console,
+        )
+        with contextlib.closing(tracker):
+            tracker.config(OmegaConf.to_yaml(OmegaConf.create(run.config)))
+            begun = time.perf_counter()
+            for chunk in collect(
+                graph,
+                workspace := Workspace(),
+                total_steps=plan.total_steps,
+                batch_size=plan.batch_size,
+                steps_per_chunk=plan.steps_per_chunk,
+            ):
+                tracker.chunk(workspace, chunk.first_new_row, chunk.first_time)
+                progress.add(workspace, chunk.first_new_row, chunk.env_steps)
+                progress.loop_seconds = time.perf_counter() - begun
+                if stop.number is not None:
+                    break
+            tracker.hparams(_parameters(run), {"return_mean": progress.return_mean})
+
+
+def prepare_process(run: CheckedRun) -> None:
+    """Sets threads and the global generators, so that a job depends on nothing that ran before it."""
+    import torch
+
+    torch.set_num_threads(run.root.num_threads)
+    with contextlib.suppress(RuntimeError):  # may be set once a process only, by a sweep's first job
+        torch.set_num_interop_threads(run.root.num_threads)
+    seed_global_generators(run.root.seed)
+
+
+def _discrete_actions(graph: TemporalAgent) -> dict[str, tuple[int, int]]:
+    """Name, smallest value and number of values of the graph's discrete actions."""
+    from bbrl_exp.envs.spec import EnvSpec
+
+    specs = [spec for module in graph.modules() if isinstance(spec := getattr(module, "env_spec", None), EnvSpec)]
+    return {
+        leaf.name: (int(leaf.start) if leaf.start is not None else 0, int(leaf.counts))
+        for spec in specs
+        for leaf in spec.actions
+        if leaf.kind == "discrete" and leaf.counts is not None
+    }
+
+
+def _parameters(run: CheckedRun) -> dict[str, str | float | bool]:
+    """What the run was asked, flat, for TensorBoard's page of hyper-parameters."""
+    asked: dict[str, str | float | bool] = {
+        group: choice for group in ("agent", "env") if (choice := run.choices[group])
+    }
+    asked |= {"env_id": run.root.env["id"]}
+    asked |= {key: getattr(run.root, key) for key in ("seed", "batch_size", "total_steps", "device")}
+    for name, node in run.config["agent"]["members"].items():
+        asked |= _plain_values(f"{name}.", node) if name != "env" else {}
+    return asked
+
+
+def _plain_values(prefix: str, node: Mapping[str, Any]) -> dict[str, str | float | bool]:
+    values: dict[str, str | float | bool] = {}
+    for name, value in node.items():
+        if isinstance(value, str | int | float) and name != "_target_":
+            values[f"{prefix}{name}"] = value
+        elif isinstance(value, list):
+            values[f"{prefix}{name}"] = str(value)
+    return values
+
+
+@contextlib.contextmanager
+def _warnings_in(log: TextIO) -> Iterator[None]:
+    """Lets what Python and other packages log stand in ``run.log`` too."""
+    handler = logging.StreamHandler(log)
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)

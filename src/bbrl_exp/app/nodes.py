@@ -1,0 +1,201 @@
+"""Nodes of a configuration: a class by its ``_target_`` and its arguments by name; how they are checked and built."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, cast
+
+from bbrl_exp.app.schema import shown
+from bbrl_exp.app.targets import find_target
+from bbrl_exp.errors import ConfigurationError, did_you_mean
+
+ORDER_KEYS = ("after", "before")
+
+
+_HYDRA_KEYS = ("_partial_", "_args_", "_recursive_", "_convert_")
+
+
+def check_targets(node: object, key: str) -> None:
+    """Finds every target below ``node`` and compares the node's keys with the target's signature; builds nothing.
+
+    Raises:
+        ConfigurationError: a target or a key is refused.
+    """
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            check_keys_of_node(find_target(node["_target_"], f"{key}._target_"), node, key)
+        for name, child in node.items():
+            check_targets(child, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            check_targets(child, f"{key}.{index}")
+
+
+def check_keys_of_node(target: type[Any], node: Mapping[str, Any], key: str) -> None:
+    """Compares the keys of ``node`` with the signature of ``target``, and plain values with its annotations.
+
+    Raises:
+        ConfigurationError: a key is no parameter, or a value has another type than its parameter.
+    """
+    parameters = inspect.signature(target).parameters
+    known = [name for name, parameter in parameters.items() if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    hints = _annotations(target)
+    for name, value in node.items():
+        if name in _HYDRA_KEYS:
+            raise ConfigurationError(f"key '{key}.{name}' is not supported: write arguments by name, values in place")
+        if name in ("_target_", *ORDER_KEYS):
+            continue
+        if name not in known and not open_ended:
+            near = did_you_mean(str(name), known) or ";"
+            named = ", ".join(name for name in known if name != "env_spec") or "none"
+            raise ConfigurationError(f"key '{key}': {target.__name__} has no parameter '{name}'{near} known: {named}")
+        if name in hints and name in parameters:
+            many = parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+            items = value if many and isinstance(value, list) else [value]
+            if (many and not isinstance(value, list)) or not all(_accepts(hints[name], item) for item in items):
+                kind = f"a list, each {in_words(hints[name])}" if many else in_words(hints[name])
+                raise ConfigurationError(f"key '{key}.{name}' = {shown(value)}: must be {kind} ({target.__name__})")
+
+
+def in_words(hint: object) -> str:
+    """What an annotation allows, as a user writes it in YAML."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(in_words(argument) for argument in arguments)
+    if typing.get_origin(hint) is typing.Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if is_sequence(hint):
+        return f"a list, each {in_words(arguments[0])}" if arguments else "a list"
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    return words.get(hint, inspect.formatannotation(hint)) if isinstance(hint, type) else str(hint)
+
+
+def _annotations(target: type[Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(target.__init__)
+    except (NameError, AttributeError, TypeError):
+        return {}
+
+
+def _accepts(hint: object, value: object) -> bool:
+    """Whether a plain ``value`` fits the annotation; annotations of other kinds are left to the class itself."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        return True
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_accepts(argument, value) for argument in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if hint in (int, float):
+        return not isinstance(value, bool) and isinstance(value, int if hint is int else (int, float))
+    if hint in (bool, str, type(None)):
+        return isinstance(value, cast("type[Any]", hint))
+    if is_sequence(hint):
+        inner = [argument for argument in arguments if argument is not Ellipsis]
+        return isinstance(value, list | Mapping) and (
+            isinstance(value, Mapping) or len(inner) != 1 or all(_accepts(inner[0], item) for item in value)
+        )
+    return True
+
+
+def is_sequence(hint: object) -> bool:
+    """Whether an annotation asks for a list of things."""
+    return typing.get_origin(hint) in (list, tuple, Sequence)
+
+
+def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any]]) -> Any:
+    """Builds what ``node`` describes: nodes with a ``_target_`` become objects, mappings and lists keep their shape.
+
+    Where a class wants a sequence, a mapping gives its values: Hydra can add to a mapping from the command line, not to
+    a list.
+
+    Args:
+        node: resolved configuration, checked by ``check_targets``.
+        key: where it stands, for messages.
+        filled: the arguments that a class gets without any YAML, by its class.
+
+    Raises:
+        ConfigurationError: a required argument is missing, or the class refuses its arguments.
+    """
+    if isinstance(node, list):
+        return [build(child, f"{key}.{index}", filled) for index, child in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    if "_target_" not in node:
+        return {name: build(child, f"{key}.{name}", filled) for name, child in node.items()}
+    target = find_target(node["_target_"], f"{key}._target_")
+    arguments = dict(filled(target))
+    hints = _annotations(target)
+    for name, child in node.items():
+        if name != "_target_" and name not in ORDER_KEYS:
+            value = build(child, f"{key}.{name}", filled)
+            is_named_list = isinstance(child, Mapping) and "_target_" not in child and is_sequence(hints.get(name))
+            arguments[name] = list(value.values()) if is_named_list else value
+    return construct(target, arguments, key)
+
+
+def construct(target: type[Any], arguments: Mapping[str, Any], key: str) -> Any:
+    """Calls ``target``; a wrapper of environments is not called yet, its environment comes later.
+
+    Raises:
+        ConfigurationError: a required argument is missing, or the class refuses its arguments.
+    """
+    later = ("env",) if is_wrapper(target) else ()
+    missing = _missing(target, arguments, later)
+    if missing:
+        raise ConfigurationError(f"key '{key}': {target.__name__} needs {', '.join(missing)}")
+    make = cast("Callable[..., Any]", target)
+    if later:
+        return functools.partial(make, **arguments)
+    positional, by_name = _call_arguments(target, arguments)
+    try:
+        return make(*positional, **by_name)
+    except ConfigurationError as error:
+        raise _at_argument(error, target, arguments, key) from error
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ImportError) as error:
+        raise ConfigurationError(
+            f"key '{key}': {target.__name__} refuses its arguments: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _at_argument(
+    error: ConfigurationError, target: type[Any], arguments: Mapping[str, Any], key: str
+) -> ConfigurationError:
+    """The error of a constructor with the key of the argument that it complains of, if it begins with one's name."""
+    match = re.match(r"(\w+)(?:=| (?='))", str(error))
+    if match is None or match[1] not in arguments:
+        return type(error)(f"key '{key}': {target.__name__}: {error}")
+    return type(error)(f"key '{key}.{match[1]}' = {str(error)[match.end() :]}")
+
+
+def _call_arguments(target: type[Any], arguments: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Splits off the list for a parameter ``*names``, which a configuration gives under its name."""
+    many = [
+        name
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL and name in arguments
+    ]
+    by_name = {name: value for name, value in arguments.items() if name not in many}
+    return (arguments[many[0]] if many else ()), by_name
+
+
+def is_wrapper(target: type[Any]) -> bool:
+    """Whether ``target`` is a wrapper of gymnasium environments."""
+    return any(base.__module__ == "gymnasium.core" and base.__name__ == "Wrapper" for base in target.__mro__)
+
+
+def _missing(target: type[Any], arguments: Mapping[str, Any], later: Collection[str]) -> list[str]:
+    return [
+        name
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        and parameter.default is inspect.Parameter.empty
+        and name not in arguments
+        and name not in later
+    ]

@@ -1,0 +1,83 @@
+"""What a run will take: steps, chunks, memory; and whether the memory is there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from bbrl_exp.errors import ConfigurationError
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The size of a run.
+
+    Attributes:
+        total_steps: environment steps that were asked for.
+        batch_size: environments side by side.
+        steps_per_chunk: time steps of a chunk.
+        bytes_per_time_step: memory of one row of all variables.
+    """
+
+    total_steps: int
+    batch_size: int
+    steps_per_chunk: int
+    bytes_per_time_step: int
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return math.ceil(self.total_steps / (self.batch_size * self.steps_per_chunk))
+
+    @property
+    def time_steps(self) -> int:
+        """Time steps that the run will have, without the first row."""
+        return self.chunks * self.steps_per_chunk
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps that the run will have: those asked for, rounded up to a whole chunk."""
+        return self.time_steps * self.batch_size
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Memory of the workspace: a chunk, and the row that it begins with."""
+        return (self.steps_per_chunk + 1) * self.bytes_per_time_step
+
+    def check_memory(self, available: int) -> None:
+        """Refuses a workspace that cannot fit.
+
+        Raises:
+            ConfigurationError: more than ``available`` bytes are needed.
+        """
+        if self.workspace_bytes > available:
+            raise ConfigurationError(
+                f"key 'batch_size' = {self.batch_size} with 'agent.steps_per_chunk' = {self.steps_per_chunk}: the "
+                f"workspace needs {in_words(self.workspace_bytes)} and {in_words(available)} of memory are there; must "
+                "be fewer environments or shorter chunks"
+            )
+
+
+def available_memory() -> int:
+    """Bytes of memory that this process may still take: of the machine, and of its control group."""
+    import psutil
+
+    available = int(psutil.virtual_memory().available)
+    try:
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        used = (_CGROUP / "memory.current").read_text().strip()
+    except OSError:
+        return available
+    return available if limit == "max" else min(available, max(int(limit) - int(used), 0))
+
+
+def in_words(n_bytes: float) -> str:
+    """A number of bytes as people say it, ``"1.5 GB"``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:,.1f} TB"

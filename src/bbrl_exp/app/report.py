@@ -1,0 +1,125 @@
+"""What a run tells people: the graph, its variables and its plan at the start, what came of it at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bbrl_exp.app.plan import in_words
+from bbrl_exp.app.summary import Summary
+
+if TYPE_CHECKING:
+    from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.agents.dry_run import VariableFacts
+    from bbrl_exp.app.check import CheckedRun
+    from bbrl_exp.tracking.console import Console
+
+
+class SeveralConsoles:
+    """Says everything to each of several consoles: the terminal and ``run.log``."""
+
+    def __init__(self, *consoles: Console) -> None:
+        self._consoles = consoles
+
+    def line(self, text: str) -> None:
+        """Show one line of text."""
+        for console in self._consoles:
+            console.line(text)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show a table."""
+        for console in self._consoles:
+            console.table(title, columns, rows)
+
+    def progress(self, done: int, total: int, steps_per_second: float, mean_return: float | None) -> None:
+        """Say how far the run is."""
+        for console in self._consoles:
+            console.progress(done, total, steps_per_second, mean_return)
+
+    def close(self) -> None:
+        """End the progress."""
+        for console in self._consoles:
+            console.close()
+
+
+def graph_lines(agent: Agent) -> list[str]:
+    """The graph as a tree, one agent a line."""
+    return [agent.label, *_branches(agent, "")]
+
+
+def _branches(agent: Agent, indent: str) -> list[str]:
+    children = _child_agents(agent)
+    lines = []
+    for child in children:
+        is_last = child is children[-1]
+        lines.append(f"{indent}{'└─ ' if is_last else '├─ '}{child.label}")
+        lines += _branches(child, indent + ("   " if is_last else "│  "))
+    return lines
+
+
+def _child_agents(agent: Agent) -> list[Agent]:
+    """The agents right below ``agent``, through modules that are no agents."""
+    from bbrl_exp.agents.agent import Agent
+
+    found: list[Agent] = []
+    waiting = list(agent.children())
+    while waiting:
+        module = waiting.pop(0)
+        if isinstance(module, Agent):
+            found.append(module)
+        else:
+            waiting = [*module.children(), *waiting]
+    return found
+
+
+def show_start(
+    console: Console, graph: Agent, variables: Sequence[VariableFacts], run: CheckedRun, folder: Path
+) -> None:
+    """Shows the graph, the table of workspace variables and the plan."""
+    console.line("graph")
+    for line in graph_lines(graph):
+        console.line(f"  {line}")
+    rows = [
+        (
+            variable.name,
+            f"[T, {', '.join(map(str, variable.shape))}]",
+            str(variable.dtype).removeprefix("torch."),
+            ", ".join(variable.writers),
+            ", ".join(variable.readers) or "-",
+        )
+        for variable in variables
+    ]
+    console.table("workspace", ("variable", "shape", "dtype", "writer", "readers"), rows)
+    plan, root = run.plan, run.root
+    asked = "" if plan.env_steps == plan.total_steps else f" ({plan.total_steps:,} asked, rounded up to whole chunks)"
+    device = f"{run.device} (auto)" if root.device == "auto" else run.device
+    facts = [
+        ("environment steps", f"{plan.env_steps:,}{asked}"),
+        (
+            "chunks",
+            f"{plan.chunks:,} of {plan.steps_per_chunk:,} time steps x {plan.batch_size:,} environments",
+        ),
+        ("memory", f"{in_words(plan.workspace_bytes)} of workspace"),
+        ("seed", str(root.seed)),
+        ("device", f"{device}, {root.num_threads} thread{'s' if root.num_threads > 1 else ''}"),
+        ("folder", str(folder)),
+    ]
+    console.line("plan")
+    for name, value in facts:
+        console.line(f"  {name:<19}{value}")
+    if root.debug:
+        console.line("  debug: shortened, anomaly detection on, full tracebacks")
+
+
+def end_lines(summary: Summary, folder: Path) -> list[str]:
+    """A short summary of the run, and where it lies."""
+    mean = "none ended" if summary.return_mean is None else f"mean return {summary.return_mean:.4g} (last 100)"
+    speed = f", {summary.steps_per_second:,.0f} steps/s" if summary.steps_per_second is not None else ""
+    lines = [
+        f"{summary.status}: {summary.env_steps:,} environment steps in {summary.wall_seconds:.1f} s{speed}",
+        f"{summary.episodes:,} episodes, {mean}",
+    ]
+    if summary.error is not None:
+        lines.append(f"error: {summary.error}")
+    return [*lines, f"folder: {folder}"]

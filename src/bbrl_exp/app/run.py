@@ -1,0 +1,166 @@
+"""One run or one sweep: ``main`` for the command line, ``run`` and ``build_graph`` from Python."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from bbrl_exp.app.compose import Composer, default_config_dir, quoted, register_resolvers
+from bbrl_exp.app.folder import FolderClaim, claim_new_folder, is_complete
+from bbrl_exp.app.schema import help_text
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
+
+if TYPE_CHECKING:
+    from bbrl_exp.agents.combinators import TemporalAgent
+    from bbrl_exp.app.job import RunResult
+
+_CONFIG_NAME = "config"
+
+
+def run(
+    overrides: Sequence[str] = (),
+    *,
+    config_dir: str | os.PathLike[str] | None = None,
+    config_name: str = _CONFIG_NAME,
+) -> RunResult:
+    """Runs one experiment, as ``python scripts/run.py`` with these overrides does.
+
+    Args:
+        overrides: ``["agent=mlp", "env=pendulum", "batch_size=64"]``.
+        config_dir: the configuration folder; None for the one of the checkout.
+        config_name: the root file, without ``.yaml``.
+
+    Returns:
+        The run's folder and its summary; those of the run already there where it was complete.
+
+    Raises:
+        ConfigurationError: the configuration cannot be used; nothing was made.
+        BbrlExpError: the run failed, ``NonFiniteError`` among others; its folder tells more.
+    """
+    folder = default_config_dir() if config_dir is None else Path(config_dir).absolute()
+    with Composer(folder, config_name) as composer:
+        result = _run_one(composer, overrides)
+    if result.error is not None:
+        raise result.error
+    return result
+
+
+def build_graph(
+    overrides: Sequence[str] = (),
+    *,
+    config_dir: str | os.PathLike[str] | None = None,
+    config_name: str = _CONFIG_NAME,
+) -> TemporalAgent:
+    """The graph of agents that a configuration describes, ready to be called on a workspace; nothing is made on disk.
+
+    Args:
+        overrides: as for ``run``.
+        config_dir: as for ``run``.
+        config_name: as for ``run``.
+
+    Raises:
+        ConfigurationError: the configuration cannot be used.
+    """
+    from bbrl_exp.app.check import check
+    from bbrl_exp.app.graph import build_graph_of
+
+    folder = default_config_dir() if config_dir is None else Path(config_dir).absolute()
+    with Composer(folder, config_name) as composer:
+        checked = check(composer.compose(overrides))
+    return build_graph_of(checked.config, checked.written).to(checked.device)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Errors of the user are one line on standard error.
+
+    Args:
+        arguments: without the program's name; None for those of the process.
+
+    Returns:
+        The exit code: 0 done, 2 bad configuration or input, 3 non-finite numbers, 128+n stopped by signal n, 1 else.
+    """
+    parser = get_args_parser()
+    args = parser.parse_args(arguments)
+    try:
+        config_dir = Path(args.config_path).absolute() if args.config_path else default_config_dir()
+        extra_dir = Path(args.config_dir).absolute() if args.config_dir else None
+        with Composer(config_dir, args.config_name or _CONFIG_NAME, extra_dir) as composer:
+            if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+                return _show(composer, parser, args, config_dir)
+            return _dispatch(composer, args)
+    except BbrlExpError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        if any(text.lstrip("+") == "debug=true" for text in args.overrides):
+            traceback.print_exc()
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted before the run began\n")
+        return 130
+
+
+def _show(composer: Composer, parser: argparse.ArgumentParser, args: Any, config_dir: Path) -> int:
+    """What only prints. All but ``--help`` is Hydra's own work."""
+    if args.help:
+        sys.stdout.write(f"{help_text(composer.groups())}\n")
+        return 0
+    if args.cfg:
+        composer.compose(args.overrides)
+    args.config_path = str(config_dir)
+    composer.close()
+    register_resolvers()
+    try:
+        _run_hydra(
+            args=args,
+            args_parser=parser,
+            task_function=_nothing,
+            config_path=str(config_dir),
+            config_name=_CONFIG_NAME,
+        )
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    return 0
+
+
+def _nothing(config: DictConfig) -> None:
+    """The task function where Hydra only prints."""
+
+
+def _dispatch(composer: Composer, args: Any) -> int:
+    if args.experimental_rerun is not None:
+        raise ConfigurationError("--experimental-rerun is not supported: repeat the command in summary.json")
+    if args.multirun or composer.asks_for_multirun(args.overrides):
+        from bbrl_exp.app.sweep import run_sweep
+
+        return run_sweep(composer, args.overrides)
+    return _run_one(composer, args.overrides).exit_code
+
+
+def _run_one(composer: Composer, overrides: Sequence[str]) -> RunResult:
+    from bbrl_exp.app.check import check
+    from bbrl_exp.app.job import RunResult, execute
+    from bbrl_exp.app.summary import Summary, read_summary
+
+    config = composer.compose(overrides)
+    checked = check(config)
+    wanted = Path(config.hydra.run.dir).absolute()
+    is_new = checked.root.name is None and not any(text.startswith("hydra.run.dir=") for text in overrides)
+    results: list[RunResult] = []
+
+    def task(_: DictConfig) -> None:
+        results.append(execute(checked, claim.folder, HydraConfig.get().overrides.task))
+
+    with claim_new_folder(wanted) if is_new else FolderClaim(wanted) as claim:
+        if is_complete(claim.folder, checked.config_hash):
+            sys.stdout.write(f"already complete\nfolder: {wanted}\n")
+            return RunResult(wanted, Summary(**(read_summary(wanted) or {})))
+        composer.launch(task, [*overrides, f"hydra.run.dir={quoted(str(claim.folder))}"])
+    return results[0]

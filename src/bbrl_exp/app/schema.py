@@ -1,0 +1,223 @@
+"""The keys of a configuration's root: their types, their defaults, what is allowed, and one line of help each.
+
+YAML states the values; this module is the one source of what a value may be. Hydra accepts ``+misspelt=3``, so the
+composed configuration is compared with these classes afterwards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from bbrl_exp.errors import ConfigurationError, did_you_mean
+
+_DEVICE = re.compile(r"cpu|auto|cuda|cuda:\d+|mps")
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+-]{0,119}")
+_Settings = TypeVar("_Settings", "RootSettings", "AgentSettings", "EnvSettings")
+STEPPINGS = ("auto", "scalar", "workers", "vectorized")
+
+
+def bad_value(key: str, value: object, allowed: str) -> ConfigurationError:
+    """The error for ``value`` at ``key`` where ``allowed`` says what may stand there."""
+    return ConfigurationError(f"key '{key}' = {shown(value)}: must be {allowed}")
+
+
+def shown(value: object) -> str:
+    """``value`` as a user would write it on the command line, shortened to one line."""
+    words = {None: "null", True: "true", False: "false"}
+    text = words[value] if value is None or isinstance(value, bool) else repr(value)
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _key(help_line: str, allowed: str, accepts: Callable[[Any], bool]) -> dict[str, Any]:
+    return {"help": help_line, "allowed": allowed, "accepts": accepts}
+
+
+def _is_int(lowest: int) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= lowest
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _is_names(value: object) -> bool:
+    """Whether it is a list of names, or a mapping from names to names."""
+    names = [*value, *value.values()] if isinstance(value, Mapping) else value
+    return isinstance(names, list) and all(isinstance(item, str) for item in names)
+
+
+def _matches(pattern: re.Pattern[str]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+@dataclass(frozen=True)
+class RootSettings:
+    """The root of a configuration. The fields without a plain value are the groups and the graph."""
+
+    agent: dict[str, Any] = field(metadata=_key("group: who acts", "an agent of the group", _is_mapping))
+    env: dict[str, Any] = field(metadata=_key("group: where it acts", "an environment of the group", _is_mapping))
+    tracking: dict[str, Any] = field(
+        metadata=_key("group: what is recorded, and how often", "an option of the group", _is_mapping)
+    )
+    name: str | None = field(
+        metadata=_key(
+            "folder of the run, outputs/<name>; null: date and time",
+            "null or one folder name of letters, digits and ._=,+- (at most 120), beginning with a letter or a digit",
+            lambda value: value is None or _is_int(0)(value) or _matches(_FOLDER_NAME)(value),
+        )
+    )
+    seed: int = field(metadata=_key("root of all random streams", "an integer of 0 or more", _is_int(0)))
+    batch_size: int = field(metadata=_key("environments side by side", "an integer of at least 1", _is_int(1)))
+    total_steps: int = field(
+        metadata=_key(
+            "environment steps of the run, rounded up to a whole chunk", "an integer of at least 1", _is_int(1)
+        )
+    )
+    device: str = field(
+        metadata=_key(
+            "where networks live; auto takes an accelerator where there is one, and says so",
+            "cpu, auto, cuda, cuda:<n> or mps",
+            _matches(_DEVICE),
+        )
+    )
+    num_threads: int = field(metadata=_key("threads of torch, always set", "an integer of at least 1", _is_int(1)))
+    debug: bool = field(metadata=_key("a short run, anomaly detection, full tracebacks", "true or false", _is_bool))
+    graph: dict[str, Any] = field(metadata=_key("the graph of agents that runs", "a node with a _target_", _is_mapping))
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """What stands below ``agent``."""
+
+    steps_per_chunk: int = field(
+        metadata=_key(
+            "time steps that the workspace holds before the run looks at them",
+            "an integer of at least 1",
+            _is_int(1),
+        )
+    )
+    members: dict[str, Any] = field(
+        metadata=_key("the agents of the graph: name -> node", "a mapping of nodes", _is_mapping)
+    )
+
+
+@dataclass(frozen=True)
+class EnvSettings:
+    """What stands below ``env``."""
+
+    id: str = field(
+        metadata=_key(
+            "gymnasium id",
+            "a gymnasium id, such as CartPole-v1",
+            lambda value: isinstance(value, str) and bool(value),
+        )
+    )
+    stepping: str = field(
+        metadata=_key("how a batch is stepped", f"one of {', '.join(STEPPINGS)}", lambda value: value in STEPPINGS)
+    )
+    workers: int = field(metadata=_key("worker processes, 0: none", "an integer of 0 or more", _is_int(0)))
+    worker_timeout: float = field(metadata=_key("seconds to wait for a worker", "a number above 0", _is_number))
+    wrappers: dict[str, Any] = field(
+        metadata=_key("wrappers, innermost first: name -> node", "a mapping of nodes", _is_mapping)
+    )
+    kwargs: dict[str, Any] = field(metadata=_key("arguments of gymnasium.make", "a mapping", _is_mapping))
+    clip_actions: bool = field(metadata=_key("clip Box actions for the environment", "true or false", _is_bool))
+    info_keys: Any = field(
+        metadata=_key("keys of info to record", "a list of names, or a mapping from names to dtypes", _is_names)
+    )
+    agent: dict[str, Any] = field(
+        metadata=_key("the node of the environment agent", "a node with a _target_", _is_mapping)
+    )
+
+
+def check_keys(values: Mapping[str, Any], known: Collection[str], key: str = "") -> None:
+    """Refuses the keys of ``values`` that are not ``known``, with the nearest known one.
+
+    Raises:
+        ConfigurationError: a key is unknown, or a known one is missing.
+    """
+    for name in values:
+        if name not in known:
+            raise unknown_key(f"{key}.{name}" if key else str(name), known)
+    for name in known:
+        if name not in values:
+            raise ConfigurationError(f"key '{f'{key}.{name}' if key else name}' is missing from the configuration")
+
+
+def unknown_key(key: str, known: Collection[str]) -> ConfigurationError:
+    """The error for a ``key`` whose last part is not among the ``known`` ones."""
+    parent, _, name = key.rpartition(".")
+    where = f" below '{parent}'" if parent else ""
+    near = did_you_mean(name, known) or ";"
+    return ConfigurationError(f"key '{key}' is not known{near} known{where}: {', '.join(sorted(known))}")
+
+
+def _read(kind: type[_Settings], values: Mapping[str, Any], key: str) -> _Settings:
+    keys = {key.name: key.metadata for key in dataclasses.fields(kind)}
+    check_keys(values, keys, key)
+    for name, metadata in keys.items():
+        if not metadata["accepts"](values[name]):
+            raise bad_value(f"{key}.{name}" if key else name, values[name], metadata["allowed"])
+    return kind(**values)
+
+
+def read_root(values: Mapping[str, Any]) -> RootSettings:
+    """The root of a resolved configuration, checked down to ``agent.*`` and ``env.*``.
+
+    Raises:
+        ConfigurationError: a key is unknown or missing, or a value is not allowed.
+    """
+    root = _read(RootSettings, values, "")
+    _read(AgentSettings, root.agent, "agent")
+    env = _read(EnvSettings, root.env, "env")
+    if env.workers and env.stepping not in ("auto", "workers"):
+        raise bad_value("env.workers", env.workers, f"0 with env.stepping={env.stepping}")
+    if env.stepping == "workers" and not env.workers:
+        raise bad_value("env.workers", env.workers, "at least 1 with env.stepping=workers")
+    return dataclasses.replace(root, name=None if root.name is None else str(root.name))
+
+
+def help_text(groups: Mapping[str, Sequence[str]]) -> str:
+    """What ``--help`` prints.
+
+    Args:
+        groups: the options of each group.
+    """
+    lines = [
+        "Runs one experiment: python scripts/run.py [group=option] [key=value] ...",
+        "Runs a sweep:        python scripts/run.py -m key=value,value ...",
+        "",
+        "Groups (group=option):",
+        *(f"  {group:<11} {', '.join(options)}" for group, options in groups.items()),
+        "",
+        "Keys (key=value):",
+        *_help_lines(RootSettings, ""),
+        *_help_lines(AgentSettings, "agent."),
+        *_help_lines(EnvSettings, "env."),
+        "",
+        "An agent is added to the graph by a new member, from the command line alone:",
+        "  '+agent.members.printer={_target_: bbrl_exp.agents.tools.PrintAgent, names: [action], after: policy}'",
+        "Packages of your own: BBRL_EXP_ALLOW=mypackage,other; YAML of your own: --config-dir <folder>.",
+        "The composed configuration: --cfg job. Hydra's own options: --hydra-help.",
+    ]
+    return "\n".join(lines)
+
+
+def _help_lines(kind: type[Any], prefix: str) -> list[str]:
+    return [
+        f"  {prefix + key.name:<22} {key.metadata['help']} [{key.metadata['allowed']}]"
+        for key in dataclasses.fields(kind)
+    ]

@@ -1,0 +1,97 @@
+"""``summary.json``: what a run is and what came of it, there from the start and replaced as a whole at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Status = Literal["running", "completed", "interrupted", "failed", "diverged"]
+FILE_NAME = "summary.json"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The contents of ``summary.json``.
+
+    Attributes:
+        status: how the run stands.
+        agent: option of the group ``agent``.
+        env: option of the group ``env``.
+        env_id: gymnasium id.
+        seed: root seed.
+        batch_size: environments side by side.
+        env_steps: environment steps done.
+        episodes: training episodes finished.
+        return_mean: mean return of the last 100 training episodes.
+        eval_return_mean: mean return of the last policy; None where it was never measured.
+        eval_return_std: its standard deviation over episodes.
+        best_eval_return_mean: the best of the evaluations.
+        wall_seconds: from the start of the task to its end.
+        steps_per_second: environment steps a second, tracking included, start-up left out.
+        error: why the run did not complete.
+        command: the command line.
+        overrides: the overrides of this job.
+        git_commit: the commit of the checkout.
+        versions: of Python and of the packages.
+        config_hash: equal for equal configurations.
+    """
+
+    status: Status
+    agent: str | None
+    env: str | None
+    env_id: str | None
+    seed: int | None
+    batch_size: int | None
+    env_steps: int = 0
+    episodes: int = 0
+    return_mean: float | None = None
+    eval_return_mean: float | None = None
+    eval_return_std: float | None = None
+    best_eval_return_mean: float | None = None
+    wall_seconds: float = 0.0
+    steps_per_second: float | None = None
+    error: str | None = None
+    command: str = ""
+    overrides: tuple[str, ...] = ()
+    git_commit: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    config_hash: str | None = None
+
+    def write(self, folder: Path) -> None:
+        """Writes ``summary.json`` in ``folder`` so that a reader sees the old one or the new one, never a part."""
+        write_json(folder / FILE_NAME, dataclasses.asdict(self))
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """The contents of ``summary.json`` in ``folder``; None where there is none that can be read."""
+    try:
+        contents = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return contents if isinstance(contents, dict) else None
+
+
+def write_json(path: Path, contents: object) -> None:
+    """Writes ``contents`` as strict JSON (NaN and infinities become null) and replaces ``path`` at once."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    text = json.dumps(_without_nan(contents), indent=2, allow_nan=False) + "\n"
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

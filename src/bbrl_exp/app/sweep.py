@@ -1,0 +1,220 @@
+"""A sweep: its jobs, the checks before it, and the table after it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from bbrl_exp.app.check import CheckedRun, check
+from bbrl_exp.app.compose import Composer, quoted
+from bbrl_exp.app.folder import FolderClaim, claim_new_folder, is_complete, job_folder_name
+from bbrl_exp.app.job import execute
+from bbrl_exp.app.provenance import command
+from bbrl_exp.app.summary import Summary, read_summary
+from bbrl_exp.app.sweep_table import row_of, show_table, write_tables
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+_SIGNALLED = 128
+_EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        overrides: all of them.
+        varied: those that differ from job to job.
+        folder: the name of its folder in the sweep's.
+        error: why it cannot run, found before the sweep began.
+        is_complete: whether its folder holds a completed run of the same configuration.
+    """
+
+    overrides: tuple[str, ...]
+    varied: tuple[str, ...]
+    folder: str
+    error: str | None = None
+    is_complete: bool = False
+
+
+def expand(parsed: Sequence[Override]) -> list[Job]:
+    """The jobs of a sweep over the product of all lists, ranges and choices.
+
+    Raises:
+        ConfigurationError: a sweep that is not over a list of values.
+    """
+    for override in parsed:
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            raise ConfigurationError(f"override '{override.input_line}': intervals need a sweeper of their own")
+    batches = BasicSweeper.split_arguments(list(parsed), None)[0]
+    constant = {text for text in batches[0] if all(text in batch for batch in batches)} if len(batches) > 1 else set()
+    jobs: dict[str, Job] = {}
+    for batch in batches:
+        varied = tuple(text for text in batch if text not in constant)
+        folder = job_folder_name(",".join(sorted(varied)))
+        jobs.setdefault(folder, Job(tuple(batch), varied, folder))
+    return list(jobs.values())
+
+
+def run_sweep(composer: Composer, overrides: Sequence[str]) -> int:
+    """Runs a sweep from the command line, prints its table and gives the exit code.
+
+    Raises:
+        ConfigurationError: an error that all jobs have; nothing was made.
+    """
+    own = [text for text in overrides if text.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    jobs = expand(composer.parse([text for text in overrides if text not in own]))
+    master = composer.compose(overrides, multirun=True)
+    if (sweeper := master.hydra.sweeper._target_) != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
+        raise ConfigurationError(f"key 'hydra/sweeper' = '{sweeper}': must be basic")
+    jobs, hashes = _check_jobs(composer, master, jobs)
+    HydraConfig.instance().set_config(master)
+    name = master.name
+    wanted = Path(master.hydra.sweep.dir).absolute()
+    claim = claim_new_folder(wanted) if name is None else FolderClaim(wanted)
+    with claim:
+        folder = claim.folder
+        jobs = [_with_folder_state(job, folder, hashes.get(job.overrides)) for job in jobs]
+        runnable = [job for job in jobs if job.error is None and not job.is_complete]
+        OmegaConf.save(master, folder / "multirun.yaml")
+        for job in jobs:
+            if job.error is not None:
+                _record_failure(folder / job.folder, job)
+        _say(f"sweep: {len(jobs)} jobs, {len(runnable)} to run, in {folder}")
+        stopped = _launch(composer, [*overrides, f"hydra.sweep.dir={quoted(str(folder))}"], runnable)
+        rows = [row_of(folder, job.folder, job.varied, job.error, is_stopped=stopped > 0) for job in jobs]
+        write_tables(folder, rows)
+        show_table(rows, folder)
+    return stopped or int(any(row.status != "completed" for row in rows))
+
+
+def run_job_of_sweep(config: DictConfig) -> int:
+    """Hydra's task function for one job, wherever the launcher runs it; every failure is recorded, none is raised.
+
+    Raises:
+        SystemExit: a signal stopped the job, and so stops the sweep.
+    """
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    overrides = tuple(hydra.overrides.task)
+    with open_dict(config):
+        config.hydra = hydra
+    try:
+        with FolderClaim(folder):
+            try:
+                run = check(config)
+            except ConfigurationError as error:
+                _record_failure(folder, Job(overrides, overrides, folder.name, str(error)))
+                return error.exit_code
+            exit_code = execute(run, folder, overrides, in_sweep=True).exit_code
+    except (Exception, SystemExit) as error:
+        sys.stderr.write(f"error: job {folder.name}: {type(error).__name__}: {error}\n")
+        return error.exit_code if isinstance(error, BbrlExpError) else 1
+    if exit_code > _SIGNALLED:
+        raise SystemExit(exit_code)
+    return exit_code
+
+
+def _check_jobs(
+    composer: Composer, master: DictConfig, jobs: Sequence[Job]
+) -> tuple[list[Job], dict[tuple[str, ...], str]]:
+    """Checks every job; of jobs that differ in their seed alone only the first."""
+    checked: list[Job] = []
+    hashes: dict[tuple[str, ...], str] = {}
+    errors_by_kind: dict[tuple[str, ...], str | None] = {}
+    runs: list[CheckedRun] = []
+    for job in jobs:
+        kind = tuple(text for text in job.overrides if not _is_plain_seed(text))
+        try:
+            config = composer.compose_job(master, job.overrides)
+            run = check(config, graph_too=kind not in errors_by_kind)
+            if errors_by_kind.get(kind) is not None:
+                raise ConfigurationError(errors_by_kind[kind])
+            errors_by_kind[kind] = None
+            hashes[job.overrides] = run.config_hash
+            runs.append(run)
+            checked.append(job)
+        except ConfigurationError as error:
+            errors_by_kind.setdefault(kind, str(error))
+            checked.append(replace(job, error=str(error)))
+    errors = list(dict.fromkeys(job.error for job in checked if job.error is not None))
+    if not runs:
+        if len(errors) == 1:
+            raise ConfigurationError(errors[0])
+        raise ConfigurationError(f"no job of the sweep can run: {'; '.join(errors)}")
+    return checked, hashes
+
+
+def _is_plain_seed(text: str) -> bool:
+    key, _, value = text.partition("=")
+    return key == "seed" and value.isdigit()
+
+
+def _with_folder_state(job: Job, sweep: Path, config_hash: str | None) -> Job:
+    if config_hash is None:
+        return job
+    try:
+        return replace(job, is_complete=is_complete(sweep / job.folder, config_hash))
+    except ConfigurationError as error:
+        return replace(job, error=str(error))
+
+
+def _record_failure(folder: Path, job: Job) -> None:
+    """Leaves the reason of a job that could not start in its folder, unless that folder holds a run."""
+    if read_summary(folder) is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        Summary(
+            "failed", None, None, None, None, None, error=job.error, command=command(), overrides=job.overrides
+        ).write(folder)
+        (folder / "run.log").write_text(f"error: {job.error}\n", encoding="utf-8")
+
+
+def _launch(composer: Composer, overrides: Sequence[str], runnable: Sequence[Job]) -> int:
+    """Hands the jobs to Hydra's launcher; gives 128+n where signal n stopped it, else 0."""
+    constant = [text for text in runnable[0].overrides if text not in runnable[0].varied] if runnable else []
+    keys = ",".join(quoted(text.partition("=")[0].lstrip("+~")) for text in constant)
+    master = composer.compose([*overrides, f"{_EXCLUDED}=[{keys}]"], multirun=True)
+    callbacks = Callbacks(master)
+    callbacks.on_multirun_start(config=master, config_name=composer.config_name)
+    context = HydraContext(config_loader=composer.hydra.config_loader, callbacks=callbacks)
+    launcher = Plugins.instance().instantiate_launcher(
+        hydra_context=context, task_function=run_job_of_sweep, config=master
+    )
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        if runnable:
+            launcher.launch([list(job.overrides) for job in runnable], initial_job_idx=0)
+    except KeyboardInterrupt:
+        return _SIGNALLED + signal.SIGINT
+    except SystemExit as stopped:
+        return int(stopped.code or 1)
+    except Exception as error:
+        _say(f"the launcher gave up: {type(error).__name__}: {' '.join(str(error).split())}")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        callbacks.on_multirun_end(config=master, config_name=composer.config_name)
+    return 0
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(_SIGNALLED + number)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,78 @@
+"""The order of members, and the graph that is built from them."""
+
+from typing import Any
+
+import pytest
+
+from bbrl_exp.agents.combinators import Agents
+from bbrl_exp.app.graph import ordered_members
+from bbrl_exp.app.run import build_graph
+from bbrl_exp.errors import ConfigurationError, GraphError
+from bbrl_exp.workspace import Workspace
+
+
+def order(members: dict[str, dict[str, Any]]) -> list[str]:
+    return list(ordered_members(members, "agent.members"))
+
+
+def test_members_run_as_written() -> None:
+    assert order({"b": {}, "a": {}}) == ["b", "a"]
+
+
+def test_after_and_before_place_a_member() -> None:
+    assert order({"env": {}, "policy": {}, "p": {"after": "env"}}) == ["env", "p", "policy"]
+    assert order({"env": {}, "policy": {}, "p": {"before": "env"}}) == ["p", "env", "policy"]
+
+
+def test_several_after_the_same_member_keep_their_order() -> None:
+    assert order({"env": {}, "policy": {}, "x": {"after": "env"}, "y": {"after": "env"}}) == ["env", "x", "y", "policy"]
+
+
+def test_a_chain_is_followed_whatever_the_order_of_writing() -> None:
+    assert order({"y": {"after": "x"}, "env": {}, "x": {"after": "env"}}) == ["env", "x", "y"]
+
+
+def test_a_circle_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="x, y wait for each other"):
+        order({"env": {}, "x": {"after": "y"}, "y": {"before": "x"}})
+
+
+def test_an_unknown_anchor_is_refused_with_the_nearest_member() -> None:
+    with pytest.raises(ConfigurationError, match="'polcy': no such member; did you mean 'policy'"):
+        order({"policy": {}, "x": {"after": "polcy"}})
+
+
+def test_a_member_cannot_say_both() -> None:
+    with pytest.raises(ConfigurationError, match="both after and before"):
+        order({"a": {}, "b": {}, "x": {"after": "a", "before": "b"}})
+
+
+def test_the_graph_of_a_configuration_runs_on_a_workspace() -> None:
+    graph = build_graph(["agent=mlp", "batch_size=3"])
+    workspace = Workspace()
+    graph(workspace, t=0, n_steps=5)
+    graph.close()
+    assert workspace["env/env_obs"].shape == (5, 3, 4)
+    assert workspace["action"].shape == (5, 3)
+
+
+def test_an_agent_is_added_from_overrides_alone() -> None:
+    node = "{_target_: bbrl_exp.agents.tools.CopyTAgent, input_name: action, output_name: copied, after: policy}"
+    graph = build_graph([f"+agent.members.copier={node}"])
+    graph.close()
+    assert isinstance(graph.agent, Agents)
+    assert [member.name for member in graph.agent] == ["env", "policy", "copier"]
+
+
+def test_a_graph_in_which_nobody_writes_what_somebody_reads_is_refused() -> None:
+    with pytest.raises(GraphError, match="critic/value"):
+        build_graph(["+agent.members.p={_target_: bbrl_exp.agents.tools.PrintAgent, names: [critic/value]}"])
+
+
+def test_the_same_seed_builds_the_same_network() -> None:
+    one, two, other = (build_graph(["agent=mlp", f"seed={seed}"]) for seed in (1, 1, 2))
+    weights = [next(graph.parameters()) for graph in (one, two, other)]
+    assert bool((weights[0] == weights[1]).all())
+    assert not bool((weights[0] == weights[2]).all())
+    for graph in (one, two, other):
+        graph.close()

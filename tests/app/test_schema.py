@@ -1,0 +1,103 @@
+"""What the root of a configuration accepts."""
+
+import math
+from typing import Any
+
+import pytest
+
+from bbrl_exp.app.schema import RootSettings, help_text, read_root
+from bbrl_exp.errors import ConfigurationError
+
+NODE = {"_target_": "bbrl_exp.agents.agent.Agent"}
+
+
+def root(**changes: Any) -> dict[str, Any]:
+    return {
+        "agent": {"steps_per_chunk": 128, "members": {}},
+        "env": {
+            "id": "CartPole-v1",
+            "stepping": "auto",
+            "workers": 0,
+            "worker_timeout": 60.0,
+            "wrappers": {},
+            "kwargs": {},
+            "clip_actions": True,
+            "info_keys": [],
+            "agent": NODE,
+        },
+        "tracking": {},
+        "name": None,
+        "seed": 0,
+        "batch_size": 8,
+        "total_steps": 100,
+        "device": "cpu",
+        "num_threads": 1,
+        "debug": False,
+        "graph": NODE,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("batch_size", 0),
+        ("batch_size", -1),
+        ("batch_size", 2.5),
+        ("batch_size", math.nan),
+        ("batch_size", ""),
+        ("batch_size", None),
+        ("batch_size", True),
+        ("batch_size", "8"),
+        ("total_steps", 0),
+        ("num_threads", 0),
+        ("seed", -1),
+        ("seed", "x"),
+        ("device", "gpu"),
+        ("device", 0),
+        ("name", "../x"),
+        ("name", "a/b"),
+        ("name", "."),
+        ("name", ""),
+        ("debug", 1),
+        ("graph", None),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_refused_with_its_key(key: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^key '{key}' = .*: must be "):
+        read_root(root(**{key: value}))
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigurationError, match="'batchsize' is not known; did you mean 'batch_size'"):
+        read_root(root(batchsize=3))
+
+
+def test_a_missing_key_is_refused() -> None:
+    values = root()
+    del values["seed"]
+    with pytest.raises(ConfigurationError, match="'seed' is missing"):
+        read_root(values)
+
+
+def test_keys_below_env_and_agent_are_checked_too() -> None:
+    with pytest.raises(ConfigurationError, match=r"'env\.workers' = -1"):
+        read_root(root(env={**root()["env"], "workers": -1}))
+    with pytest.raises(ConfigurationError, match=r"'agent\.steps_per_chunk' = 0"):
+        read_root(root(agent={"steps_per_chunk": 0, "members": {}}))
+
+
+@pytest.mark.parametrize(("stepping", "workers"), [("scalar", 2), ("vectorized", 1), ("workers", 0)])
+def test_stepping_and_workers_that_contradict_each_other_are_refused(stepping: str, workers: int) -> None:
+    with pytest.raises(ConfigurationError, match=r"env\.workers"):
+        read_root(root(env={**root()["env"], "stepping": stepping, "workers": workers}))
+
+
+def test_a_name_of_digits_is_a_name() -> None:
+    assert read_root(root(name=42)).name == "42"
+
+
+def test_help_explains_every_key_of_the_root() -> None:
+    text = help_text({"agent": ["random"]})
+    for key in RootSettings.__dataclass_fields__:
+        assert f"\n  {key} " in text

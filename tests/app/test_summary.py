@@ -1,0 +1,54 @@
+"""summary.json, the plan, provenance."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from bbrl_exp.app.plan import Plan, in_words
+from bbrl_exp.app.provenance import config_hash
+from bbrl_exp.app.summary import Summary, read_summary, write_json
+from bbrl_exp.errors import ConfigurationError
+
+
+def test_nan_and_infinity_become_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"a": math.nan, "b": [math.inf, 1.5], "c": (2,)})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [None, 1.5], "c": [2]}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_summary_comes_back(tmp_path: Path) -> None:
+    Summary("running", "random", "cartpole", "CartPole-v1", 0, 8).write(tmp_path)
+    found = read_summary(tmp_path)
+    assert found is not None
+    assert (found["status"], found["eval_return_mean"]) == ("running", None)
+
+
+def test_a_damaged_summary_is_none(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"status": ')
+    assert read_summary(tmp_path) is None
+
+
+def test_the_hash_does_not_depend_on_name_or_order() -> None:
+    assert config_hash({"name": "a", "seed": 0, "batch_size": 1}) == config_hash(
+        {"batch_size": 1, "seed": 0, "name": None}
+    )
+    assert config_hash({"seed": 0}) != config_hash({"seed": 1})
+
+
+def test_steps_are_rounded_up_to_a_whole_chunk() -> None:
+    plan = Plan(total_steps=1025, batch_size=8, steps_per_chunk=128, bytes_per_time_step=10)
+    assert (plan.chunks, plan.time_steps, plan.env_steps) == (2, 256, 2048)
+    assert plan.workspace_bytes == 129 * 10
+
+
+def test_a_workspace_that_cannot_fit_is_refused_with_both_sizes() -> None:
+    plan = Plan(total_steps=1, batch_size=8, steps_per_chunk=99, bytes_per_time_step=10**7)
+    with pytest.raises(ConfigurationError, match=r"needs 1 GB and 500 MB of memory are there"):
+        plan.check_memory(500 * 10**6)
+    plan.check_memory(10**9)
+
+
+def test_sizes_are_said_in_words() -> None:
+    assert [in_words(size) for size in (12, 1500, 2.5e9)] == ["12 B", "1.5 kB", "2.5 GB"]

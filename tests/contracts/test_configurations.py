@@ -1,0 +1,65 @@
+"""Every option of every group composes, passes all checks and runs."""
+
+from pathlib import Path
+
+import pytest
+
+from bbrl_exp.app.check import check
+from bbrl_exp.app.compose import Composer, default_config_dir, resolve
+from bbrl_exp.app.run import run
+from bbrl_exp.errors import ConfigurationError
+
+CONF = default_config_dir()
+FAST = ["total_steps=64", "agent.steps_per_chunk=16", "batch_size=2"]
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("agent", options("agent"))
+@pytest.mark.parametrize("env", ["cartpole", "pendulum", "masked_cartpole", "masked_pendulum"])
+def test_every_agent_runs_in_every_kind_of_environment(
+    agent: str, env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run([f"agent={agent}", f"env={env}", "tracking=none", *FAST])
+    assert result.summary.status == "completed"
+    assert result.summary.env_steps == 64
+
+
+@pytest.mark.parametrize("env", [name for name in options("env") if name != "gym"])
+def test_every_environment_passes_the_checks_or_names_its_extra(env: str) -> None:
+    with Composer(CONF) as composer:
+        config = composer.compose([f"env={env}"])
+        try:
+            assert check(config).plan.env_steps >= 50_000
+        except ConfigurationError as error:
+            if "needs the extra" not in str(error):
+                raise
+            pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [(group, option) for group in ("tracking", "launcher", "experiment") for option in options(group)],
+)
+def test_every_other_option_passes_the_checks(group: str, option: str) -> None:
+    with Composer(CONF) as composer:
+        check(composer.compose([f"{group}={option}"]))
+
+
+def test_any_id_runs_through_gym_and_keeps_the_settings_of_another_environment() -> None:
+    with Composer(CONF) as composer:
+        assert (
+            resolve(composer.compose(["env=gym", "env.id=Taxi-v4"]))["graph"]["agent"]["members"]["env"]["env"]
+            == "Taxi-v4"
+        )
+        changed = resolve(composer.compose(["env=masked_cartpole", "env.id=Acrobot-v1"]))
+        assert list(changed["env"]["wrappers"]) == ["mask"]
+
+
+def test_every_file_says_what_it_is() -> None:
+    for path in CONF.rglob("*.yaml"):
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+        assert lines[0].startswith("# "), path

@@ -1,0 +1,89 @@
+"""A command line in this process, in an empty folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bbrl_exp.app.run import main
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+CommandLine = Callable[..., Ended]
+
+
+@pytest.fixture
+def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Ended:
+        capfd.readouterr()
+        code = main(arguments)
+        printed = capfd.readouterr()
+        return Ended(code, printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def users_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A package of a user's own, on the path and allowed: an agent, and environments that go wrong."""
+    folder = tmp_path / "path"
+    folder.mkdir()
+    (folder / "users_own.py").write_text(
+        """
+import gymnasium
+import numpy as np
+from bbrl_exp.agents.agent import Agent
+
+
+class Doubler(Agent):
+    def __init__(self, variable: str, env_spec, name: str | None = None) -> None:
+        super().__init__(name)
+        self.variable = variable
+
+    def forward(self, t: int, **kwargs) -> None:
+        self.set((f"{self.variable}/double", t), 2 * self.get((self.variable, t)))
+
+
+class Broken(Agent):
+    def __init__(self, at: int, name: str | None = None) -> None:
+        super().__init__(name)
+        self.at = at
+
+    def forward(self, t: int, **kwargs) -> None:
+        if t == self.at:
+            raise ZeroDivisionError("the agent is broken")
+
+
+class NotANumber(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def reset(self, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.zeros(2, np.float32), float("nan") if self.steps == 5 else 0.0, False, False, {}
+
+
+gymnasium.register("UsersNotANumber-v0", NotANumber)
+"""
+    )
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("BBRL_EXP_ALLOW", "users_own")
+    return "users_own"

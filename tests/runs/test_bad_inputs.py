@@ -1,0 +1,78 @@
+"""Every bad input is one line on standard error with key, value and what is allowed; exit code 2; nothing is made."""
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import CommandLine
+
+PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["batchsize=3"], ["'batchsize'", "did you mean 'batch_size'"]),
+        (["+batchsize=3"], ["'batchsize'", "did you mean 'batch_size'"]),
+        (["env.idd=x"], ["'env.idd'", "did you mean 'id'"]),
+        (["agent.members.policy.sed=1"], ["did you mean 'seed'"]),
+        (["+agent.members.policy.sed=1"], ["did you mean 'seed'"]),
+        (["agent.members.policy.seed=abc"], ["'agent.members.policy.seed' = 'abc'", "an integer"]),
+        (["agent=mlp", "agent.members.policy.hidden_sizes=64"], ["hidden_sizes' = 64", "a list"]),
+        (["agent=mlp", "agent.members.policy.activation=foo"], ["activation' = 'foo'", "tanh"]),
+        (["batch_size=0"], ["'batch_size' = 0", "at least 1"]),
+        (["batch_size=-1"], ["'batch_size' = -1"]),
+        (["batch_size=2.5"], ["'batch_size' = 2.5"]),
+        (["batch_size=nan"], ["'batch_size' = nan"]),
+        (["batch_size="], ["'batch_size' = ''"]),
+        (["total_steps=0"], ["'total_steps' = 0"]),
+        (["num_threads=0"], ["'num_threads' = 0"]),
+        (["seed=x"], ["'seed' = 'x'"]),
+        (["agent=random,mlp"], ["'agent' = random,mlp", "-m"]),
+        (["seed=1,2"], ["'seed' = 1,2", "-m"]),
+        (["agent=randm"], ["'agent' = 'randm'", "did you mean 'random'", "constant, mlp, random"]),
+        (["env=cartpol"], ["'env' = 'cartpol'", "did you mean 'cartpole'"]),
+        (["env=gym"], ["'env.id' = '???'"]),
+        (["env=gym", "env.id=CartPol-v1"], ["'env.id' = 'CartPol-v1'", "did you mean 'CartPole-v1'"]),
+        (["env.id=os:system"], ["'env.id' = 'os:system'"]),
+        (["agent.members.policy._target_=bbrl_exp.policies.random.RandmAgent"], ["did you mean 'RandomAgent'"]),
+        (["agent.members.policy._target_=os.system"], ["'os.system'", "not allowed", "bbrl_exp"]),
+        (["agent.members.policy._target_=torch.nn.ReLU"], ["must be an Agent"]),
+        (["~agent.members.policy._target_"], ["'agent.members.policy' has no _target_"]),
+        (["+agent.members.polcy.seed=3"], ["'agent.members.polcy' has no _target_", "did you mean 'policy'"]),
+        ([f"+agent.members.p={{{PRINTER}, names: [critic/value]}}"], ["reads 'critic/value'"]),
+        (["~agent.members.policy"], ["reads 'action'"]),
+        (["device=cuda:99"], ["'device' = 'cuda:99'", "cpu"]),
+        (["device=gpu"], ["'device' = 'gpu'", "cuda"]),
+        (["a=b=c"], ["'a=b=c'", "key=value"]),
+        (["batch_size=1000000000"], ["'batch_size' = 1000000000", "needs 5.", "TB", "of memory are there"]),
+        (["tracking.csv=5"], ["'tracking.csv' = 5", "true or false"]),
+        (["name=../x"], ["'name' = '../x'"]),
+        (["hydra.run.dirr=x"], ["'hydra.run.dirr'", "did you mean 'dir'"]),
+        (["-m", "agent=random,mlp", "batch_size=0"], ["'batch_size' = 0"]),
+        (["-m", "agent=randm,mpl"], ["'randm'", "'mpl'"]),
+        (["--config-dir", "nowhere"], ["nowhere"]),
+        (["--config-name", "nothing"], ["'nothing'"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_a_bad_input_is_one_line_and_leaves_nothing(
+    arguments: list[str], parts: list[str], command_line: CommandLine, tmp_path: Path
+) -> None:
+    ended = command_line(*arguments)
+    assert ended.code == 2
+    assert ended.out == ""
+    assert ended.err.count("\n") == 1
+    assert ended.err.startswith("error: ")
+    for part in parts:
+        assert part in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_syntax_error_in_yaml_is_one_line_with_file_and_line(command_line: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "agent").mkdir(parents=True)
+    (tmp_path / "mine" / "agent" / "broken.yaml").write_text("members: {a: 1\nb: [\n")
+    ended = command_line("--config-dir", "mine", "agent=broken")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "broken.yaml', line 2" in ended.err
+    assert not (tmp_path / "outputs").exists()
