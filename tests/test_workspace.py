@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
@@ -256,7 +257,7 @@ def write_next_chunk(workspace: Workspace, how: str) -> None:
     else:
         workspace.copy_n_last_steps(1)
         first = 1
-    writer = workspace.row_writer({"x": ((3,), torch.float32)})
+    writer = workspace.row_writer({"x": ((3,), np.float32)})
     for t in range(first, 4):
         if how == "rows of a writer":
             writer.rows(t)[0][:] = row(50 + t).numpy()
@@ -460,7 +461,7 @@ def test_the_representation_is_a_table() -> None:
 
 def test_a_row_writer_records_only_what_was_committed() -> None:
     workspace = Workspace()
-    writer = workspace.row_writer({"x": ((3,), torch.float32), "flag": ((3,), torch.bool)})
+    writer = workspace.row_writer({"x": ((3,), np.float32), "flag": ((3,), np.bool_)})
     for t in range(40):
         x, flag = writer.rows(t)
         x[:], flag[:] = row(t).numpy(), t % 2 == 0
@@ -474,7 +475,7 @@ def test_a_row_writer_records_only_what_was_committed() -> None:
 
 def test_a_row_writer_notices_that_a_variable_was_replaced() -> None:
     workspace = Workspace()
-    writer = workspace.row_writer({"x": ((3,), torch.float32)})
+    writer = workspace.row_writer({"x": ((3,), np.float32)})
     writer.rows(0)[0][:] = 1.0
     writer.commit(0)
     workspace.clear()

@@ -211,6 +211,15 @@ class SteppedVariable(Variable):
             arrays = self.numpy_rows = list(self._buffer.data.numpy())
         return arrays[t]
 
+    def numpy_read(self, t: int) -> NDArray[Any]:
+        """Row ``t`` as an array that shows the variable's memory, without gradients (CPU only)."""
+        if 0 <= t < self.n_steps and not self._apart:
+            arrays = self.numpy_rows
+            if arrays is None:
+                arrays = self.numpy_rows = list(self._buffer.data.numpy())
+            return arrays[t]
+        return self.read(t).detach().numpy()
+
     def commit(self, t: int) -> None:
         """Records the row ``t`` that was filled through :meth:`numpy_row`."""
         if t == self.n_steps:

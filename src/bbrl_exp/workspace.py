@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 from typing import Any, overload
 
+import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from bbrl_exp.errors import WorkspaceError, did_you_mean
 from bbrl_exp.variable import SharedVariable, SteppedVariable, Variable, WholeVariable
 
 BatchDims = tuple[int, int]
+RowFacts = Mapping[str, tuple[Sequence[int], DTypeLike]]
 
 
 class Workspace:
@@ -33,11 +35,16 @@ class Workspace:
 
     def __init__(self, workspace: Workspace | None = None) -> None:
         self._variables: dict[str, Variable] = {}
-        self._reserved = 0
-        self._layout = 0
+        self._begin()
         if workspace is not None:
             for name, variable in workspace._variables.items():
                 self._variables[name] = WholeVariable(variable.full().clone())
+
+    def _begin(self) -> None:
+        self._reserved = 0
+        self._layout = 0
+        self._row_writers: dict[tuple[str, ...], RowWriter] = {}
+        self._row_readers: dict[tuple[str, ...], RowReader] = {}
 
     # One step
 
@@ -194,13 +201,24 @@ class Workspace:
         """Announces that ``n_steps`` rows will be written, so that memory is taken once."""
         self._reserved = max(self._reserved, n_steps)
 
-    def row_writer(self, variables: Mapping[str, tuple[Sequence[int], torch.dtype]]) -> RowWriter:
-        """A writer of whole rows of several variables through numpy, for environment agents on the CPU.
+    def row_writer(self, variables: RowFacts) -> RowWriter:
+        """A writer of whole rows of several variables as arrays, without gradients, for the CPU.
 
         Args:
-            variables: name → (shape of a row ``[B, …]``, dtype).
+            variables: name → (shape of a row ``[B, …]``, numpy dtype).
         """
-        return RowWriter(self, variables)
+        names = tuple(variables)
+        writer = self._row_writers.get(names)
+        if writer is None or (writer.variables is not variables and writer.variables != variables):
+            writer = self._row_writers[names] = RowWriter(self, variables)
+        return writer
+
+    def row_reader(self, *names: str) -> RowReader:
+        """A reader of whole rows of several variables as arrays, without gradients, for the CPU."""
+        reader = self._row_readers.get(names)
+        if reader is None:
+            reader = self._row_readers[names] = RowReader(self, names)
+        return reader
 
     def truncate(self, n_steps: int) -> None:
         """Drops the rows from ``n_steps`` on of every variable."""
@@ -438,8 +456,7 @@ class Workspace:
             name: SharedVariable(tensor) if is_shared else WholeVariable(tensor)
             for name, (tensor, is_shared) in state.items()
         }
-        self._reserved = 0
-        self._layout = 0
+        self._begin()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Workspace:
         copy = self.clone()
@@ -536,56 +553,93 @@ class Workspace:
 
 
 class RowWriter:
-    """Gives environment agents the memory of whole rows, to be filled in place.
+    """Gives agents the memory of whole rows, to be filled in place.
 
     ``rows(t)`` gives one array a variable, of which the caller fills every element; ``commit(t)`` then records them. An
-    environment that raises in between leaves nothing recorded.
+    agent that raises in between leaves nothing recorded.
+
+    Attributes:
+        variables: name → (shape of a row ``[B, …]``, numpy dtype).
     """
 
-    def __init__(self, workspace: Workspace, variables: Mapping[str, tuple[Sequence[int], torch.dtype]]) -> None:
+    def __init__(self, workspace: Workspace, variables: RowFacts) -> None:
         self._workspace = workspace
-        self._facts = {name: (torch.Size(shape), dtype) for name, (shape, dtype) in variables.items()}
-        self._variables: list[SteppedVariable] = []
+        self.variables = variables
+        self._bound: list[tuple[SteppedVariable, list[NDArray[Any]] | None]] = []
+        self._by_time: list[tuple[NDArray[Any], ...]] = []
         self._layout = -1
 
-    def rows(self, t: int) -> list[NDArray[Any]]:
+    def rows(self, t: int) -> Sequence[NDArray[Any]]:
         """The memory of row ``t`` of each variable, in the order they were given in, arrays ``[B, …]``.
 
         Raises:
             WorkspaceError: a gap in time, or a variable that has another shape, dtype or device already.
         """
-        if self._layout != self._workspace._layout:
-            self._bind()
-        arrays = []
-        for variable in self._variables:
-            memory = variable.numpy_rows
-            # The usual case, an append to memory that is there, is worth saving the calls.
-            if t == variable.n_steps and memory is not None and t < len(memory):
-                arrays.append(memory[t])
+        if self._layout == self._workspace._layout and 0 <= t < len(self._by_time):
+            # The usual case: every variable grows by one row, in the memory that it had before.
+            for variable, memory in self._bound:
+                if variable.n_steps != t or variable.numpy_rows is not memory:
+                    break
             else:
-                arrays.append(self._prepare(variable, t))
-        return arrays
+                return self._by_time[t]
+        return self._prepare(t)
 
     def commit(self, t: int) -> None:
         """Records the rows ``t`` that :meth:`rows` gave out."""
-        for variable in self._variables:
-            variable.commit(t)
+        for variable, _ in self._bound:
+            if variable.n_steps == t:
+                variable.n_steps = t + 1
+            else:
+                variable.commit(t)
 
-    def _prepare(self, variable: SteppedVariable, t: int) -> NDArray[Any]:
+    def _prepare(self, t: int) -> Sequence[NDArray[Any]]:
+        variables = self._bind()
         try:
-            return variable.numpy_row(t)
+            rows = [variable.numpy_row(t) for variable in variables]
         except WorkspaceError as error:
-            raise WorkspaceError(f"{', '.join(self._facts)} at t={t}: {error}") from None
+            raise WorkspaceError(f"{', '.join(self.variables)} at t={t}: {error}") from None
+        self._bound = [(variable, variable.numpy_rows) for variable in variables]
+        self._by_time = list(zip(*(variable.numpy_rows or () for variable in variables), strict=False))
+        self._layout = self._workspace._layout
+        return rows
 
-    def _bind(self) -> None:
+    def _bind(self) -> list[SteppedVariable]:
         cpu = torch.device("cpu")
-        self._variables = []
-        for name, (shape, dtype) in self._facts.items():
+        variables = []
+        for name, (sizes, numpy_dtype) in self.variables.items():
+            shape, dtype = torch.Size(sizes), torch.from_numpy(np.empty(0, numpy_dtype)).dtype
             variable = self._workspace._stepped(name, shape, dtype, cpu)
             if (variable.shape, variable.dtype, variable.device) != (shape, dtype, cpu):
                 raise WorkspaceError(
                     f"'{name}': expected {list(variable.shape)} {variable.dtype} on {variable.device}, "
                     f"found {list(shape)} {dtype} on cpu"
                 )
-            self._variables.append(variable)
-        self._layout = self._workspace._layout
+            variables.append(variable)
+        return variables
+
+
+class RowReader:
+    """Shows agents whole rows of several variables as arrays, without gradients.
+
+    The arrays are the workspace's memory: to be read, not written, and copied where they must be kept.
+    """
+
+    def __init__(self, workspace: Workspace, names: tuple[str, ...]) -> None:
+        self._workspace = workspace
+        self._names = names
+
+    def rows(self, t: int) -> list[NDArray[Any]]:
+        """Row ``t`` of each variable, in the order they were given in, arrays ``[B, …]``.
+
+        Raises:
+            WorkspaceError: an unknown variable, or a row that was never written.
+        """
+        variables = self._workspace._variables
+        rows = []
+        for name in self._names:
+            variable = variables.get(name)
+            if type(variable) is SteppedVariable and 0 <= t < variable.n_steps:
+                rows.append(variable.numpy_read(t))
+            else:
+                rows.append(self._workspace.get(name, t).detach().numpy())
+        return rows

@@ -144,7 +144,7 @@ def test_an_environment_may_keep_the_action_that_it_was_given(clip_actions):
         (spaces.Discrete(3, start=5), torch.tensor([4, 5]), "environment 0 expects 5 … 7, found 4"),
         (spaces.Discrete(3), torch.tensor([[0], [1]]), r"expect int64 \[2\], found int64 \[2, 1\]"),
         (spaces.Discrete(3), torch.tensor([0.0, 1.0]), r"expect int64 \[2\], found float32 \[2\]"),
-        (spaces.Discrete(3), torch.tensor([0.0, 1.0], dtype=torch.bfloat16), "bfloat16"),
+        (spaces.Discrete(3), torch.tensor([0.0, 1.0], dtype=torch.bfloat16), "BFloat16"),
         (spaces.MultiDiscrete([3, 4]), torch.tensor([[0, 3], [1, 4]]), "environment 1 expects 0 … 3, found 4"),
         (spaces.MultiBinary(2), torch.tensor([[0, 1], [300, 0]]), "environment 1 expects 0 … 1, found 300"),
         (spaces.Box(-1, 1, (2,)), torch.zeros(2), r"expect float32 \[2, 2\], found float32 \[2\]"),
@@ -221,7 +221,9 @@ def test_rows_that_are_staged_for_another_device_equal_those_written_directly(mo
     monkeypatch.setattr(
         gym_agents.GymAgent, "_open_sink", lambda self, w: StagedRows(w, self._layout, torch.device("cpu"))
     )
-    monkeypatch.setattr(gym_agents, "to_host", packed_to_host)
+    monkeypatch.setattr(
+        gym_agents.GymAgent, "read_rows", lambda self, t, *names: packed_to_host([self.get((n, t)) for n in names])
+    )
     staged = acting(AutoResetGymAgent(DictNoise, 3, info_keys=["luck"]), actions, n_steps=50)
     assert list(direct.keys()) == list(staged.keys())
     for name in list(direct.keys()):

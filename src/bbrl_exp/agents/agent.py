@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bbrl_exp.errors import WorkspaceError
-from bbrl_exp.workspace import Workspace
+from bbrl_exp.workspace import RowFacts, Workspace
 
 
 class Agent(nn.Module):
@@ -27,6 +29,7 @@ class Agent(nn.Module):
         prefix: put before the names of the variables that the agent writes, by agents that support it.
         reads: the variables that the agent reads, where it declares them; None lets the graph's dry run find out.
         writes: the variables that the agent writes, likewise.
+        device: where ``to`` has moved the agent; the CPU at first.
     """
 
     reads: tuple[str, ...] | None = None
@@ -37,6 +40,7 @@ class Agent(nn.Module):
         self.name = name
         self.prefix = ""
         self.workspace: Workspace | None = None
+        self.device = torch.device("cpu")
 
     def __call__(self, workspace: Workspace, **kwargs: Any) -> None:
         """Runs ``forward(**kwargs)`` on ``workspace``.
@@ -86,6 +90,37 @@ class Agent(nn.Module):
                 workspace.set_full(index, value)
         except WorkspaceError as error:
             raise WorkspaceError(f"{self.label} writes {error}") from None
+
+    def read_rows(self, t: int, *names: str) -> list[NDArray[Any]]:
+        """Rows ``t`` of several variables as arrays ``[B, …]`` of the workspace's memory: CPU, no gradients, no copies.
+
+        Raises:
+            WorkspaceError: as :meth:`get`.
+        """
+        workspace = self.__dict__["workspace"]
+        try:
+            return workspace.row_reader(*names).rows(t)  # type: ignore[no-any-return]
+        except WorkspaceError as error:
+            raise WorkspaceError(f"{self.label} reads {error}") from None
+
+    def write_rows(self, t: int, variables: RowFacts, values: Iterable[NDArray[Any]]) -> None:
+        """Writes rows ``t`` of several variables from arrays ``[B, …]``, which are copied: CPU, no gradients.
+
+        Args:
+            t: the time step.
+            variables: name → (shape of a row ``[B, …]``, numpy dtype); always the same object.
+            values: one array a variable, which numpy may cast to the variable's dtype.
+
+        Raises:
+            WorkspaceError: as :meth:`set`.
+        """
+        writer = self.__dict__["workspace"].row_writer(variables)
+        try:
+            for row, value in zip(writer.rows(t), values, strict=True):
+                row[...] = value
+        except WorkspaceError as error:
+            raise WorkspaceError(f"{self.label} writes {error}") from None
+        writer.commit(t)
 
     def get_time_truncated(self, name: str, from_time: int, to_time: int) -> Tensor:
         """Rows ``from_time`` … ``to_time - 1`` of a variable, ``[to_time - from_time, B, …]``.
@@ -142,6 +177,10 @@ class Agent(nn.Module):
     def dry_copy(self) -> Agent:
         """A stand-in for the dry run of a graph, which reads and writes as this agent does and may be thrown away."""
         return copy.deepcopy(self)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.device = fn(torch.empty(0, device=self.device)).device
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "workspace": None}

@@ -93,13 +93,16 @@ class TemporalAgent(Agent):
             raise ConfigurationError(f"{self.label} needs n_steps or stop_variable, else it would never end")
         if t < 0 or (n_steps is not None and n_steps < 0):
             raise ConfigurationError(f"{self.label}: t={t} and n_steps={n_steps} cannot be negative")
-        workspace, agent = self.workspace, self.agent
+        workspace = self.workspace
         assert workspace is not None
+        # The members of a plain sequence are called from here: one call less a step.
+        agents = tuple(self.agent) if type(self.agent) is Agents else (self.agent,)
         end = None if n_steps is None else t + n_steps
         if end is not None:
             workspace.reserve(end)
         while t != end:
-            agent(workspace, t=t, **kwargs)
+            for agent in agents:
+                agent(workspace, t=t, **kwargs)
             if stop_variable is not None:
                 with torch.no_grad():
                     if bool(workspace.get(stop_variable, t).all()):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.errors import BbrlExpError, GraphError, WorkspaceError
-from bbrl_exp.workspace import BatchDims, RowWriter, Workspace
+from bbrl_exp.workspace import BatchDims, RowFacts, RowReader, RowWriter, Workspace
 
 _DRY_STEPS = 2
 
@@ -102,10 +102,16 @@ class _NotingWorkspace(Workspace):
         self._note(self._writers, name)
         super().set_full(name, value, batch_dims)
 
-    def row_writer(self, variables: Mapping[str, tuple[Sequence[int], torch.dtype]]) -> RowWriter:
+    def row_writer(self, variables: RowFacts) -> RowWriter:
         for name in variables:
             self._note(self._writers, name)
         return super().row_writer(variables)
+
+    def row_reader(self, *names: str) -> RowReader:
+        for name in names:
+            self._note(self._readers, name)
+        self._missing = next((name for name in names if name not in self), None)
+        return super().row_reader(*names)
 
     def get(self, name: str, t: int, batch_dims: BatchDims | None = None) -> Tensor:
         self._note(self._readers, name)

@@ -196,6 +196,8 @@ def help_text(groups: Mapping[str, Sequence[str]]) -> str:
     Args:
         groups: the options of each group.
     """
+    from bbrl_exp.tracking.settings import TrackingSettings
+
     lines = [
         "Runs one experiment: python scripts/run.py [group=option] [key=value] ...",
         "Runs a sweep:        python scripts/run.py -m key=value,value ...",
@@ -207,6 +209,7 @@ def help_text(groups: Mapping[str, Sequence[str]]) -> str:
         *_help_lines(RootSettings, ""),
         *_help_lines(AgentSettings, "agent."),
         *_help_lines(EnvSettings, "env."),
+        *_help_lines(TrackingSettings, "tracking."),
         "",
         "An agent is added to the graph by a new member, from the command line alone:",
         "  '+agent.members.printer={_target_: bbrl_exp.agents.tools.PrintAgent, names: [action], after: policy}'",
@@ -218,6 +221,6 @@ def help_text(groups: Mapping[str, Sequence[str]]) -> str:
 
 def _help_lines(kind: type[Any], prefix: str) -> list[str]:
     return [
-        f"  {prefix + key.name:<22} {key.metadata['help']} [{key.metadata['allowed']}]"
+        f"  {prefix + key.name:<32} {key.metadata['help']} [{key.metadata['allowed']}]"
         for key in dataclasses.fields(kind)
     ]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bbrl_exp.envs.finite import all_finite
 from bbrl_exp.envs.spec import LeafSpec, SpaceMismatchError
 from bbrl_exp.errors import NonFiniteError
 
@@ -78,7 +79,7 @@ class ActionReader:
         return values if values.dtype is self._dtype else values.astype(self._dtype)
 
     def _read_box(self, values: Actions, t: int) -> Actions:
-        if values.dtype.kind == "f" and np.vdot(values, self._zeros) != 0.0:
+        if values.dtype.kind == "f" and not all_finite(values, self._zeros):
             where = tuple(np.argwhere(~np.isfinite(values))[0])
             raise NonFiniteError(self._leaf.name, int(where[0]), t, values[where].item())
         if self._bounds is not None:

@@ -22,21 +22,24 @@ class DryGymAgent(Agent):
 
     Args:
         name: name of the agent that it stands in for.
+        label: how messages call that agent.
         spec: what its environments show and accept.
         layout: its rows.
-        readers: (variable, reader) of each leaf of its actions.
+        readers: the reader of each leaf of its actions.
         device: where its workspace lives.
     """
 
     def __init__(
         self,
         name: str,
+        label: str,
         spec: EnvSpec,
         layout: RowLayout,
-        readers: Sequence[tuple[str, ActionReader]],
+        readers: Sequence[ActionReader],
         device: torch.device,
     ) -> None:
         super().__init__(name)
+        self._label = label
         self.env_spec = spec
         self.reads = tuple(leaf.name for leaf in spec.actions)
         self.writes = tuple(layout)
@@ -49,6 +52,10 @@ class DryGymAgent(Agent):
             if leaf.start is not None:
                 self._rows[leaf.name] += torch.as_tensor(leaf.start, device=device).to(self._rows[leaf.name].dtype)
 
+    @property
+    def label(self) -> str:
+        return self._label
+
     def forward(self, t: int, **kwargs: Any) -> None:
         """Row ``t``: zeros, and the smallest value of a discrete observation.
 
@@ -56,7 +63,7 @@ class DryGymAgent(Agent):
             GraphError: actions that the environments would refuse.
         """
         if t > 0:
-            for variable, reader in self._readers:
+            for variable, reader in zip(self.reads or (), self._readers, strict=True):
                 actions = self.get((variable, t - 1))
                 dtype = str(actions.dtype).removeprefix("torch.")
                 shape = tuple(actions.shape)

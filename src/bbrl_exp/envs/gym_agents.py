@@ -10,9 +10,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.envs.actions import ActionReader
@@ -23,8 +21,8 @@ from bbrl_exp.envs.plan import BatchPlan
 from bbrl_exp.envs.rows import info_dtypes, row_layout
 from bbrl_exp.envs.scalar import ScalarKernel
 from bbrl_exp.envs.spaces import space_leaves
-from bbrl_exp.envs.spec import EnvSpec
-from bbrl_exp.envs.staging import StagedRows, to_host, torch_dtype
+from bbrl_exp.envs.spec import EnvSpec, SpaceMismatchError
+from bbrl_exp.envs.staging import StagedRows, packed_to_host
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.seeding import stream_seed
 from bbrl_exp.workspace import Workspace
@@ -33,7 +31,7 @@ from bbrl_exp.workspace import Workspace
 class RowSink(Protocol):
     """Where rows go: memory to fill, and the word that it has been filled."""
 
-    def rows(self, t: int) -> list[NDArray[Any]]:
+    def rows(self, t: int) -> Sequence[NDArray[Any]]:
         """The memory of row ``t`` of each variable."""
 
     def commit(self, t: int) -> None:
@@ -72,7 +70,6 @@ class GymAgent(Agent):
     """
 
     auto_reset: ClassVar[bool]
-    _device_marker: Tensor
 
     def __init__(
         self,
@@ -119,11 +116,10 @@ class GymAgent(Agent):
             max_episode_steps=batch.max_episode_steps,
         )
         self._layout = row_layout(self.env_spec.observations, plan.info, batch_size)
-        self._readers = [(leaf.name, ActionReader(leaf, batch_size, clip_actions)) for leaf in self.env_spec.actions]
-        self.reads = tuple(leaf.name for leaf in self.env_spec.actions)
+        self._readers = [ActionReader(leaf, batch_size, clip_actions) for leaf in self.env_spec.actions]
+        self.reads: tuple[str, ...] = tuple(leaf.name for leaf in self.env_spec.actions)
         self.writes = tuple(self._layout)
         self._sink: tuple[Workspace, RowSink] | None = None
-        self.register_buffer("_device_marker", torch.empty(0), persistent=False)
 
     @property
     def batch_size(self) -> int:
@@ -146,10 +142,7 @@ class GymAgent(Agent):
         """
         workspace: Workspace = self.__dict__["workspace"]
         sink = self._sink_for(workspace, t)
-        actions: list[NDArray[Any]] = []
-        if t > 0:
-            tensors = [self.get((name, t - 1)) for name, _ in self._readers]
-            actions = [read(values, t - 1) for (_, read), values in zip(self._readers, to_host(tensors), strict=True)]
+        actions = self._read_actions(t - 1) if t > 0 else []
         rows = sink.rows(t)
         try:
             if t == 0:
@@ -175,13 +168,23 @@ class GymAgent(Agent):
     def dry_copy(self) -> Agent:
         """A stand-in without environments that writes zeros and checks the actions."""
         name = self.name or type(self).__name__
-        return DryGymAgent(name, self.env_spec, self._layout, self._readers, self._device_marker.device)
+        return DryGymAgent(name, self.label, self.env_spec, self._layout, self._readers, self.device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Environments and workers cannot be copied: a copy has its own, which begin from the seed.
         copied = type(self)(self._env, self.batch_size, self._seed, name=self.name, **self._options)
         memo[id(self)] = copied
-        return copied.with_prefix(self.prefix).to(self._device_marker.device)
+        return copied.with_prefix(self.prefix).to(self.device)
+
+    def _read_actions(self, t: int) -> list[NDArray[Any]]:
+        try:
+            if self.device.type == "cpu":
+                found = self.read_rows(t, *self.reads)
+            else:
+                found = packed_to_host([self.get((name, t)).detach() for name in self.reads])
+        except TypeError as error:
+            raise SpaceMismatchError(f"actions at t={t} cannot be given to environments: {error}") from None
+        return [read(values, t) for read, values in zip(self._readers, found, strict=True)]
 
     def _sink_for(self, workspace: Workspace, t: int) -> RowSink:
         if t > 0 and self._sink is not None and self._sink[0] is workspace:
@@ -197,12 +200,9 @@ class GymAgent(Agent):
         return sink
 
     def _open_sink(self, workspace: Workspace) -> RowSink:
-        device = self._device_marker.device
-        if device.type != "cpu":
-            return StagedRows(workspace, self._layout, device)
-        return workspace.row_writer(
-            {variable: (shape, torch_dtype(dtype)) for variable, (shape, dtype) in self._layout.items()}
-        )
+        if self.device.type != "cpu":
+            return StagedRows(workspace, self._layout, self.device)
+        return workspace.row_writer(self._layout)
 
 
 class AutoResetGymAgent(GymAgent):

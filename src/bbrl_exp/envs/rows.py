@@ -6,11 +6,12 @@ No torch here: worker processes import this.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bbrl_exp.envs.finite import all_below, all_finite
 from bbrl_exp.envs.spec import LeafSpec
 from bbrl_exp.errors import ConfigurationError, NonFiniteError
 
@@ -27,8 +28,9 @@ _EPISODE_VARIABLES = {
     "env/initial_state": "bool",
     "env/cumulated_reward": "float32",
 }
-# Below this sum of squares no element can overflow float32, whose largest number is 3.4e38.
-_SURELY_FINITE = 1e76
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+# Up to so many environments, Python numbers are faster than calls of numpy.
+_FEW = 8
 
 
 def row_layout(observations: Sequence[LeafSpec], info: Mapping[str, str], batch_size: int) -> RowLayout:
@@ -58,33 +60,60 @@ def info_dtypes(info_keys: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
     return chosen
 
 
-class EpisodeRows:
-    """The episode variables of ``count`` environments, from ``env/reward`` to ``env/cumulated_reward``.
+class EpisodeRows(Protocol):
+    """The episode variables of some environments, from ``env/reward`` to ``env/cumulated_reward``.
 
     Whoever steps the environments writes observations and infos into the rows and ``reward``, ``terminated`` and
     ``truncated`` here, tells what begins and what has ended, and calls :meth:`write`, which does the rest.
+
+    Attributes:
+        reward: reward of each environment in this row.
+        terminated: whether each environment's episode is terminated.
+        truncated: whether it is truncated.
+        info_start: position of the first info among the rows.
+    """
+
+    reward: Any
+    terminated: Any
+    truncated: Any
+    info_start: int
+
+    def begin(self, index: int) -> None:
+        """This row is the first one of an episode of environment ``index``."""
+
+    def keep_final(self, rows: Sequence[Row], index: int) -> None:
+        """This row is the last one of an episode and may have to be repeated."""
+
+    def repeat_final(self, rows: Sequence[Row], index: int) -> None:
+        """This row repeats the last one of the episode: reward 0, and everything else as it was."""
+
+    def write(self, rows: Sequence[Row], t: int) -> None:
+        """Counts the step, checks that reward and observation are finite, and fills the rows of the episode variables.
+
+        Raises:
+            NonFiniteError: a NaN or an infinity, also one that becomes one in float32.
+        """
+
+
+def episode_rows(observations: Sequence[LeafSpec], n_info: int, count: int, first: int) -> EpisodeRows:
+    """The episode variables of ``count`` environments, kept in the way that is fastest for so many.
 
     Args:
         observations: the leaves of the observation.
         n_info: number of info variables, the last of the rows.
         count: number of environments.
         first: index in the batch of the first one, for messages.
-
-    Attributes:
-        info_start: position of the first info among the rows.
     """
+    kind = FewEpisodes if count <= _FEW else ManyEpisodes
+    return kind(observations, n_info, count, first)
+
+
+class _Rows:
+    """What both ways of keeping episodes share: where things are in a row, finite checks, final rows."""
 
     def __init__(self, observations: Sequence[LeafSpec], n_info: int, count: int, first: int) -> None:
         self._names = [leaf.name for leaf in observations]
         self._first = first
-        self._flat_totals = np.zeros(2 * count)
-        self.reward, self.cumulated_reward = self._flat_totals.reshape(2, count)
-        self.terminated = np.zeros(count, np.bool_)
-        self.truncated = np.zeros(count, np.bool_)
-        self.initial_state = np.zeros(count, np.bool_)
-        self._timestep = np.zeros(count, np.int64)
-        self._advance = np.ones(count, np.int64)
-        # x * 0 is 0 for finite numbers only, so that one dot product tests a row without allocating anything.
         self._zeros = [
             (index, np.zeros((count, *leaf.shape), leaf.dtype))
             for index, leaf in enumerate(observations)
@@ -96,61 +125,138 @@ class EpisodeRows:
         self._shown = [*range(n_leaves), *range(self.info_start, self.info_start + n_info)]
         self._final: dict[int, Row] = {}
 
-    def begin(self, index: Index) -> None:
-        """This row is the first one of an episode of the environments ``index``."""
-        self._advance[index] = 1
-        self._timestep[index] = -1
-        self.reward[index] = 0.0
-        self.cumulated_reward[index] = 0.0
-        self.terminated[index] = False
-        self.truncated[index] = False
-        self.initial_state[index] = True
-
     def keep_final(self, rows: Sequence[Row], index: Index) -> None:
-        """This row is the last one of an episode and may have to be repeated."""
+        """See :class:`EpisodeRows`."""
         for shown in self._shown:
             if shown not in self._final:
                 self._final[shown] = np.zeros_like(rows[shown])
             self._final[shown][index] = rows[shown][index]
 
-    def repeat_final(self, rows: Sequence[Row], index: Index) -> None:
-        """This row repeats the last one of the episode: reward 0, and everything else as it was."""
-        self.reward[index] = 0.0
-        self._advance[index] = 0
+    def _repeat_shown(self, rows: Sequence[Row], index: Index) -> None:
         for shown in self._shown:
             rows[shown][index] = self._final[shown][index]
 
-    def write(self, rows: Sequence[Row], t: int) -> None:
-        """Counts the step, checks that reward and observation are finite, and fills the rows of the episode variables.
+    def _check_observations(self, rows: Sequence[Row], t: int) -> None:
+        for leaf, zeros in self._zeros:
+            if not all_finite(rows[leaf], zeros):
+                where = tuple(np.argwhere(~np.isfinite(rows[leaf]))[0])
+                self._refuse(self._names[leaf], int(where[0]), rows[leaf][where].item(), t)
 
-        Raises:
-            NonFiniteError: a NaN or an infinity, also one that becomes one in float32.
-        """
+    def _refuse(self, name: str, index: int, value: float, t: int) -> NoReturn:
+        raise NonFiniteError(name, self._first + index, t, value)
+
+
+class ManyEpisodes(_Rows):
+    """Episodes as arrays: a step costs a dozen calls of numpy, whatever their number."""
+
+    def __init__(self, observations: Sequence[LeafSpec], n_info: int, count: int, first: int) -> None:
+        super().__init__(observations, n_info, count, first)
+        self._totals = np.zeros((2, count))
+        self.reward, self.cumulated_reward = self._totals
+        self.terminated = np.zeros(count, np.bool_)
+        self.truncated = np.zeros(count, np.bool_)
+        self._initial_state = np.zeros(count, np.bool_)
+        self._has_initial = False
+        self._timestep = np.zeros(count, np.int64)
+        self._advance = np.ones(count, np.int64)
+
+    def begin(self, index: int) -> None:
+        """See :class:`EpisodeRows`."""
+        self._advance[index] = 1
+        self._timestep[index] = -1
+        self._totals[:, index] = 0.0
+        self.terminated[index] = False
+        self.truncated[index] = False
+        self._initial_state[index] = True
+        self._has_initial = True
+
+    def begin_where(self, mask: NDArray[np.bool_]) -> None:
+        """This row is the first one of an episode of the environments where ``mask``, ``[B]``, is true."""
+        others = ~mask
+        self._advance[mask] = 1
+        self._timestep *= others
+        self._timestep -= mask
+        self._totals *= others
+        self.terminated &= others
+        self.truncated &= others
+        self._initial_state |= mask
+        self._has_initial = True
+
+    def repeat_final(self, rows: Sequence[Row], index: Index) -> None:
+        """See :class:`EpisodeRows`."""
+        self.reward[index] = 0.0
+        self._advance[index] = 0
+        self._repeat_shown(rows, index)
+
+    def write(self, rows: Sequence[Row], t: int) -> None:
+        """See :class:`EpisodeRows`."""
         np.add(self._timestep, self._advance, self._timestep)
         np.add(self.cumulated_reward, self.reward, self.cumulated_reward)
-        for leaf, zeros in self._zeros:
-            if np.vdot(rows[leaf], zeros) != 0.0:
-                self._refuse(self._names[leaf], rows[leaf], t)
-        # vdot and not dot, which would warn of the overflow that is looked for here.
-        if not np.vdot(self._flat_totals, self._flat_totals) <= _SURELY_FINITE:
-            self._check_totals(t)
+        self._check_observations(rows, t)
+        if not all_below(self._totals, _LARGEST_FLOAT32):
+            self._refuse_total(t)
         reward, terminated, truncated, done, timestep, initial_state, cumulated_reward = rows[self._episode]
         reward[...] = self.reward
         terminated[...] = self.terminated
         truncated[...] = self.truncated
         np.logical_or(terminated, truncated, done)
         timestep[...] = self._timestep
-        initial_state[...] = self.initial_state
+        initial_state[...] = self._initial_state
         cumulated_reward[...] = self.cumulated_reward
+        if self._has_initial:
+            self._initial_state.fill(False)
+            self._has_initial = False
 
-    def _check_totals(self, t: int) -> None:
+    def _refuse_total(self, t: int) -> None:
         for name, values in (("env/reward", self.reward), ("env/cumulated_reward", self.cumulated_reward)):
-            with np.errstate(over="ignore", invalid="ignore"):
-                stored = values.astype(np.float32)
-            if not np.isfinite(stored).all():
-                self._refuse(name, stored, t, values)
+            outside = np.flatnonzero(~(np.abs(values) <= _LARGEST_FLOAT32))
+            if len(outside):
+                self._refuse(name, int(outside[0]), float(values[outside[0]]), t)
 
-    def _refuse(self, name: str, stored: Row, t: int, values: Row | None = None) -> NoReturn:
-        where = tuple(np.argwhere(~np.isfinite(stored))[0])
-        value = (stored if values is None else values)[where]
-        raise NonFiniteError(name, self._first + int(where[0]), t, value.item())
+
+class FewEpisodes(_Rows):
+    """Episodes as Python numbers: a step costs little for each environment, and nothing else."""
+
+    def __init__(self, observations: Sequence[LeafSpec], n_info: int, count: int, first: int) -> None:
+        super().__init__(observations, n_info, count, first)
+        self.reward: list[Any] = [0.0] * count
+        self.terminated: list[Any] = [False] * count
+        self.truncated: list[Any] = [False] * count
+        self._cumulated_reward = [0.0] * count
+        self._timestep = [0] * count
+        self._advance = [1] * count
+        self._initial_state = [False] * count
+
+    def begin(self, index: int) -> None:
+        """See :class:`EpisodeRows`."""
+        self._advance[index] = 1
+        self._timestep[index] = -1
+        self.reward[index] = self._cumulated_reward[index] = 0.0
+        self.terminated[index] = self.truncated[index] = False
+        self._initial_state[index] = True
+
+    def repeat_final(self, rows: Sequence[Row], index: int) -> None:
+        """See :class:`EpisodeRows`."""
+        self.reward[index] = 0.0
+        self._advance[index] = 0
+        self._repeat_shown(rows, index)
+
+    def write(self, rows: Sequence[Row], t: int) -> None:
+        """See :class:`EpisodeRows`."""
+        self._check_observations(rows, t)
+        rewards, terminated, truncated, done, timestep, initial_state, cumulated_reward = rows[self._episode]
+        for i, reward in enumerate(self.reward):
+            total = self._cumulated_reward[i] + reward
+            if not -_LARGEST_FLOAT32 <= reward <= _LARGEST_FLOAT32:
+                self._refuse("env/reward", i, float(reward), t)
+            if not -_LARGEST_FLOAT32 <= total <= _LARGEST_FLOAT32:
+                self._refuse("env/cumulated_reward", i, float(total), t)
+            self._cumulated_reward[i] = cumulated_reward[i] = total
+            self._timestep[i] += self._advance[i]
+            rewards[i] = reward
+            terminated[i] = is_terminated = self.terminated[i]
+            truncated[i] = is_truncated = self.truncated[i]
+            done[i] = is_terminated or is_truncated
+            timestep[i] = self._timestep[i]
+            initial_state[i] = self._initial_state[i]
+            self._initial_state[i] = False

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bbrl_exp.envs.make import Env
 from bbrl_exp.envs.plan import BatchPlan
-from bbrl_exp.envs.rows import EpisodeRows
+from bbrl_exp.envs.rows import episode_rows
 from bbrl_exp.envs.spaces import assembler, flattener, space_leaves
 from bbrl_exp.envs.spec import SpaceMismatchError
 from bbrl_exp.seeding import EpisodeSeeds
@@ -44,7 +44,7 @@ class ScalarKernel:
         self._flatten = flattener(envs[0].observation_space)
         self._assemble = assembler(envs[0].action_space)
         self._info_keys = list(plan.info)
-        self._rows = EpisodeRows(self._leaves, len(plan.info), len(envs), first)
+        self._rows = episode_rows(self._leaves, len(plan.info), len(envs), first)
         self._steps = [env.step for env in envs]
         self._ended = [False] * len(envs)
         self.seed(plan.seed)
@@ -71,7 +71,6 @@ class ScalarKernel:
         reward, first_row = record.reward, rows[0]
         # The common case, an observation of one array, is written here without another call.
         shape, dtype = (self._leaves[0].shape, self._dtypes[0]) if len(self._leaves) == 1 else (None, None)
-        record.initial_state.fill(False)
         i = 0
         try:
             for i, action in enumerate(self._assemble(iter(actions))):

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bbrl_exp.envs.rows import RowLayout
-from bbrl_exp.envs.spec import SpaceMismatchError
 from bbrl_exp.workspace import Workspace
 
 _ALIGNMENT = 16
@@ -56,21 +55,6 @@ class StagedRows:
 def torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
     """The dtype of a tensor over an array of ``dtype``."""
     return torch.from_numpy(np.empty(0, dtype)).dtype
-
-
-def to_host(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
-    """The values of tensors of one device as arrays, moved with one transfer, and not copied on the CPU.
-
-    Raises:
-        SpaceMismatchError: a dtype that arrays do not have.
-    """
-    try:
-        if tensors[0].is_cpu:
-            return [tensor.detach().numpy() if tensor.requires_grad else tensor.numpy() for tensor in tensors]
-        return packed_to_host([tensor.detach() for tensor in tensors])
-    except TypeError as error:
-        found = ", ".join(str(tensor.dtype) for tensor in tensors)
-        raise SpaceMismatchError(f"actions of dtype {found} cannot be given to environments: {error}") from None
 
 
 def packed_to_host(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:

@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from bbrl_exp.envs.plan import BatchPlan
-from bbrl_exp.envs.rows import EpisodeRows
+from bbrl_exp.envs.rows import ManyEpisodes
 from bbrl_exp.envs.spaces import batch_assembler, flattener, space_leaves
 from bbrl_exp.envs.spec import SpaceMismatchError
 from bbrl_exp.errors import ConfigurationError
@@ -43,7 +43,7 @@ class VectorizedKernel:
         self._flatten = flattener(observation_space)
         self._assemble = batch_assembler(self._vector_env.single_action_space)
         self._info_keys = list(plan.info)
-        self._rows = EpisodeRows(self._leaves, len(plan.info), plan.batch_size, 0)
+        self._rows = ManyEpisodes(self._leaves, len(plan.info), plan.batch_size, 0)
         self._ended = np.zeros(plan.batch_size, np.bool_)
         self.seed(plan.seed)
 
@@ -69,14 +69,13 @@ class VectorizedKernel:
         self._n_resets += 1
         observation, info = self._vector_env.reset(seed=seed)
         self._ended.fill(False)
-        self._rows.begin(np.ones(self._plan.batch_size, np.bool_))
+        self._rows.begin_where(np.ones(self._plan.batch_size, np.bool_))
         self._write(observation, info, rows)
         self._rows.write(rows, t)
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
         """See :class:`~bbrl_exp.envs.plan.Kernel`."""
         record, ended = self._rows, self._ended
-        record.initial_state.fill(False)
         frozen = ended if not self._plan.auto_reset and np.count_nonzero(ended) else None
         flags = None if frozen is None else (record.terminated[frozen], record.truncated[frozen])
         try:
@@ -91,7 +90,7 @@ class VectorizedKernel:
             record.terminated[ended], record.truncated[ended] = flags
             record.repeat_final(rows, ended)
         elif np.count_nonzero(ended):
-            record.begin(ended)
+            record.begin_where(ended)
         record.write(rows, t)
         new_ended = np.logical_or(record.terminated, record.truncated)
         if not self._plan.auto_reset and np.count_nonzero(new_ended) != np.count_nonzero(ended):
@@ -105,6 +104,9 @@ class VectorizedKernel:
 
     def _write(self, observation: Any, info: dict[str, Any], rows: Rows) -> None:
         for leaf, values, row in zip(self._leaves, self._flatten(observation), rows, strict=False):
+            if values.dtype is row.dtype and values.shape == row.shape:
+                row[...] = values
+                continue
             if np.shape(values) != row.shape:
                 raise SpaceMismatchError(
                     f"'{leaf.name}' from {self._plan.recipe.name}: expected shape {row.shape}, found {np.shape(values)}"

@@ -30,7 +30,7 @@ class CategoricalHead(nn.Module):
         self.counts = list(counts)
         self.shape = shape
         self.dtype = dtype
-        self._starts_at_zero = not any(start)
+        self._starts = np.asarray(start, np.int64).ravel()
         self.register_buffer("start", torch.tensor(start, dtype=torch.int64), persistent=False)
 
     @property
@@ -49,12 +49,21 @@ class CategoricalHead(nn.Module):
         perturbed = logits + noise
         if len(self.counts) == 1:
             indexes = perturbed.argmax(dim=1)
-            if self._starts_at_zero and self.shape == () and self.dtype is torch.int64:
+            if not self._starts.any() and self.shape == () and self.dtype is torch.int64:
                 return indexes
         else:
             indexes = torch.stack([part.argmax(dim=1) for part in torch.split(perturbed, self.counts, dim=1)], dim=1)
         actions = indexes.reshape(len(logits), -1) + self.start
         return actions.reshape(-1, *self.shape).to(self.dtype)
+
+    def on_arrays(self, logits: NDArray[Any], noise: NDArray[Any]) -> NDArray[Any]:
+        """The same as ``forward`` on arrays, in any integer dtype."""
+        perturbed = logits + noise
+        if len(self.counts) == 1:
+            return np.asarray(perturbed.argmax(axis=1).reshape(-1, *self.shape) + self._starts[0])
+        parts = np.split(perturbed, np.cumsum(self.counts)[:-1], axis=1)
+        indexes = np.stack([part.argmax(axis=1) for part in parts], axis=1)
+        return (indexes + self._starts).reshape(-1, *self.shape)
 
 
 class GaussianHead(nn.Module):
@@ -82,3 +91,8 @@ class GaussianHead(nn.Module):
         """Actions ``[B, *shape]`` from means and noise, both ``[B, n_parameters]``."""
         actions = torch.addcmul(mean, self.log_std.exp(), noise)
         return actions.reshape(-1, *self.shape).to(self.dtype)
+
+    def on_arrays(self, mean: NDArray[Any], noise: NDArray[Any]) -> NDArray[Any]:
+        """The same as ``forward`` on arrays, float32."""
+        actions: NDArray[Any] = mean + np.exp(self.log_std.detach().numpy()) * noise
+        return actions.reshape(-1, *self.shape)

@@ -14,7 +14,7 @@ from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.features import Flat, OneHot
 from bbrl_exp.nn.heads import CategoricalHead, GaussianHead
-from bbrl_exp.nn.mlp import Mlp
+from bbrl_exp.nn.mlp import ArrayMlp, Mlp
 from bbrl_exp.policies.draws import BlockedDraws
 from bbrl_exp.seeding import numpy_generator, torch_generator
 
@@ -48,8 +48,8 @@ class MlpAgent(Agent):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        self.reads = tuple(leaf.name for leaf in env_spec.observations)
-        self.writes = tuple(leaf.name for leaf in env_spec.actions)
+        self.reads: tuple[str, ...] = tuple(leaf.name for leaf in env_spec.observations)
+        self.writes: tuple[str, ...] = tuple(leaf.name for leaf in env_spec.actions)
         features = [_features(leaf) for leaf in env_spec.observations]
         self._heads = [_head(leaf, initial_log_std) for leaf in env_spec.actions]
         self._n_parameters = [head.n_parameters for head in self._heads]
@@ -61,6 +61,9 @@ class MlpAgent(Agent):
             output_gain=0.01,
             generator=torch_generator(seed, "init", "mlp"),
         )
+        self._on_arrays = self._array_network(env_spec)
+        self._action_rows: dict[int, dict[str, tuple[tuple[int, ...], str]]] = {}
+        self._leaves = env_spec.actions
         self._root_seed = seed
         self._noise: dict[int, list[BlockedDraws]] = {}
 
@@ -70,26 +73,47 @@ class MlpAgent(Agent):
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype."""
-        assert self.reads is not None
-        assert self.writes is not None
+        if self._on_arrays is not None and self.device.type == "cpu" and not torch.is_grad_enabled():
+            self._act_on_arrays(self._on_arrays, t)
+            return
         parts = [part(self.get((leaf, t))) for part, leaf in zip(self.features, self.reads, strict=True)]
-        output = self.network(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
-        outputs = (output,) if len(self._heads) == 1 else output.split(self._n_parameters, dim=1)
-        noise = self._noise.get(len(output)) or self._start_noise(len(output), output.device)
+        output = self.network(torch.cat(parts, dim=1))
+        outputs = output.split(self._n_parameters, dim=1)
+        noise = self._noise_for(len(output))
         for head, leaf, parameters, draws in zip(self._heads, self.writes, outputs, noise, strict=True):
-            self.set((self.prefix + leaf, t), head(parameters, draws.next()))
+            drawn = torch.from_numpy(draws.next()).to(parameters.device)
+            self.set((self.prefix + leaf, t), head(parameters, drawn))
 
-    def _start_noise(self, batch_size: int, device: torch.device) -> list[BlockedDraws]:
-        noise = [
-            BlockedDraws(
-                head.draw,
-                numpy_generator(self._root_seed, "action", self.name or "", index),
-                (batch_size, head.n_parameters),
-                device,
-            )
-            for index, head in enumerate(self._heads)
-        ]
-        self._noise[batch_size] = noise
+    def _array_network(self, env_spec: EnvSpec) -> ArrayMlp | None:
+        """The network on arrays, where one float32 vector is all that it reads and the action is one leaf."""
+        leaf = env_spec.observations[0]
+        is_vector = len(env_spec.observations) == 1 and len(leaf.shape) == 1 and leaf.dtype == "float32"
+        if is_vector and len(self._heads) == 1 and ArrayMlp.supports(self.network):
+            return ArrayMlp(self.network)
+        return None
+
+    def _act_on_arrays(self, network: ArrayMlp, t: int) -> None:
+        (observation,) = self.read_rows(t, *self.reads)
+        batch_size = len(observation)
+        rows = self._action_rows.get(batch_size)
+        if rows is None:
+            leaf = self._leaves[0]
+            rows = {self.prefix + leaf.name: ((batch_size, *leaf.shape), leaf.dtype)}
+            self._action_rows[batch_size] = rows
+        (draws,) = self._noise_for(batch_size)
+        self.write_rows(t, rows, [self._heads[0].on_arrays(network(observation), draws.next())])
+
+    def _noise_for(self, batch_size: int) -> list[BlockedDraws]:
+        noise = self._noise.get(batch_size)
+        if noise is None:
+            noise = self._noise[batch_size] = [
+                BlockedDraws(
+                    head.draw,
+                    numpy_generator(self._root_seed, "action", self.name or "", index),
+                    (batch_size, head.n_parameters),
+                )
+                for index, head in enumerate(self._heads)
+            ]
         return noise
 
 

@@ -27,15 +27,13 @@ class RandomAgent(Agent):
         name: the agent's name.
     """
 
-    _device_probe: torch.Tensor
-
     def __init__(self, env_spec: EnvSpec, seed: int = 0, name: str | None = None) -> None:
         super().__init__(name)
         self.env_spec = env_spec
         self.writes = tuple(leaf.name for leaf in env_spec.actions)
-        self.register_buffer("_device_probe", torch.empty(0), persistent=False)
         self._root_seed = seed
-        self._draws: list[tuple[str, BlockedDraws]] = []
+        self._draws: list[BlockedDraws] = []
+        self._rows: dict[str, tuple[tuple[int, ...], str]] = {}
 
     def seed(self, seed: int) -> None:
         self._root_seed = seed
@@ -45,16 +43,19 @@ class RandomAgent(Agent):
         """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype."""
         if not self._draws:
             self._start()
-        for variable, draws in self._draws:
-            self.set((variable, t), draws.next())
+        actions = [draws.next() for draws in self._draws]
+        if self.device.type == "cpu":
+            self.write_rows(t, self._rows, actions)
+            return
+        for variable, action in zip(self._rows, actions, strict=True):
+            self.set((variable, t), torch.from_numpy(action).to(self.device))
 
     def _start(self) -> None:
-        device = self._device_probe.device
         for index, leaf in enumerate(self.env_spec.actions):
             generator = numpy_generator(self._root_seed, "action", self.name or "", index)
             shape = (self.env_spec.batch_size, *leaf.shape)
-            draws = BlockedDraws(_uniform(leaf), generator, shape, device)
-            self._draws.append((self.prefix + leaf.name, draws))
+            self._draws.append(BlockedDraws(_uniform(leaf), generator, shape))
+            self._rows[self.prefix + leaf.name] = (shape, leaf.dtype)
 
 
 def _uniform(leaf: LeafSpec) -> Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]:

@@ -4,45 +4,42 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bbrl_exp.errors import ConfigurationError
 
+_BOOLEAN = "true or false"
+_PATTERNS = "a list of patterns such as 'env/*'"
+
+
+def _key(default: Any, help_line: str, allowed: str) -> Any:
+    return field(default=default, metadata={"help": help_line, "allowed": allowed})
+
+
+def _at_least(least: int) -> str:
+    return f"a whole number, at least {least}"
+
 
 @dataclass(frozen=True)
 class TrackingSettings:
-    """What a run records of itself.
+    """What a run records of itself: the keys below ``tracking``, each with the line that ``--help`` shows."""
 
-    Attributes:
-        enabled: false: no files at all, whatever the other keys say.
-        tensorboard: write an event file for TensorBoard.
-        csv: write ``metrics.csv``.
-        console: show the run's progress.
-        workspace: every workspace variable as curves, at every time step (in TensorBoard's file only).
-        workspace_full_steps: the first time steps, which are never thinned.
-        workspace_thinned_steps: how many more time steps are kept, evenly, of all the rest of the run; 0: none.
-        max_components: vectors of at most so many components have curves for each component.
-        include: patterns (``env/*``) of the variables that have curves and histograms.
-        exclude: patterns of variables that have none, even if included.
-        histogram_every: environment steps between histograms of observations, actions and rewards; 0: none.
-        speed_every: environment steps between two measurements of speed.
-    """
-
-    enabled: bool = True
-    tensorboard: bool = True
-    csv: bool = True
-    console: bool = True
-    workspace: bool = True
-    workspace_full_steps: int = 100_000
-    workspace_thinned_steps: int = 100_000
-    max_components: int = 8
-    include: tuple[str, ...] = ("*",)
-    exclude: tuple[str, ...] = ()
-    histogram_every: int = 20_000
-    speed_every: int = 10_000
+    enabled: bool = _key(True, "false: no files at all, whatever the other keys say", _BOOLEAN)
+    tensorboard: bool = _key(True, "write an event file for TensorBoard", _BOOLEAN)
+    csv: bool = _key(True, "write metrics.csv: episodes and speed", _BOOLEAN)
+    console: bool = _key(True, "show the run's progress", _BOOLEAN)
+    workspace: bool = _key(True, "every workspace variable as curves, at every time step", _BOOLEAN)
+    workspace_full_steps: int = _key(100_000, "the first time steps, which are never thinned", _at_least(0))
+    workspace_thinned_steps: int = _key(100_000, "how many more time steps are kept, evenly, of the rest", _at_least(0))
+    max_components: int = _key(8, "vectors of at most so many components have a curve for each", _at_least(1))
+    include: tuple[str, ...] = _key(("*",), "the variables that have curves and histograms", _PATTERNS)
+    exclude: tuple[str, ...] = _key((), "variables that have none, even if included", _PATTERNS)
+    histogram_every: int = _key(20_000, "environment steps between histograms; 0: none", _at_least(0))
+    speed_every: int = _key(10_000, "environment steps between two measurements of speed", _at_least(1))
 
     def __post_init__(self) -> None:
         for key in ("enabled", "tensorboard", "csv", "console", "workspace"):

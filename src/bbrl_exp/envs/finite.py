@@ -1,0 +1,28 @@
+"""Whether the numbers of a row are finite, in one call and without allocating anything for the usual row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Beyond so many numbers numpy's BLAS may start threads of its own.
+_LARGEST_DOT = 8192
+
+
+def all_finite(values: NDArray[Any], zeros: NDArray[Any]) -> bool:
+    """Whether ``values`` holds neither NaN nor infinity; ``zeros`` are as many zeros of the same dtype.
+
+    x * 0 is 0 for finite numbers only, so that one dot product tells.
+    """
+    if values.size > _LARGEST_DOT:
+        return bool(np.isfinite(values).all())
+    return bool(np.vdot(values, zeros) == 0.0)
+
+
+def all_below(values: NDArray[Any], bound: float) -> bool:
+    """Whether no number of ``values`` is NaN or larger than ``bound`` in size: if their squares' sum is small, none is."""
+    if values.size <= _LARGEST_DOT and np.vdot(values, values) <= bound:
+        return True
+    return bool(np.abs(values).max() <= bound)
