@@ -17,7 +17,7 @@ import sys
 import time
 import timeit
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,11 +214,11 @@ CONTESTANTS = (
 )
 
 
-def measure(rounds: int, seconds: float) -> dict[tuple[str, str, int], float]:
+def measure(rounds: int, seconds: float, batch_sizes: Sequence[int]) -> dict[tuple[str, str, int], float]:
     """Median environment steps per second of each (contestant, policy, batch size)."""
     speeds: dict[tuple[str, str, int], float] = {}
     for policy in POLICIES:
-        for batch_size in BATCH_SIZES:
+        for batch_size in batch_sizes:
             env_steps = STEPS_PER_CHUNK * batch_size
             rollouts = {contestant: contestant.prepare(policy, batch_size) for contestant in CONTESTANTS}
             n_chunks = {}
@@ -241,30 +241,34 @@ def measure(rounds: int, seconds: float) -> dict[tuple[str, str, int], float]:
     return speeds
 
 
-def speed_table(speeds: dict[tuple[str, str, int], float]) -> str:
+def speed_table(speeds: dict[tuple[str, str, int], float], batch_sizes: Sequence[int]) -> str:
+    """The speeds, then the ratios of this project to each peer on the same kind of environment, and to bbrl."""
+
+    def row(title: str, cell: Callable[[str, int], str]) -> str:
+        cells = [" / ".join(cell(policy, batch_size) for policy in POLICIES) for batch_size in batch_sizes]
+        return f"| {title} | {' | '.join(cells)} |"
+
     lines = [
-        "| environment steps per second, in thousands: random / mlp | " + " | ".join(f"B = {b}" for b in BATCH_SIZES)
+        f"| thousands of environment steps per second, random / mlp | {' | '.join(f'B = {b}' for b in batch_sizes)} |",
+        "|---" * (1 + len(batch_sizes)) + "|",
+        *(
+            row(contestant.name, lambda policy, b, name=contestant.name: f"{speeds[name, policy, b] / 1e3:,.1f}")
+            for contestant in CONTESTANTS
+        ),
     ]
-    lines[0] += " |"
-    lines.append("|---" * (1 + len(BATCH_SIZES)) + "|")
-    for contestant in CONTESTANTS:
-        cells = [
-            " / ".join(f"{speeds[contestant.name, policy, b] / 1e3:,.1f}" for policy in POLICIES) for b in BATCH_SIZES
-        ]
-        lines.append(f"| {contestant.name} | " + " | ".join(cells) + " |")
-    for contestant in CONTESTANTS:
-        if not contestant.name.startswith("**"):
-            continue
-        peers = [other for other in CONTESTANTS if other.kind == contestant.kind and not other.name.startswith("**")]
-        for peer in [*peers, *([] if contestant.kind == "scalar" else [CONTESTANTS[0]])]:
-            cells = [
-                " / ".join(
-                    f"{speeds[contestant.name, policy, b] / speeds[peer.name, policy, b]:.1f}×" for policy in POLICIES
+    for ours in CONTESTANTS:
+        for peer in CONTESTANTS:
+            if ours.name.startswith("**") and not peer.name.startswith("**") and peer.kind in (ours.kind, "scalar"):
+                if peer.kind != ours.kind and peer is not CONTESTANTS[0]:
+                    continue
+                lines.append(
+                    row(
+                        f"{ours.name.strip('*').removeprefix('bbrl_exp, ')} ÷ {peer.name}",
+                        lambda policy, b, ours=ours.name, peer=peer.name: (
+                            f"{speeds[ours, policy, b] / speeds[peer, policy, b]:.1f}×"
+                        ),
+                    )
                 )
-                for b in BATCH_SIZES
-            ]
-            ours = contestant.name.strip("*").removeprefix("bbrl_exp, ")
-            lines.append(f"| {ours} ÷ {peer.name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -312,13 +316,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.4, help="of each contestant in each round")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=BATCH_SIZES)
     parser.add_argument("--out", type=Path, help="file to write the tables to, beside standard output")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    speeds = measure(arguments.rounds, arguments.seconds)
-    text = f"{speed_table(speeds)}\n\n{access_table()}\n"
+    speeds = measure(arguments.rounds, arguments.seconds, arguments.batch_sizes)
+    text = f"{speed_table(speeds, arguments.batch_sizes)}\n\n{access_table()}\n"
     print(text)
     if arguments.out is not None:
         command = f"python benchmarks/interaction_loop.py --rounds {arguments.rounds} --seconds {arguments.seconds}"

@@ -1,15 +1,13 @@
 """How one variable of a workspace is stored: row by row as it is recorded, as one whole tensor, or in shared memory.
 
-The difficulty is autograd. Views of one tensor share a version counter, so that writing row t + 1 in place would
-break the backward pass of whoever read row t; and a write that autograd does not see would silently change what it
-saved. Hence, in :class:`SteppedVariable`:
+The difficulty is autograd, which saves what it reads for the backward pass. Views of one tensor share a version counter,
+so that writing row t + 1 in place would break the backward pass of whoever read row t; and a write that autograd does
+not see would silently change what it saved. Hence, in :class:`SteppedVariable`:
 
-* rows are *read* through views of the buffer and *written* through an alias with a version counter of its own, so
-  that an append disturbs nobody;
-* rows that may have been saved for a backward pass (anything read while gradients were enabled) are never written
-  again: the next overwrite moves the variable to fresh memory;
-* any other overwrite raises the buffer's version counter, so that a backward pass through a view kept from before is
-  an error of PyTorch's and not a wrong gradient.
+* rows are *read* through views of the buffer and *written* through an alias with a version counter of its own, so that
+  an append disturbs nobody;
+* memory of which a tensor was handed out is never written again where something stood: an overwritten row is put
+  elsewhere, and a cut in time moves the variable to fresh memory. What was read stays as it was, for ever.
 """
 
 from __future__ import annotations
@@ -68,10 +66,6 @@ class Variable:
         """All rows, ``[T, B, …]``: a view unless rows were recorded for autograd one by one."""
         raise NotImplementedError
 
-    def snapshot(self) -> Tensor:
-        """All rows, ``[T, B, …]``, in memory that later writes to this variable leave alone."""
-        raise NotImplementedError
-
     def keep_first(self, n: int) -> None:
         """Drops every row from ``n`` on."""
         raise NotImplementedError
@@ -98,19 +92,20 @@ class Variable:
 class SteppedVariable(Variable):
     """Rows written one after the other into preallocated memory that grows by doubling.
 
-    A row that carries a gradient is kept as it is, apart from the buffer, and so is a last row that is overwritten
-    after it was read for autograd; reading all rows then stacks them.
+    A row that carries a gradient is kept as it is, apart from the buffer, and so is a row that is overwritten after
+    something was read; reading all rows then stacks them.
 
     Attributes:
-        numpy_rows: the memory of the rows as arrays, once they were asked for.
+        numpy_rows: the memory of the rows as arrays for writing, once they were asked for.
     """
 
-    __slots__ = ("_apart", "_buffer", "_exposed", "_views", "_write_views", "capacity", "numpy_rows")
+    __slots__ = ("_apart", "_buffer", "_exposed", "_read_arrays", "_views", "_write_views", "capacity", "numpy_rows")
 
     def __init__(self, shape: torch.Size, dtype: torch.dtype, device: torch.device, capacity: int = 0) -> None:
         super().__init__(shape, dtype, device)
         self._apart: dict[int, Tensor] = {}
         self.numpy_rows: list[NDArray[Any]] | None = None
+        self._read_arrays: list[NDArray[Any]] | None = None
         self._views: tuple[Tensor, ...] = ()
         self._write_views: tuple[Tensor, ...] = ()
         self._allocate(max(capacity, _SMALLEST_CAPACITY))
@@ -132,21 +127,15 @@ class SteppedVariable(Variable):
             raise _row_error(t, self.n_steps)
         if self._apart and t in self._apart:
             return self._apart[t]
-        if _is_grad_enabled():
-            self._exposed = True
+        self._exposed = True
         return (self._views or self._make_views())[t]
 
     def full(self) -> Tensor:
         if self._apart:
             views = self._views or self._make_views()
             return torch.stack([self._apart.get(t, views[t]) for t in range(self.n_steps)])
-        if _is_grad_enabled():
-            self._exposed = True
-        return self._buffer[: self.n_steps]
-
-    def snapshot(self) -> Tensor:
         self._exposed = True
-        return self.full()
+        return self._buffer[: self.n_steps]
 
     def write(self, t: int, value: Tensor) -> None:
         """Writes row ``t``: a copy, or the tensor itself where it carries a gradient.
@@ -167,11 +156,11 @@ class SteppedVariable(Variable):
         if t == self.n_steps:
             if t == self.capacity:
                 self.grow(t + 1)
-        elif 0 <= t == self.n_steps - 1 and self._exposed and not stands_apart:
-            with torch.inference_mode(False):
-                value, stands_apart = value.detach().clone(), True
         else:
-            self.prepare_overwrite(t)
+            self._check_recorded(t)
+            if self._exposed and not stands_apart:
+                with torch.inference_mode(False):
+                    value, stands_apart = value.detach().clone(), True
         if stands_apart:
             self._apart[t] = value
         else:
@@ -186,12 +175,12 @@ class SteppedVariable(Variable):
         error = self.mismatch(value, (stop - start, *self.shape[1:]))
         if error is not None:
             raise error
-        if not 0 <= t < self.n_steps:
-            raise _row_error(t, self.n_steps)
-        if t in self._apart or (value.requires_grad and _is_grad_enabled()):
+        row = self.read(t)
+        if row.requires_grad or (value.requires_grad and _is_grad_enabled()):
             raise WorkspaceError(f"part of row t={t} cannot be written where gradients are recorded")
-        self.prepare_overwrite(t)
-        (self._write_views or self._make_write_views())[t][start:stop].copy_(value)
+        row = row.clone()
+        row[start:stop] = value.detach()
+        self.write(t, row)
 
     def numpy_row(self, t: int) -> NDArray[Any]:
         """The memory of row ``t`` as an array, to be filled whole and then committed (CPU only).
@@ -200,7 +189,8 @@ class SteppedVariable(Variable):
             WorkspaceError: a gap in time.
         """
         if t != self.n_steps:
-            self.prepare_overwrite(t)
+            self._check_recorded(t)
+            self._make_writable()
             if t == self.n_steps - 1:
                 self.n_steps = t
                 self._apart.pop(t, None)
@@ -212,11 +202,13 @@ class SteppedVariable(Variable):
         return arrays[t]
 
     def numpy_read(self, t: int) -> NDArray[Any]:
-        """Row ``t`` as an array that shows the variable's memory, without gradients (CPU only)."""
+        """Row ``t`` as a read-only array of the variable's memory, without gradients (CPU only)."""
         if 0 <= t < self.n_steps and not self._apart:
-            arrays = self.numpy_rows
+            arrays = self._read_arrays
             if arrays is None:
-                arrays = self.numpy_rows = list(self._buffer.data.numpy())
+                whole = self._buffer.data.numpy()
+                whole.flags.writeable = False
+                arrays = self._read_arrays = list(whole)
             return arrays[t]
         return self.read(t).detach().numpy()
 
@@ -250,6 +242,8 @@ class SteppedVariable(Variable):
         self.n_steps = n
 
     def detach(self) -> None:
+        if self._apart:
+            self._make_writable()
         for t, row in self._apart.items():
             self._fill(t, row.detach())
         self._apart = {}
@@ -259,17 +253,11 @@ class SteppedVariable(Variable):
         if n_steps > self.capacity:
             self._move(max(n_steps, 2 * self.capacity))
 
-    def prepare_overwrite(self, t: int) -> None:
-        """Makes the existing row ``t`` writable; what was handed out before keeps its values or is known as stale.
-
-        Raises:
-            WorkspaceError: there is no such row.
-        """
+    def _check_recorded(self, t: int) -> None:
         if t < 0:
             raise _row_error(t, self.n_steps)
         if t >= self.n_steps:
             raise WorkspaceError(f"a write at t={t} would leave a gap: the next row is t={self.n_steps}")
-        self._make_writable()
 
     def _allocate(self, capacity: int) -> None:
         with torch.inference_mode(False), torch.no_grad():
@@ -278,7 +266,7 @@ class SteppedVariable(Variable):
         self._exposed = False
         # The rows as separate tensors and arrays are made when they are first wanted: few variables need them all.
         self._views = self._write_views = ()
-        self.numpy_rows = None
+        self.numpy_rows = self._read_arrays = None
 
     def _make_views(self) -> tuple[Tensor, ...]:
         with torch.inference_mode(False), torch.no_grad():
@@ -304,9 +292,6 @@ class SteppedVariable(Variable):
     def _make_writable(self) -> None:
         if self._exposed:
             self._move(self.capacity)
-        else:
-            with torch.no_grad():
-                self._buffer[:0].zero_()
 
 
 class WholeVariable(Variable):
@@ -328,9 +313,6 @@ class WholeVariable(Variable):
         return self.tensor[t]
 
     def full(self) -> Tensor:
-        return self.tensor
-
-    def snapshot(self) -> Tensor:
         return self.tensor
 
     def keep_first(self, n: int) -> None:
@@ -371,9 +353,6 @@ class SharedVariable(Variable):
 
     def full(self) -> Tensor:
         return self.tensor.clone() if _is_grad_enabled() else self.tensor
-
-    def snapshot(self) -> Tensor:
-        return self.tensor.clone()
 
     def write(self, t: int, value: Tensor, start: int = 0, stop: int | None = None) -> None:
         """Overwrites row ``t``, or the batch elements ``start`` … ``stop - 1`` of it."""

@@ -25,9 +25,9 @@ class Workspace:
     is invented, broadcast, cast or moved.
 
     Aliasing: a write at one step copies the value, unless it carries a gradient; then the tensor itself is kept.
-    ``set_full`` keeps the tensor it is given. Reads are views. What is read while gradients are enabled, and every
-    workspace derived from this one, keeps its values for ever; what is read under ``no_grad`` or ``inference_mode``
-    shows later overwrites, so ``clone()`` what must be kept past the next chunk.
+    ``set_full`` keeps the tensor it is given. Reads are views, to be cloned before they are changed in place; what was
+    read keeps its values for ever, whatever is written later. (A shared workspace is the exception: its reads show what
+    other processes write, unless gradients are enabled.)
 
     Args:
         workspace: a workspace to copy, tensors included.
@@ -69,6 +69,8 @@ class Workspace:
                 self._set_slowly(variable, name, t, value, batch_dims)
         except WorkspaceError as error:
             raise WorkspaceError(f"'{name}' at t={t}: {error}") from None
+        except TypeError:
+            raise WorkspaceError(f"'{name}' at t={t!r}: a time step is an integer") from None
 
     def get(self, name: str, t: int, batch_dims: BatchDims | None = None) -> Tensor:
         """Row ``t`` of a variable, ``[B, …]``; with ``batch_dims`` = (start, stop) only these batch elements of it.
@@ -82,7 +84,9 @@ class Workspace:
             raise self._unknown(name, t) from None
         except WorkspaceError as error:
             raise WorkspaceError(f"'{name}' at t={t}: {error}") from None
-        return row if batch_dims is None else row[batch_dims[0] : batch_dims[1]]
+        except TypeError:
+            raise WorkspaceError(f"'{name}' at t={t!r}: a time step is an integer") from None
+        return row if batch_dims is None else row[_batch_slice(batch_dims, row.shape[0], name)]
 
     # All steps
 
@@ -100,6 +104,8 @@ class Workspace:
             found = type(value).__name__ if not isinstance(value, Tensor) else "a tensor without dimensions"
             raise WorkspaceError(f"'{name}': expected a torch.Tensor [T, B, …], found {found}")
         if batch_dims is not None:
+            if len(value) != self.n_steps(name):
+                raise WorkspaceError(f"'{name}': expected {self.n_steps(name)} rows, found {len(value)}")
             for t, row in enumerate(value):
                 self.set(name, t, row, batch_dims)
             return
@@ -125,7 +131,7 @@ class Workspace:
         if variable is None:
             raise self._unknown(name)
         full = variable.full()
-        return full if batch_dims is None else full[:, batch_dims[0] : batch_dims[1]]
+        return full if batch_dims is None else full[:, _batch_slice(batch_dims, full.shape[1], name)]
 
     def get_time_truncated(
         self, name: str, from_time: int, to_time: int, batch_dims: BatchDims | None = None
@@ -483,6 +489,8 @@ class Workspace:
     def _set_slowly(
         self, variable: Variable | None, name: str, t: int, value: Tensor, batch_dims: BatchDims | None
     ) -> None:
+        if variable is not None and batch_dims is not None:
+            _batch_slice(batch_dims, variable.shape[0], name)
         if isinstance(variable, SharedVariable):
             variable.write(t, value, *(batch_dims or (0, None)))
             return
@@ -513,7 +521,7 @@ class Workspace:
     def _derive(self, change: Callable[[Tensor], Tensor]) -> Workspace:
         derived = Workspace()
         for name, variable in self._variables.items():
-            derived._variables[name] = WholeVariable(change(variable.snapshot()))
+            derived._variables[name] = WholeVariable(change(_values(variable)))
         return derived
 
     def _common(self, what: str, size_of: Callable[[Variable], int | None]) -> int:
@@ -550,6 +558,18 @@ class Workspace:
             raise WorkspaceError(f"{name}: expected a one-dimensional int64 tensor, found {indexes!r}")
         if len(indexes) and not 0 <= int(indexes.min()) <= int(indexes.max()) < size:
             raise WorkspaceError(f"{name}: {int(indexes.min())} … {int(indexes.max())} do not lie in 0 … {size - 1}")
+
+
+def _batch_slice(batch_dims: BatchDims, batch_size: int, name: str) -> slice:
+    start, stop = batch_dims
+    if not 0 <= start < stop <= batch_size:
+        raise WorkspaceError(f"'{name}': batch_dims={batch_dims}: 0 <= start < stop <= {batch_size}")
+    return slice(start, stop)
+
+
+def _values(variable: Variable) -> Tensor:
+    full = variable.full()
+    return full.clone() if isinstance(variable, SharedVariable) else full
 
 
 class RowWriter:

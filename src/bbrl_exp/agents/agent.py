@@ -29,7 +29,6 @@ class Agent(nn.Module):
         prefix: put before the names of the variables that the agent writes, by agents that support it.
         reads: the variables that the agent reads, where it declares them; None lets the graph's dry run find out.
         writes: the variables that the agent writes, likewise.
-        device: where ``to`` has moved the agent; the CPU at first.
     """
 
     reads: tuple[str, ...] | None = None
@@ -40,7 +39,7 @@ class Agent(nn.Module):
         self.name = name
         self.prefix = ""
         self.workspace: Workspace | None = None
-        self.device = torch.device("cpu")
+        self._agent_device = torch.device("cpu")
 
     def __call__(self, workspace: Workspace, **kwargs: Any) -> None:
         """Runs ``forward(**kwargs)`` on ``workspace``.
@@ -94,6 +93,8 @@ class Agent(nn.Module):
     def read_rows(self, t: int, *names: str) -> list[NDArray[Any]]:
         """Rows ``t`` of several variables as arrays ``[B, …]`` of the workspace's memory: CPU, no gradients, no copies.
 
+        They are read-only, and show what is written later: for use within the step.
+
         Raises:
             WorkspaceError: as :meth:`get`.
         """
@@ -109,14 +110,19 @@ class Agent(nn.Module):
         Args:
             t: the time step.
             variables: name → (shape of a row ``[B, …]``, numpy dtype); always the same object.
-            values: one array a variable, which numpy may cast to the variable's dtype.
+            values: one array a variable, of its shape and dtype.
 
         Raises:
             WorkspaceError: as :meth:`set`.
         """
         writer = self.__dict__["workspace"].row_writer(variables)
         try:
-            for row, value in zip(writer.rows(t), values, strict=True):
+            for row, value, name in zip(writer.rows(t), values, variables, strict=True):
+                if value.shape != row.shape or value.dtype != row.dtype:
+                    raise WorkspaceError(
+                        f"'{name}' at t={t}: expected {list(row.shape)} {row.dtype}, "
+                        f"found {list(value.shape)} {value.dtype}"
+                    )
                 row[...] = value
         except WorkspaceError as error:
             raise WorkspaceError(f"{self.label} writes {error}") from None
@@ -132,6 +138,11 @@ class Agent(nn.Module):
             return self.__dict__["workspace"].get_time_truncated(name, from_time, to_time)  # type: ignore[no-any-return]
         except WorkspaceError as error:
             raise WorkspaceError(f"{self.label} reads {error}") from None
+
+    @property
+    def agent_device(self) -> torch.device:
+        """Where ``to`` has moved the agent; the CPU at first."""
+        return self._agent_device
 
     @property
     def label(self) -> str:
@@ -175,11 +186,19 @@ class Agent(nn.Module):
         return clone
 
     def dry_copy(self) -> Agent:
-        """A stand-in for the dry run of a graph, which reads and writes as this agent does and may be thrown away."""
-        return copy.deepcopy(self)
+        """A stand-in for the dry run of a graph, which reads and writes as this agent does and may be thrown away.
+
+        A copy, in which agents that have a stand-in of their own are replaced by it.
+        """
+        stand_ins: dict[int, Any] = {
+            id(module): module.dry_copy()
+            for module in self.modules()
+            if module is not self and isinstance(module, Agent) and type(module).dry_copy is not Agent.dry_copy
+        }
+        return copy.deepcopy(self, stand_ins)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self.device = fn(torch.empty(0, device=self.device)).device
+        self._agent_device = fn(torch.empty(0, device=self._agent_device)).device
         return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def __getstate__(self) -> dict[str, Any]:

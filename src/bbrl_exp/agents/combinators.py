@@ -59,9 +59,6 @@ class Agents(Agent):
         names = [agent.name for agent in self if agent.name is not None]
         raise KeyError(f"no member '{key}'; members: {', '.join(names) or 'without names'}{did_you_mean(key, names)}")
 
-    def dry_copy(self) -> Agents:
-        return Agents(*(agent.dry_copy() for agent in self), name=self.name)
-
 
 class TemporalAgent(Agent):
     """Unrolls an agent over time: runs it at t, t + 1, t + 2, …
@@ -108,6 +105,3 @@ class TemporalAgent(Agent):
                     if bool(workspace.get(stop_variable, t).all()):
                         return
             t += 1
-
-    def dry_copy(self) -> TemporalAgent:
-        return TemporalAgent(self.agent.dry_copy(), name=self.name)

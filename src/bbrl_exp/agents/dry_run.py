@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.errors import BbrlExpError, GraphError, WorkspaceError
+from bbrl_exp.errors import BbrlExpError, GraphError, WorkspaceError, did_you_mean
 from bbrl_exp.workspace import BatchDims, RowFacts, RowReader, RowWriter, Workspace
 
 _DRY_STEPS = 2
@@ -80,6 +80,7 @@ def check_graph(agent: Agent) -> list[VariableFacts]:
             raise GraphError(f"{failing.label} fails in the dry run: {type(error).__name__}: {error}") from error
         finally:
             copy.close()
+    notes.check_declarations()
     return notes.facts()
 
 
@@ -130,6 +131,20 @@ class _NotingWorkspace(Workspace):
                 return f"; {module.label} writes it, but runs later in the same step"
         return ""
 
+    def check_declarations(self) -> None:
+        """Refuses a declared read, perhaps of a later step, that nobody writes and nobody declares to write.
+
+        Raises:
+            GraphError: the agent and the variable.
+        """
+        agents = [module for module in self._root.modules() if isinstance(module, Agent)]
+        written = {*self.keys(), *(name for agent in agents for name in agent.writes or ())}
+        for agent in agents:
+            for name in agent.reads or ():
+                if name not in written:
+                    hint = did_you_mean(name, written)
+                    raise GraphError(f"{agent.label} declares to read '{name}', which nobody writes{hint}")
+
     def facts(self) -> list[VariableFacts]:
         """What was noted, a line a variable."""
         return [
@@ -156,10 +171,10 @@ class _NotingWorkspace(Workspace):
 
 @contextlib.contextmanager
 def _untouched_global_generators() -> Iterator[None]:
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states = random.getstate(), np.random.get_state()
     try:
-        yield
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
-        torch.set_rng_state(states[2])

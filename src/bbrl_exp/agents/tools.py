@@ -61,7 +61,8 @@ class CopyTAgent(Agent):
 class EpisodesDone(Agent):
     """Latches the end of an episode: once true, true until the next recording begins at t = 0.
 
-    Makes auto-reset environments look like environments of one episode, for ``stop_variable`` say.
+    Makes auto-reset environments look like environments of one episode, for ``stop_variable`` say. Where both variables
+    are the same, everybody who reads it later sees the latched one, and so do statistics of episodes.
 
     Args:
         in_var: bool variable ``[T, B]`` to read.
@@ -102,6 +103,3 @@ class KWAgentWrapper(Agent):
         """Runs the agent with ``kwargs`` and the fixed keywords."""
         assert self.workspace is not None
         self.wrapped(self.workspace, **{**kwargs, **self.kwargs})
-
-    def dry_copy(self) -> KWAgentWrapper:
-        return KWAgentWrapper(self.wrapped.dry_copy(), **self.kwargs)

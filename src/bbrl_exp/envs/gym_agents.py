@@ -168,17 +168,17 @@ class GymAgent(Agent):
     def dry_copy(self) -> Agent:
         """A stand-in without environments that writes zeros and checks the actions."""
         name = self.name or type(self).__name__
-        return DryGymAgent(name, self.label, self.env_spec, self._layout, self._readers, self.device)
+        return DryGymAgent(name, self.label, self.env_spec, self._layout, self._readers, self.agent_device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Environments and workers cannot be copied: a copy has its own, which begin from the seed.
         copied = type(self)(self._env, self.batch_size, self._seed, name=self.name, **self._options)
         memo[id(self)] = copied
-        return copied.with_prefix(self.prefix).to(self.device)
+        return copied.with_prefix(self.prefix).to(self.agent_device)
 
     def _read_actions(self, t: int) -> list[NDArray[Any]]:
         try:
-            if self.device.type == "cpu":
+            if self.agent_device.type == "cpu":
                 found = self.read_rows(t, *self.reads)
             else:
                 found = packed_to_host([self.get((name, t)).detach() for name in self.reads])
@@ -200,8 +200,8 @@ class GymAgent(Agent):
         return sink
 
     def _open_sink(self, workspace: Workspace) -> RowSink:
-        if self.device.type != "cpu":
-            return StagedRows(workspace, self._layout, self.device)
+        if self.agent_device.type != "cpu":
+            return StagedRows(workspace, self._layout, self.agent_device)
         return workspace.row_writer(self._layout)
 
 

@@ -73,7 +73,7 @@ class MlpAgent(Agent):
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype."""
-        if self._on_arrays is not None and self.device.type == "cpu" and not torch.is_grad_enabled():
+        if self._on_arrays is not None and self.agent_device.type == "cpu" and not torch.is_grad_enabled():
             self._act_on_arrays(self._on_arrays, t)
             return
         parts = [part(self.get((leaf, t))) for part, leaf in zip(self.features, self.reads, strict=True)]
@@ -101,7 +101,8 @@ class MlpAgent(Agent):
             rows = {self.prefix + leaf.name: ((batch_size, *leaf.shape), leaf.dtype)}
             self._action_rows[batch_size] = rows
         (draws,) = self._noise_for(batch_size)
-        self.write_rows(t, rows, [self._heads[0].on_arrays(network(observation), draws.next())])
+        actions = self._heads[0].on_arrays(network(observation), draws.next())
+        self.write_rows(t, rows, [actions.astype(self._leaves[0].dtype, copy=False)])
 
     def _noise_for(self, batch_size: int) -> list[BlockedDraws]:
         noise = self._noise.get(batch_size)

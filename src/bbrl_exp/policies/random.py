@@ -44,11 +44,11 @@ class RandomAgent(Agent):
         if not self._draws:
             self._start()
         actions = [draws.next() for draws in self._draws]
-        if self.device.type == "cpu":
+        if self.agent_device.type == "cpu":
             self.write_rows(t, self._rows, actions)
             return
         for variable, action in zip(self._rows, actions, strict=True):
-            self.set((variable, t), torch.from_numpy(action).to(self.device))
+            self.set((variable, t), torch.from_numpy(action).to(self.agent_device))
 
     def _start(self) -> None:
         for index, leaf in enumerate(self.env_spec.actions):
