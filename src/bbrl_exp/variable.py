@@ -1,8 +1,8 @@
 """How one variable of a workspace is stored: row by row as it is recorded, as one whole tensor, or in shared memory.
 
-The difficulty is autograd, which saves what it reads for the backward pass. Views of one tensor share a version counter,
-so that writing row t + 1 in place would break the backward pass of whoever read row t; and a write that autograd does
-not see would silently change what it saved. Hence, in :class:`SteppedVariable`:
+The difficulty is autograd, which saves what it reads for the backward pass. Views of one tensor share a version
+counter, so that writing row t + 1 in place would break the backward pass of whoever read row t; and a write that
+autograd does not see would silently change what it saved. Hence, in :class:`SteppedVariable`:
 
 * rows are *read* through views of the buffer and *written* through an alias with a version counter of its own, so that
   an append disturbs nobody;

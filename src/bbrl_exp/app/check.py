@@ -14,7 +14,7 @@ from bbrl_exp.app.compose import resolve, written_key
 from bbrl_exp.app.graph import build_graph_of, check_nodes
 from bbrl_exp.app.plan import Plan, available_memory
 from bbrl_exp.app.provenance import config_hash
-from bbrl_exp.app.schema import RootSettings, check_keys, read_root
+from bbrl_exp.app.schema import RootSettings, bad_value, check_keys, read_root
 from bbrl_exp.app.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
 
@@ -60,6 +60,7 @@ def check(config: DictConfig, *, graph_too: bool = True) -> CheckedRun:
     Raises:
         ConfigurationError: something cannot be used; the message names key, value and what is allowed.
     """
+    choices = _choices(config)
     plain = resolve(config)
     root = read_root(plain)
     tracking = _read_tracking(root.tracking)
@@ -75,7 +76,7 @@ def check(config: DictConfig, *, graph_too: bool = True) -> CheckedRun:
         plan=_checked_plan(root, _bytes_for_one(config, written) if graph_too else 0),
         config_hash=config_hash(plain),
         written=written,
-        choices=_choices(config),
+        choices=choices,
     )
 
 
@@ -138,5 +139,8 @@ def _checked_plan(root: RootSettings, bytes_for_one: int) -> Plan:
 
 
 def _choices(config: DictConfig) -> dict[str, str | None]:
-    found = config.hydra.runtime.choices
-    return {group: found.get(group) for group in ("agent", "env", "tracking", "experiment")}
+    found = {group: config.hydra.runtime.choices.get(group) for group in ("agent", "env", "tracking", "experiment")}
+    for group, choice in found.items():
+        if not isinstance(choice, str | None):
+            raise bad_value(group, list(choice), "one option of the group")
+    return found

@@ -29,6 +29,7 @@ from omegaconf.errors import (
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from bbrl_exp.app.folder import job_folder_name, run_folder_name
+from bbrl_exp.app.hydra_node import check_hydra_node
 from bbrl_exp.app.refusals import one_line, refusal
 from bbrl_exp.app.schema import bad_value
 from bbrl_exp.errors import ConfigurationError
@@ -104,6 +105,7 @@ class Composer:
         Raises:
             ConfigurationError: it cannot be composed; the message names key, value and what is allowed.
         """
+        self._check_choices(overrides)
         with self._refusals(overrides):
             config: DictConfig = self.hydra.compose_config(
                 config_name=self.config_name,
@@ -111,6 +113,7 @@ class Composer:
                 run_mode=RunMode.MULTIRUN if multirun else RunMode.RUN,
                 with_log_configuration=False,
             )
+            check_hydra_node(config)
         return config
 
     def compose_job(self, master: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -119,8 +122,10 @@ class Composer:
         Raises:
             ConfigurationError: it cannot be composed.
         """
+        self._check_choices(overrides)
         with self._refusals(overrides):
             config: DictConfig = self.hydra.config_loader.load_sweep_config(master, list(overrides))
+            check_hydra_node(config)
         return config
 
     def groups(self) -> dict[str, list[str]]:
@@ -145,6 +150,16 @@ class Composer:
     def launch(self, task: TaskFunction, overrides: Sequence[str]) -> None:
         """Runs ``task`` as Hydra's job in the folder ``hydra.run.dir``."""
         self.hydra.run(config_name=self.config_name, task_function=task, overrides=list(overrides))
+
+    def _check_choices(self, overrides: Sequence[str]) -> None:
+        """Refuses a group that is given a list, a number or null instead of one option."""
+        loader = self.hydra.config_loader
+        for override in self.parse(overrides):
+            group = override.key_or_group
+            if override.is_sweep_override() or override.is_delete() or not loader.repository.group_exists(group):
+                continue
+            if not isinstance(value := override.value(), str | dict):
+                raise bad_value(group, value, f"one of {', '.join(loader.get_group_options(group))}")
 
     @contextlib.contextmanager
     def _refusals(self, overrides: Sequence[str]) -> Iterator[None]:

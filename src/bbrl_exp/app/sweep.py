@@ -80,8 +80,6 @@ def run_sweep(composer: Composer, overrides: Sequence[str]) -> int:
     own = [text for text in overrides if text.lstrip("+~").startswith(("hydra.", "hydra/"))]
     jobs = expand(composer.parse([text for text in overrides if text not in own]))
     master = composer.compose(overrides, multirun=True)
-    if (sweeper := master.hydra.sweeper._target_) != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
-        raise ConfigurationError(f"key 'hydra/sweeper' = '{sweeper}': must be basic")
     jobs, hashes = _check_jobs(composer, master, jobs)
     HydraConfig.instance().set_config(master)
     name = master.name

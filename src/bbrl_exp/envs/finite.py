@@ -22,7 +22,7 @@ def all_finite(values: NDArray[Any], zeros: NDArray[Any]) -> bool:
 
 
 def all_below(values: NDArray[Any], bound: float) -> bool:
-    """Whether no number of ``values`` is NaN or larger than ``bound`` in size: if their squares' sum is small, none is."""
+    """Whether no number of ``values`` is NaN or larger than ``bound`` (above 1) in size."""
     if values.size <= _LARGEST_DOT and np.vdot(values, values) <= bound:
         return True
     return bool(np.abs(values).max() <= bound)

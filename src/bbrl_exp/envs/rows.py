@@ -147,68 +147,73 @@ class _Rows:
 
 
 class ManyEpisodes(_Rows):
-    """Episodes as arrays: a step costs a dozen calls of numpy, whatever their number."""
+    """Episodes as arrays: a step costs a dozen calls of numpy, whatever their number.
+
+    ``reward``, ``terminated`` and ``truncated`` may be replaced by other arrays ``[B]``, which are not written to.
+    """
 
     def __init__(self, observations: Sequence[LeafSpec], n_info: int, count: int, first: int) -> None:
         super().__init__(observations, n_info, count, first)
-        self._totals = np.zeros((2, count))
-        self.reward, self.cumulated_reward = self._totals
-        self.terminated = np.zeros(count, np.bool_)
-        self.truncated = np.zeros(count, np.bool_)
-        self._initial_state = np.zeros(count, np.bool_)
-        self._has_initial = False
+        self.reward: NDArray[Any] = np.zeros(count)
+        self.terminated: NDArray[Any] = np.zeros(count, np.bool_)
+        self.truncated: NDArray[Any] = np.zeros(count, np.bool_)
+        self._cumulated_reward = np.zeros(count)
         self._timestep = np.zeros(count, np.int64)
-        self._advance = np.ones(count, np.int64)
+        self._begun = np.zeros(count, np.bool_)
+        self._has_begun = False
+        self._advances: NDArray[np.bool_] | None = None
 
     def begin(self, index: int) -> None:
         """See :class:`EpisodeRows`."""
-        self._advance[index] = 1
-        self._timestep[index] = -1
-        self._totals[:, index] = 0.0
-        self.terminated[index] = False
-        self.truncated[index] = False
-        self._initial_state[index] = True
-        self._has_initial = True
+        self.terminated[index] = self.truncated[index] = False
+        self._begun[index] = self._has_begun = True
+        if self._advances is not None:
+            self._advances[index] = True
 
     def begin_where(self, mask: NDArray[np.bool_]) -> None:
-        """This row is the first one of an episode of the environments where ``mask``, ``[B]``, is true."""
-        others = ~mask
-        self._advance[mask] = 1
-        self._timestep *= others
-        self._timestep -= mask
-        self._totals *= others
-        self.terminated &= others
-        self.truncated &= others
-        self._initial_state |= mask
-        self._has_initial = True
+        """This row is the first one of an episode of the environments where ``mask``, ``[B]``, is true.
+
+        Unlike :meth:`begin` it leaves ``terminated`` and ``truncated`` to the caller.
+        """
+        np.logical_or(self._begun, mask, self._begun)
+        self._has_begun = True
+        if self._advances is not None:
+            np.logical_or(self._advances, mask, self._advances)
 
     def repeat_final(self, rows: Sequence[Row], index: Index) -> None:
         """See :class:`EpisodeRows`."""
+        if self._advances is None:
+            self._advances = np.ones(len(self._timestep), np.bool_)
         self.reward[index] = 0.0
-        self._advance[index] = 0
+        self._advances[index] = False
         self._repeat_shown(rows, index)
 
     def write(self, rows: Sequence[Row], t: int) -> None:
         """See :class:`EpisodeRows`."""
-        np.add(self._timestep, self._advance, self._timestep)
-        np.add(self.cumulated_reward, self.reward, self.cumulated_reward)
+        reward, total, steps = self.reward, self._cumulated_reward, self._timestep
+        row_of_reward, terminated, truncated, done, timestep, initial_state, cumulated_reward = rows[self._episode]
+        np.add(steps, 1 if self._advances is None else self._advances, steps)
+        initial_state[...] = self._begun
+        if self._has_begun:
+            others = np.logical_not(self._begun)
+            reward = np.multiply(reward, others)
+            np.multiply(steps, others, steps)
+            np.multiply(total, others, total)
+            self._begun.fill(False)
+            self._has_begun = False
+        np.add(total, reward, total)
         self._check_observations(rows, t)
-        if not all_below(self._totals, _LARGEST_FLOAT32):
-            self._refuse_total(t)
-        reward, terminated, truncated, done, timestep, initial_state, cumulated_reward = rows[self._episode]
-        reward[...] = self.reward
+        if not (all_below(total, _LARGEST_FLOAT32) and all_below(reward, _LARGEST_FLOAT32)):
+            self._refuse_total(t, reward)
+        row_of_reward[...] = reward
         terminated[...] = self.terminated
         truncated[...] = self.truncated
         np.logical_or(terminated, truncated, done)
-        timestep[...] = self._timestep
-        initial_state[...] = self._initial_state
-        cumulated_reward[...] = self.cumulated_reward
-        if self._has_initial:
-            self._initial_state.fill(False)
-            self._has_initial = False
+        timestep[...] = steps
+        cumulated_reward[...] = total
 
-    def _refuse_total(self, t: int) -> None:
-        for name, values in (("env/reward", self.reward), ("env/cumulated_reward", self.cumulated_reward)):
+    def _refuse_total(self, t: int, reward: NDArray[Any]) -> None:
+        for name, values in (("env/reward", reward), ("env/cumulated_reward", self._cumulated_reward)):
             outside = np.flatnonzero(~(np.abs(values) <= _LARGEST_FLOAT32))
             if len(outside):
                 self._refuse(name, int(outside[0]), float(values[outside[0]]), t)

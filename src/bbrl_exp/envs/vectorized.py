@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from bbrl_exp.envs.plan import BatchPlan
-from bbrl_exp.envs.rows import ManyEpisodes
+from bbrl_exp.envs.rows import ManyEpisodes, row_layout
 from bbrl_exp.envs.spaces import batch_assembler, flattener, space_leaves
 from bbrl_exp.envs.spec import SpaceMismatchError
 from bbrl_exp.errors import ConfigurationError
@@ -45,6 +45,7 @@ class VectorizedKernel:
         self._info_keys = list(plan.info)
         self._rows = ManyEpisodes(self._leaves, len(plan.info), plan.batch_size, 0)
         self._ended = np.zeros(plan.batch_size, np.bool_)
+        self._done = list(row_layout(self._leaves, plan.info, plan.batch_size)).index("env/done")
         self.seed(plan.seed)
 
     @property
@@ -69,33 +70,38 @@ class VectorizedKernel:
         self._n_resets += 1
         observation, info = self._vector_env.reset(seed=seed)
         self._ended.fill(False)
-        self._rows.begin_where(np.ones(self._plan.batch_size, np.bool_))
+        record = self._rows
+        record.reward = np.zeros(self._plan.batch_size)
+        record.terminated = record.truncated = np.zeros(self._plan.batch_size, np.bool_)
+        record.begin_where(~self._ended)
         self._write(observation, info, rows)
         self._rows.write(rows, t)
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
         """See :class:`~bbrl_exp.envs.plan.Kernel`."""
         record, ended = self._rows, self._ended
-        frozen = ended if not self._plan.auto_reset and np.count_nonzero(ended) else None
-        flags = None if frozen is None else (record.terminated[frozen], record.truncated[frozen])
+        flags = record.terminated, record.truncated
         try:
-            observation, record.reward[...], record.terminated[...], record.truncated[...], info = (
-                self._vector_env.step(self._assemble(iter(actions)))
+            observation, record.reward, record.terminated, record.truncated, info = self._vector_env.step(
+                self._assemble(iter(actions))
             )
         except Exception as error:
             error.add_note(f"in the vectorised environments 0 … {self._plan.batch_size - 1}, at t={t}")
             raise
         self._write(observation, info, rows)
-        if flags is not None:
-            record.terminated[ended], record.truncated[ended] = flags
-            record.repeat_final(rows, ended)
-        elif np.count_nonzero(ended):
-            record.begin_where(ended)
+        if np.count_nonzero(ended):
+            if self._plan.auto_reset:
+                record.begin_where(ended)
+            else:
+                record.reward = np.array(record.reward)
+                record.terminated = np.where(ended, flags[0], record.terminated)
+                record.truncated = np.where(ended, flags[1], record.truncated)
+                record.repeat_final(rows, ended)
         record.write(rows, t)
-        new_ended = np.logical_or(record.terminated, record.truncated)
-        if not self._plan.auto_reset and np.count_nonzero(new_ended) != np.count_nonzero(ended):
-            record.keep_final(rows, new_ended & ~ended)
-        self._ended = new_ended
+        done = rows[self._done].copy()
+        if not self._plan.auto_reset and np.count_nonzero(done) != np.count_nonzero(ended):
+            record.keep_final(rows, done & ~ended)
+        self._ended = done
 
     def close(self) -> None:
         """See :class:`~bbrl_exp.envs.plan.Kernel`."""
