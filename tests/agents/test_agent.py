@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -178,3 +179,42 @@ def test_the_printer_prints_the_variables_of_the_step(capsys: pytest.CaptureFixt
         "t=1 clock = tensor([100, 101])",
         "t=1 done = tensor([ True, False])",
     ]
+
+
+class Rows(Agent):
+    """Doubles a variable on arrays."""
+
+    facts: ClassVar = {"double": ((2,), "int64")}
+
+    def forward(self, t: int, **kwargs: Any) -> None:
+        (clock,) = self.read_rows(t, "clock")
+        self.write_rows(t, self.facts, [clock * 2])
+
+
+def test_rows_are_read_and_written_as_arrays() -> None:
+    workspace = Workspace()
+    TemporalAgent(Agents(Clock(), Rows()))(workspace, t=0, n_steps=40)
+    assert torch.equal(workspace["double"], 2 * workspace["clock"])
+    with pytest.raises(WorkspaceError, match="Rows 'r' reads 'clock' at t=50: row t=50 was never written"):
+        Rows("r")(workspace, t=50)
+    with pytest.raises(ValueError, match="read-only"):
+        workspace.row_reader("clock").rows(0)[0][:] = 0
+
+
+def test_arrays_of_another_shape_or_dtype_are_refused_and_nothing_is_recorded() -> None:
+    class Wrong(Agent):
+        def forward(self, t: int, **kwargs: Any) -> None:
+            self.write_rows(t, Rows.facts, [kwargs["value"]])
+
+    for value in (np.zeros(1, np.int64), np.zeros(2, np.float64)):
+        workspace = Workspace()
+        with pytest.raises(WorkspaceError, match=r"Wrong writes 'double' at t=0: expected \[2\] int64, found"):
+            Wrong()(workspace, t=0, value=value)
+        assert workspace.n_steps("double") == 0
+
+
+def test_an_agent_knows_the_device_that_it_was_moved_to() -> None:
+    graph = TemporalAgent(Agents(Clock(), Add()))
+    assert graph.agent_device == torch.device("cpu")
+    graph.to("meta")
+    assert {agent.agent_device.type for agent in graph.modules() if isinstance(agent, Agent)} == {"meta"}

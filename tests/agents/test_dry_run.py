@@ -120,3 +120,37 @@ def test_the_dry_run_records_nothing_in_the_workspace_of_the_run() -> None:
     graph(workspace, t=0, n_steps=1)
     check_graph(graph)
     assert workspace.time_size() == 1
+
+
+def test_a_declared_read_that_nobody_answers_is_told_even_if_it_comes_later() -> None:
+    class Late(Agent):
+        reads = ("obs_",)
+
+        def forward(self, t: int, **kwargs: Any) -> None:
+            if t > 5:
+                self.get(("obs_", t))
+
+    with pytest.raises(
+        GraphError, match=r"Late 'late' declares to read 'obs_', which nobody writes; did you mean 'obs'"
+    ):
+        check_graph(Agents(Source(), Late("late")))
+
+
+def test_stand_ins_are_used_however_deep_they_stand_and_kinds_of_containers_are_kept() -> None:
+    class Live(Source):
+        def dry_copy(self) -> Agent:
+            return Source("stand-in")
+
+    class Extra(Agents):
+        def forward(self, **kwargs: Any) -> None:
+            super().forward(**kwargs)
+            self.set(("extra", kwargs["t"]), torch.zeros(3))
+
+    live = Live("live")
+    facts = check_graph(TemporalAgent(Agents(Extra(Agents(live), name="outer"), Policy())))
+    assert [(f.name, f.writers) for f in facts] == [
+        ("obs", ("stand-in",)),
+        ("extra", ("outer",)),
+        ("action", ("Policy",)),
+    ]
+    assert live.n_calls == 0

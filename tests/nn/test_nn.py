@@ -1,4 +1,4 @@
-"""Networks: shapes, initial weights, and two paths that agree."""
+"""Networks: shapes, initial weights, and modules and arrays that agree."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.features import Flat, OneHot
 from bbrl_exp.nn.heads import CategoricalHead, GaussianHead
-from bbrl_exp.nn.mlp import ACTIVATIONS, Mlp
+from bbrl_exp.nn.mlp import ACTIVATIONS, ArrayMlp, Mlp
 
 
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
@@ -24,33 +24,69 @@ def test_an_mlp_is_the_composition_of_its_layers(activation: str) -> None:
         expected = getattr(torch, activation, getattr(torch.nn.functional, activation))(layer(expected))
     expected = mlp.layers[-1](expected)
     torch.testing.assert_close(mlp(inputs), expected)
-    with torch.no_grad():
-        torch.testing.assert_close(mlp(inputs), expected)
-    with torch.inference_mode():
-        torch.testing.assert_close(mlp(inputs), expected)
 
 
-def test_the_path_without_gradients_sees_new_weights_and_gives_tensors_of_its_own() -> None:
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("batch_size", [1, 7, 300])
+def test_an_mlp_on_arrays_is_the_same_function(activation: str, batch_size: int) -> None:
+    mlp = Mlp([3, 70, 80, 2], activation)
+    inputs = torch.randn(batch_size, 3)
+    outputs = ArrayMlp(mlp)(inputs.numpy())
+    assert outputs.dtype == np.float32
+    torch.testing.assert_close(torch.from_numpy(outputs), mlp(inputs).detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_an_mlp_on_arrays_leaves_its_inputs_and_gives_memory_of_its_own() -> None:
+    on_arrays = ArrayMlp(Mlp([2, 4, 1]))
+    inputs = np.ones((3, 2), np.float32)
+    first = on_arrays(inputs)
+    kept = first.copy()
+    on_arrays(inputs * 5)
+    assert np.array_equal(inputs, np.ones((3, 2)))
+    assert np.array_equal(first, kept)
+
+
+def test_an_mlp_on_arrays_sees_every_change_of_the_parameters() -> None:
     mlp = Mlp([2, 4, 1])
+    on_arrays = ArrayMlp(mlp)
     inputs = torch.ones(3, 2)
-    with torch.no_grad():
-        first = mlp(inputs)
-        kept = first.clone()
-        mlp.layers[-1].bias.add_(1)
-        second = mlp(inputs)
-    assert torch.equal(first, kept)
-    torch.testing.assert_close(second, kept + 1)
+    on_arrays(inputs.numpy())
+
+    def in_place() -> None:
+        mlp.layers[0].weight.data.add_(1)
+
+    def replaced() -> None:
+        vector = torch.nn.utils.parameters_to_vector(mlp.parameters())
+        torch.nn.utils.vector_to_parameters(vector.detach() * 0.5, mlp.parameters())
+
+    def loaded() -> None:
+        mlp.load_state_dict(Mlp([2, 4, 1]).state_dict())
+
+    for change in (in_place, replaced, loaded):
+        change()
+        torch.testing.assert_close(torch.from_numpy(on_arrays(inputs.numpy())), mlp(inputs).detach())
 
 
-def test_a_copied_mlp_computes_with_its_own_memory() -> None:
+def test_a_copied_mlp_on_arrays_computes_with_the_copied_parameters() -> None:
     mlp = Mlp([2, 4, 1])
-    inputs = torch.ones(3, 2)
+    on_arrays = ArrayMlp(mlp)
+    inputs = np.ones((3, 2), np.float32)
+    expected = on_arrays(inputs).copy()
+    copied_mlp, copied = copy.deepcopy((mlp, on_arrays))
     with torch.no_grad():
-        expected = mlp(inputs)
-        clone = copy.deepcopy(mlp)
-        torch.testing.assert_close(clone(inputs), expected)
-        mlp(inputs * 5)
-        torch.testing.assert_close(clone(inputs), expected)
+        for parameter in mlp.parameters():
+            parameter.zero_()
+    assert np.array_equal(copied(inputs), expected)
+    with torch.no_grad():
+        for parameter in copied_mlp.parameters():
+            parameter.zero_()
+    assert not copied(inputs).any()
+
+
+def test_an_activation_that_numpy_lacks_is_refused_on_arrays() -> None:
+    assert not ArrayMlp.supports(Mlp([2, 2, 1], "gelu"))
+    with pytest.raises(ConfigurationError, match="GELU cannot be computed on arrays"):
+        ArrayMlp(Mlp([2, 2, 1], "gelu"))
 
 
 def test_initial_weights_are_orthogonal_with_the_stated_gains() -> None:
@@ -101,9 +137,12 @@ def test_several_categorical_components_begin_at_their_starts() -> None:
     actions = head(logits, torch.zeros_like(logits))
     assert actions.tolist() == [[11, -1], [10, 1]]
     assert actions.dtype == torch.int32
+    assert head.on_arrays(logits.numpy(), np.zeros((2, 5))).tolist() == [[11, -1], [10, 1]]
 
 
 def test_gaussian_actions_are_mean_plus_scaled_noise() -> None:
     head = GaussianHead((2, 1), torch.float64, initial_log_std=math.log(0.5))
     actions = head(torch.tensor([[1.0, 2.0]]), torch.tensor([[2.0, -2.0]]))
     torch.testing.assert_close(actions, torch.tensor([[[2.0], [1.0]]], dtype=torch.float64))
+    on_arrays = head.on_arrays(np.array([[1.0, 2.0]], np.float32), np.array([[2.0, -2.0]], np.float32))
+    assert on_arrays.tolist() == [[[2.0], [1.0]]]

@@ -118,6 +118,15 @@ def test_an_mlp_reads_every_kind_of_observation() -> None:
     assert [layer.weight.shape for layer in agent.network.layers] == [(8, 4 + 3 + 2), (2, 8)]
 
 
+@pytest.mark.parametrize("leaf", [discrete(4, start=2), MULTI, box([-1.0, 0.0], [1.0, 2.0])])
+def test_an_mlp_acts_the_same_with_and_without_gradients(leaf: LeafSpec) -> None:
+    with_gradients = actions_of(MlpAgent(spec(leaf), seed=1), 40)
+    with torch.no_grad():
+        without = actions_of(MlpAgent(spec(leaf), seed=1), 40)
+    torch.testing.assert_close(with_gradients.detach(), without)
+    assert with_gradients.dtype == without.dtype
+
+
 def test_an_mlp_acts_on_batches_of_any_size() -> None:
     agent = MlpAgent(spec(discrete(2)))
     assert actions_of(agent, 3, batch_size=9).shape == (3, 9)

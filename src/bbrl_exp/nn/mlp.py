@@ -110,9 +110,9 @@ class ArrayMlp:
         for weight, bias in hidden:
             inputs = _affine(inputs, weight, bias)
             if self._is_tanh:
-                np.tanh(inputs, inputs)
+                np.tanh(inputs, out=inputs)
             else:
-                np.maximum(inputs, 0.0, inputs)
+                np.maximum(inputs, 0.0, out=inputs)
         return _affine(inputs, *last)
 
 
