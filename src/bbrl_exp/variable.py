@@ -97,15 +97,16 @@ class SteppedVariable(Variable):
 
     Attributes:
         numpy_rows: the memory of the rows as arrays for writing, once they were asked for.
+        read_arrays: the same for reading, while no row stands apart.
     """
 
-    __slots__ = ("_apart", "_buffer", "_exposed", "_read_arrays", "_views", "_write_views", "capacity", "numpy_rows")
+    __slots__ = ("_apart", "_buffer", "_exposed", "_views", "_write_views", "capacity", "numpy_rows", "read_arrays")
 
     def __init__(self, shape: torch.Size, dtype: torch.dtype, device: torch.device, capacity: int = 0) -> None:
         super().__init__(shape, dtype, device)
         self._apart: dict[int, Tensor] = {}
         self.numpy_rows: list[NDArray[Any]] | None = None
-        self._read_arrays: list[NDArray[Any]] | None = None
+        self.read_arrays: list[NDArray[Any]] | None = None
         self._views: tuple[Tensor, ...] = ()
         self._write_views: tuple[Tensor, ...] = ()
         self._allocate(max(capacity, _SMALLEST_CAPACITY))
@@ -163,6 +164,7 @@ class SteppedVariable(Variable):
                     value, stands_apart = value.detach().clone(), True
         if stands_apart:
             self._apart[t] = value
+            self.read_arrays = None
         else:
             (self._write_views or self._make_write_views())[t].copy_(value)
             if self._apart:
@@ -203,14 +205,12 @@ class SteppedVariable(Variable):
 
     def numpy_read(self, t: int) -> NDArray[Any]:
         """Row ``t`` as a read-only array of the variable's memory, without gradients (CPU only)."""
-        if 0 <= t < self.n_steps and not self._apart:
-            arrays = self._read_arrays
-            if arrays is None:
-                whole = self._buffer.data.numpy()
-                whole.flags.writeable = False
-                arrays = self._read_arrays = list(whole)
-            return arrays[t]
-        return self.read(t).detach().numpy()
+        if self._apart or not 0 <= t < self.n_steps:
+            return self.read(t).detach().numpy()
+        whole = self._buffer.data.numpy()
+        whole.flags.writeable = False
+        self.read_arrays = list(whole)
+        return self.read_arrays[t]
 
     def commit(self, t: int) -> None:
         """Records the row ``t`` that was filled through :meth:`numpy_row`."""
@@ -266,7 +266,7 @@ class SteppedVariable(Variable):
         self._exposed = False
         # The rows as separate tensors and arrays are made when they are first wanted: few variables need them all.
         self._views = self._write_views = ()
-        self.numpy_rows = self._read_arrays = None
+        self.numpy_rows = self.read_arrays = None
 
     def _make_views(self) -> tuple[Tensor, ...]:
         with torch.inference_mode(False), torch.no_grad():

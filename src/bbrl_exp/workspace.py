@@ -658,8 +658,10 @@ class RowReader:
         rows = []
         for name in self._names:
             variable = variables.get(name)
-            if type(variable) is SteppedVariable and 0 <= t < variable.n_steps:
-                rows.append(variable.numpy_read(t))
-            else:
+            if type(variable) is not SteppedVariable or not 0 <= t < variable.n_steps:
                 rows.append(self._workspace.get(name, t).detach().numpy())
+            elif variable.read_arrays is not None:
+                rows.append(variable.read_arrays[t])
+            else:
+                rows.append(variable.numpy_read(t))
         return rows

@@ -1,12 +1,15 @@
 """What the root of a configuration accepts."""
 
+import dataclasses
 import math
+import re
 from typing import Any
 
 import pytest
 
-from bbrl_exp.app.schema import RootSettings, help_text, read_root
+from bbrl_exp.app.schema import AgentSettings, EnvSettings, RootSettings, help_text, read_root
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.tracking.settings import TrackingSettings
 
 NODE = {"_target_": "bbrl_exp.agents.agent.Agent"}
 
@@ -59,6 +62,8 @@ def root(**changes: Any) -> dict[str, Any]:
         ("name", "a/b"),
         ("name", "."),
         ("name", ""),
+        ("name", "multirun"),
+        ("name", True),
         ("debug", 1),
         ("graph", None),
     ],
@@ -95,9 +100,14 @@ def test_stepping_and_workers_that_contradict_each_other_are_refused(stepping: s
 
 def test_a_name_of_digits_is_a_name() -> None:
     assert read_root(root(name=42)).name == "42"
+    assert read_root(root(name=2024.1)).name == "2024.1"
 
 
-def test_help_explains_every_key_of_the_root() -> None:
+@pytest.mark.parametrize(
+    ("prefix", "settings"),
+    [("", RootSettings), ("agent.", AgentSettings), ("env.", EnvSettings), ("tracking.", TrackingSettings)],
+)
+def test_help_explains_every_key(prefix: str, settings: type[Any]) -> None:
     text = help_text({"agent": ["random"]})
-    for key in RootSettings.__dataclass_fields__:
-        assert f"\n  {key} " in text
+    for key in dataclasses.fields(settings):
+        assert re.search(rf"\n  {re.escape(prefix + key.name)} +{re.escape(key.metadata['help'])} \[", text)

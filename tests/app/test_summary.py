@@ -30,11 +30,18 @@ def test_a_damaged_summary_is_none(tmp_path: Path) -> None:
     assert read_summary(tmp_path) is None
 
 
-def test_the_hash_does_not_depend_on_name_or_order() -> None:
+def test_the_hash_does_not_depend_on_the_name_or_the_order_of_the_root() -> None:
     assert config_hash({"name": "a", "seed": 0, "batch_size": 1}) == config_hash(
         {"batch_size": 1, "seed": 0, "name": None}
     )
     assert config_hash({"seed": 0}) != config_hash({"seed": 1})
+
+
+@pytest.mark.parametrize("group", ["members", "wrappers"])
+def test_the_hash_depends_on_the_order_of_members_and_wrappers(group: str) -> None:
+    assert config_hash({"agent": {group: {"c": {"x": 1}, "d": {}}}}) != config_hash(
+        {"agent": {group: {"d": {}, "c": {"x": 1}}}}
+    )
 
 
 def test_steps_are_rounded_up_to_a_whole_chunk() -> None:

@@ -7,7 +7,6 @@ from functools import partial
 import gymnasium
 import numpy as np
 import pytest
-import torch
 from toy_envs import Counting, NeedsBox2D
 
 from bbrl_exp.envs import AutoResetGymAgent, MaskObservation
@@ -141,8 +140,12 @@ def test_a_closed_agent_says_so():
         agent(Workspace(), t=0)
 
 
-def test_a_device_is_followed():
-    agent = AutoResetGymAgent(Counting, 1)
-    assert agent.dry_copy().env_spec is agent.env_spec
-    assert agent.to(torch.device("cpu")) is agent
-    assert list(agent.state_dict()) == []
+def test_a_stand_in_for_the_dry_run_may_have_another_batch_size():
+    workspace = Workspace()
+    AutoResetGymAgent(Counting, 1).dry_copy(5)(workspace, t=0)
+    assert workspace.batch_size() == 5
+    assert workspace["env/env_obs"].shape == (1, 5, 1)
+
+
+def test_an_environment_agent_has_no_state_of_its_own_for_torch():
+    assert list(AutoResetGymAgent(Counting, 1).state_dict()) == []

@@ -36,13 +36,18 @@ def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.
 
 @pytest.fixture
 def users_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A package of a user's own, on the path and allowed: an agent, and environments that go wrong."""
+    """A package of a user's own, on the path and allowed: agents, a wrapper and an environment that go wrong."""
     folder = tmp_path / "path"
     folder.mkdir()
     (folder / "users_own.py").write_text(
         """
+import os
+import signal
+import warnings
+
 import gymnasium
 import numpy as np
+import torch
 from bbrl_exp.agents.agent import Agent
 
 
@@ -63,6 +68,44 @@ class Broken(Agent):
     def forward(self, t: int, **kwargs) -> None:
         if t == self.at:
             raise ZeroDivisionError("the agent is broken")
+
+
+class OneAction(Agent):
+    def __init__(self, seed: int, name: str | None = None) -> None:
+        super().__init__(name)
+
+    def forward(self, t: int, **kwargs) -> None:
+        self.set(("action", t), torch.zeros(1, dtype=torch.int64))
+
+
+class NeedsTwo(Agent):
+    def __init__(self, env_spec, name: str | None = None) -> None:
+        super().__init__(name)
+        assert env_spec.batch_size == 2, "two environments"
+
+    def forward(self, t: int, **kwargs) -> None:
+        if len(self.get(("env/reward", t))) != 2:
+            raise ValueError("two environments")
+
+
+class Warns(Agent):
+    def forward(self, t: int, **kwargs) -> None:
+        warnings.warn("old news", UserWarning)
+
+
+class Stops(Agent):
+    def __init__(self, at: int, name: str | None = None) -> None:
+        super().__init__(name)
+        self.at = at
+
+    def forward(self, t: int, **kwargs) -> None:
+        if t == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class LostStep(gymnasium.Wrapper):
+    def step(self, action):
+        raise KeyError("lost")
 
 
 class NotANumber(gymnasium.Env):

@@ -6,6 +6,8 @@ import pytest
 
 from .conftest import CommandLine
 
+FILE = "bbrl_exp.tracking.append_only_file.AppendOnlyFile"
+LINEAR = "torch.nn.Linear"
 PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
 
 
@@ -49,6 +51,40 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["tracking.csv=5"], ["'tracking.csv' = 5", "true or false"]),
         (["name=../x"], ["'name' = '../x'"]),
         (["hydra.run.dirr=x"], ["'hydra.run.dirr'", "did you mean 'dir'"]),
+        (["-m", "hydra.launcher._target_=os.getcwd"], ["'hydra.launcher._target_' = 'os.getcwd'", "basic or joblib"]),
+        (["hydra.sweeper._target_=os.getcwd"], ["'hydra.sweeper._target_' = 'os.getcwd'", "basic"]),
+        (["-m", "seed=1,2", "hydra.sweep.subdir=x"], ["'hydra.sweep.subdir' = 'x'"]),
+        (["hydra/job_logging=default"], ["'hydra/job_logging'", "none"]),
+        (["agent=[random,mlp]"], ["'agent' = ['random', 'mlp']", "constant, mlp, random"]),
+        (["agent=null"], ["'agent' = null", "constant, mlp, random"]),
+        (["-m", "agent=null", "seed=1,2"], ["'agent' = null"]),
+        (["+agent.members.policy.after=[env]"], ["'agent.members.policy.after' = '['env']'", "no such member"]),
+        (["+agent.members={1:{a:2}}"], ["'agent.members.1'", "must be a text"]),
+        (["env.workers=9"], ["'env.workers' = 9", "at most batch_size, which is 8"]),
+        (["seed=${nope}"], ["'seed': ", "'nope' not found"]),
+        (["name=multirun"], ["'name' = 'multirun'", "not multirun"]),
+        (["env.info_keys={a: nothing}"], ["'env.info_keys': 'a' has dtype 'nothing'"]),
+        (
+            ["agent=constant", f"agent.members.policy.value={{_target_: {FILE}, path: x}}"],
+            ["'agent.members.policy.value._target_'", "not allowed"],
+        ),
+        (
+            ["agent=constant", "agent.members.policy.value={_target_: bbrl_exp.envs.make.EnvRecipe}"],
+            ["'agent.members.policy.value._target_'", "must be an Agent or a torch.nn.Module"],
+        ),
+        (
+            ["agent=constant", f"agent.members.policy.value={{_target_: {LINEAR}, in_features: -1, out_features: 2}}"],
+            ["'agent.members.policy.value'", "negative dimension"],
+        ),
+        (["+env.wrappers.x=3"], ["'env.wrappers.x' has no _target_"]),
+        (["+env.wrappers.x={_target_: torch.nn.ReLU}"], ["'env.wrappers.x._target_'", "must be a gymnasium.Wrapper"]),
+        (["+env.wrappers.x={_target_: gymnasium.wrappers.RecordVideo}"], ["not allowed, it writes files"]),
+        (["+env.wrappers.x={_target_: gymnasium.wrappers.HumanRendering}"], ["not allowed, it opens windows"]),
+        (["env=masked_cartpole", "+env.wrappers.mask.after=env"], ["'env.wrappers.mask'", "no parameter 'after'"]),
+        (["env=masked_cartpole", "env.wrappers.mask.hidden=[9]"], ["'env.wrappers.mask.hidden' = [9]: "]),
+        (["+env.wrappers.x={_target_: users_own.LostStep}"], ["'env.agent': CartPole-v1 fails", "KeyError: 'lost'"]),
+        (["agent.members.policy={_target_: users_own.OneAction}"], ["expect int64 [8], found int64 [1]"]),
+        (["+agent.members.x={_target_: users_own.NeedsTwo}"], ["'agent.members.x'", "two environments"]),
         (["-m", "agent=random,mlp", "batch_size=0"], ["'batch_size' = 0"]),
         (["-m", "agent=randm,mpl"], ["'randm'", "'mpl'"]),
         (["--config-dir", "nowhere"], ["nowhere"]),
@@ -56,9 +92,11 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
     ],
     ids=lambda value: " ".join(value),
 )
+@pytest.mark.usefixtures("users_package")
 def test_a_bad_input_is_one_line_and_leaves_nothing(
     arguments: list[str], parts: list[str], command_line: CommandLine, tmp_path: Path
 ) -> None:
+    there = set(tmp_path.iterdir())
     ended = command_line(*arguments)
     assert ended.code == 2
     assert ended.out == ""
@@ -66,7 +104,29 @@ def test_a_bad_input_is_one_line_and_leaves_nothing(
     assert ended.err.startswith("error: ")
     for part in parts:
         assert part in ended.err
-    assert list(tmp_path.iterdir()) == []
+    assert set(tmp_path.iterdir()) == there
+
+
+@pytest.mark.parametrize("multirun", [[], ["-m"]], ids=["run", "sweep"])
+@pytest.mark.parametrize(
+    ("yaml", "part"),
+    [
+        ("callbacks: {x: {_target_: os.mkdir, path: owned}}", "'hydra.callbacks'"),
+        ("job_logging: {root: {handlers: [a]}, handlers: {a: {(): os.mkdir, path: owned}}}", "'hydra/job_logging'"),
+        ("hydra_logging: {root: {handlers: [a]}, handlers: {a: {(): os.mkdir, path: owned}}}", "'hydra/hydra_logging'"),
+        ("launcher: {_target_: os.getcwd}", "'hydra.launcher._target_'"),
+        ("job: {env_set: {_target_: os.mkdir}}", "'hydra.job.env_set._target_'"),
+    ],
+)
+def test_what_stands_below_hydra_calls_nothing(
+    yaml: str, part: str, multirun: list[str], command_line: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "evil.yaml").write_text(f"# @package _global_\nhydra:\n  {yaml}\n")
+    ended = command_line(*multirun, "--config-dir", "mine", "experiment=evil")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert part in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_syntax_error_in_yaml_is_one_line_with_file_and_line(command_line: CommandLine, tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from bbrl_exp.app.run import run
+from bbrl_exp.app.run import build_graph, run
 from bbrl_exp.errors import ConfigurationError, NonFiniteError
+from bbrl_exp.workspace import Workspace
 
 from .conftest import CommandLine
 
@@ -152,6 +154,60 @@ def test_a_failing_agent_is_recorded_and_told(command_line: CommandLine, tmp_pat
     assert summary_of(tmp_path / "outputs" / "x")["status"] == "failed"
     assert "ZeroDivisionError: the agent is broken" in summary_of(tmp_path / "outputs" / "x")["error"]
     assert "ZeroDivisionError" in (tmp_path / "outputs" / "x" / "run.log").read_text()
+
+
+@pytest.mark.usefixtures("users_package")
+def test_agents_are_checked_with_the_batch_size_of_the_run(command_line: CommandLine, tmp_path: Path) -> None:
+    node = "+agent.members.two={_target_: users_own.NeedsTwo}"
+    assert command_line(node, "batch_size=2", "name=x", *SHORT).code == 0
+    assert summary_of(tmp_path / "outputs" / "x")["status"] == "completed"
+
+
+@pytest.mark.usefixtures("users_package")
+def test_warnings_stand_in_the_log(command_line: CommandLine, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="old news"):  # from the checks before the run
+        ended = command_line("+agent.members.w={_target_: users_own.Warns}", "name=x", *SHORT, "tracking=none")
+    assert ended.code == 0
+    assert "UserWarning: old news" in (tmp_path / "outputs" / "x" / "run.log").read_text()
+
+
+@pytest.mark.usefixtures("users_package")
+def test_a_signal_in_the_last_chunk_leaves_a_completed_run(command_line: CommandLine, tmp_path: Path) -> None:
+    node = "+agent.members.stops={_target_: users_own.Stops, at: 20}"
+    ended = command_line(node, "name=x", "batch_size=8", "total_steps=256", "agent.steps_per_chunk=32")
+    assert ended.code == 0
+    assert summary_of(tmp_path / "outputs" / "x")["status"] == "completed"
+    assert summary_of(tmp_path / "outputs" / "x")["error"] is None
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_says(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), "name=x", *SHORT], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(60), errors) == (0, b"")
+    assert summary_of(tmp_path / "outputs" / "x")["status"] == "completed"
+    assert "completed" in (tmp_path / "outputs" / "x" / "run.log").read_text()
+
+
+def test_a_folder_chosen_by_its_path_is_used_as_it_is(command_line: CommandLine, tmp_path: Path) -> None:
+    for said in ("completed", "already complete"):
+        assert said in command_line("hydra.run.dir=a", *SHORT, "tracking=none").out
+        assert "1 jobs" in command_line("-m", "hydra.sweep.dir=s", "seed=1", *SHORT, "tracking=none").out
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "s"}
+
+
+@pytest.mark.parametrize("keys", ["[lives]", "{lives: float32}"])
+def test_info_is_recorded_by_a_list_of_keys_or_a_mapping_to_dtypes(keys: str) -> None:
+    graph = build_graph([f"env.info_keys={keys}"])
+    workspace = Workspace()
+    graph(workspace, t=0, n_steps=2)
+    graph.close()
+    assert workspace["env/info/lives"].dtype == torch.float32
 
 
 def test_from_python_errors_are_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, users_package: str) -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 
 from .conftest import CommandLine
@@ -83,6 +84,29 @@ def test_a_named_sweep_does_not_run_complete_jobs_again(command_line: CommandLin
     assert "3 jobs, 1 to run" in ended.out
     assert (tmp_path / "outputs" / "multirun" / "s" / "seed=1" / "summary.json").stat().st_mtime_ns == first
     assert len(table_of(tmp_path / "outputs" / "multirun" / "s")) == 3
+
+
+def test_a_job_that_could_not_start_runs_once_its_cause_is_mended(command_line: CommandLine, tmp_path: Path) -> None:
+    sweep = ["-m", "name=s", "env=gym", "env.id=CartPole-v1,UsersLater-v0", *SHORT]
+    assert command_line(*sweep).code == 1
+    folder = tmp_path / "outputs" / "multirun" / "s"
+    failed = json.loads((folder / "env.id=UsersLater-v0" / "summary.json").read_text())
+    assert failed["status"] == "failed"
+    gymnasium.register("UsersLater-v0", "gymnasium.envs.classic_control:CartPoleEnv")
+    try:
+        assert command_line(*sweep).code == 0
+    finally:
+        del gymnasium.registry["UsersLater-v0"]
+    mended = json.loads((folder / "env.id=UsersLater-v0" / "summary.json").read_text())
+    assert (mended["status"], mended["config_hash"]) == ("completed", failed["config_hash"])
+
+
+@pytest.mark.usefixtures("users_package")
+def test_a_signal_in_the_last_chunk_of_a_job_ends_the_sweep(command_line: CommandLine, tmp_path: Path) -> None:
+    node = "+agent.members.stops={_target_: users_own.Stops, at: 20}"
+    ended = command_line("-m", node, "seed=1,2", "batch_size=8", "total_steps=256", "agent.steps_per_chunk=32")
+    assert ended.code == 128 + signal.SIGTERM
+    assert [row["status"] for row in table_of(sweep_folder(tmp_path))] == ["completed", "interrupted"]
 
 
 def test_two_sweeps_of_the_same_second_have_folders_of_their_own(

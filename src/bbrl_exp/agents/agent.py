@@ -29,6 +29,7 @@ class Agent(nn.Module):
         prefix: put before the names of the variables that the agent writes, by agents that support it.
         reads: the variables that the agent reads, where it declares them; None lets the graph's dry run find out.
         writes: the variables that the agent writes, likewise.
+        is_on_cpu: whether ``to`` has left the agent on the CPU, where rows can be read and written as arrays.
     """
 
     reads: tuple[str, ...] | None = None
@@ -40,6 +41,7 @@ class Agent(nn.Module):
         self.prefix = ""
         self.workspace: Workspace | None = None
         self._agent_device = torch.device("cpu")
+        self.is_on_cpu = True
 
     def __call__(self, workspace: Workspace, **kwargs: Any) -> None:
         """Runs ``forward(**kwargs)`` on ``workspace``.
@@ -199,6 +201,7 @@ class Agent(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._agent_device = fn(torch.empty(0, device=self._agent_device)).device
+        self.is_on_cpu = self._agent_device.type == "cpu"
         return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def __getstate__(self) -> dict[str, Any]:

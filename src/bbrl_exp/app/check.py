@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from bbrl_exp.app.compose import resolve, written_key
 from bbrl_exp.app.graph import build_graph_of, check_nodes
 from bbrl_exp.app.plan import Plan, available_memory
 from bbrl_exp.app.provenance import config_hash
-from bbrl_exp.app.schema import RootSettings, bad_value, check_keys, read_root
+from bbrl_exp.app.schema import RootSettings, check_keys, read_root
 from bbrl_exp.app.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.envs.gym_agents import GymAgent
     from bbrl_exp.tracking.settings import TrackingSettings
 
 _DEBUG_CHUNKS = 2
@@ -60,7 +63,6 @@ def check(config: DictConfig, *, graph_too: bool = True) -> CheckedRun:
     Raises:
         ConfigurationError: something cannot be used; the message names key, value and what is allowed.
     """
-    choices = _choices(config)
     plain = resolve(config)
     root = read_root(plain)
     tracking = _read_tracking(root.tracking)
@@ -68,15 +70,16 @@ def check(config: DictConfig, *, graph_too: bool = True) -> CheckedRun:
     import_allowed_packages()
     written = functools.partial(written_key, config)
     check_nodes(plain, written)
+    plan = _plan(root)
     return CheckedRun(
         config=plain,
         root=root,
         tracking=tracking,
         device=device,
-        plan=_checked_plan(root, _bytes_for_one(config, written) if graph_too else 0),
+        plan=_with_memory(plan, plain, written) if graph_too else plan,
         config_hash=config_hash(plain),
         written=written,
-        choices=choices,
+        choices=_choices(config),
     )
 
 
@@ -112,35 +115,38 @@ def _read_tracking(values: Mapping[str, Any]) -> TrackingSettings:
         raise ConfigurationError(re.sub(r"^([\w.]+)=", r"key '\1' = ", str(error))) from error
 
 
-def _bytes_for_one(config: DictConfig, written: Callable[[str], str]) -> int:
-    """Memory of one row of all variables for one environment, from a dry run of the graph."""
-    from bbrl_exp.agents.dry_run import check_graph
-
-    single = config.copy()
-    OmegaConf.set_struct(single, False)
-    single.batch_size = 1
-    if single.env.stepping == "workers" or single.env.workers:
-        single.env.stepping, single.env.workers = "scalar", 0
-    graph = build_graph_of(resolve(single), written)
-    try:
-        return sum(variable.bytes_per_step for variable in check_graph(graph))
-    finally:
-        graph.close()
-
-
-def _checked_plan(root: RootSettings, bytes_for_one: int) -> Plan:
+def _plan(root: RootSettings) -> Plan:
     steps_per_chunk = root.agent["steps_per_chunk"]
     total_steps = root.total_steps
     if root.debug:
         total_steps = min(total_steps, _DEBUG_CHUNKS * steps_per_chunk * root.batch_size)
-    plan = Plan(total_steps, root.batch_size, steps_per_chunk, bytes_for_one * root.batch_size)
+    return Plan(total_steps, root.batch_size, steps_per_chunk, bytes_per_time_step=0)
+
+
+def _with_memory(plan: Plan, config: Mapping[str, Any], written: Callable[[str], str]) -> Plan:
+    """The plan with the memory of one row of all variables, from a dry run of the graph without its environments.
+
+    Raises:
+        ConfigurationError: the graph cannot be built, an environment fails at once, or the memory is not there.
+    """
+    from bbrl_exp.agents.dry_run import check_graph
+    from bbrl_exp.envs.try_out import try_out
+
+    def stand_in(single: GymAgent, batch_size: int) -> Agent:
+        try_out(single)
+        # Before a row of the whole batch is made: a mistyped batch size is refused, and not an attempt to hold it.
+        replace(plan, bytes_per_time_step=single.dry_copy().bytes_per_step * batch_size).check_memory(
+            available_memory()
+        )
+        return single.dry_copy(batch_size)
+
+    with contextlib.closing(build_graph_of(config, written, stand_in)) as graph:
+        variables = check_graph(graph)
+    plan = replace(plan, bytes_per_time_step=sum(variable.bytes_per_step for variable in variables))
     plan.check_memory(available_memory())
     return plan
 
 
 def _choices(config: DictConfig) -> dict[str, str | None]:
-    found = {group: config.hydra.runtime.choices.get(group) for group in ("agent", "env", "tracking", "experiment")}
-    for group, choice in found.items():
-        if not isinstance(choice, str | None):
-            raise bad_value(group, list(choice), "one option of the group")
-    return found
+    found = config.hydra.runtime.choices
+    return {group: found.get(group) for group in ("agent", "env", "tracking", "experiment")}

@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra import version
 from hydra._internal.hydra import Hydra
@@ -35,6 +35,7 @@ from bbrl_exp.app.schema import bad_value
 from bbrl_exp.errors import ConfigurationError
 
 VERSION_BASE = "1.3"
+_NOTHING = object()
 
 
 def register_resolvers() -> None:
@@ -153,13 +154,12 @@ class Composer:
 
     def _check_choices(self, overrides: Sequence[str]) -> None:
         """Refuses a group that is given a list, a number or null instead of one option."""
-        loader = self.hydra.config_loader
         for override in self.parse(overrides):
-            group = override.key_or_group
-            if override.is_sweep_override() or override.is_delete() or not loader.repository.group_exists(group):
+            options = self.hydra.config_loader.get_group_options(override.key_or_group)
+            if override.is_sweep_override() or override.is_delete() or not options:
                 continue
             if not isinstance(value := override.value(), str | dict):
-                raise bad_value(group, value, f"one of {', '.join(loader.get_group_options(group))}")
+                raise bad_value(override.key_or_group, value, f"one of {', '.join(options)}")
 
     @contextlib.contextmanager
     def _refusals(self, overrides: Sequence[str]) -> Iterator[None]:
@@ -195,7 +195,8 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         named = re.search(r"Missing mandatory value: (\S+)", str(error))
         raise bad_value(named[1] if named else str(error.full_key), "???", "given: no value stands there") from error
     except InterpolationResolutionError as error:
-        raise ConfigurationError(f"key '{error.full_key}': {str(error).splitlines()[0]}") from error
+        key = written_key(config, str(error.full_key))
+        raise ConfigurationError(f"key '{key}': {str(error).splitlines()[0]}") from error
     except OmegaConfBaseException as error:
         raise ConfigurationError(one_line(error)) from error
     return {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
@@ -210,14 +211,30 @@ def written_key(config: DictConfig, key: str) -> str:
     position, depth = 1, len(parts)
     while position <= depth:
         node = OmegaConf.select(config, ".".join(parts[: position - 1])) if position > 1 else config
-        raw = node._get_node(parts[position - 1]) if isinstance(node, DictConfig) else None
+        raw = node._get_node(parts[position - 1], validate_access=False) if isinstance(node, DictConfig) else None
         text = raw._value() if isinstance(raw, Node) else None
-        if isinstance(text, str) and (match := re.fullmatch(r"\$\{([A-Za-z_][\w.]*)\}", text)):
+        match = re.fullmatch(r"\$\{([A-Za-z_][\w.]*)\}", text) if isinstance(text, str) else None
+        if match is not None and _is_there(config, match[1]):
             parts = [*match[1].split("."), *parts[position:]]
             position, depth = 1, len(parts)
         else:
             position += 1
     return ".".join(parts)
+
+
+def _is_there(config: DictConfig, key: str) -> bool:
+    """Whether something stands at ``key``, be it an interpolation that leads nowhere."""
+    try:
+        return bool(OmegaConf.select(config, key, default=_NOTHING) is not _NOTHING)
+    except OmegaConfBaseException:
+        return True
+
+
+def is_named(config: DictConfig, kind: Literal["run", "sweep"]) -> bool:
+    """Whether the user chose the folder, by ``name`` or by a path; else its name is date and time."""
+    written = OmegaConf.to_container(config.hydra[kind], resolve=False)
+    assert isinstance(written, dict)
+    return config.name is not None or "${run_folder:" not in str(written["dir"])
 
 
 def quoted(text: str) -> str:

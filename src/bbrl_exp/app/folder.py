@@ -114,6 +114,8 @@ def is_complete(folder: Path, config_hash: str) -> bool:
         if all(entry.name == _LOCK_NAME for entry in folder.iterdir()):
             return False
         raise ConfigurationError(f"folder {folder} holds files that are no run's; choose another name")
+    if summary.get("status") == "failed" and not summary.get("versions"):  # it was refused before it began
+        return False
     status = summary.get("status")
     if summary.get("config_hash") != config_hash:
         raise ConfigurationError(

@@ -12,8 +12,12 @@ from bbrl_exp.app.targets import check_prefixes, find_target
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
+    from bbrl_exp.agents.agent import Agent
     from bbrl_exp.agents.combinators import TemporalAgent
+    from bbrl_exp.envs.gym_agents import GymAgent
     from bbrl_exp.envs.spec import EnvSpec
+
+    StandIn = Callable[[GymAgent, int], Agent]
 
 Node = dict[str, Any]
 
@@ -50,7 +54,7 @@ def _with_written_key(error: ConfigurationError, written: Callable[[str], str]) 
 
 
 def check_members(node: object, key: str) -> None:
-    """Refuses, in every mapping ``members`` of the graph, what is no node, whose target is no agent, or has no place.
+    """Refuses, in every mapping ``members`` of the graph, what is no node, or has no place.
 
     Raises:
         ConfigurationError: a member cannot be a part of the graph.
@@ -66,16 +70,14 @@ def check_members(node: object, key: str) -> None:
         check_members(child, f"{key}.{name}")
 
 
-def _check_member(name: str, node: object, others: Sequence[str], key: str) -> None:
-    from bbrl_exp.agents.agent import Agent
-
+def _check_member(name: object, node: object, others: Sequence[str], key: str) -> None:
+    if not isinstance(name, str):
+        raise ConfigurationError(f"key '{key}': the name of a member must be a text")
     if not isinstance(node, Mapping) or "_target_" not in node:
         near = did_you_mean(name, others) or ";"
         raise ConfigurationError(
             f"key '{key}' has no _target_, and a new member needs one{near} members: {', '.join(others)}"
         )
-    if not issubclass(find_target(node["_target_"], f"{key}._target_"), Agent):
-        raise ConfigurationError(f"key '{key}._target_' = '{node['_target_']}': must be an Agent")
 
 
 def ordered_members(members: Mapping[str, Node], key: str) -> dict[str, Node]:
@@ -92,7 +94,7 @@ def ordered_members(members: Mapping[str, Node], key: str) -> dict[str, Node]:
         if all(word in node for word in ORDER_KEYS):
             raise ConfigurationError(f"key '{key}.{name}': says both after and before; one of them is allowed")
         word, anchor = _anchor(node)
-        if anchor == name or anchor not in members:
+        if not isinstance(anchor, str) or anchor == name or anchor not in members:
             others = [other for other in members if other != name]
             near = did_you_mean(str(anchor), others) or ";"
             raise ConfigurationError(
@@ -112,16 +114,28 @@ def ordered_members(members: Mapping[str, Node], key: str) -> dict[str, Node]:
     return {name: members[name] for name in order}
 
 
+def _without_order_keys(node: Node) -> Node:
+    return {name: value for name, value in node.items() if name not in ORDER_KEYS}
+
+
 def _anchor(node: Node) -> tuple[str, str]:
     word = next(word for word in ORDER_KEYS if word in node)
     return word, node[word]
 
 
-def build_graph_of(config: Mapping[str, Any], written: Callable[[str], str] = str) -> TemporalAgent:
+def build_graph_of(
+    config: Mapping[str, Any], written: Callable[[str], str] = str, stand_in: StandIn | None = None
+) -> TemporalAgent:
     """Builds the graph.
 
     A constructor parameter ``env_spec`` is filled in with the facts about the first environment; agents that
     have one are therefore built after all others.
+
+    Args:
+        config: resolved and checked.
+        written: where the user writes what stands at a key.
+        stand_in: gives what takes the place of an environment agent, from that agent with one environment and the
+            batch size that it should have; None builds the graph with all its environments.
 
     Raises:
         ConfigurationError: an agent refuses its arguments, an environment is unknown or lacks its extra.
@@ -129,7 +143,8 @@ def build_graph_of(config: Mapping[str, Any], written: Callable[[str], str] = st
     from bbrl_exp.agents.combinators import TemporalAgent
 
     try:
-        graph = build(_built_members(config["graph"], "graph", None), "graph", lambda target: {})
+        members = _built_members(config["graph"], "graph", None, stand_in)
+        graph = build(members, "graph", lambda target: {})
     except ConfigurationError as error:
         raise _with_written_key(error, written) from error
     if not isinstance(graph, TemporalAgent):
@@ -137,33 +152,51 @@ def build_graph_of(config: Mapping[str, Any], written: Callable[[str], str] = st
     return graph
 
 
-def _built_members(node: Node, key: str, spec: EnvSpec | None) -> Node:
+def _built_members(node: Node, key: str, spec: EnvSpec | None, stand_in: StandIn | None) -> Node:
     """``node`` with each mapping ``members`` in it replaced by agents."""
     replaced: Node = {}
     for name, child in node.items():
         if name == "members" and isinstance(child, Mapping) and "_target_" in node:
-            replaced[name] = _build_members(dict(child), f"{key}.{name}", spec)
+            replaced[name] = _build_members(dict(child), f"{key}.{name}", spec, stand_in)
         elif isinstance(child, Mapping):
-            replaced[name] = _built_members(dict(child), f"{key}.{name}", spec)
+            replaced[name] = _built_members(dict(child), f"{key}.{name}", spec, stand_in)
         else:
             replaced[name] = child
     return replaced
 
 
-def _build_members(members: dict[str, Node], key: str, spec: EnvSpec | None) -> dict[str, Any]:
+def _build_members(
+    members: dict[str, Node], key: str, spec: EnvSpec | None, stand_in: StandIn | None
+) -> dict[str, Any]:
+    from bbrl_exp.envs.gym_agents import GymAgent
     from bbrl_exp.envs.spec import EnvSpec
 
     order = ordered_members(members, key)
     built: dict[str, Any] = {}
     for name in sorted(order, key=lambda name: _asks_for_facts(order[name], f"{key}.{name}")):
-        node = _built_members(order[name], f"{key}.{name}", spec)
-        if "name" in inspect.signature(find_target(node["_target_"], f"{key}.{name}._target_")).parameters:
+        node = _built_members(_without_order_keys(order[name]), f"{key}.{name}", spec, stand_in)
+        target = find_target(node["_target_"], f"{key}.{name}._target_")
+        if "name" in inspect.signature(target).parameters:
             node.setdefault("name", name)
-        built[name] = build(node, f"{key}.{name}", functools.partial(_env_spec_for, spec=spec, key=key))
+        if stand_in is not None and issubclass(target, GymAgent):
+            built[name] = _build_stand_in(node, f"{key}.{name}", stand_in)
+        else:
+            built[name] = build(node, f"{key}.{name}", functools.partial(_env_spec_for, spec=spec, key=key))
         known = getattr(built[name], "env_spec", None)
         if spec is None and isinstance(known, EnvSpec):
             spec = known
     return {name: built[name] for name in order}
+
+
+def _build_stand_in(node: Node, key: str, stand_in: StandIn) -> Agent:
+    without_workers = {"stepping": "scalar", "workers": 0} if node.get("workers") else {}
+    single = build({**node, "batch_size": 1, **without_workers}, key, lambda target: {})
+    try:
+        return stand_in(single, node["batch_size"])
+    except ConfigurationError as error:
+        raise type(error)(str(error) if str(error).startswith("key '") else f"key '{key}': {error}") from error
+    finally:
+        single.close()
 
 
 def _asks_for_facts(node: object, key: str) -> bool:

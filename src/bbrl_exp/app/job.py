@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import signal
 import sys
 import time
 import traceback
-from collections import deque
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -20,7 +19,7 @@ from omegaconf import OmegaConf
 from bbrl_exp.app.check import CheckedRun
 from bbrl_exp.app.graph import build_graph_of
 from bbrl_exp.app.provenance import command, git_commit, versions
-from bbrl_exp.app.report import SeveralConsoles, end_lines, show_start
+from bbrl_exp.app.report import SeveralConsoles, Terminal, end_lines, show_start
 from bbrl_exp.app.stop import StopSignal
 from bbrl_exp.app.summary import Status, Summary
 from bbrl_exp.errors import BbrlExpError, NonFiniteError
@@ -29,7 +28,7 @@ from bbrl_exp.seeding import seed_global_generators
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
     from bbrl_exp.tracking.console import Console
-    from bbrl_exp.workspace import Workspace
+    from bbrl_exp.tracking.tracker import Tracker
 
 LOG_NAME = "run.log"
 
@@ -39,30 +38,18 @@ class _Progress:
     """What has been done so far, kept for the summary whatever happens."""
 
     env_steps: int = 0
-    episodes: int = 0
     loop_seconds: float = 0.0
-    last_returns: deque[float] = field(default_factory=lambda: deque(maxlen=100))
-
-    def add(self, workspace: Workspace, first_new_row: int, env_steps: int) -> None:
-        from bbrl_exp.tracking.episodes import finished_episodes
-
-        names = ("env/done", "env/cumulated_reward", "env/timestep")
-        self.env_steps = env_steps
-        if all(name in workspace for name in names):
-            done, cumulated_reward, timestep = (workspace[name].cpu().numpy() for name in names)
-            finished = finished_episodes(done, cumulated_reward, timestep, first_new_row)
-            self.episodes += len(finished.total_reward)
-            self.last_returns.extend(finished.total_reward.tolist())
+    tracker: Tracker | None = None
 
     @property
     def return_mean(self) -> float | None:
-        return math.fsum(self.last_returns) / len(self.last_returns) if self.last_returns else None
+        return self.tracker.episodes.return_mean if self.tracker else None
 
     def put_in(self, summary: Summary) -> Summary:
         return replace(
             summary,
             env_steps=self.env_steps,
-            episodes=self.episodes,
+            episodes=self.tracker.episodes.finished if self.tracker else 0,
             return_mean=self.return_mean,
             steps_per_second=self.env_steps / self.loop_seconds if self.env_steps and self.loop_seconds else None,
         )
@@ -77,12 +64,14 @@ class RunResult:
         summary: the contents of ``summary.json``.
         error: what ended the run before its end.
         exit_code: what the command line ends with.
+        signal: that asked to stop, even if there was nothing left to do.
     """
 
     folder: Path
     summary: Summary
     error: BaseException | None = None
     exit_code: int = 0
+    signal: int | None = None
 
 
 def execute(run: CheckedRun, folder: Path, overrides: Sequence[str], *, in_sweep: bool = False) -> RunResult:
@@ -94,7 +83,7 @@ def execute(run: CheckedRun, folder: Path, overrides: Sequence[str], *, in_sweep
         overrides: of this job, for the record.
         in_sweep: say only a few lines on standard output; everything is in ``run.log``.
     """
-    from bbrl_exp.tracking.console import PlainConsole, make_console
+    from bbrl_exp.tracking.console import PlainConsole
 
     started = time.perf_counter()
     summary = first_summary(run, overrides)
@@ -102,7 +91,7 @@ def execute(run: CheckedRun, folder: Path, overrides: Sequence[str], *, in_sweep
     progress, stop = _Progress(), StopSignal()
     error: BaseException | None = None
     with (folder / LOG_NAME).open("a", encoding="utf-8") as log, _warnings_in(log), stop.caught():
-        terminal, log_console = make_console(True), PlainConsole(log)
+        terminal, log_console = Terminal(), PlainConsole(log)
         console = log_console if in_sweep else SeveralConsoles(terminal, log_console)
         try:
             _loop(run, folder, console, progress, stop)
@@ -111,22 +100,22 @@ def execute(run: CheckedRun, folder: Path, overrides: Sequence[str], *, in_sweep
             traceback.print_exception(caught, file=log)
             if run.root.debug:
                 traceback.print_exception(caught, file=sys.stderr)
-        status, exit_code = _outcome(error, stop)
+        is_done = progress.env_steps == run.plan.env_steps
+        status, exit_code = _outcome(error, stop, is_done)
         summary = replace(
             progress.put_in(summary),
             status=status,
-            error=_reason(error, stop),
+            error=_reason(error, stop) if status != "completed" else None,
             wall_seconds=time.perf_counter() - started,
         )
         summary.write(folder)
-        with contextlib.suppress(BrokenPipeError):  # nobody reads standard output any more
-            console.close()
-            lines = end_lines(summary, folder)
-            for line in lines:
-                console.line(line)
-            if in_sweep:
-                terminal.line(f"{folder.name}: {'; '.join(lines[:-1])}")
-    return RunResult(folder, summary, error, exit_code)
+        console.close()
+        lines = end_lines(summary, folder)
+        for line in lines:
+            console.line(line)
+        if in_sweep:
+            terminal.line(f"{folder.name}: {'; '.join(lines[:-1])}")
+    return RunResult(folder, summary, error, exit_code, stop.number)
 
 
 def first_summary(run: CheckedRun, overrides: Sequence[str]) -> Summary:
@@ -146,8 +135,8 @@ def first_summary(run: CheckedRun, overrides: Sequence[str]) -> Summary:
     )
 
 
-def _outcome(error: BaseException | None, stop: StopSignal) -> tuple[Status, int]:
-    if isinstance(error, KeyboardInterrupt) or (error is None and stop.number is not None):
+def _outcome(error: BaseException | None, stop: StopSignal, is_done: bool) -> tuple[Status, int]:
+    if isinstance(error, KeyboardInterrupt) or (error is None and stop.number is not None and not is_done):
         return "interrupted", 128 + (stop.number or signal.SIGINT)
     if error is None:
         return "completed", 0
@@ -178,7 +167,7 @@ def _loop(run: CheckedRun, folder: Path, console: Console, progress: _Progress, 
     with contextlib.closing(graph), torch.autograd.set_detect_anomaly(run.root.debug):
         show_start(console, graph, check_graph(graph), run, folder)
         plan = run.plan
-        tracker = Tracker(
+        progress.tracker = tracker = Tracker(
             folder,
             run.tracking,
             batch_size=plan.batch_size,
@@ -197,8 +186,7 @@ def _loop(run: CheckedRun, folder: Path, console: Console, progress: _Progress, 
                 steps_per_chunk=plan.steps_per_chunk,
             ):
                 tracker.chunk(workspace, chunk.first_new_row, chunk.first_time)
-                progress.add(workspace, chunk.first_new_row, chunk.env_steps)
-                progress.loop_seconds = time.perf_counter() - begun
+                progress.env_steps, progress.loop_seconds = chunk.env_steps, time.perf_counter() - begun
                 if stop.number is not None:
                     break
             tracker.hparams(_parameters(run), {"return_mean": progress.return_mean})
@@ -251,12 +239,15 @@ def _plain_values(prefix: str, node: Mapping[str, Any]) -> dict[str, str | float
 
 @contextlib.contextmanager
 def _warnings_in(log: TextIO) -> Iterator[None]:
-    """Lets what Python and other packages log stand in ``run.log`` too."""
+    """Lets warnings, and what other packages log, stand in ``run.log``."""
     handler = logging.StreamHandler(log)
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
+    with warnings.catch_warnings():  # also forgets which warnings the checks before the run have shown already
+        logging.captureWarnings(True)
+        try:
+            yield
+        finally:
+            logging.captureWarnings(False)
+            root.removeHandler(handler)

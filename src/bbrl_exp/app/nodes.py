@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from bbrl_exp.app.schema import shown
-from bbrl_exp.app.targets import find_target
-from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.app.targets import Place, check_place, find_target, is_wrapper
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, did_you_mean
 
 ORDER_KEYS = ("after", "before")
-
-
 _HYDRA_KEYS = ("_partial_", "_args_", "_recursive_", "_convert_")
+_PLACES: Mapping[object, Place] = {"members": "member", "wrappers": "wrapper"}
 
 
-def check_targets(node: object, key: str) -> None:
+def check_targets(node: object, key: str, place: Place = "argument") -> None:
     """Finds every target below ``node`` and compares the node's keys with the target's signature; builds nothing.
+
+    Args:
+        node: a resolved configuration.
+        key: where it stands, for messages.
+        place: what it stands for.
 
     Raises:
         ConfigurationError: a target or a key is refused.
     """
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            check_keys_of_node(find_target(node["_target_"], f"{key}._target_"), node, key)
-        for name, child in node.items():
-            check_targets(child, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, list):
-        for index, child in enumerate(node):
-            check_targets(child, f"{key}.{index}")
+    if isinstance(node, Mapping) and "_target_" in node:
+        target = find_target(node["_target_"], f"{key}._target_")
+        check_place(target, place, f"key '{key}._target_' = {shown(node['_target_'])}")
+        check_keys_of_node(target, node, key, also=ORDER_KEYS if place == "member" else ())
+    elif place == "wrapper":
+        raise ConfigurationError(f"key '{key}' has no _target_, and a wrapper needs one")
+    for name, child in _children(node):
+        if name in _PLACES and isinstance(child, Mapping | list):
+            for inner, grandchild in _children(child):
+                check_targets(grandchild, f"{key}.{name}.{inner}", _PLACES[name])
+        else:
+            check_targets(child, f"{key}.{name}")
 
 
-def check_keys_of_node(target: type[Any], node: Mapping[str, Any], key: str) -> None:
+def _children(node: object) -> Iterable[tuple[object, object]]:
+    return node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+
+
+def check_keys_of_node(target: type[Any], node: Mapping[str, Any], key: str, also: Collection[str] = ()) -> None:
     """Compares the keys of ``node`` with the signature of ``target``, and plain values with its annotations.
+
+    Args:
+        target: the class.
+        node: its node.
+        key: where the node stands, for messages.
+        also: keys that are allowed beside the parameters.
 
     Raises:
         ConfigurationError: a key is no parameter, or a value has another type than its parameter.
@@ -49,7 +68,7 @@ def check_keys_of_node(target: type[Any], node: Mapping[str, Any], key: str) -> 
     for name, value in node.items():
         if name in _HYDRA_KEYS:
             raise ConfigurationError(f"key '{key}.{name}' is not supported: write arguments by name, values in place")
-        if name in ("_target_", *ORDER_KEYS):
+        if name in ("_target_", *also):
             continue
         if name not in known and not open_ended:
             near = did_you_mean(str(name), known) or ";"
@@ -133,7 +152,7 @@ def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any
     arguments = dict(filled(target))
     hints = _annotations(target)
     for name, child in node.items():
-        if name != "_target_" and name not in ORDER_KEYS:
+        if name != "_target_":
             value = build(child, f"{key}.{name}", filled)
             is_named_list = isinstance(child, Mapping) and "_target_" not in child and is_sequence(hints.get(name))
             arguments[name] = list(value.values()) if is_named_list else value
@@ -150,28 +169,42 @@ def construct(target: type[Any], arguments: Mapping[str, Any], key: str) -> Any:
     missing = _missing(target, arguments, later)
     if missing:
         raise ConfigurationError(f"key '{key}': {target.__name__} needs {', '.join(missing)}")
-    make = cast("Callable[..., Any]", target)
     if later:
-        return functools.partial(make, **arguments)
+        return functools.partial(_wrap, target=target, arguments=arguments, key=key)
     positional, by_name = _call_arguments(target, arguments)
+    with _refusals(target, arguments, key):
+        return target(*positional, **by_name)
+
+
+def _wrap(env: object, target: type[Any], arguments: Mapping[str, Any], key: str) -> Any:
+    with _refusals(target, arguments, key):
+        return target(env, **arguments)
+
+
+@contextlib.contextmanager
+def _refusals(target: type[Any], arguments: Mapping[str, Any], key: str) -> Iterator[None]:
+    """Turns what a constructor raises into an error that names the key."""
     try:
-        return make(*positional, **by_name)
+        yield
     except ConfigurationError as error:
         raise _at_argument(error, target, arguments, key) from error
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ImportError) as error:
-        raise ConfigurationError(
-            f"key '{key}': {target.__name__} refuses its arguments: {' '.join(str(error).split())}"
-        ) from error
+    except BbrlExpError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigurationError(f"key '{key}': {target.__name__} refuses its arguments: {reason}") from error
 
 
 def _at_argument(
     error: ConfigurationError, target: type[Any], arguments: Mapping[str, Any], key: str
 ) -> ConfigurationError:
     """The error of a constructor with the key of the argument that it complains of, if it begins with one's name."""
-    match = re.match(r"(\w+)(?:=| (?='))", str(error))
+    if str(error).startswith("key '"):
+        return error
+    match = re.match(r"(\w+)(=|: | (?='))", str(error))
     if match is None or match[1] not in arguments:
         return type(error)(f"key '{key}': {target.__name__}: {error}")
-    return type(error)(f"key '{key}.{match[1]}' = {str(error)[match.end() :]}")
+    return type(error)(f"key '{key}.{match[1]}'{': ' if match[2] == ': ' else ' = '}{str(error)[match.end() :]}")
 
 
 def _call_arguments(target: type[Any], arguments: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
@@ -183,11 +216,6 @@ def _call_arguments(target: type[Any], arguments: Mapping[str, Any]) -> tuple[Se
     ]
     by_name = {name: value for name, value in arguments.items() if name not in many}
     return (arguments[many[0]] if many else ()), by_name
-
-
-def is_wrapper(target: type[Any]) -> bool:
-    """Whether ``target`` is a wrapper of gymnasium environments."""
-    return any(base.__module__ == "gymnasium.core" and base.__name__ == "Wrapper" for base in target.__mro__)
 
 
 def _missing(target: type[Any], arguments: Mapping[str, Any], later: Collection[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +29,9 @@ class Plan:
     @property
     def chunks(self) -> int:
         """Number of chunks."""
-        return math.ceil(self.total_steps / (self.batch_size * self.steps_per_chunk))
+        from bbrl_exp.training.loop import n_chunks
+
+        return n_chunks(self.total_steps, self.batch_size, self.steps_per_chunk)
 
     @property
     def time_steps(self) -> int:

@@ -28,9 +28,12 @@ _NOT_HASHED = ("hydra", "name")
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """Sixteen hexadecimal digits that are equal for equal configurations, whatever their name and folder."""
-    kept = {key: value for key, value in config.items() if key not in _NOT_HASHED}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+    """Sixteen hexadecimal digits that are equal for equal configurations, whatever their name and folder.
+
+    The order of what stands below the root counts: members run and wrappers wrap in it.
+    """
+    kept = {key: config[key] for key in sorted(config) if key not in _NOT_HASHED}
+    return hashlib.sha256(json.dumps(kept, default=str).encode()).hexdigest()[:16]
 
 
 def command() -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +44,46 @@ class SeveralConsoles:
         """End the progress."""
         for console in self._consoles:
             console.close()
+
+
+class Terminal:
+    """Standard output, as long as somebody reads it: ``| head`` ends what is shown and not the run."""
+
+    def __init__(self) -> None:
+        from bbrl_exp.tracking.console import make_console
+
+        self._console = make_console(True)
+
+    def line(self, text: str) -> None:
+        """Show one line of text."""
+        with _nobody_may_read():
+            self._console.line(text)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show a table."""
+        with _nobody_may_read():
+            self._console.table(title, columns, rows)
+
+    def progress(self, done: int, total: int, steps_per_second: float, mean_return: float | None) -> None:
+        """Say how far the run is."""
+        with _nobody_may_read():
+            self._console.progress(done, total, steps_per_second, mean_return)
+
+    def close(self) -> None:
+        """End the progress."""
+        with _nobody_may_read():
+            self._console.close()
+
+
+@contextlib.contextmanager
+def _nobody_may_read() -> Iterator[None]:
+    """After the first broken pipe standard output leads nowhere, for what is still in its buffer too."""
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def graph_lines(agent: Agent) -> list[str]:

@@ -14,8 +14,9 @@ from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from bbrl_exp.app.compose import Composer, default_config_dir, quoted, register_resolvers
+from bbrl_exp.app.compose import Composer, default_config_dir, is_named, quoted, register_resolvers
 from bbrl_exp.app.folder import FolderClaim, claim_new_folder, is_complete
+from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.schema import help_text
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 
@@ -152,15 +153,14 @@ def _run_one(composer: Composer, overrides: Sequence[str]) -> RunResult:
     config = composer.compose(overrides)
     checked = check(config)
     wanted = Path(config.hydra.run.dir).absolute()
-    is_new = checked.root.name is None and not any(text.startswith("hydra.run.dir=") for text in overrides)
     results: list[RunResult] = []
 
     def task(_: DictConfig) -> None:
         results.append(execute(checked, claim.folder, HydraConfig.get().overrides.task))
 
-    with claim_new_folder(wanted) if is_new else FolderClaim(wanted) as claim:
+    with FolderClaim(wanted) if is_named(config, "run") else claim_new_folder(wanted) as claim:
         if is_complete(claim.folder, checked.config_hash):
-            sys.stdout.write(f"already complete\nfolder: {wanted}\n")
+            Terminal().line(f"already complete\nfolder: {wanted}")
             return RunResult(wanted, Summary(**(read_summary(wanted) or {})))
         composer.launch(task, [*overrides, f"hydra.run.dir={quoted(str(claim.folder))}"])
     return results[0]

@@ -17,6 +17,7 @@ from bbrl_exp.errors import ConfigurationError, did_you_mean
 _DEVICE = re.compile(r"cpu|auto|cuda|cuda:\d+|mps")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+-]{0,119}")
 _Settings = TypeVar("_Settings", "RootSettings", "AgentSettings", "EnvSettings")
+SWEEPS_FOLDER = "multirun"
 STEPPINGS = ("auto", "scalar", "workers", "vectorized")
 
 
@@ -54,13 +55,20 @@ def _is_number(value: object) -> bool:
 
 
 def _is_names(value: object) -> bool:
-    """Whether it is a list of names, or a mapping from names to names."""
+    """Whether it is null, a list of names, or a mapping from names to names."""
     names = [*value, *value.values()] if isinstance(value, Mapping) else value
-    return isinstance(names, list) and all(isinstance(item, str) for item in names)
+    return value is None or (isinstance(names, list) and all(isinstance(item, str) for item in names))
 
 
 def _matches(pattern: re.Pattern[str]) -> Callable[[object], bool]:
     return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _is_folder_name(value: object) -> bool:
+    """Whether it can name a folder; a number names the folder of its digits."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        return False
+    return value is None or (_FOLDER_NAME.fullmatch(str(value)) is not None and value != SWEEPS_FOLDER)
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,9 @@ class RootSettings:
     name: str | None = field(
         metadata=_key(
             "folder of the run, outputs/<name>; null: date and time",
-            "null or one folder name of letters, digits and ._=,+- (at most 120), beginning with a letter or a digit",
-            lambda value: value is None or _is_int(0)(value) or _matches(_FOLDER_NAME)(value),
+            "null or one folder name of letters, digits and ._=,+- (at most 120), beginning with a letter or a digit; "
+            f"not {SWEEPS_FOLDER}, where sweeps lie",
+            _is_folder_name,
         )
     )
     seed: int = field(metadata=_key("root of all random streams", "an integer of 0 or more", _is_int(0)))
@@ -136,7 +145,7 @@ class EnvSettings:
     kwargs: dict[str, Any] = field(metadata=_key("arguments of gymnasium.make", "a mapping", _is_mapping))
     clip_actions: bool = field(metadata=_key("clip Box actions for the environment", "true or false", _is_bool))
     info_keys: Any = field(
-        metadata=_key("keys of info to record", "a list of names, or a mapping from names to dtypes", _is_names)
+        metadata=_key("keys of info to record", "null, a list of names, or a mapping from names to dtypes", _is_names)
     )
     agent: dict[str, Any] = field(
         metadata=_key("the node of the environment agent", "a node with a _target_", _is_mapping)
@@ -185,6 +194,8 @@ def read_root(values: Mapping[str, Any]) -> RootSettings:
     env = _read(EnvSettings, root.env, "env")
     if env.workers and env.stepping not in ("auto", "workers"):
         raise bad_value("env.workers", env.workers, f"0 with env.stepping={env.stepping}")
+    if env.workers > root.batch_size:
+        raise bad_value("env.workers", env.workers, f"at most batch_size, which is {root.batch_size}")
     if env.stepping == "workers" and not env.workers:
         raise bad_value("env.workers", env.workers, "at least 1 with env.stepping=workers")
     return dataclasses.replace(root, name=None if root.name is None else str(root.name))

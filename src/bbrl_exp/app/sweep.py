@@ -17,11 +17,12 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from bbrl_exp.app.check import CheckedRun, check
-from bbrl_exp.app.compose import Composer, quoted
+from bbrl_exp.app.check import check
+from bbrl_exp.app.compose import Composer, is_named, quoted, resolve
 from bbrl_exp.app.folder import FolderClaim, claim_new_folder, is_complete, job_folder_name
 from bbrl_exp.app.job import execute
-from bbrl_exp.app.provenance import command
+from bbrl_exp.app.provenance import command, config_hash
+from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.summary import Summary, read_summary
 from bbrl_exp.app.sweep_table import row_of, show_table, write_tables
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
@@ -42,6 +43,7 @@ class Job:
         varied: those that differ from job to job.
         folder: the name of its folder in the sweep's.
         error: why it cannot run, found before the sweep began.
+        config_hash: of its configuration; None where it has none.
         is_complete: whether its folder holds a completed run of the same configuration.
     """
 
@@ -49,6 +51,7 @@ class Job:
     varied: tuple[str, ...]
     folder: str
     error: str | None = None
+    config_hash: str | None = None
     is_complete: bool = False
 
 
@@ -80,25 +83,23 @@ def run_sweep(composer: Composer, overrides: Sequence[str]) -> int:
     own = [text for text in overrides if text.lstrip("+~").startswith(("hydra.", "hydra/"))]
     jobs = expand(composer.parse([text for text in overrides if text not in own]))
     master = composer.compose(overrides, multirun=True)
-    jobs, hashes = _check_jobs(composer, master, jobs)
+    jobs = _check_jobs(composer, master, jobs)
     HydraConfig.instance().set_config(master)
-    name = master.name
     wanted = Path(master.hydra.sweep.dir).absolute()
-    claim = claim_new_folder(wanted) if name is None else FolderClaim(wanted)
-    with claim:
+    with FolderClaim(wanted) if is_named(master, "sweep") else claim_new_folder(wanted) as claim:
         folder = claim.folder
-        jobs = [_with_folder_state(job, folder, hashes.get(job.overrides)) for job in jobs]
+        jobs = [_with_folder_state(job, folder) for job in jobs]
         runnable = [job for job in jobs if job.error is None and not job.is_complete]
         OmegaConf.save(master, folder / "multirun.yaml")
         for job in jobs:
             if job.error is not None:
                 _record_failure(folder / job.folder, job)
-        _say(f"sweep: {len(jobs)} jobs, {len(runnable)} to run, in {folder}")
+        Terminal().line(f"sweep: {len(jobs)} jobs, {len(runnable)} to run, in {folder}")
         stopped = _launch(composer, [*overrides, f"hydra.sweep.dir={quoted(str(folder))}"], runnable)
         rows = [row_of(folder, job.folder, job.varied, job.error, is_stopped=stopped > 0) for job in jobs]
         write_tables(folder, rows)
         show_table(rows, folder)
-    return stopped or int(any(row.status != "completed" for row in rows))
+    return 0 if all(row.status == "completed" for row in rows) else stopped or 1
 
 
 def run_job_of_sweep(config: DictConfig) -> int:
@@ -116,46 +117,40 @@ def run_job_of_sweep(config: DictConfig) -> int:
         with FolderClaim(folder):
             try:
                 run = check(config)
-            except ConfigurationError as error:
+            except BbrlExpError as error:
                 _record_failure(folder, Job(overrides, overrides, folder.name, str(error)))
                 return error.exit_code
-            exit_code = execute(run, folder, overrides, in_sweep=True).exit_code
+            result = execute(run, folder, overrides, in_sweep=True)
     except (Exception, SystemExit) as error:
         sys.stderr.write(f"error: job {folder.name}: {type(error).__name__}: {error}\n")
         return error.exit_code if isinstance(error, BbrlExpError) else 1
-    if exit_code > _SIGNALLED:
-        raise SystemExit(exit_code)
-    return exit_code
+    if result.signal is not None:
+        raise SystemExit(_SIGNALLED + result.signal)
+    return result.exit_code
 
 
-def _check_jobs(
-    composer: Composer, master: DictConfig, jobs: Sequence[Job]
-) -> tuple[list[Job], dict[tuple[str, ...], str]]:
+def _check_jobs(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> list[Job]:
     """Checks every job; of jobs that differ in their seed alone only the first."""
     checked: list[Job] = []
-    hashes: dict[tuple[str, ...], str] = {}
     errors_by_kind: dict[tuple[str, ...], str | None] = {}
-    runs: list[CheckedRun] = []
     for job in jobs:
         kind = tuple(text for text in job.overrides if not _is_plain_seed(text))
         try:
             config = composer.compose_job(master, job.overrides)
-            run = check(config, graph_too=kind not in errors_by_kind)
-            if errors_by_kind.get(kind) is not None:
-                raise ConfigurationError(errors_by_kind[kind])
-            errors_by_kind[kind] = None
-            hashes[job.overrides] = run.config_hash
-            runs.append(run)
-            checked.append(job)
-        except ConfigurationError as error:
+            job = replace(job, config_hash=config_hash(resolve(config)))
+            check(config, graph_too=kind not in errors_by_kind)
+            errors_by_kind.setdefault(kind, None)
+            job = replace(job, error=errors_by_kind[kind])
+        except BbrlExpError as error:
             errors_by_kind.setdefault(kind, str(error))
-            checked.append(replace(job, error=str(error)))
+            job = replace(job, error=str(error))
+        checked.append(job)
     errors = list(dict.fromkeys(job.error for job in checked if job.error is not None))
-    if not runs:
+    if all(job.error is not None for job in checked):
         if len(errors) == 1:
             raise ConfigurationError(errors[0])
         raise ConfigurationError(f"no job of the sweep can run: {'; '.join(errors)}")
-    return checked, hashes
+    return checked
 
 
 def _is_plain_seed(text: str) -> bool:
@@ -163,11 +158,11 @@ def _is_plain_seed(text: str) -> bool:
     return key == "seed" and value.isdigit()
 
 
-def _with_folder_state(job: Job, sweep: Path, config_hash: str | None) -> Job:
-    if config_hash is None:
+def _with_folder_state(job: Job, sweep: Path) -> Job:
+    if job.error is not None or job.config_hash is None:
         return job
     try:
-        return replace(job, is_complete=is_complete(sweep / job.folder, config_hash))
+        return replace(job, is_complete=is_complete(sweep / job.folder, job.config_hash))
     except ConfigurationError as error:
         return replace(job, error=str(error))
 
@@ -177,7 +172,16 @@ def _record_failure(folder: Path, job: Job) -> None:
     if read_summary(folder) is None:
         folder.mkdir(parents=True, exist_ok=True)
         Summary(
-            "failed", None, None, None, None, None, error=job.error, command=command(), overrides=job.overrides
+            status="failed",
+            agent=None,
+            env=None,
+            env_id=None,
+            seed=None,
+            batch_size=None,
+            error=job.error,
+            command=command(),
+            overrides=job.overrides,
+            config_hash=job.config_hash,
         ).write(folder)
         (folder / "run.log").write_text(f"error: {job.error}\n", encoding="utf-8")
 
@@ -202,7 +206,7 @@ def _launch(composer: Composer, overrides: Sequence[str], runnable: Sequence[Job
     except SystemExit as stopped:
         return int(stopped.code or 1)
     except Exception as error:
-        _say(f"the launcher gave up: {type(error).__name__}: {' '.join(str(error).split())}")
+        Terminal().line(f"the launcher gave up: {type(error).__name__}: {' '.join(str(error).split())}")
     finally:
         signal.signal(signal.SIGTERM, before)
         callbacks.on_multirun_end(config=master, config_name=composer.config_name)
@@ -211,8 +215,3 @@ def _launch(composer: Composer, overrides: Sequence[str], runnable: Sequence[Job
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(_SIGNALLED + number)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()

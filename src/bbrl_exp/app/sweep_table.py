@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.summary import read_summary, write_json
 
 
@@ -67,9 +68,7 @@ def write_tables(folder: Path, rows: Sequence[Row]) -> None:
 
 def show_table(rows: Sequence[Row], folder: Path) -> None:
     """Prints the table, and below it the reason of every job that did not complete."""
-    from bbrl_exp.tracking.console import make_console
-
-    console = make_console(True)
+    console = Terminal()
     console.table(
         "sweep",
         ("overrides", "status", "return", "steps/s", "folder"),

@@ -1,8 +1,9 @@
 """Classes named by ``_target_``: which may be named, and where they are.
 
-A configuration may come from anywhere, so a target is a class of this project, of ``torch.nn``, of
-``gymnasium.wrappers`` or of a package that the user allows by ``BBRL_EXP_ALLOW=mypackage,other``. Nothing is called
-before every target of the whole configuration has been found to be one.
+A configuration may come from anywhere, so a target is a class of this project's agents, environments, policies and
+networks, of ``torch.nn``, of ``gymnasium.wrappers`` or of a package that the user allows by
+``BBRL_EXP_ALLOW=mypackage,other``, and it is of the kind that its place asks for. Nothing is called before every target
+of the whole configuration has been found to be one.
 """
 
 from __future__ import annotations
@@ -13,13 +14,19 @@ import pkgutil
 import re
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from bbrl_exp.app.schema import shown
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 
 ALLOW_VARIABLE = "BBRL_EXP_ALLOW"
-_OWN_PREFIXES = ("bbrl_exp", "torch.nn", "gymnasium.wrappers")
+_OWN_PREFIXES = (
+    *(f"bbrl_exp.{package}" for package in ("agents", "envs", "policies", "nn", "functional", "learners")),
+    "torch.nn",
+    "gymnasium.wrappers",
+)
+_WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
+Place = Literal["member", "wrapper", "argument"]
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -91,6 +98,39 @@ def find_target(target: object, key: str) -> type[Any]:
     if not _is_below(f"{found.__module__}.{found.__name__}", prefixes):
         raise ConfigurationError(f"{where}: not allowed; it is {found.__module__}.{found.__name__}")
     return found
+
+
+def check_place(target: type[Any], place: Place, where: str) -> None:
+    """Refuses a class that is not of the kind its place asks for.
+
+    Args:
+        target: the class.
+        place: a member of a graph, a wrapper of environments, or an argument of another class.
+        where: the start of the message.
+
+    Raises:
+        ConfigurationError: a member that is no agent, a wrapper that is none or that shows and records, an argument
+            that is neither a module of torch nor of the user's own package.
+    """
+    from torch import nn
+
+    from bbrl_exp.agents.agent import Agent
+
+    if place == "wrapper":
+        if not is_wrapper(target):
+            raise ConfigurationError(f"{where}: must be a gymnasium.Wrapper")
+        if target.__module__.startswith("gymnasium.") and target.__name__ in _WITH_SIDE_EFFECTS:
+            raise ConfigurationError(f"{where}: not allowed, {_WITH_SIDE_EFFECTS[target.__name__]}")
+    elif place == "member":
+        if not issubclass(target, Agent):
+            raise ConfigurationError(f"{where}: must be an Agent")
+    elif not issubclass(target, nn.Module) and not _is_below(f"{target.__module__}.", allowed_packages()):
+        raise ConfigurationError(f"{where}: must be an Agent or a torch.nn.Module")
+
+
+def is_wrapper(target: type[Any]) -> bool:
+    """Whether ``target`` is a wrapper of gymnasium environments."""
+    return any(base.__module__ == "gymnasium.core" and base.__name__ == "Wrapper" for base in target.__mro__)
 
 
 def _is_below(name: str, prefixes: Sequence[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,8 @@ from bbrl_exp.envs.spec import LeafSpec, SpaceMismatchError
 from bbrl_exp.errors import NonFiniteError
 
 Actions = NDArray[Any]
-# Up to so many actions, looking at each costs less than calls of numpy.
-_FEW = 16
-# A set is four times as fast as a range, and would be wasteful for millions of actions.
+# Up to so many actions, looking them up costs less than calls of numpy; a set of millions would be wasteful.
+_FEW = 64
 _LARGEST_SET = 4096
 
 
@@ -41,9 +40,10 @@ class ActionReader:
             self._zeros = np.zeros(self.shape, self._dtype)
         elif leaf.kind == "discrete":
             self._read = self._read_discrete
-            self._contains = _member_test(leaf)
             self._start = 0 if leaf.start is None else int(leaf.start)
             self._count = 0 if leaf.counts is None else int(leaf.counts)
+            values = range(self._start, self._start + self._count)
+            self._values = frozenset(values) if self._count <= _LARGEST_SET else None
         else:
             self._read = self._read_counts
             self._smallest = np.zeros(leaf.shape, np.int64) if leaf.start is None else leaf.start
@@ -56,7 +56,7 @@ class ActionReader:
             SpaceMismatchError: another shape, a dtype that would lose something, or a value outside of the space.
             NonFiniteError: a NaN or an infinity.
         """
-        if values.shape != self.shape or not self.accepts(values.dtype):
+        if values.shape != self.shape or not (values.dtype is self._dtype or self.accepts(values.dtype)):
             raise SpaceMismatchError(self.mismatch(values.dtype.name, values.shape, t))
         return self._read(values, t)
 
@@ -72,15 +72,15 @@ class ActionReader:
         )
 
     def _read_discrete(self, values: Actions, t: int) -> Actions:
-        if len(values) <= _FEW:
-            is_inside = all(map(self._contains, values.tolist()))
+        if len(values) <= _FEW and self._values is not None:
+            is_inside = self._values.issuperset(values.tolist())
         else:
             # As unsigned numbers, negative ones are the largest: one reduction finds whatever is outside.
             whole = values if values.dtype == np.int64 else values.astype(np.int64)
             shifted = whole - self._start if self._start else whole
             is_inside = bool(np.maximum.reduce(shifted.view(np.uint64)) < self._count)
         if not is_inside:
-            self._refuse(values, [not self._contains(value) for value in values.tolist()], t)
+            self._refuse(values, (values < self._start) | (values >= self._start + self._count), t)
         return values if values.dtype is self._dtype else values.astype(self._dtype)
 
     def _read_counts(self, values: Actions, t: int) -> Actions:
@@ -104,7 +104,7 @@ class ActionReader:
             self._refuse(values, lost, t)
         return cast
 
-    def _refuse(self, values: Actions, outside: NDArray[np.bool_] | list[bool], t: int) -> None:
+    def _refuse(self, values: Actions, outside: NDArray[np.bool_], t: int) -> None:
         where = tuple(np.argwhere(outside)[0])
         leaf = self._leaf
         if leaf.counts is None:
@@ -116,9 +116,3 @@ class ActionReader:
         raise SpaceMismatchError(
             f"'{leaf.name}' at t={t}: environment {where[0]} expects {possible}, found {values[where].item()}"
         )
-
-
-def _member_test(leaf: LeafSpec) -> Callable[[Any], bool]:
-    start = int(leaf.start) if leaf.start is not None else 0
-    values = range(start, start + int(leaf.counts if leaf.counts is not None else 0))
-    return (frozenset(values) if len(values) <= _LARGEST_SET else values).__contains__

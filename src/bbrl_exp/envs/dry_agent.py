@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.envs.actions import ActionReader
 from bbrl_exp.envs.rows import RowLayout
-from bbrl_exp.envs.spec import EnvSpec
+from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.envs.staging import torch_dtype
 from bbrl_exp.errors import GraphError
 
@@ -56,6 +57,15 @@ class DryGymAgent(Agent):
     def label(self) -> str:
         return self._label
 
+    @property
+    def bytes_per_step(self) -> int:
+        """Memory of one row of what it writes and of the actions that it reads, in bytes."""
+        actions = (math.prod(reader.shape) * np.dtype(leaf.dtype).itemsize for leaf, reader in self._actions())
+        return sum(row.nbytes for row in self._rows.values()) + sum(actions)
+
+    def _actions(self) -> Iterator[tuple[LeafSpec, ActionReader]]:
+        return zip(self.env_spec.actions, self._readers, strict=True)
+
     def forward(self, t: int, **kwargs: Any) -> None:
         """Row ``t``: zeros, and the smallest value of a discrete observation.
 
@@ -63,8 +73,8 @@ class DryGymAgent(Agent):
             GraphError: actions that the environments would refuse.
         """
         if t > 0:
-            for variable, reader in zip(self.reads or (), self._readers, strict=True):
-                actions = self.get((variable, t - 1))
+            for leaf, reader in self._actions():
+                actions = self.get((leaf.name, t - 1))
                 dtype = str(actions.dtype).removeprefix("torch.")
                 shape = tuple(actions.shape)
                 if shape != reader.shape or dtype == "bfloat16" or not reader.accepts(np.dtype(dtype)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol, Self
 
 from numpy.typing import NDArray
@@ -61,8 +62,8 @@ class GymAgent(Agent):
         kwargs: keyword arguments of the environment.
         clip_actions: whether the environments get Box actions clipped to their bounds; the workspace keeps them as
             chosen.
-        info_keys: info keys to record, as a mapping to dtype names, or a list for float32. Where an info lacks one, 0
-            or False is written.
+        info_keys: info keys to record, as a mapping to dtype names, or a list for float32; None for none. Where an info
+            lacks one, 0 or False is written.
         name: the agent's name.
 
     Raises:
@@ -84,7 +85,7 @@ class GymAgent(Agent):
         wrappers: Sequence[Wrapper] = (),
         kwargs: Mapping[str, Any] | None = None,
         clip_actions: bool = True,
-        info_keys: Mapping[str, str] | Sequence[str] = (),
+        info_keys: Mapping[str, str] | Sequence[str] | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
@@ -103,7 +104,7 @@ class GymAgent(Agent):
             raise ConfigurationError(f"batch_size={batch_size!r}: expected an integer of 1 or more")
         stream_seed(seed, role)
         recipe = env_recipe(env, kwargs, wrappers)
-        plan = BatchPlan(recipe, batch_size, seed, role, self.auto_reset, info_dtypes(info_keys))
+        plan = BatchPlan(recipe, batch_size, seed, role, self.auto_reset, info_dtypes(info_keys or ()))
         batch = open_kernel(plan, stepping, workers, worker_timeout)
         self._kernel = batch.kernel
         self._finalizer = weakref.finalize(self, self._kernel.close)
@@ -165,10 +166,17 @@ class GymAgent(Agent):
         self._sink = None
         self._finalizer()
 
-    def dry_copy(self) -> Agent:
-        """A stand-in without environments that writes zeros and checks the actions."""
-        name = self.name or type(self).__name__
-        return DryGymAgent(name, self.label, self.env_spec, self._layout, self._readers, self.agent_device)
+    def dry_copy(self, batch_size: int | None = None) -> DryGymAgent:
+        """A stand-in without environments that writes zeros and checks the actions.
+
+        Args:
+            batch_size: of how many environments; None for as many as there are.
+        """
+        size, options = batch_size or self.batch_size, self._options
+        spec = replace(self.env_spec, batch_size=size)
+        layout = row_layout(spec.observations, info_dtypes(options["info_keys"] or ()), size)
+        readers = [ActionReader(leaf, size, options["clip_actions"]) for leaf in spec.actions]
+        return DryGymAgent(self.name or type(self).__name__, self.label, spec, layout, readers, self.agent_device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Environments and workers cannot be copied: a copy has its own, which begin from the seed.
@@ -178,7 +186,7 @@ class GymAgent(Agent):
 
     def _read_actions(self, t: int) -> list[NDArray[Any]]:
         try:
-            if self.agent_device.type == "cpu":
+            if self.is_on_cpu:
                 found = self.read_rows(t, *self.reads)
             else:
                 found = packed_to_host([self.get((name, t)).detach() for name in self.reads])
@@ -200,7 +208,7 @@ class GymAgent(Agent):
         return sink
 
     def _open_sink(self, workspace: Workspace) -> RowSink:
-        if self.agent_device.type != "cpu":
+        if not self.is_on_cpu:
             return StagedRows(workspace, self._layout, self.agent_device)
         return workspace.row_writer(self._layout)
 

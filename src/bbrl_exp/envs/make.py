@@ -47,11 +47,18 @@ class EnvRecipe:
                 env = gymnasium.make(self.source, disable_env_checker=True, **self.kwargs)
             else:
                 env = self.source(**self.kwargs)
-            for wrapper in self.wrappers:
-                env = wrapper(env)
+        for wrapper in self.wrappers:
+            env = self._wrapped(env, wrapper)
         if not isinstance(env, gymnasium.Env):
             raise ConfigurationError(f"{self.name}: expected a gymnasium.Env, found {type(env).__name__}")
         return env
+
+    def _wrapped(self, env: Env, wrapper: Wrapper) -> Env:
+        try:
+            return wrapper(env)
+        except (TypeError, ImportError, gymnasium.error.Error) as error:
+            name = getattr(wrapper, "__name__", type(wrapper).__name__)
+            raise ConfigurationError(f"wrapper {name} of {self.name} cannot be made: {error}") from error
 
     @contextlib.contextmanager
     def errors_explained(self) -> Iterator[None]:

@@ -73,7 +73,7 @@ class MlpAgent(Agent):
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype."""
-        if self._on_arrays is not None and self.agent_device.type == "cpu" and not torch.is_grad_enabled():
+        if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
             self._act_on_arrays(self._on_arrays, t)
             return
         parts = [part(self.get((leaf, t))) for part, leaf in zip(self.features, self.reads, strict=True)]

@@ -44,7 +44,7 @@ class RandomAgent(Agent):
         if not self._draws:
             self._start()
         actions = [draws.next() for draws in self._draws]
-        if self.agent_device.type == "cpu":
+        if self.is_on_cpu:
             self.write_rows(t, self._rows, actions)
             return
         for variable, action in zip(self._rows, actions, strict=True):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+EPISODES_IN_MEAN = 100
 
 
 class FinishedEpisodes(NamedTuple):
@@ -50,3 +54,21 @@ def finished_episodes(
         total_reward=cumulated_reward[time, environment].astype(np.float64),
         length=timestep[time, environment].astype(np.int64),
     )
+
+
+class EpisodeCount:
+    """How many episodes have finished, and what the last ones returned."""
+
+    def __init__(self) -> None:
+        self.finished = 0
+        self._last_returns: deque[float] = deque(maxlen=EPISODES_IN_MEAN)
+
+    def add(self, episodes: FinishedEpisodes) -> None:
+        """Counts more episodes."""
+        self.finished += len(episodes.total_reward)
+        self._last_returns.extend(episodes.total_reward.tolist())
+
+    @property
+    def return_mean(self) -> float | None:
+        """Mean return of the last episodes; None before the first end."""
+        return math.fsum(self._last_returns) / len(self._last_returns) if self._last_returns else None

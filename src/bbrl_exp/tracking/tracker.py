@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.tracking.console import Console, SilentConsole
 from bbrl_exp.tracking.csv_file import CsvFile
-from bbrl_exp.tracking.episodes import FinishedEpisodes, finished_episodes
+from bbrl_exp.tracking.episodes import EpisodeCount, FinishedEpisodes, finished_episodes
 from bbrl_exp.tracking.event_file import EventFile
 from bbrl_exp.tracking.histogram import histogram_values
 from bbrl_exp.tracking.settings import Thinning, TrackingSettings
@@ -23,7 +22,6 @@ from bbrl_exp.tracking.summaries import Parameter, hparams_summaries, layout_sum
 from bbrl_exp.tracking.workspace_series import rows_on_cpu, workspace_series
 from bbrl_exp.workspace import Workspace
 
-EPISODES_IN_MEAN = 100
 _EPISODE_VARIABLES = ("env/done", "env/cumulated_reward", "env/timestep")
 _HISTOGRAM_PREFIXES = ("env/env_obs", "env/reward", "action")
 
@@ -44,6 +42,9 @@ class Tracker:
         clock: seconds spent in the loop, from any origin; a clock that stands still during evaluations keeps them out
             of the measured speed.
 
+    Attributes:
+        episodes: the episodes that have finished, counted with or without files.
+
     Raises:
         BbrlExpError: if a file cannot be made or written, here or in any method, naming the file.
     """
@@ -59,6 +60,7 @@ class Tracker:
         console: Console | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self.episodes = EpisodeCount()
         self._settings = settings
         self._batch_size = batch_size
         self._planned_time_steps = planned_time_steps
@@ -71,10 +73,8 @@ class Tracker:
             if self._csv:
                 self._csv.close()
             raise
-        self._idle = not (self._events or self._csv) and isinstance(self._console, SilentConsole)
         self._thinning = Thinning.of(settings, planned_time_steps)
         self._selected: dict[str, bool] = {}
-        self._returns: deque[float] = deque(maxlen=EPISODES_IN_MEAN)
         self._laid_out = False
         self._next_histogram = 0
         self._env_steps = 0
@@ -89,8 +89,6 @@ class Tracker:
             first_new_row: 0 in the first chunk, later the number of rows kept from the chunk before.
             first_global_time: time in the whole run of row ``first_new_row``.
         """
-        if self._idle:
-            return
         before = 1 if first_new_row else 0
         variables = {
             name: workspace[name]
@@ -110,9 +108,8 @@ class Tracker:
             episodes = finished_episodes(done, cumulated_reward, timestep, before)
             self._write_episodes(episodes, (episodes.time - before + first_global_time) * self._batch_size)
         self._measure_speed(self._settings.speed_every)
-        mean_return = sum(self._returns) / len(self._returns) if self._returns else None
         total = self._planned_time_steps * self._batch_size
-        self._console.progress(self._env_steps, total, self._speed.latest, mean_return)
+        self._console.progress(self._env_steps, total, self._speed.latest, self.episodes.return_mean)
 
     def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
         """Record single numbers (an evaluation, losses) at an environment step, in TensorBoard and CSV."""
@@ -206,7 +203,7 @@ class Tracker:
         events.summary(self._env_steps, Summary(value=values))
 
     def _write_episodes(self, episodes: FinishedEpisodes, env_steps: NDArray[np.int64]) -> None:
-        self._returns.extend(episodes.total_reward.tolist())
+        self.episodes.add(episodes)
         if self._events:
             columns = np.stack([episodes.total_reward, episodes.length])
             self._events.scalars(("train/return", "train/length"), env_steps, columns)
