@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from bbrl_exp.agents.combinators import Agents
+from bbrl_exp.app.check import check
+from bbrl_exp.app.compose import Composer, default_config_dir
 from bbrl_exp.app.graph import ordered_members
 from bbrl_exp.app.run import build_graph
 from bbrl_exp.errors import ConfigurationError, GraphError
@@ -76,3 +78,16 @@ def test_the_same_seed_builds_the_same_network() -> None:
     assert not bool((weights[0] == weights[2]).all())
     for graph in (one, two, other):
         graph.close()
+
+
+def test_the_check_of_a_run_with_workers_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bbrl_exp.envs.kernels.WorkersKernel", None)
+    with Composer(default_config_dir()) as composer:
+        checked = check(composer.compose(["env.workers=2", "env.stepping=workers"]))
+    # Observation, reward, four bools, timestep, cumulated reward and action of 8 environments.
+    assert checked.plan.bytes_per_time_step == 8 * (16 + 4 + 4 + 8 + 4 + 8)
+
+
+def test_a_mistyped_batch_size_is_refused_before_a_row_is_made() -> None:
+    with Composer(default_config_dir()) as composer, pytest.raises(ConfigurationError, match="of memory are there"):
+        check(composer.compose(["batch_size=1_000_000_000_000"]))

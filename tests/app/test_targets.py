@@ -7,7 +7,7 @@ import pytest
 
 from bbrl_exp.agents.tools import CopyTAgent, PrintAgent
 from bbrl_exp.app.nodes import build, check_targets
-from bbrl_exp.app.targets import check_prefixes, find_target, import_allowed_packages
+from bbrl_exp.app.targets import Place, check_place, check_prefixes, find_target, import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
 
 PRINTER = "bbrl_exp.agents.tools.PrintAgent"
@@ -63,6 +63,30 @@ def test_a_package_of_the_user_is_found_once_it_is_allowed(tmp_path: Path, monke
 def test_a_misspelt_target_is_told_with_the_nearest_name(target: str, near: str) -> None:
     with pytest.raises(ConfigurationError, match=f"did you mean '{near}'"):
         find_target(target, "x._target_")
+
+
+@pytest.mark.parametrize(
+    ("place", "target"),
+    [
+        ("member", "torch.nn.ReLU"),
+        ("member", "gymnasium.wrappers.TimeLimit"),
+        ("wrapper", PRINTER),
+        ("wrapper", "gymnasium.wrappers.vector.RecordEpisodeStatistics"),
+        ("wrapper", "gymnasium.wrappers.RecordVideo"),
+        ("argument", "gymnasium.wrappers.TimeLimit"),
+        ("argument", "bbrl_exp.envs.spec.EnvSpec"),
+    ],
+)
+def test_a_class_of_another_kind_than_its_place_asks_for_is_refused(place: Place, target: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^here: "):
+        check_place(find_target(target, "x"), place, "here")
+
+
+def test_an_argument_may_be_any_class_of_the_users_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "users_arguments.py").write_text("class Thing:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("BBRL_EXP_ALLOW", "users_arguments")
+    check_place(find_target("users_arguments.Thing", "x"), "argument", "here")
 
 
 def test_a_key_that_is_no_parameter_is_refused_with_the_nearest_one() -> None:

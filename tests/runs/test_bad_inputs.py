@@ -129,6 +129,18 @@ def test_what_stands_below_hydra_calls_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_the_help_of_hydra_calls_nothing(command_line: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "hydra" / "hydra_logging").mkdir(parents=True)
+    (tmp_path / "mine" / "hydra" / "hydra_logging" / "evil.yaml").write_text(
+        "# @package hydra.hydra_logging\nversion: 1\nroot: {handlers: [a]}\n"
+        "handlers: {a: {(): os.mkdir, path: owned}}\n"
+    )
+    ended = command_line("--hydra-help", "--config-dir", "mine", "hydra/hydra_logging=evil")
+    assert ended.code == 0
+    assert "Hydra" in ended.out
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_a_syntax_error_in_yaml_is_one_line_with_file_and_line(command_line: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "mine" / "agent").mkdir(parents=True)
     (tmp_path / "mine" / "agent" / "broken.yaml").write_text("members: {a: 1\nb: [\n")

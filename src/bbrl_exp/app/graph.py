@@ -189,10 +189,10 @@ def _build_members(
 
 
 def _build_stand_in(node: Node, key: str, stand_in: StandIn) -> Agent:
-    without_workers = {"stepping": "scalar", "workers": 0} if node.get("workers") else {}
-    single = build({**node, "batch_size": 1, **without_workers}, key, lambda target: {})
+    alone = {"batch_size": 1, **({"stepping": "scalar", "workers": 0} if node.get("workers") else {})}
+    single = build({name: alone.get(name, value) for name, value in node.items()}, key, lambda target: {})
     try:
-        return stand_in(single, node["batch_size"])
+        return stand_in(single, node.get("batch_size", single.batch_size))
     except ConfigurationError as error:
         raise type(error)(str(error) if str(error).startswith("key '") else f"key '{key}': {error}") from error
     finally:

@@ -115,6 +115,8 @@ def _show(composer: Composer, parser: argparse.ArgumentParser, args: Any, config
         return 0
     if args.cfg:
         composer.compose(args.overrides)
+    if args.hydra_help:  # Hydra sets up the logs that its configuration asks for, and nobody has checked them
+        args.overrides, args.config_dir = [], None
     args.config_path = str(config_dir)
     composer.close()
     register_resolvers()

@@ -48,6 +48,8 @@ class MlpAgent(Agent):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
+        if not all(isinstance(size, int) and size >= 1 for size in hidden_sizes):
+            raise ConfigurationError(f"hidden_sizes={list(hidden_sizes)}: a list of whole numbers, none below 1")
         self.reads: tuple[str, ...] = tuple(leaf.name for leaf in env_spec.observations)
         self.writes: tuple[str, ...] = tuple(leaf.name for leaf in env_spec.actions)
         features = [_features(leaf) for leaf in env_spec.observations]
