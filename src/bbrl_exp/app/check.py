@@ -15,7 +15,7 @@ from bbrl_exp.app.compose import resolve, written_key
 from bbrl_exp.app.graph import build_graph_of, check_nodes
 from bbrl_exp.app.plan import Plan, available_memory
 from bbrl_exp.app.provenance import config_hash
-from bbrl_exp.app.schema import RootSettings, check_keys, read_root
+from bbrl_exp.app.schema import RootSettings, bad_value, check_keys, read_root
 from bbrl_exp.app.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
 
@@ -133,6 +133,8 @@ def _with_memory(plan: Plan, config: Mapping[str, Any], written: Callable[[str],
     from bbrl_exp.envs.try_out import try_out
 
     def stand_in(single: GymAgent, batch_size: int) -> Agent:
+        if batch_size != plan.batch_size:
+            raise bad_value("env.agent.batch_size", batch_size, f"the run's own batch_size, {plan.batch_size}")
         try_out(single)
         # Before a row of the whole batch is made: a mistyped batch size is refused, and not an attempt to hold it.
         replace(plan, bytes_per_time_step=single.dry_copy().bytes_per_step * batch_size).check_memory(
