@@ -44,6 +44,7 @@ class Workspace:
         self._reserved = 0
         self._layout = 0
         self._row_writers: dict[tuple[str, ...], RowWriter] = {}
+        self._last_writer: RowWriter | None = None
         self._row_readers: dict[tuple[str, ...], RowReader] = {}
 
     # One step
@@ -213,13 +214,17 @@ class Workspace:
         Args:
             variables: name → (shape of a row ``[B, …]``, numpy dtype).
         """
+        writer = self._last_writer
+        if writer is not None and writer.variables is variables:
+            return writer
         names = tuple(variables)
         writer = self._row_writers.get(names)
-        if writer is None or (writer.variables is not variables and writer.variables != variables):
+        if writer is None or writer.variables != variables:
             writer = self._row_writers[names] = RowWriter(self, variables)
+        self._last_writer = writer
         return writer
 
-    def row_reader(self, *names: str) -> RowReader:
+    def row_reader(self, names: tuple[str, ...]) -> RowReader:
         """A reader of whole rows of several variables as arrays, without gradients, for the CPU."""
         reader = self._row_readers.get(names)
         if reader is None:
@@ -603,6 +608,19 @@ class RowWriter:
             else:
                 return self._by_time[t]
         return self._prepare(t)
+
+    def write(self, t: int, values: Sequence[NDArray[Any]]) -> None:
+        """Writes row ``t`` of each variable from arrays ``[B, …]`` of its shape and dtype, which are copied.
+
+        Raises:
+            WorkspaceError: as :meth:`rows`, or an array of another shape or dtype; nothing is recorded then.
+        """
+        for row, value, name in zip(self.rows(t), values, self.variables, strict=True):
+            if value.shape != row.shape or value.dtype != row.dtype:
+                expected, found = f"{list(row.shape)} {row.dtype}", f"{list(value.shape)} {value.dtype}"
+                raise WorkspaceError(f"'{name}' at t={t}: expected {expected}, found {found}")
+            row[...] = value
+        self.commit(t)
 
     def commit(self, t: int) -> None:
         """Records the rows ``t`` that :meth:`rows` gave out."""

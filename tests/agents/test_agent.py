@@ -187,7 +187,7 @@ class Rows(Agent):
     facts: ClassVar = {"double": ((2,), "int64")}
 
     def forward(self, t: int, **kwargs: Any) -> None:
-        (clock,) = self.read_rows(t, "clock")
+        (clock,) = self.read_rows(t, ("clock",))
         self.write_rows(t, self.facts, [clock * 2])
 
 
@@ -198,7 +198,7 @@ def test_rows_are_read_and_written_as_arrays() -> None:
     with pytest.raises(WorkspaceError, match="Rows 'r' reads 'clock' at t=50: row t=50 was never written"):
         Rows("r")(workspace, t=50)
     with pytest.raises(ValueError, match="read-only"):
-        workspace.row_reader("clock").rows(0)[0][:] = 0
+        workspace.row_reader(("clock",)).rows(0)[0][:] = 0
 
 
 def test_arrays_of_another_shape_or_dtype_are_refused_and_nothing_is_recorded() -> None:

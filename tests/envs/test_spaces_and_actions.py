@@ -222,7 +222,7 @@ def test_rows_that_are_staged_for_another_device_equal_those_written_directly(mo
         gym_agents.GymAgent, "_open_sink", lambda self, w: StagedRows(w, self._layout, torch.device("cpu"))
     )
     monkeypatch.setattr(
-        gym_agents.GymAgent, "read_rows", lambda self, t, *names: packed_to_host([self.get((n, t)) for n in names])
+        gym_agents.GymAgent, "read_rows", lambda self, t, names: packed_to_host([self.get((n, t)) for n in names])
     )
     staged = acting(AutoResetGymAgent(DictNoise, 3, info_keys=["luck"]), actions, n_steps=50)
     assert list(direct.keys()) == list(staged.keys())

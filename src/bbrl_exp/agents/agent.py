@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import torch
@@ -92,7 +92,7 @@ class Agent(nn.Module):
         except WorkspaceError as error:
             raise WorkspaceError(f"{self.label} writes {error}") from None
 
-    def read_rows(self, t: int, *names: str) -> list[NDArray[Any]]:
+    def read_rows(self, t: int, names: tuple[str, ...]) -> list[NDArray[Any]]:
         """Rows ``t`` of several variables as arrays ``[B, …]`` of the workspace's memory: CPU, no gradients, no copies.
 
         They are read-only, and show what is written later: for use within the step.
@@ -100,35 +100,26 @@ class Agent(nn.Module):
         Raises:
             WorkspaceError: as :meth:`get`.
         """
-        workspace = self.__dict__["workspace"]
         try:
-            return workspace.row_reader(*names).rows(t)  # type: ignore[no-any-return]
+            return self.__dict__["workspace"].row_reader(names).rows(t)  # type: ignore[no-any-return]
         except WorkspaceError as error:
             raise WorkspaceError(f"{self.label} reads {error}") from None
 
-    def write_rows(self, t: int, variables: RowFacts, values: Iterable[NDArray[Any]]) -> None:
+    def write_rows(self, t: int, variables: RowFacts, values: Sequence[NDArray[Any]]) -> None:
         """Writes rows ``t`` of several variables from arrays ``[B, …]``, which are copied: CPU, no gradients.
 
         Args:
             t: the time step.
-            variables: name → (shape of a row ``[B, …]``, numpy dtype); always the same object.
+            variables: name → (shape of a row ``[B, …]``, numpy dtype); best always the same object.
             values: one array a variable, of its shape and dtype.
 
         Raises:
             WorkspaceError: as :meth:`set`.
         """
-        writer = self.__dict__["workspace"].row_writer(variables)
         try:
-            for row, value, name in zip(writer.rows(t), values, variables, strict=True):
-                if value.shape != row.shape or value.dtype != row.dtype:
-                    raise WorkspaceError(
-                        f"'{name}' at t={t}: expected {list(row.shape)} {row.dtype}, "
-                        f"found {list(value.shape)} {value.dtype}"
-                    )
-                row[...] = value
+            self.__dict__["workspace"].row_writer(variables).write(t, values)
         except WorkspaceError as error:
             raise WorkspaceError(f"{self.label} writes {error}") from None
-        writer.commit(t)
 
     def get_time_truncated(self, name: str, from_time: int, to_time: int) -> Tensor:
         """Rows ``from_time`` … ``to_time - 1`` of a variable, ``[to_time - from_time, B, …]``.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.workspace import Workspace
 
 
 class Agents(Agent):
@@ -92,16 +95,30 @@ class TemporalAgent(Agent):
             raise ConfigurationError(f"{self.label}: t={t} and n_steps={n_steps} cannot be negative")
         workspace = self.workspace
         assert workspace is not None
-        # The members of a plain sequence are called from here: one call less a step.
-        agents = tuple(self.agent) if type(self.agent) is Agents else (self.agent,)
         end = None if n_steps is None else t + n_steps
         if end is not None:
             workspace.reserve(end)
-        while t != end:
-            for agent in agents:
-                agent(workspace, t=t, **kwargs)
-            if stop_variable is not None:
-                with torch.no_grad():
-                    if bool(workspace.get(stop_variable, t).all()):
-                        return
-            t += 1
+        with contextlib.ExitStack() as stack:
+            agents = tuple(self.agent) if type(self.agent) is Agents else (self.agent,)
+            runs = [stack.enter_context(_running(agent, workspace)) for agent in agents]
+            while t != end:
+                for run in runs:
+                    run(t=t, **kwargs)
+                if stop_variable is not None:
+                    with torch.no_grad():
+                        if bool(workspace.get(stop_variable, t).all()):
+                            return
+                t += 1
+
+
+@contextlib.contextmanager
+def _running(agent: Agent, workspace: Workspace) -> Iterator[Callable[..., None]]:
+    """What runs one step of ``agent``: its ``forward``, on a workspace that it is given once for all steps."""
+    if type(agent).__call__ is not Agent.__call__:
+        yield functools.partial(agent, workspace)
+        return
+    outer, agent.workspace = agent.workspace, workspace
+    try:
+        yield agent.forward
+    finally:
+        agent.workspace = outer

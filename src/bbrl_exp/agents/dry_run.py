@@ -66,11 +66,13 @@ def check_graph(agent: Agent) -> list[VariableFacts]:
         copy = agent.dry_copy()
         notes = _NotingWorkspace(copy)
         try:
-            if isinstance(copy, TemporalAgent):
+            if isinstance(copy, TemporalAgent) and type(copy) is not TemporalAgent:
                 copy(notes, t=0, n_steps=_DRY_STEPS)
             else:
+                # A plain TemporalAgent has all its members running at once, which would hide who does what.
+                once = copy.agent if isinstance(copy, TemporalAgent) else copy
                 for t in range(_DRY_STEPS):
-                    copy(notes, t=t)
+                    once(notes, t=t)
         except WorkspaceError as error:
             raise GraphError(f"{error}{notes.who_writes_later()}") from None
         except BbrlExpError:
@@ -108,11 +110,11 @@ class _NotingWorkspace(Workspace):
             self._note(self._writers, name)
         return super().row_writer(variables)
 
-    def row_reader(self, *names: str) -> RowReader:
+    def row_reader(self, names: tuple[str, ...]) -> RowReader:
         for name in names:
             self._note(self._readers, name)
         self._missing = next((name for name in names if name not in self), None)
-        return super().row_reader(*names)
+        return super().row_reader(names)
 
     def get(self, name: str, t: int, batch_dims: BatchDims | None = None) -> Tensor:
         self._note(self._readers, name)

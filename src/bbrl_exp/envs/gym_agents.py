@@ -187,7 +187,7 @@ class GymAgent(Agent):
     def _read_actions(self, t: int) -> list[NDArray[Any]]:
         try:
             if self.is_on_cpu:
-                found = self.read_rows(t, *self.reads)
+                found = self.read_rows(t, self.reads)
             else:
                 found = packed_to_host([self.get((name, t)).detach() for name in self.reads])
         except TypeError as error:

@@ -230,7 +230,7 @@ class FewEpisodes(_Rows):
         self._cumulated_reward = [0.0] * count
         self._timestep = [0] * count
         self._advance = [1] * count
-        self._initial_state = [False] * count
+        self._begun = [False] * count
 
     def begin(self, index: int) -> None:
         """See :class:`EpisodeRows`."""
@@ -238,7 +238,7 @@ class FewEpisodes(_Rows):
         self._timestep[index] = -1
         self.reward[index] = self._cumulated_reward[index] = 0.0
         self.terminated[index] = self.truncated[index] = False
-        self._initial_state[index] = True
+        self._begun[index] = True
 
     def repeat_final(self, rows: Sequence[Row], index: int) -> None:
         """See :class:`EpisodeRows`."""
@@ -250,18 +250,20 @@ class FewEpisodes(_Rows):
         """See :class:`EpisodeRows`."""
         self._check_observations(rows, t)
         rewards, terminated, truncated, done, timestep, initial_state, cumulated_reward = rows[self._episode]
-        for i, reward in enumerate(self.reward):
-            total = self._cumulated_reward[i] + reward
+        totals, steps, advances, begun = self._cumulated_reward, self._timestep, self._advance, self._begun
+        for i, (reward, is_terminated, is_truncated) in enumerate(
+            zip(self.reward, self.terminated, self.truncated, strict=True)
+        ):
+            total = totals[i] + reward
             if not -_LARGEST_FLOAT32 <= reward <= _LARGEST_FLOAT32:
                 self._refuse("env/reward", i, float(reward), t)
             if not -_LARGEST_FLOAT32 <= total <= _LARGEST_FLOAT32:
                 self._refuse("env/cumulated_reward", i, float(total), t)
-            self._cumulated_reward[i] = cumulated_reward[i] = total
-            self._timestep[i] += self._advance[i]
+            totals[i] = cumulated_reward[i] = total
+            steps[i] = timestep[i] = steps[i] + advances[i]
             rewards[i] = reward
-            terminated[i] = is_terminated = self.terminated[i]
-            truncated[i] = is_truncated = self.truncated[i]
+            terminated[i] = is_terminated
+            truncated[i] = is_truncated
             done[i] = is_terminated or is_truncated
-            timestep[i] = self._timestep[i]
-            initial_state[i] = self._initial_state[i]
-            self._initial_state[i] = False
+            initial_state[i] = begun[i]
+            begun[i] = False

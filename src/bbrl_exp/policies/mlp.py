@@ -95,7 +95,7 @@ class MlpAgent(Agent):
         return None
 
     def _act_on_arrays(self, network: ArrayMlp, t: int) -> None:
-        (observation,) = self.read_rows(t, *self.reads)
+        (observation,) = self.read_rows(t, self.reads)
         batch_size = len(observation)
         rows = self._action_rows.get(batch_size)
         if rows is None:
