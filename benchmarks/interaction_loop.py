@@ -1,6 +1,6 @@
 """How fast environments and a policy interact, everything kept as ``[T, B, …]``: this project against its peers.
 
-    OMP_NUM_THREADS=1 python benchmarks/interaction_loop.py [--rounds 5] [--seconds 0.4] [--out benchmarks/results/interaction_loop.md]
+    OMP_NUM_THREADS=1 python benchmarks/interaction_loop.py [--rounds 5] [--seconds 0.4] [--out <file>]
 
 CartPole-v1, one thread, no tracking; a random policy, and an untrained categorical policy 4-64-64-2 with tanh. Every
 contestant runs in this one process, all of them in turn in every round, and the table shows medians over the rounds.
@@ -326,7 +326,8 @@ def main() -> None:
     text = f"{speed_table(speeds, arguments.batch_sizes)}\n\n{access_table()}\n"
     print(text)
     if arguments.out is not None:
-        command = f"OMP_NUM_THREADS=1 python benchmarks/interaction_loop.py --rounds {arguments.rounds} --seconds {arguments.seconds}"
+        options = f"--rounds {arguments.rounds} --seconds {arguments.seconds}"
+        command = f"OMP_NUM_THREADS=1 python benchmarks/interaction_loop.py {options}"
         arguments.out.write_text(f"Medians of `{command}`:\n\n{text}", encoding="utf-8")
 
 
