@@ -149,7 +149,7 @@ class _Rows:
 class ManyEpisodes(_Rows):
     """Episodes as arrays: a step costs a dozen calls of numpy, whatever their number.
 
-    ``reward``, ``terminated`` and ``truncated`` may be replaced by other arrays ``[B]``, which are not written to.
+    ``reward``, ``terminated`` and ``truncated`` may be replaced by other arrays ``[B]``, which ``write`` leaves alone.
     """
 
     def __init__(self, observations: Sequence[LeafSpec], n_info: int, count: int, first: int) -> None:
