@@ -31,7 +31,7 @@ from torch import nn
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.combinators import Agents, TemporalAgent
 from bbrl_exp.envs.gym_agents import AutoResetGymAgent
-from bbrl_exp.policies.mlp import MlpAgent
+from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.random import RandomAgent
 from bbrl_exp.training.loop import collect
 from bbrl_exp.workspace import Workspace
@@ -65,7 +65,7 @@ def network() -> nn.Sequential:
 def bbrl_exp(stepping: str) -> Callable[[str, int], Rollout]:
     def prepare(policy: str, batch_size: int) -> Rollout:
         env = AutoResetGymAgent("CartPole-v1", batch_size, stepping=stepping)
-        actor: Agent = RandomAgent(env.env_spec) if policy == "random" else MlpAgent(env.env_spec)
+        actor: Agent = RandomAgent(env.env_spec) if policy == "random" else StochasticPolicy(env.env_spec)
         graph, workspace = TemporalAgent(Agents(env, actor)), Workspace()
 
         @torch.no_grad()

@@ -34,7 +34,13 @@ class WorkerError(BbrlExpError):
     """An environment worker died, was stuck, or raised."""
 
 
-class NonFiniteError(BbrlExpError):
+class DivergedError(BbrlExpError):
+    """Numbers that are none: the run has nothing more to learn."""
+
+    exit_code = 3
+
+
+class NonFiniteError(DivergedError):
     """A NaN or an infinity where only numbers may stand.
 
     Args:
@@ -43,8 +49,6 @@ class NonFiniteError(BbrlExpError):
         t: time index in the workspace.
         value: what was found.
     """
-
-    exit_code = 3
 
     def __init__(self, variable: str, environment: int, t: int, value: object) -> None:
         super().__init__(f"non-finite value in '{variable}' from environment {environment} at t={t}: {value}")

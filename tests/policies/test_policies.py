@@ -10,7 +10,7 @@ from bbrl_exp.agents import Agent
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.policies.constant import ConstantAgent
-from bbrl_exp.policies.mlp import MlpAgent
+from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.random import RandomAgent
 from bbrl_exp.workspace import Workspace
 
@@ -73,7 +73,7 @@ def test_random_boxes_of_integers_include_both_bounds() -> None:
     assert actions.dtype == torch.uint8
 
 
-@pytest.mark.parametrize("kind", [RandomAgent, MlpAgent])
+@pytest.mark.parametrize("kind", [RandomAgent, StochasticPolicy])
 def test_the_same_seed_gives_the_same_actions_however_they_are_cut_into_chunks(kind: type) -> None:
     whole = actions_of(kind(spec(discrete(5)), seed=3), 300)
     agent = kind(spec(discrete(5)), seed=3)
@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_actions_however_they_are_cut_into_chunks(k
 
 def test_every_leaf_of_an_action_is_written_from_a_stream_of_its_own() -> None:
     leaves = (box([-1.0], [1.0], name="action/a"), box([-1.0], [1.0], name="action/b"), discrete(2, name="action/c"))
-    for agent in (RandomAgent(spec(*leaves)), MlpAgent(spec(*leaves))):
+    for agent in (RandomAgent(spec(*leaves)), StochasticPolicy(spec(*leaves))):
         workspace = Workspace()
         workspace.set("env/env_obs", 0, torch.zeros(BATCH, 3))
         agent(workspace, t=0)
@@ -108,7 +108,7 @@ def test_an_mlp_reads_every_kind_of_observation() -> None:
         discrete(3, start=1, name="env/env_obs/token"),
         LeafSpec("env/env_obs/flags", "multi_binary", (2,), "int8", counts=np.array([2, 2])),
     )
-    agent = MlpAgent(spec(discrete(2), observations=observations), hidden_sizes=[8])
+    agent = StochasticPolicy(spec(discrete(2), observations=observations), hidden_sizes=[8])
     workspace = Workspace()
     workspace.set("env/env_obs/image", 0, torch.zeros(BATCH, 2, 2, dtype=torch.uint8))
     workspace.set("env/env_obs/token", 0, torch.tensor([1, 2, 3, 1]))
@@ -120,20 +120,20 @@ def test_an_mlp_reads_every_kind_of_observation() -> None:
 
 @pytest.mark.parametrize("leaf", [discrete(4, start=2), MULTI, box([-1.0, 0.0], [1.0, 2.0])])
 def test_an_mlp_acts_the_same_with_and_without_gradients(leaf: LeafSpec) -> None:
-    with_gradients = actions_of(MlpAgent(spec(leaf), seed=1), 40)
+    with_gradients = actions_of(StochasticPolicy(spec(leaf), seed=1), 40)
     with torch.no_grad():
-        without = actions_of(MlpAgent(spec(leaf), seed=1), 40)
+        without = actions_of(StochasticPolicy(spec(leaf), seed=1), 40)
     torch.testing.assert_close(with_gradients.detach(), without)
     assert with_gradients.dtype == without.dtype
 
 
 def test_an_mlp_acts_on_batches_of_any_size() -> None:
-    agent = MlpAgent(spec(discrete(2)))
+    agent = StochasticPolicy(spec(discrete(2)))
     assert actions_of(agent, 3, batch_size=9).shape == (3, 9)
 
 
 def test_mlp_actions_of_a_box_have_the_box_shape_and_dtype() -> None:
-    agent = MlpAgent(spec(box(np.zeros((2, 1)), np.ones((2, 1)), "float64")), initial_log_std=-20.0)
+    agent = StochasticPolicy(spec(box(np.zeros((2, 1)), np.ones((2, 1)), "float64")), initial_log_std=-20.0)
     actions = actions_of(agent, 2)
     assert actions.shape == (2, BATCH, 2, 1)
     assert actions.dtype == torch.float64
@@ -144,7 +144,7 @@ def test_mlp_actions_of_a_box_have_the_box_shape_and_dtype() -> None:
 
 def test_an_mlp_refuses_a_box_of_integers() -> None:
     with pytest.raises(ConfigurationError, match="'action' is a box of uint8; this policy writes boxes of floats only"):
-        MlpAgent(spec(box([0], [3], "uint8")))
+        StochasticPolicy(spec(box([0], [3], "uint8")))
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -98,9 +97,20 @@ class TemporalAgent(Agent):
         end = None if n_steps is None else t + n_steps
         if end is not None:
             workspace.reserve(end)
-        with contextlib.ExitStack() as stack:
-            agents = tuple(self.agent) if type(self.agent) is Agents else (self.agent,)
-            runs = [stack.enter_context(_running(agent, workspace)) for agent in agents]
+        unrolled = self._modules["agent"]
+        agents = unrolled._modules["agents"]._modules.values() if type(unrolled) is Agents else (unrolled,)
+        runs: list[Callable[..., None]] = []
+        outer: list[tuple[dict[str, Any], Workspace | None]] = []
+        try:
+            # Members are given the workspace once for all steps, and not through the slow setattr of modules.
+            for agent in cast("Iterable[Agent]", agents):
+                if type(agent).__call__ is Agent.__call__:
+                    attributes = agent.__dict__
+                    outer.append((attributes, attributes["workspace"]))
+                    attributes["workspace"] = workspace
+                    runs.append(agent.forward)
+                else:
+                    runs.append(functools.partial(agent, workspace))
             while t != end:
                 for run in runs:
                     run(t=t, **kwargs)
@@ -109,16 +119,6 @@ class TemporalAgent(Agent):
                         if bool(workspace.get(stop_variable, t).all()):
                             return
                 t += 1
-
-
-@contextlib.contextmanager
-def _running(agent: Agent, workspace: Workspace) -> Iterator[Callable[..., None]]:
-    """What runs one step of ``agent``: its ``forward``, on a workspace that it is given once for all steps."""
-    if type(agent).__call__ is not Agent.__call__:
-        yield functools.partial(agent, workspace)
-        return
-    outer, agent.workspace = agent.workspace, workspace
-    try:
-        yield agent.forward
-    finally:
-        agent.workspace = outer
+        finally:
+            for attributes, before in reversed(outer):
+                attributes["workspace"] = before

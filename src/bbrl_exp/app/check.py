@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from bbrl_exp.app.action_space import check_action_space
 from bbrl_exp.app.compose import resolve, written_key
 from bbrl_exp.app.graph import build_graph_of, check_nodes
-from bbrl_exp.app.plan import Plan, available_memory
+from bbrl_exp.app.learner import build_learner_of, check_reads
+from bbrl_exp.app.plan import Plan, available_memory, chunks_per_recording
 from bbrl_exp.app.provenance import config_hash
 from bbrl_exp.app.schema import RootSettings, bad_value, check_keys, read_root
 from bbrl_exp.app.targets import import_allowed_packages
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from bbrl_exp.envs.gym_agents import GymAgent
     from bbrl_exp.tracking.settings import TrackingSettings
 
-_DEBUG_CHUNKS = 2
+_DEBUG_RECORDINGS = 2
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def check(config: DictConfig, *, graph_too: bool = True) -> CheckedRun:
         root=root,
         tracking=tracking,
         device=device,
-        plan=_with_memory(plan, plain, written) if graph_too else plan,
+        plan=_with_memory(plan, config, plain, written) if graph_too else plan,
         config_hash=config_hash(plain),
         written=written,
         choices=_choices(config),
@@ -117,17 +119,19 @@ def _read_tracking(values: Mapping[str, Any]) -> TrackingSettings:
 
 def _plan(root: RootSettings) -> Plan:
     steps_per_chunk = root.agent["steps_per_chunk"]
+    chunks = chunks_per_recording(steps_per_chunk, learns=root.agent["learner"] is not None)
     total_steps = root.total_steps
     if root.debug:
-        total_steps = min(total_steps, _DEBUG_CHUNKS * steps_per_chunk * root.batch_size)
-    return Plan(total_steps, root.batch_size, steps_per_chunk, bytes_per_time_step=0)
+        total_steps = min(total_steps, _DEBUG_RECORDINGS * chunks * steps_per_chunk * root.batch_size)
+    return Plan(total_steps, root.batch_size, steps_per_chunk, chunks, bytes_per_time_step=0)
 
 
-def _with_memory(plan: Plan, config: Mapping[str, Any], written: Callable[[str], str]) -> Plan:
+def _with_memory(plan: Plan, composed: DictConfig, config: Mapping[str, Any], written: Callable[[str], str]) -> Plan:
     """The plan with the memory of one row of all variables, from a dry run of the graph without its environments.
 
     Raises:
-        ConfigurationError: the graph cannot be built, an environment fails at once, or the memory is not there.
+        ConfigurationError: the graph or the learner cannot be built, the agent does not fit the environment, an
+            environment fails at once, or the memory is not there.
     """
     from bbrl_exp.agents.dry_run import check_graph
     from bbrl_exp.envs.try_out import try_out
@@ -135,6 +139,7 @@ def _with_memory(plan: Plan, config: Mapping[str, Any], written: Callable[[str],
     def stand_in(single: GymAgent, batch_size: int) -> Agent:
         if batch_size != plan.batch_size:
             raise bad_value("env.agent.batch_size", batch_size, f"the run's own batch_size, {plan.batch_size}")
+        check_action_space(composed, config["agent"]["action_space"], single.env_spec)
         try_out(single)
         # Before a row of the whole batch is made: a mistyped batch size is refused, and not an attempt to hold it.
         replace(plan, bytes_per_time_step=single.dry_copy().bytes_per_step * batch_size).check_memory(
@@ -144,6 +149,9 @@ def _with_memory(plan: Plan, config: Mapping[str, Any], written: Callable[[str],
 
     with contextlib.closing(build_graph_of(config, written, stand_in)) as graph:
         variables = check_graph(graph)
+        learner = build_learner_of(config, graph, written)
+        if learner is not None:
+            check_reads(learner, [variable.name for variable in variables])
     plan = replace(plan, bytes_per_time_step=sum(variable.bytes_per_step for variable in variables))
     plan.check_memory(available_memory())
     return plan

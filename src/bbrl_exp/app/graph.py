@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     StandIn = Callable[[GymAgent, int], Agent]
 
 Node = dict[str, Any]
+LEARNER_KEY = "agent.learner"
 
 
 def check_nodes(config: Mapping[str, Any], written: Callable[[str], str] = str) -> None:
@@ -36,18 +37,22 @@ def check_nodes(config: Mapping[str, Any], written: Callable[[str], str] = str) 
     _check_below(check_prefixes, config["env"], "env", written)
     _check_below(check_prefixes, config["graph"], "graph", written)
     _check_below(check_members, config["graph"], "graph", written)
-    _check_below(check_targets, config["agent"], "agent", written)
+    agent = {name: node for name, node in config["agent"].items() if name != "learner"}
+    _check_below(check_targets, agent, "agent", written)
     _check_below(check_targets, config["graph"], "graph", written)
+    if config["agent"]["learner"] is not None:
+        _check_below(functools.partial(check_targets, place="learner"), config["agent"]["learner"], LEARNER_KEY, written)
 
 
 def _check_below(check: Callable[[object, str], None], node: object, key: str, written: Callable[[str], str]) -> None:
     try:
         check(node, key)
     except ConfigurationError as error:
-        raise _with_written_key(error, written) from error
+        raise with_written_key(error, written) from error
 
 
-def _with_written_key(error: ConfigurationError, written: Callable[[str], str]) -> ConfigurationError:
+def with_written_key(error: ConfigurationError, written: Callable[[str], str]) -> ConfigurationError:
+    """The error with the key that the user wrote in place of the one that it begins with."""
     start, quote, rest = str(error).partition("key '")
     key, _, end = rest.partition("'")
     return type(error)(f"{start}{quote}{written(key)}'{end}") if quote and not start else error
@@ -146,10 +151,18 @@ def build_graph_of(
         members = _built_members(config["graph"], "graph", None, stand_in)
         graph = build(members, "graph", lambda target: {})
     except ConfigurationError as error:
-        raise _with_written_key(error, written) from error
+        raise with_written_key(error, written) from error
     if not isinstance(graph, TemporalAgent):
         raise ConfigurationError(f"key 'graph._target_' = '{config['graph'].get('_target_')}': must be a TemporalAgent")
     return graph
+
+
+def env_spec_of(graph: Agent) -> EnvSpec | None:
+    """The facts about the first environment in ``graph``; None where there is none."""
+    from bbrl_exp.envs.spec import EnvSpec
+
+    specs = (getattr(module, "env_spec", None) for module in graph.modules())
+    return next((spec for spec in specs if isinstance(spec, EnvSpec)), None)
 
 
 def _built_members(node: Node, key: str, spec: EnvSpec | None, stand_in: StandIn | None) -> Node:

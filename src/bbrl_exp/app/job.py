@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 from omegaconf import OmegaConf
 
 from bbrl_exp.app.check import CheckedRun
-from bbrl_exp.app.graph import build_graph_of
+from bbrl_exp.app.graph import build_graph_of, env_spec_of
+from bbrl_exp.app.learner import build_learner_of
 from bbrl_exp.app.provenance import command, git_commit, versions
 from bbrl_exp.app.report import SeveralConsoles, Terminal, end_lines, show_start
 from bbrl_exp.app.stop import StopSignal
 from bbrl_exp.app.summary import Status, Summary
-from bbrl_exp.errors import BbrlExpError, NonFiniteError
+from bbrl_exp.errors import BbrlExpError, DivergedError
 from bbrl_exp.seeding import seed_global_generators
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _outcome(error: BaseException | None, stop: StopSignal, is_done: bool) -> tu
         return "interrupted", 128 + (stop.number or signal.SIGINT)
     if error is None:
         return "completed", 0
-    if isinstance(error, NonFiniteError):
+    if isinstance(error, DivergedError):
         return "diverged", error.exit_code
     return "failed", error.exit_code if isinstance(error, BbrlExpError) else 1
 
@@ -158,12 +159,18 @@ def _loop(run: CheckedRun, folder: Path, console: Console, progress: _Progress, 
     import torch
 
     from bbrl_exp.agents.dry_run import check_graph
+    from bbrl_exp.learners.learner import Progress
     from bbrl_exp.tracking.tracker import Tracker
     from bbrl_exp.training.loop import collect
+    from bbrl_exp.training.metrics import NewestMetrics
     from bbrl_exp.workspace import Workspace
 
     prepare_process(run)
-    graph = build_graph_of(run.config, run.written).to(run.device)
+    graph = build_graph_of(run.config, run.written)
+    learner = build_learner_of(run.config, graph, run.written)
+    for module in (graph, learner):
+        if module is not None:
+            module.to(run.device)
     with contextlib.closing(graph), torch.autograd.set_detect_anomaly(run.root.debug):
         show_start(console, graph, check_graph(graph), run, folder)
         plan = run.plan
@@ -177,6 +184,7 @@ def _loop(run: CheckedRun, folder: Path, console: Console, progress: _Progress, 
         )
         with contextlib.closing(tracker):
             tracker.config(OmegaConf.to_yaml(OmegaConf.create(run.config)))
+            metrics = NewestMetrics(run.tracking.metrics_every)
             begun = time.perf_counter()
             for chunk in collect(
                 graph,
@@ -184,8 +192,14 @@ def _loop(run: CheckedRun, folder: Path, console: Console, progress: _Progress, 
                 total_steps=plan.total_steps,
                 batch_size=plan.batch_size,
                 steps_per_chunk=plan.steps_per_chunk,
+                chunks_per_recording=plan.chunks_per_recording,
             ):
-                tracker.chunk(workspace, chunk.first_new_row, chunk.first_time)
+                if learner is not None:
+                    metrics.add(learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, plan.env_steps)))
+                    if metrics.due(chunk.env_steps):
+                        tracker.scalars(chunk.env_steps, metrics.take(chunk.env_steps))
+                if chunk.is_cut_next or stop.number is not None:
+                    tracker.chunk(workspace, chunk.recorded.first_row, chunk.recorded.first_time)
                 progress.env_steps, progress.loop_seconds = chunk.env_steps, time.perf_counter() - begun
                 if stop.number is not None:
                     break
@@ -204,13 +218,10 @@ def prepare_process(run: CheckedRun) -> None:
 
 def _discrete_actions(graph: TemporalAgent) -> dict[str, tuple[int, int]]:
     """Name, smallest value and number of values of the graph's discrete actions."""
-    from bbrl_exp.envs.spec import EnvSpec
-
-    specs = [spec for module in graph.modules() if isinstance(spec := getattr(module, "env_spec", None), EnvSpec)]
+    spec = env_spec_of(graph)
     return {
         leaf.name: (int(leaf.start) if leaf.start is not None else 0, int(leaf.counts))
-        for spec in specs
-        for leaf in spec.actions
+        for leaf in (spec.actions if spec is not None else ())
         if leaf.kind == "discrete" and leaf.counts is not None
     }
 
@@ -224,6 +235,7 @@ def _parameters(run: CheckedRun) -> dict[str, str | float | bool]:
     asked |= {key: getattr(run.root, key) for key in ("seed", "batch_size", "total_steps", "device")}
     for name, node in run.config["agent"]["members"].items():
         asked |= _plain_values(f"{name}.", node) if name != "env" else {}
+    asked |= _plain_values("learner.", run.config["agent"]["learner"] or {})
     return asked
 
 

@@ -35,8 +35,8 @@ def check_targets(node: object, key: str, place: Place = "argument") -> None:
         target = find_target(node["_target_"], f"{key}._target_")
         check_place(target, place, f"key '{key}._target_' = {shown(node['_target_'])}")
         check_keys_of_node(target, node, key, also=ORDER_KEYS if place == "member" else ())
-    elif place == "wrapper":
-        raise ConfigurationError(f"key '{key}' has no _target_, and a wrapper needs one")
+    elif place in ("wrapper", "learner"):
+        raise ConfigurationError(f"key '{key}' has no _target_, and a {place} needs one")
     for name, child in _children(node):
         if name in _PLACES and isinstance(child, Mapping | list):
             for inner, grandchild in _children(child):

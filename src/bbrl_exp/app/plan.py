@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from bbrl_exp.errors import ConfigurationError
 
 _CGROUP = Path("/sys/fs/cgroup")
+_STEPS_OF_A_RECORDING = 128
 
 
 @dataclass(frozen=True)
@@ -18,12 +20,14 @@ class Plan:
         total_steps: environment steps that were asked for.
         batch_size: environments side by side.
         steps_per_chunk: time steps of a chunk.
+        chunks_per_recording: chunks after which the recording in the workspace is cut.
         bytes_per_time_step: memory of one row of all variables.
     """
 
     total_steps: int
     batch_size: int
     steps_per_chunk: int
+    chunks_per_recording: int
     bytes_per_time_step: int
 
     @property
@@ -45,8 +49,8 @@ class Plan:
 
     @property
     def workspace_bytes(self) -> int:
-        """Memory of the workspace: a chunk, and the row that it begins with."""
-        return (self.steps_per_chunk + 1) * self.bytes_per_time_step
+        """Memory of the workspace: a recording, and the row that it begins with."""
+        return (self.steps_per_chunk * self.chunks_per_recording + 1) * self.bytes_per_time_step
 
     def check_memory(self, available: int) -> None:
         """Refuses a workspace that cannot fit.
@@ -60,6 +64,14 @@ class Plan:
                 f"workspace needs {in_words(self.workspace_bytes)} and {in_words(available)} of memory are there; must "
                 "be fewer environments or shorter chunks"
             )
+
+
+def chunks_per_recording(steps_per_chunk: int, *, learns: bool) -> int:
+    """How many chunks stay in the workspace together: several short ones, so that cutting it costs them little.
+
+    Agents that learn nothing have chunks for the sake of the workspace's size alone: one at a time.
+    """
+    return math.ceil(_STEPS_OF_A_RECORDING / steps_per_chunk) if learns else 1
 
 
 def available_memory() -> int:

@@ -16,9 +16,10 @@ from bbrl_exp.errors import ConfigurationError, did_you_mean
 
 _DEVICE = re.compile(r"cpu|auto|cuda|cuda:\d+|mps")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+-]{0,119}")
-_Settings = TypeVar("_Settings", "RootSettings", "AgentSettings", "EnvSettings")
+_Settings = TypeVar("_Settings", "RootSettings", "AgentSettings", "EnvSettings", "EvalSettings")
 SWEEPS_FOLDER = "multirun"
 STEPPINGS = ("auto", "scalar", "workers", "vectorized")
+ACTION_SPACES = ("any", "discrete", "continuous")
 
 
 def bad_value(key: str, value: object, allowed: str) -> ConfigurationError:
@@ -40,6 +41,10 @@ def _key(help_line: str, allowed: str, accepts: Callable[[Any], bool]) -> dict[s
 
 def _is_int(lowest: int) -> Callable[[object], bool]:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= lowest
+
+
+def _is_int_or_null(lowest: int) -> Callable[[object], bool]:
+    return lambda value: value is None or _is_int(lowest)(value)
 
 
 def _is_mapping(value: object) -> bool:
@@ -80,6 +85,7 @@ class RootSettings:
     tracking: dict[str, Any] = field(
         metadata=_key("group: what is recorded, and how often", "an option of the group", _is_mapping)
     )
+    eval: dict[str, Any] = field(metadata=_key("how the policy is evaluated", "a mapping", _is_mapping))
     name: str | None = field(
         metadata=_key(
             "folder of the run, outputs/<name>; null: date and time",
@@ -111,6 +117,13 @@ class RootSettings:
 class AgentSettings:
     """What stands below ``agent``."""
 
+    action_space: str = field(
+        metadata=_key(
+            "actions that the agent can choose; discrete: one choice, continuous: one bounded box",
+            f"one of {', '.join(ACTION_SPACES)}",
+            lambda value: value in ACTION_SPACES,
+        )
+    )
     steps_per_chunk: int = field(
         metadata=_key(
             "time steps that the workspace holds before the run looks at them",
@@ -120,6 +133,13 @@ class AgentSettings:
     )
     members: dict[str, Any] = field(
         metadata=_key("the agents of the graph: name -> node", "a mapping of nodes", _is_mapping)
+    )
+    learner: dict[str, Any] | None = field(
+        metadata=_key(
+            "what changes the agents after each chunk; null: nothing",
+            "null or a node with a _target_",
+            lambda value: value is None or _is_mapping(value),
+        )
     )
 
 
@@ -149,6 +169,39 @@ class EnvSettings:
     )
     agent: dict[str, Any] = field(
         metadata=_key("the node of the environment agent", "a node with a _target_", _is_mapping)
+    )
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """What stands below ``eval``."""
+
+    every: int | None = field(
+        metadata=_key(
+            "environment steps between two evaluations; 0: none; null: a 20th of total_steps if the agent learns",
+            "null or an integer of 0 or more",
+            _is_int_or_null(0),
+        )
+    )
+    episodes: int = field(metadata=_key("episodes of each of them", "an integer of at least 1", _is_int(1)))
+    final_episodes: int | None = field(
+        metadata=_key(
+            "episodes of the evaluation after the last step; 0: none; null: 20 if the agent learns",
+            "null or an integer of 0 or more",
+            _is_int_or_null(0),
+        )
+    )
+    seed: int = field(
+        metadata=_key(
+            "root of the lists of episodes, which are the same for every run", "an integer of 0 or more", _is_int(0)
+        )
+    )
+    workers: int = field(
+        metadata=_key(
+            "1: evaluate in a process of its own, beside the training",
+            "0 or 1",
+            lambda value: _is_int(0)(value) and value <= 1,
+        )
     )
 
 
@@ -184,7 +237,7 @@ def _read(kind: type[_Settings], values: Mapping[str, Any], key: str) -> _Settin
 
 
 def read_root(values: Mapping[str, Any]) -> RootSettings:
-    """The root of a resolved configuration, checked down to ``agent.*`` and ``env.*``.
+    """The root of a resolved configuration, checked down to ``agent.*``, ``env.*`` and ``eval.*``.
 
     Raises:
         ConfigurationError: a key is unknown or missing, or a value is not allowed.
@@ -192,6 +245,7 @@ def read_root(values: Mapping[str, Any]) -> RootSettings:
     root = _read(RootSettings, values, "")
     _read(AgentSettings, root.agent, "agent")
     env = _read(EnvSettings, root.env, "env")
+    _read(EvalSettings, root.eval, "eval")
     if env.workers and env.stepping not in ("auto", "workers"):
         raise bad_value("env.workers", env.workers, f"0 with env.stepping={env.stepping}")
     if env.workers > root.batch_size:
@@ -220,6 +274,7 @@ def help_text(groups: Mapping[str, Sequence[str]]) -> str:
         *_help_lines(RootSettings, ""),
         *_help_lines(AgentSettings, "agent."),
         *_help_lines(EnvSettings, "env."),
+        *_help_lines(EvalSettings, "eval."),
         *_help_lines(TrackingSettings, "tracking."),
         "",
         "An agent is added to the graph by a new member, from the command line alone:",

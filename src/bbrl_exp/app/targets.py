@@ -26,7 +26,7 @@ _OWN_PREFIXES = (
     "gymnasium.wrappers",
 )
 _WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
-Place = Literal["member", "wrapper", "argument"]
+Place = Literal["member", "wrapper", "learner", "argument"]
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -105,16 +105,17 @@ def check_place(target: type[Any], place: Place, where: str) -> None:
 
     Args:
         target: the class.
-        place: a member of a graph, a wrapper of environments, or an argument of another class.
+        place: a member of a graph, a wrapper of environments, the learner, or an argument of another class.
         where: the start of the message.
 
     Raises:
-        ConfigurationError: a member that is no agent, a wrapper that is none or that shows and records, an argument
-            that is neither a module of torch nor of the user's own package.
+        ConfigurationError: a member that is no agent, a wrapper that is none or that shows and records, a learner that
+            is none, an argument that is neither a module of torch nor of the user's own package.
     """
     from torch import nn
 
     from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.learners.learner import Learner
 
     if place == "wrapper":
         if not is_wrapper(target):
@@ -124,6 +125,9 @@ def check_place(target: type[Any], place: Place, where: str) -> None:
     elif place == "member":
         if not issubclass(target, Agent):
             raise ConfigurationError(f"{where}: must be an Agent")
+    elif place == "learner":
+        if not issubclass(target, Learner):
+            raise ConfigurationError(f"{where}: must be a Learner")
     elif not issubclass(target, nn.Module) and not _is_below(f"{target.__module__}.", allowed_packages()):
         raise ConfigurationError(f"{where}: must be an Agent or a torch.nn.Module")
 

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as RegisteredEnv
 
+from bbrl_exp.envs.probes import register_probes
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, did_you_mean
 
 Env = gymnasium.Env[Any, Any]
@@ -18,6 +19,8 @@ EnvFactory = Callable[..., Env]
 Wrapper = Callable[[Env], Env]
 
 _OWN_EXTRAS = ("box2d", "mujoco")
+
+register_probes()
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bbrl_exp.nn.distributions import Categorical, Normal
+
 _SMALLEST_FLOAT32 = np.finfo(np.float32).tiny
 
 
@@ -56,9 +58,13 @@ class CategoricalHead(nn.Module):
         actions = indexes.reshape(len(logits), -1) + self.start
         return actions.reshape(-1, *self.shape).to(self.dtype)
 
-    def on_arrays(self, logits: NDArray[Any], noise: NDArray[Any]) -> NDArray[Any]:
-        """The same as ``forward`` on arrays, in any integer dtype."""
-        perturbed = logits + noise
+    def distribution(self, logits: Tensor) -> Categorical:
+        """The distributions that logits ``[N, n_parameters]`` stand for."""
+        return Categorical(logits, self.counts, self.start, self.shape, self.dtype)
+
+    def on_arrays(self, logits: NDArray[Any], noise: NDArray[Any] | None) -> NDArray[Any]:
+        """The same as ``forward`` on arrays, in any integer dtype; without noise, the likeliest actions."""
+        perturbed = logits if noise is None else logits + noise
         if len(self.counts) == 1:
             return np.asarray(perturbed.argmax(axis=1).reshape(-1, *self.shape) + self._starts[0])
         parts = np.split(perturbed, np.cumsum(self.counts)[:-1], axis=1)
@@ -92,7 +98,11 @@ class GaussianHead(nn.Module):
         actions = torch.addcmul(mean, self.log_std.exp(), noise)
         return actions.reshape(-1, *self.shape).to(self.dtype)
 
-    def on_arrays(self, mean: NDArray[Any], noise: NDArray[Any]) -> NDArray[Any]:
-        """The same as ``forward`` on arrays, float32."""
-        actions: NDArray[Any] = mean + np.exp(self.log_std.detach().numpy()) * noise
+    def distribution(self, mean: Tensor) -> Normal:
+        """The distributions around means ``[N, n_parameters]``."""
+        return Normal(mean, self.log_std, self.shape)
+
+    def on_arrays(self, mean: NDArray[Any], noise: NDArray[Any] | None) -> NDArray[Any]:
+        """The same as ``forward`` on arrays, float32; without noise, the means."""
+        actions: NDArray[Any] = mean if noise is None else mean + np.exp(self.log_std.detach().numpy()) * noise
         return actions.reshape(-1, *self.shape)

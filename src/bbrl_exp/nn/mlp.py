@@ -24,7 +24,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 # Beyond so many multiplications numpy's BLAS may start threads of its own, which nobody here controls; torch's are set.
-_LARGEST_NUMPY_PRODUCT = 2**18
+LARGEST_NUMPY_PRODUCT = 2**18
 
 
 class Mlp(nn.Module):
@@ -34,6 +34,7 @@ class Mlp(nn.Module):
         sizes: number of inputs, of units of each hidden layer, and of outputs.
         activation: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``, after every hidden layer.
         output_gain: gain of the last layer's initial weights; the hidden ones have √2.
+        layer_norm: whether the inputs of every activation are normalised over the layer (Ba et al., 2016).
         generator: source of the initial weights; torch's global one by default.
 
     Raises:
@@ -45,6 +46,7 @@ class Mlp(nn.Module):
         sizes: Sequence[int],
         activation: str = "tanh",
         output_gain: float = 1.0,
+        layer_norm: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -56,6 +58,7 @@ class Mlp(nn.Module):
         if len(sizes) < 2 or min(sizes) < 1:
             raise ConfigurationError(f"sizes={list(sizes)}: at least an input and an output size, none below 1")
         self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(sizes))
+        self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in sizes[1:-1])
         self.activation = ACTIVATIONS[activation]()
         for layer in self._linear_layers():
             gain = output_gain if layer is self.layers[-1] else math.sqrt(2)
@@ -64,10 +67,17 @@ class Mlp(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Outputs ``[…, n_out]`` for inputs ``[…, n_in]``, both floating point."""
-        *hidden, last = self.layers
-        for layer in hidden:
-            inputs = self.activation(layer(inputs))
-        return last(inputs)  # type: ignore[no-any-return]
+        return self.output(self.hidden(inputs))
+
+    def hidden(self, inputs: Tensor) -> Tensor:
+        """What the last hidden layer gives, ``[…, n_hidden]``; the inputs where there is none."""
+        for layer, norm in zip(self.layers, self.norms, strict=False):
+            inputs = self.activation(norm(layer(inputs)))
+        return inputs
+
+    def output(self, hidden: Tensor) -> Tensor:
+        """Outputs ``[…, n_out]`` for what :meth:`hidden` gave."""
+        return self.layers[-1](hidden)  # type: ignore[no-any-return]
 
     def _linear_layers(self) -> list[nn.Linear]:
         return cast("list[nn.Linear]", list(self.layers))
@@ -90,6 +100,7 @@ class ArrayMlp:
         if not self.supports(mlp):
             raise ConfigurationError(f"{type(mlp.activation).__name__} cannot be computed on arrays")
         self._parameters = [parameter for layer in mlp._linear_layers() for parameter in (layer.weight, layer.bias)]
+        self._norms = [norm for norm in mlp.norms if isinstance(norm, nn.LayerNorm)]
         self._is_tanh = isinstance(mlp.activation, nn.Tanh)
         self._addresses: list[int] = []
         self._layers: list[tuple[NDArray[Any], NDArray[Any]]] = []
@@ -107,8 +118,10 @@ class ArrayMlp:
             self._layers = list(zip([weight.T for weight in arrays[::2]], arrays[1::2], strict=True))
             self._addresses = addresses
         *hidden, last = self._layers
-        for weight, bias in hidden:
+        for index, (weight, bias) in enumerate(hidden):
             inputs = _affine(inputs, weight, bias)
+            if self._norms:
+                inputs = _normalized(inputs, self._norms[index])
             if self._is_tanh:
                 np.tanh(inputs, out=inputs)
             else:
@@ -116,8 +129,16 @@ class ArrayMlp:
         return _affine(inputs, *last)
 
 
+def _normalized(inputs: NDArray[Any], norm: nn.LayerNorm) -> NDArray[Any]:
+    outputs: NDArray[Any] = inputs - inputs.mean(axis=1, keepdims=True)
+    variance = np.square(outputs).mean(axis=1, keepdims=True)
+    outputs *= norm.weight.detach().numpy() / np.sqrt(variance + norm.eps)
+    outputs += norm.bias.detach().numpy()
+    return outputs
+
+
 def _affine(inputs: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any]) -> NDArray[Any]:
-    if len(inputs) * weight.size > _LARGEST_NUMPY_PRODUCT:
+    if len(inputs) * weight.size > LARGEST_NUMPY_PRODUCT:
         return torch.addmm(torch.from_numpy(bias), torch.from_numpy(inputs), torch.from_numpy(weight)).numpy()
     outputs: NDArray[Any] = inputs @ weight
     outputs += bias

@@ -30,7 +30,7 @@ class TrackingSettings:
 
     enabled: bool = _key(True, "false: no files at all, whatever the other keys say", _BOOLEAN)
     tensorboard: bool = _key(True, "write an event file for TensorBoard", _BOOLEAN)
-    csv: bool = _key(True, "write metrics.csv: episodes and speed", _BOOLEAN)
+    csv: bool = _key(True, "write metrics.csv: episodes, evaluations, losses, speed", _BOOLEAN)
     console: bool = _key(True, "show the run's progress", _BOOLEAN)
     workspace: bool = _key(True, "every workspace variable as curves, at every time step", _BOOLEAN)
     workspace_full_steps: int = _key(100_000, "the first time steps, which are never thinned", _at_least(0))
@@ -39,6 +39,7 @@ class TrackingSettings:
     include: tuple[str, ...] = _key(("*",), "the variables that have curves and histograms", _PATTERNS)
     exclude: tuple[str, ...] = _key((), "variables that have none, even if included", _PATTERNS)
     histogram_every: int = _key(20_000, "environment steps between histograms; 0: none", _at_least(0))
+    metrics_every: int = _key(1_000, "environment steps between two records of what the learner tells", _at_least(1))
     speed_every: int = _key(10_000, "environment steps between two measurements of speed", _at_least(1))
 
     def __post_init__(self) -> None:
@@ -50,6 +51,7 @@ class TrackingSettings:
             "workspace_thinned_steps": 0,
             "max_components": 1,
             "histogram_every": 0,
+            "metrics_every": 1,
             "speed_every": 1,
         }
         for key, least in lowest.items():

@@ -13,20 +13,35 @@ from bbrl_exp.workspace import Workspace
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Consecutive rows of the workspace.
+
+    Attributes:
+        first_row: their first one.
+        first_time: time since the beginning of the run of that row.
+        n_rows: how many they are; they are the last ones of the workspace.
+    """
+
+    first_row: int
+    first_time: int
+    n_rows: int
+
+
+@dataclass(frozen=True)
 class Chunk:
     """What one pass of the loop has added to the workspace.
 
     Attributes:
-        first_new_row: the first row that the chunk before did not have: 0 in the first chunk, 1 later.
-        first_time: time since the beginning of the run of that row.
-        n_new_rows: number of new rows; they are the last ones of the workspace.
+        first_row: the row from which transitions are new: the pairs (t, t + 1) from t = ``first_row`` on.
         env_steps: environment steps since the beginning of the run: rows after the first, times the batch size.
+        recorded: the rows that were added since the recording was cut the last time, this chunk's included.
+        is_cut_next: whether the next chunk begins by cutting the recording, or there is none.
     """
 
-    first_new_row: int
-    first_time: int
-    n_new_rows: int
+    first_row: int
     env_steps: int
+    recorded: Rows
+    is_cut_next: bool
 
 
 def n_chunks(total_steps: int, batch_size: int, steps_per_chunk: int) -> int:
@@ -35,12 +50,18 @@ def n_chunks(total_steps: int, batch_size: int, steps_per_chunk: int) -> int:
 
 
 def collect(
-    agent: TemporalAgent, workspace: Workspace, *, total_steps: int, batch_size: int, steps_per_chunk: int
+    agent: TemporalAgent,
+    workspace: Workspace,
+    *,
+    total_steps: int,
+    batch_size: int,
+    steps_per_chunk: int,
+    chunks_per_recording: int = 1,
 ) -> Iterator[Chunk]:
     """Runs ``agent`` without gradients until ``total_steps`` environment steps are done, and yields after every chunk.
 
-    Every chunk leaves ``steps_per_chunk + 1`` rows in the workspace: the last row of the chunk before and the new ones,
-    so that no transition falls between two chunks.
+    A chunk adds ``steps_per_chunk`` rows (the first one of the run, one more: row 0). After every
+    ``chunks_per_recording`` chunks the recording is cut: its last row becomes row 0, so that no transition is lost.
 
     Args:
         agent: the graph, unrolled over time.
@@ -48,16 +69,27 @@ def collect(
         total_steps: environment steps, at least 1; rounded up to a whole chunk.
         batch_size: number B of environments.
         steps_per_chunk: time steps of a chunk.
+        chunks_per_recording: chunks after which the recording is cut.
     """
-    for index in range(n_chunks(total_steps, batch_size, steps_per_chunk)):
-        first_new_row = 0 if index == 0 else 1
+    chunks = n_chunks(total_steps, batch_size, steps_per_chunk)
+    for index in range(chunks):
+        in_recording = index % chunks_per_recording
+        first_row = in_recording * steps_per_chunk
+        first_new_row = first_row + 1 if index > 0 else 0
+        last_row = first_row + steps_per_chunk
         with torch.inference_mode():
-            if index > 0:
+            if index > 0 and in_recording == 0:
                 workspace.copy_n_last_steps(1)
-            agent(workspace, t=first_new_row, n_steps=steps_per_chunk + 1 - first_new_row)
+            workspace.reserve(steps_per_chunk * chunks_per_recording + 1)
+            agent(workspace, t=first_new_row, n_steps=last_row + 1 - first_new_row)
+        is_first = index < chunks_per_recording
         yield Chunk(
-            first_new_row=first_new_row,
-            first_time=index * steps_per_chunk + first_new_row,
-            n_new_rows=steps_per_chunk + 1 - first_new_row,
+            first_row=first_row,
             env_steps=(index + 1) * steps_per_chunk * batch_size,
+            recorded=Rows(
+                first_row=0 if is_first else 1,
+                first_time=(index - in_recording) * steps_per_chunk + (0 if is_first else 1),
+                n_rows=last_row + (1 if is_first else 0),
+            ),
+            is_cut_next=in_recording == chunks_per_recording - 1 or index == chunks - 1,
         )

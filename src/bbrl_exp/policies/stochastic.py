@@ -1,36 +1,38 @@
-"""A stochastic policy that is a multi-layer perceptron, untrained."""
+"""The stochastic policy: categorical or normal actions around what a neural network makes of the observation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.nn.features import Flat, OneHot
+from bbrl_exp.nn.distributions import ActionDistribution
 from bbrl_exp.nn.heads import CategoricalHead, GaussianHead
 from bbrl_exp.nn.mlp import ArrayMlp, Mlp
 from bbrl_exp.policies.draws import BlockedDraws
+from bbrl_exp.policies.observation import ObservationFeatures
 from bbrl_exp.seeding import numpy_generator, torch_generator
 
 
-class MlpAgent(Agent):
-    """Draws actions from distributions whose parameters a multi-layer perceptron computes from the observation.
+class StochasticPolicy(Agent):
+    """Draws actions from distributions whose parameters a neural network computes from the observation.
 
     Discrete components are categorical over the network's logits; components of a box are normal around the network's
-    output, with the standard deviation ``exp(log_std)``. Boxes of integers are not supported. Observations are
-    flattened to one vector, discrete ones as one-hot vectors, uint8 images divided by 255.
+    output, with the standard deviation ``exp(log_std)``. Boxes of integers are not supported. In evaluation mode
+    (``policy.eval()``) the likeliest action is taken.
 
     Args:
         env_spec: facts of the environment.
         hidden_sizes: units of the hidden layers.
         activation: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``.
         initial_log_std: initial value of every component of ``log_std``.
+        observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights and of the action noise, which have separate streams.
         name: the agent's name.
 
@@ -44,26 +46,28 @@ class MlpAgent(Agent):
         hidden_sizes: Sequence[int] = (64, 64),
         activation: str = "tanh",
         initial_log_std: float = 0.0,
+        observation_prefix: str = "",
         seed: int = 0,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
         if not all(isinstance(size, int) and size >= 1 for size in hidden_sizes):
             raise ConfigurationError(f"hidden_sizes={list(hidden_sizes)}: a list of whole numbers, none below 1")
-        self.reads: tuple[str, ...] = tuple(leaf.name for leaf in env_spec.observations)
+        generator = torch_generator(seed, "init", "mlp")
+        self.features = ObservationFeatures(env_spec, observation_prefix, generator)
+        self.reads: tuple[str, ...] = self.features.names
         self.writes: tuple[str, ...] = tuple(leaf.name for leaf in env_spec.actions)
-        features = [_features(leaf) for leaf in env_spec.observations]
-        self._heads = [_head(leaf, initial_log_std) for leaf in env_spec.actions]
+        self._heads = [action_head(leaf, initial_log_std) for leaf in env_spec.actions]
         self._n_parameters = [head.n_parameters for head in self._heads]
-        self.features = nn.ModuleList(features)
         self.heads = nn.ModuleList(self._heads)
         self.network = Mlp(
-            [sum(part.n_features for part in features), *hidden_sizes, sum(self._n_parameters)],
+            [self.features.n_features, *hidden_sizes, sum(self._n_parameters)],
             activation,
             output_gain=0.01,
-            generator=torch_generator(seed, "init", "mlp"),
+            generator=generator,
         )
-        self._on_arrays = self._array_network(env_spec)
+        can_be_array = self.features.is_one_vector and len(self._heads) == 1 and ArrayMlp.supports(self.network)
+        self._on_arrays = ArrayMlp(self.network) if can_be_array else None
         self._action_rows: dict[int, dict[str, tuple[tuple[int, ...], str]]] = {}
         self._leaves = env_spec.actions
         self._root_seed = seed
@@ -78,21 +82,36 @@ class MlpAgent(Agent):
         if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
             self._act_on_arrays(self._on_arrays, t)
             return
-        parts = [part(self.get((leaf, t))) for part, leaf in zip(self.features, self.reads, strict=True)]
-        output = self.network(torch.cat(parts, dim=1))
+        output = self.network(self.features([self.get((leaf, t)) for leaf in self.reads]))
         outputs = output.split(self._n_parameters, dim=1)
+        if not self.training:
+            for head, leaf, parameters in zip(self._heads, self.writes, outputs, strict=True):
+                self.set((self.prefix + leaf, t), head.distribution(parameters).mode().to(head.dtype))
+            return
         noise = self._noise_for(len(output))
         for head, leaf, parameters, draws in zip(self._heads, self.writes, outputs, noise, strict=True):
             drawn = torch.from_numpy(draws.next()).to(parameters.device)
             self.set((self.prefix + leaf, t), head(parameters, drawn))
 
-    def _array_network(self, env_spec: EnvSpec) -> ArrayMlp | None:
-        """The network on arrays, where one float32 vector is all that it reads and the action is one leaf."""
-        leaf = env_spec.observations[0]
-        is_vector = len(env_spec.observations) == 1 and len(leaf.shape) == 1 and leaf.dtype == "float32"
-        if is_vector and len(self._heads) == 1 and ArrayMlp.supports(self.network):
-            return ArrayMlp(self.network)
-        return None
+    def latent(self, observations: Sequence[Tensor]) -> Tensor:
+        """What the last hidden layer makes of N observations, one tensor ``[N, *shape]`` a leaf: ``[N, H]``."""
+        return self.network.hidden(self.features(observations))
+
+    @property
+    def n_latent(self) -> int:
+        """Number H of units of the last hidden layer."""
+        return int(self.network.layers[-1].in_features)  # type: ignore[arg-type]
+
+    def distribution_of(self, latent: Tensor) -> ActionDistribution:
+        """The distributions over actions for ``[N, H]`` of :meth:`latent`."""
+        outputs = torch.split(self.network.output(latent), self._n_parameters, dim=1)
+        return ActionDistribution(
+            [head.distribution(parameters) for head, parameters in zip(self._heads, outputs, strict=True)]
+        )
+
+    def distribution(self, observations: Sequence[Tensor]) -> ActionDistribution:
+        """The distributions over actions for N observations, one tensor ``[N, *shape]`` a leaf."""
+        return self.distribution_of(self.latent(observations))
 
     def _act_on_arrays(self, network: ArrayMlp, t: int) -> None:
         (observation,) = self.read_rows(t, self.reads)
@@ -102,8 +121,8 @@ class MlpAgent(Agent):
             leaf = self._leaves[0]
             rows = {self.prefix + leaf.name: ((batch_size, *leaf.shape), leaf.dtype)}
             self._action_rows[batch_size] = rows
-        (draws,) = self._noise_for(batch_size)
-        actions = self._heads[0].on_arrays(network(observation), draws.next())
+        noise = self._noise_for(batch_size)[0].next() if self.training else None
+        actions = self._heads[0].on_arrays(network(observation), noise)
         self.write_rows(t, rows, [actions.astype(self._leaves[0].dtype, copy=False)])
 
     def _noise_for(self, batch_size: int) -> list[BlockedDraws]:
@@ -120,14 +139,12 @@ class MlpAgent(Agent):
         return noise
 
 
-def _features(leaf: LeafSpec) -> OneHot | Flat:
-    if leaf.kind in ("discrete", "multi_discrete"):
-        counts = cast("np.ndarray[Any, Any]", leaf.counts).ravel().tolist()
-        return OneHot(counts, [0] * len(counts) if leaf.start is None else leaf.start.ravel().tolist())
-    return Flat(leaf.size, scale=1 / 255 if leaf.dtype == "uint8" else 1.0)
+def action_head(leaf: LeafSpec, initial_log_std: float) -> CategoricalHead | GaussianHead:
+    """The head for a leaf of an action.
 
-
-def _head(leaf: LeafSpec, initial_log_std: float) -> CategoricalHead | GaussianHead:
+    Raises:
+        ConfigurationError: a box of integers.
+    """
     dtype = torch.from_numpy(np.empty(0, dtype=leaf.dtype)).dtype
     if leaf.counts is not None:
         counts = leaf.counts.ravel().tolist()

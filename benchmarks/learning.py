@@ -1,0 +1,148 @@
+"""Tuned pairs over seeds, beside the peer on the same budget: returns, curves, steps to a threshold, CPU seconds.
+
+    OMP_NUM_THREADS=1 python benchmarks/learning.py [pair …] [--seeds 0 1 2 3 4] [--again] [--table]
+
+A pair is an experiment ``conf/experiment/<agent>_<env>.yaml``, run as ``python scripts/run.py experiment=<pair>
+seed=<seed>`` with twenty evaluations along training. A run that has a record in ``benchmarks/results/learning`` is not
+repeated; the table ``benchmarks/results/learning.md`` is written anew after every run. ``learning_peer.py`` adds the
+peer's records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from learning_records import (
+    EVALUATION_EPISODES,
+    EVALUATION_SEED,
+    EVALUATIONS,
+    FINAL_EPISODES,
+    FOLDER,
+    Record,
+    append_record,
+    cpu_seconds_of,
+    read_records,
+)
+from learning_table import table
+from omegaconf import OmegaConf
+
+IMPLEMENTATION = "bbrl_exp"
+ROOT = Path(__file__).parent.parent
+TABLE = FOLDER.with_suffix(".md")
+EXPERIMENTS = ROOT / "conf" / "experiment"
+
+
+def learning_pairs() -> list[str]:
+    """The experiments of agents that learn."""
+    return sorted(file.stem for file in EXPERIMENTS.glob("*.yaml") if not file.stem.startswith("random_"))
+
+
+def total_steps(pair: str) -> int:
+    """The budget that the experiment states, or that of the root configuration."""
+    files = (EXPERIMENTS.parent / "config.yaml", EXPERIMENTS / f"{pair}.yaml")
+    return int(OmegaConf.select(OmegaConf.merge(*(OmegaConf.load(file) for file in files)), "total_steps"))
+
+
+def commit() -> str:
+    """The checkout's commit, with a ``+`` where sources or configurations differ from it."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True).stdout
+
+    return git("rev-parse", "--short", "HEAD").strip() + ("+" if git("status", "--short", "src", "conf") else "")
+
+
+def overrides(pair: str, seed: int) -> list[str]:
+    """What follows ``scripts/run.py`` on the command line."""
+    return [
+        f"experiment={pair}",
+        f"seed={seed}",
+        "name=run",
+        f"eval.every={total_steps(pair) // EVALUATIONS}",
+        f"eval.episodes={EVALUATION_EPISODES}",
+        f"eval.final_episodes={FINAL_EPISODES}",
+        f"eval.seed={EVALUATION_SEED}",
+    ]
+
+
+def evaluations(metrics: Path, env_steps: int) -> list[tuple[int, float]]:
+    """The periodic evaluations in a run's ``metrics.csv``, one for each number of environment steps."""
+    curve: dict[int, float] = {}
+    with metrics.open(encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            if line["name"] == "eval/return_mean" and int(line["env_steps"]) <= env_steps:
+                curve.setdefault(int(line["env_steps"]), float(line["value"]))
+    return sorted(curve.items())
+
+
+def measure(pair: str, seed: int) -> Record:
+    """The record of one run, made in a process and a folder of its own.
+
+    Raises:
+        RuntimeError: the run failed.
+    """
+    version = commit()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        command = [sys.executable, str(ROOT / "scripts" / "run.py"), *overrides(pair, seed)]
+        cpu_seconds = cpu_seconds_of(command, folder, folder / "log")
+        run_folder = folder / "outputs" / "run"
+        summary = json.loads((run_folder / "summary.json").read_text(encoding="utf-8"))
+        curve = evaluations(run_folder / "metrics.csv", summary["env_steps"])
+    return Record(
+        pair=pair,
+        implementation=IMPLEMENTATION,
+        version=version,
+        seed=seed,
+        env_steps=summary["env_steps"],
+        curve=curve,
+        final_returns=summary["eval_returns"],
+        cpu_seconds=round(cpu_seconds, 1),
+    )
+
+
+def write_table() -> None:
+    """Writes ``TABLE`` from the records."""
+    command = "OMP_NUM_THREADS=1 python benchmarks/learning.py"
+    peer = "OMP_NUM_THREADS=1 python benchmarks/learning_peer.py"
+    TABLE.write_text(f"`{command}`, and `{peer}`:\n\n{table(read_records())}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pairs", nargs="*", metavar="pair", help="experiments (all that learn)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--again", action="store_true", help="repeat runs that have a record")
+    parser.add_argument("--table", action="store_true", help="only write and print the table")
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.pairs) - set(learning_pairs()))
+    if unknown:
+        parser.error(f"unknown pair {', '.join(unknown)}; known: {', '.join(learning_pairs())}")
+    for pair in [] if arguments.table else arguments.pairs or learning_pairs():
+        for seed in arguments.seeds:
+            if (pair, IMPLEMENTATION, seed) in read_records() and not arguments.again:
+                continue
+            try:
+                record = measure(pair, seed)
+            except RuntimeError as error:
+                print(f"{pair} seed {seed}: {error}", flush=True)
+                continue
+            append_record(record)
+            write_table()
+            print(
+                f"{pair} seed {seed}: final {record.final:.1f}, curve {record.curve_mean:.1f}, "
+                f"{record.cpu_seconds:.0f} CPU s",
+                flush=True,
+            )
+    write_table()
+    print(table(read_records()))
+
+
+if __name__ == "__main__":
+    main()

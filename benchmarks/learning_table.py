@@ -1,0 +1,72 @@
+"""The table of learning results: this project's tuned pairs, and the peer on the same budget below each."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from learning_records import EVALUATION_EPISODES, EVALUATIONS, FINAL_EPISODES, THRESHOLDS, Record, env_of
+from learning_statistics import bootstrap_interval, interquartile_mean, steps_to_threshold
+
+_COLUMNS = (
+    "pair",
+    "who",
+    "env steps",
+    "seeds",
+    "final, IQM [95 %]",
+    "finals",
+    "curve",
+    "threshold",
+    "steps to threshold",
+    "CPU s",
+)
+_LEGEND = f"""\
+* **final**: the last policy, deterministic, mean of {FINAL_EPISODES} episodes from one fixed list of starts, the same \
+for everybody; IQM: interquartile mean over the seeds, and its 95 % percentile bootstrap interval. Of fewer than five \
+seeds the interval is hardly more than the range, and of fewer than four the IQM is the mean.
+* **curve**: mean of the {EVALUATIONS} evaluations of {EVALUATION_EPISODES} episodes along training, ± standard \
+deviation over seeds.
+* **steps to threshold**: of the first of these evaluations at or above the threshold, seed by seed; – never.
+* **CPU s**: mean of the whole process on one thread, start-up, evaluations and default tracking included.
+"""
+
+
+def thousands(env_steps: int | None) -> str:
+    """``17500`` as ``17.5k``; ``–`` for None."""
+    return "–" if env_steps is None else f"{env_steps / 1000:.3g}k"
+
+
+def row(records: Sequence[Record]) -> str:
+    """The line of one pair and one implementation, from a record a seed."""
+    pair = records[0].pair
+    finals = [record.final for record in records]
+    curves = [record.curve_mean for record in records]
+    threshold = THRESHOLDS[env_of(pair)]
+    lower, upper = bootstrap_interval(finals)
+    spread = f" ± {statistics.stdev(curves):.0f}" if len(curves) > 1 else ""
+    hits = [steps_to_threshold(record.curve, threshold) for record in records]
+    versions = sorted({record.version for record in records})
+    cells = (
+        pair.replace("_", " "),
+        f"{records[0].implementation} {', '.join(versions)}",
+        ", ".join(sorted({f"{record.env_steps:,}" for record in records})),
+        str(len(records)),
+        f"{float(interquartile_mean(finals)):.1f} [{lower:.1f}, {upper:.1f}]",
+        ", ".join(f"{final:.0f}" for final in finals),
+        f"{statistics.mean(curves):.0f}{spread}",
+        f"{threshold:g}",
+        ", ".join(thousands(hit) for hit in hits),
+        f"{statistics.mean(record.cpu_seconds for record in records):.0f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def table(records: Mapping[tuple[str, str, int], Record]) -> str:
+    """All pairs, environment by environment; below each pair the peer that ran it."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for _, record in sorted(records.items()):
+        groups.setdefault((record.pair, record.implementation), []).append(record)
+    environments = list(THRESHOLDS)
+    order = sorted(groups, key=lambda key: (environments.index(env_of(key[0])), key))
+    lines = [f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|", *(row(groups[key]) for key in order)]
+    return "\n".join(lines) + f"\n\n{_LEGEND}"

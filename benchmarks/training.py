@@ -1,0 +1,226 @@
+"""How fast learners train on the ordinary path: this project, stable-baselines3 and a hand-written loop, one thread.
+
+    OMP_NUM_THREADS=1 python benchmarks/training.py [--rounds 5] [--tasks ppo dqn sac replay] [--scale 1] [--out <file>]
+
+Plain gymnasium environments, no compilation, the whole loop: acting, storing and learning, evaluation left out. Equal
+work: the same numbers of environments, steps, epochs, minibatches and updates, and the same networks. Every contestant
+begins anew in every round, all of them in turn, and the tables show medians over the rounds, of speeds and of the
+ratios within a round; what a contestant does once, at its start, is not counted. This project runs as from the command
+line, without tracking and with the default tracking. Seconds are CPU seconds of the process, so that what else runs on
+the machine disturbs less. Needs the extra ``bench``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import gymnasium
+import torch
+from training_replay import replay_of_stable_baselines3, replay_of_this_project
+from training_single_file_ppo import SingleFilePpo
+
+import bbrl_exp
+
+PPO_STEPS = 30 * 1024
+DQN_STEPS = 6000
+SAC_STEPS = 640
+
+Contestant = Callable[[int, float], float]
+"""From a seed and a scale of the work to a speed, in the task's unit."""
+
+
+def single_file_ppo(seed: int, scale: float) -> float:
+    model = SingleFilePpo(seed)
+    model.iterate()
+    n = max(1, round(scale * PPO_STEPS / 1024))
+    start = time.perf_counter()
+    for _ in range(n):
+        model.iterate()
+    return n * 1024 / (time.perf_counter() - start)
+
+
+def stable_baselines3(
+    algorithm: str, env_id: str, n_steps: int, n_warm_up: int, settings: Mapping[str, Any]
+) -> Contestant:
+    def contestant(seed: int, scale: float) -> float:
+        import stable_baselines3 as sb3
+        from stable_baselines3.common.vec_env import DummyVecEnv
+
+        env = DummyVecEnv([lambda: gymnasium.make(env_id)] * 8)
+        model = getattr(sb3, algorithm)("MlpPolicy", env, seed=seed, device="cpu", **settings)
+        model.learn(n_warm_up)
+        before = model.num_timesteps
+        start = time.perf_counter()
+        model.learn(round(scale * n_steps), reset_num_timesteps=False)
+        return float((model.num_timesteps - before) / (time.perf_counter() - start))
+
+    return contestant
+
+
+def this_project(tracking: str, n_steps: int, overrides: Sequence[str]) -> Contestant:
+    def contestant(seed: int, scale: float) -> float:
+        with contextlib.redirect_stdout(io.StringIO()):
+            result = bbrl_exp.run(
+                [
+                    *overrides,
+                    "batch_size=8",
+                    f"seed={seed}",
+                    f"tracking={tracking}",
+                    f"total_steps={round(scale * n_steps)}",
+                    "eval.every=0",
+                ]
+            )
+        assert result.summary.steps_per_second is not None
+        return result.summary.steps_per_second
+
+    return contestant
+
+
+def both_trackings(n_steps: int, overrides: Sequence[str]) -> dict[str, Contestant]:
+    return {
+        "**bbrl_exp**": this_project("none", n_steps, overrides),
+        "**bbrl_exp**, default tracking": this_project("default", n_steps, overrides),
+    }
+
+
+_NETWORK_64 = {"policy_kwargs": {"net_arch": [64, 64]}}
+TASKS: Mapping[str, tuple[str, Mapping[str, Contestant]]] = {
+    "ppo": (
+        "PPO, CartPole-v1, 8 × 128, 4 epochs × 4 minibatches, 64-64 tanh: environment steps/s",
+        {
+            "stable-baselines3": stable_baselines3(
+                "PPO",
+                "CartPole-v1",
+                PPO_STEPS,
+                1024,
+                {"n_steps": 128, "batch_size": 256, "n_epochs": 4, "learning_rate": 2.5e-4, "ent_coef": 0.01},
+            ),
+            "hand-written, SyncVectorEnv": single_file_ppo,
+            **both_trackings(
+                PPO_STEPS,
+                [
+                    "agent=ppo",
+                    "env=cartpole",
+                    "agent.steps_per_chunk=128",
+                    "agent.learner.n_epochs=4",
+                    "agent.learner.n_minibatches=4",
+                    "agent.learner.learning_rate=2.5e-4",
+                    "agent.learner.entropy_weight=0.01",
+                ],
+            ),
+        },
+    ),
+    "dqn": (
+        "DQN, CartPole-v1, 8 environments, one update of 64 samples an environment step, 64-64: updates/s",
+        {
+            "stable-baselines3": stable_baselines3(
+                "DQN",
+                "CartPole-v1",
+                DQN_STEPS,
+                256,
+                {
+                    "learning_rate": 1e-3,
+                    "buffer_size": 100_000,
+                    "learning_starts": 128,
+                    "batch_size": 64,
+                    "train_freq": 1,
+                    "gradient_steps": 8,
+                    "target_update_interval": 500,
+                    **_NETWORK_64,
+                },
+            ),
+        },
+    ),
+    "sac": (
+        "SAC, Pendulum-v1, 8 environments, one update of 256 samples an environment step, 256-256: updates/s",
+        {
+            "stable-baselines3": stable_baselines3(
+                "SAC",
+                "Pendulum-v1",
+                SAC_STEPS,
+                320,
+                {
+                    "learning_rate": 1e-3,
+                    "buffer_size": 100_000,
+                    "learning_starts": 256,
+                    "batch_size": 256,
+                    "train_freq": 1,
+                    "gradient_steps": 8,
+                },
+            ),
+        },
+    ),
+    "replay": (
+        "replay of a million transitions, 17 + 6 floats: put 8 and draw 256, pairs/s",
+        {"stable-baselines3": replay_of_stable_baselines3, "**bbrl_exp**": replay_of_this_project},
+    ),
+}
+
+
+def measure(tasks: Sequence[str], rounds: int, scale: float) -> dict[tuple[str, str], list[float]]:
+    """The speed of each (task, contestant) in each round."""
+    speeds: dict[tuple[str, str], list[float]] = {(task, name): [] for task in tasks for name in TASKS[task][1]}
+    for task in tasks:
+        for seed in range(rounds):
+            for name, contestant in TASKS[task][1].items():
+                speeds[task, name].append(contestant(seed, scale))
+            sys.stderr.write(f"{task}, round {seed + 1} of {rounds}: done\n")
+    return speeds
+
+
+def tables(tasks: Sequence[str], speeds: Mapping[tuple[str, str], Sequence[float]]) -> str:
+    """A table a task: speed of each contestant, and this project's speed as a multiple of it (medians over rounds)."""
+    parts = []
+    for task in tasks:
+        title, contestants = TASKS[task]
+        ours = [name for name in contestants if name.startswith("**")]
+        header = [title, "a CPU second", *(f"{name} ÷" for name in ours)]
+        lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+        for name in contestants:
+            theirs = speeds[task, name]
+            ratios = [
+                statistics.median(a / b for a, b in zip(speeds[task, mine], theirs, strict=True)) for mine in ours
+            ]
+            cells = [name, f"{statistics.median(theirs):,.0f}", *(f"{ratio:.2f}×" for ratio in ratios)]
+            lines.append(f"| {' | '.join(cells)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the work of every contestant")
+    parser.add_argument("--out", type=Path, help="file to write the tables to, beside standard output")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    out = None if arguments.out is None else arguments.out.absolute()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        with mock.patch.object(time, "perf_counter", time.process_time):
+            speeds = measure(arguments.tasks, arguments.rounds, arguments.scale)
+        os.chdir("/")
+    text = tables(arguments.tasks, speeds)
+    print(text)
+    if out is not None:
+        options = f"--rounds {arguments.rounds} --scale {arguments.scale:g}"
+        command = f"OMP_NUM_THREADS=1 python benchmarks/training.py {options}"
+        out.write_text(f"Medians over rounds of `{command}`:\n\n{text}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

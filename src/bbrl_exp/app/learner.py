@@ -1,0 +1,78 @@
+"""The learner, built from the node ``agent.learner`` beside the graph that it changes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from bbrl_exp.app.graph import LEARNER_KEY, env_spec_of, with_written_key
+from bbrl_exp.app.nodes import build
+from bbrl_exp.errors import ConfigurationError, GraphError, did_you_mean
+
+if TYPE_CHECKING:
+    from bbrl_exp.agents.combinators import TemporalAgent
+    from bbrl_exp.learners.learner import Learner
+
+_NOT_FILLED = ("name",)
+
+
+def build_learner_of(
+    config: Mapping[str, Any], graph: TemporalAgent, written: Callable[[str], str] = str
+) -> Learner | None:
+    """Builds the learner of a configuration; None where the agent learns nothing.
+
+    A constructor parameter of the learner, or of a node inside it, that is named like an agent of the graph is that
+    agent unless YAML says otherwise; ``env_spec`` is filled in as in the graph.
+
+    Args:
+        config: resolved and checked.
+        graph: what was built from it.
+        written: where the user writes what stands at a key.
+
+    Raises:
+        ConfigurationError: a required parameter is missing, or a class refuses its arguments.
+    """
+    from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.learners.learner import Learner
+
+    node = config["agent"]["learner"]
+    if node is None:
+        return None
+    known: dict[str, object] = {"env_spec": env_spec_of(graph)}
+    for module in graph.modules():
+        if isinstance(module, Agent) and module.name is not None and module.name not in _NOT_FILLED:
+            known.setdefault(module.name, module)
+    try:
+        learner = build(node, LEARNER_KEY, functools.partial(_filled, known=known))
+    except ConfigurationError as error:
+        raise with_written_key(error, written) from error
+    assert isinstance(learner, Learner)
+    return learner
+
+
+def _filled(target: type[Any], known: Mapping[str, object]) -> dict[str, object]:
+    return {name: known[name] for name in inspect.signature(target).parameters if name in known}
+
+
+def check_reads(learner: Learner, written: Iterable[str]) -> None:
+    """Refuses a learner that declares to read (``reads``, as agents do) what neither the graph nor its agents write.
+
+    Args:
+        learner: the learner.
+        written: the variables of the graph.
+
+    Raises:
+        GraphError: the reader and the variable.
+    """
+    from bbrl_exp.agents.agent import Agent
+
+    agents = [module for module in learner.modules() if isinstance(module, Agent)]
+    known = {*written, *(name for agent in agents for name in agent.writes or ())}
+    readers = [(type(learner).__name__, getattr(learner, "reads", None))]
+    readers += [(agent.label, agent.reads) for agent in agents]
+    for label, reads in readers:
+        for name in reads or ():
+            if name not in known:
+                raise GraphError(f"{label} reads '{name}', nobody writes it{did_you_mean(name, known)}")

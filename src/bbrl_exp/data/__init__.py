@@ -1,0 +1,1 @@
+"""From workspaces to data for learning: transitions, replay, minibatches."""

@@ -1,0 +1,31 @@
+"""Minibatches that visit every sample exactly once an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bbrl_exp.errors import ConfigurationError
+
+
+def minibatches(n_samples: int, size: int, generator: np.random.Generator) -> Iterator[Tensor]:
+    """One epoch: a random partition of the indexes 0 … ``n_samples - 1``, int64 ``[≤ size]`` each.
+
+    There are ⌈n_samples / size⌉ minibatches, none larger than ``size``, whose sizes differ by one at most: a small last
+    one would give its samples a larger step than the others'.
+
+    With the number B of environments for ``n_samples`` the indexes are columns of ``[T, B, …]``: minibatches of whole
+    sequences, for recurrent policies (:meth:`bbrl_exp.data.transitions.Transitions.of_environments`).
+
+    Raises:
+        ConfigurationError: ``n_samples`` or ``size`` below 1.
+    """
+    for name, value in (("n_samples", n_samples), ("size", size)):
+        if value < 1:
+            raise ConfigurationError(f"minibatches: {name}={value}: at least 1")
+    order = torch.from_numpy(generator.permutation(n_samples))
+    return iter(order.tensor_split(math.ceil(n_samples / size)))

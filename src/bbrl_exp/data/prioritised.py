@@ -1,0 +1,139 @@
+"""Prioritised replay: transitions are drawn in proportion to a power of their last error.
+
+Schaul, Quan, Antonoglou and Silver, "Prioritized Experience Replay", ICLR 2016, sections 3.3 and 3.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bbrl_exp.data.replay import Batch, ReplayBuffer, ReplayError
+from bbrl_exp.data.sum_tree import SumTree
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.workspace import Workspace
+
+
+class PrioritisedReplay:
+    """Proportional prioritisation over a replay buffer, which it fills: P(i) = p_i^α / Σ_k p_k^α (equation 1).
+
+    p_i = |δ_i| + ε, δ_i the last error told by :meth:`update`. A transition that was never drawn has the largest
+    priority seen so far, 1 at first.
+
+    Args:
+        buffer: what stores the transitions; nobody else puts into it.
+        priority_exponent: α, 0 (uniform) to 1.
+        smallest_error: ε, added to every error so that no transition is forgotten.
+
+    Raises:
+        ConfigurationError: an exponent outside [0, 1], an ε of 0 or less, or a buffer that is not empty.
+    """
+
+    def __init__(self, buffer: ReplayBuffer, *, priority_exponent: float = 0.6, smallest_error: float = 1e-6) -> None:
+        if not 0.0 <= priority_exponent <= 1.0:
+            raise ConfigurationError(f"prioritised replay: priority_exponent={priority_exponent}: 0 to 1")
+        if smallest_error <= 0.0:
+            raise ConfigurationError(f"prioritised replay: smallest_error={smallest_error}: more than 0")
+        if len(buffer):
+            raise ConfigurationError(f"prioritised replay: the buffer holds {len(buffer)} transitions, expected none")
+        self.buffer = buffer
+        self.priority_exponent = priority_exponent
+        self.smallest_error = smallest_error
+        self._largest = 1.0
+        self._tree: SumTree | None = None
+
+    def __len__(self) -> int:
+        """Number of transitions that can be drawn."""
+        return len(self.buffer)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of memory of the full buffer and its priorities; 0 before anything was put."""
+        return self.buffer.n_bytes + (0 if self._tree is None else self._tree.n_bytes)
+
+    def begin_recording(self) -> None:
+        """As :meth:`ReplayBuffer.begin_recording`."""
+        self.buffer.begin_recording()
+
+    def put(self, workspace: Workspace, first_row: int) -> None:
+        """As :meth:`ReplayBuffer.put`; new transitions get the largest priority."""
+        old = self.buffer.stored
+        self.buffer.put(workspace, first_row)
+        new = self.buffer.stored
+        if self._tree is None:
+            self._tree = SumTree(self.buffer.max_transitions)
+        tree = self._tree
+        # Dropped ones first: a new transition may stand where a dropped one stood.
+        tree[self._leaves(np.arange(old.start, min(old.stop, new.start)))] = 0.0
+        tree[self._leaves(np.arange(max(old.stop, new.start), new.stop))] = self._largest
+
+    def sample(self, batch_size: int, generator: np.random.Generator, *, importance_exponent: float) -> Batch:
+        """``batch_size`` transitions, one from each of as many equal parts of the sum of all p^α.
+
+        Their weights are (n · P(i))^-β, n the number of transitions, divided by the largest of the batch (section 3.4).
+
+        Args:
+            batch_size: number N of transitions.
+            generator: draws them.
+            importance_exponent: β, 0 (no correction) to 1 (an unbiased one).
+
+        Raises:
+            ReplayError: none is stored.
+        """
+        tree, n = self._tree, len(self.buffer)
+        if tree is None or n == 0:
+            raise ReplayError("replay: nothing to draw, no transition is stored yet")
+        positions = (np.arange(batch_size) + generator.random(batch_size)) * (tree.total / batch_size)
+        leaves = tree.find(positions)
+        first = self.buffer.stored.start
+        batch = self.buffer.gather(first + (leaves - first) % self.buffer.max_transitions)
+        weights = (n * tree[leaves] / tree.total) ** -importance_exponent
+        return replace(batch, weights=torch.from_numpy(weights / weights.max()).to(batch.weights))
+
+    def update(self, indexes: NDArray[np.int64], errors: Tensor) -> None:
+        """Tells the errors of transitions that were drawn; those of which the transition is stored no more are ignored.
+
+        Args:
+            indexes: those of the batch, ``[N]``.
+            errors: δ, ``[N]``; only their size counts.
+        """
+        tree, stored = self._tree, self.buffer.stored
+        if tree is None:
+            raise ReplayError("replay: no priority to change, no transition is stored yet")
+        priorities = (errors.detach().abs().double().cpu().numpy() + self.smallest_error) ** self.priority_exponent
+        is_stored = (indexes >= stored.start) & (indexes < stored.stop)
+        tree[self._leaves(indexes[is_stored])] = priorities[is_stored]
+        self._largest = max(self._largest, float(priorities.max()))
+
+    def state(self) -> dict[str, Any]:
+        """What :meth:`load_state` needs to go on exactly as this one would: copies of tensors, and plain Python."""
+        stored, tree = self.buffer.stored, self._tree
+        leaves = self._leaves(np.arange(stored.start, stored.stop))
+        return {
+            "buffer": self.buffer.state(),
+            "largest": self._largest,
+            "priorities": None if tree is None else torch.from_numpy(tree[leaves]),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state` gave.
+
+        Raises:
+            ConfigurationError: as :meth:`ReplayBuffer.load_state`.
+        """
+        self.buffer.load_state(state["buffer"])
+        self._largest = state["largest"]
+        self._tree = None
+        if state["priorities"] is not None:
+            stored = self.buffer.stored
+            self._tree = SumTree(self.buffer.max_transitions)
+            self._tree[self._leaves(np.arange(stored.start, stored.stop))] = state["priorities"].cpu().numpy()
+
+    def _leaves(self, indexes: NDArray[np.int64]) -> NDArray[np.int64]:
+        return indexes % max(self.buffer.max_transitions, 1)

@@ -1,0 +1,333 @@
+"""A buffer of recorded rows from which transitions, n-step transitions and sequences are drawn uniformly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bbrl_exp.data.packing import Field, RowLayout
+from bbrl_exp.data.ring import Ring
+from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, WorkspaceError
+from bbrl_exp.workspace import Workspace
+
+INITIAL_STATE = "env/initial_state"
+
+
+class ReplayError(BbrlExpError):
+    """A draw that the buffer cannot give, or rows that do not follow those it has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """N transitions of k steps each, k = ``n_steps`` unless the episode or the recording ends before.
+
+    The target of a value is ``rewards + discounts · ~terminated · value(next_observations)``. Tensors of variables are
+    views of one gathered block, not contiguous, with the dtypes of the workspace.
+
+    Attributes:
+        observations: one tensor ``[N, …]`` a variable.
+        actions: one tensor ``[N, …]`` a variable.
+        rewards: ``[N]``: Σ γ^i r over the k steps, in the dtype of the rewards.
+        terminated: bool ``[N]``: the next observation is worth 0.
+        next_observations: those after the k steps, one tensor ``[N, …]`` a variable.
+        discounts: ``[N]``: γ^k, in the dtype of the rewards.
+        indexes: int64 array ``[N]``: the numbers of the transitions, counted from the first that was ever put.
+        weights: ``[N]``: what each sample counts in the loss, in the dtype of the rewards; ones for uniform draws.
+    """
+
+    observations: tuple[Tensor, ...]
+    actions: tuple[Tensor, ...]
+    rewards: Tensor
+    terminated: Tensor
+    next_observations: tuple[Tensor, ...]
+    discounts: Tensor
+    indexes: NDArray[np.int64]
+    weights: Tensor
+
+
+class ReplayBuffer:
+    """The last rows of a recording of B environments, each stored once; a transition is a row and the one after it.
+
+    Variables, their shapes and dtypes, B and the device are those of the first workspace that is put. Memory is taken
+    by the operating system page by page, as rows are written.
+
+    Args:
+        capacity: transitions to keep, in environment steps; rounded up to whole time steps of B environments.
+        observations: variables that are observed.
+        actions: variables that are chosen.
+        discount: γ.
+        n_steps: steps that a transition spans. It spans fewer where the episode ends, by termination or by truncation,
+            and next to the last row stored: there the k < n steps that are there are taken, and the target bootstraps
+            after them.
+        extras: further variables that sequences shall have, such as the states of a recurrent policy.
+        reward: the variable of the rewards.
+
+    Raises:
+        ConfigurationError: a capacity or ``n_steps`` below 1, or a discount outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        observations: Sequence[str],
+        actions: Sequence[str],
+        *,
+        discount: float,
+        n_steps: int = 1,
+        extras: Sequence[str] = (),
+        reward: str = REWARD,
+    ) -> None:
+        for name, value in (("capacity", capacity), ("n_steps", n_steps)):
+            if value < 1:
+                raise ConfigurationError(f"replay: {name}={value}: at least 1")
+        if not 0.0 <= discount <= 1.0:
+            raise ConfigurationError(f"replay: discount={discount}: 0 to 1")
+        self.capacity = capacity
+        self.n_steps = n_steps
+        self.discount = discount
+        self._observations = tuple(observations)
+        self._actions = tuple(actions)
+        self._reward = reward
+        names = (*observations, *actions, reward, TERMINATED, TRUNCATED, DONE, INITIAL_STATE, *extras)
+        self._names = tuple(dict.fromkeys(names))
+        self._done = self._names.index(DONE)
+        self._wanted = (
+            *((0, name) for name in (*self._observations, *self._actions)),
+            *((1, name) for name in (*self._observations, TERMINATED, reward)),
+        )
+        self._powers = discount ** np.arange(n_steps + 1)
+        self._ring: Ring | None = None
+
+    def __len__(self) -> int:
+        """Number of transitions that can be drawn."""
+        return 0 if self._ring is None else self._ring.end_transition - self._ring.first_transition
+
+    @property
+    def stored(self) -> range:
+        """The indexes of the transitions that can be drawn, counted from the first that was ever put."""
+        return range(0) if self._ring is None else range(self._ring.first_transition, self._ring.end_transition)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of memory of the full buffer; 0 before anything was put."""
+        return 0 if self._ring is None else self._ring.n_bytes
+
+    @property
+    def max_transitions(self) -> int:
+        """Most transitions that the buffer can hold; 0 before anything was put."""
+        return 0 if self._ring is None else (self._ring.n_slots - 1) * self._ring.batch_size
+
+    # Writing
+
+    def begin_recording(self) -> None:
+        """Says that the next workspace does not continue the one before: its rows follow none of those stored."""
+        if self._ring is not None:
+            self._ring.break_off()
+
+    def put(self, workspace: Workspace, first_row: int) -> None:
+        """Adds the transitions between the rows ``first_row`` … T - 1 of ``workspace``.
+
+        Row ``first_row`` itself is stored at the beginning of a recording only; later it must be the last row that was
+        stored.
+
+        Raises:
+            WorkspaceError: an unknown variable, one of another shape, dtype or device than before, or no row
+                ``first_row``.
+            ReplayError: row ``first_row`` is not the last one that was stored.
+        """
+        n_rows = workspace.n_steps(DONE)
+        if not 0 <= first_row < n_rows:
+            raise WorkspaceError(f"replay: no row {first_row}: '{DONE}' has {n_rows} rows")
+        ring = self._new_ring(*self._facts(workspace)) if self._ring is None else self._ring
+        first_new = first_row
+        if not ring.is_at_beginning:
+            self._check_follows(ring, workspace, first_row)
+            first_new += 1
+        if first_new < n_rows:
+            values = self._values(ring, workspace, first_new)
+            done = values[self._done]
+            ring.append(values, done.cpu().numpy() if isinstance(done, Tensor) else done)
+        self._ring = ring
+
+    def _facts(self, workspace: Workspace) -> tuple[dict[str, Field], int, torch.device]:
+        full = {name: workspace.get_full(name) for name in self._names}
+        for name in (self._reward, TERMINATED, TRUNCATED, DONE, INITIAL_STATE):
+            value, dtype = full[name], full[name].dtype
+            if value.dim() != 2 or (name != self._reward and dtype != torch.bool):
+                kind = "numbers" if name == self._reward else "bool"
+                raise WorkspaceError(f"replay: '{name}': expected {kind} [T, B], found {list(value.shape)} {dtype}")
+        fields = {name: Field(tuple(value.shape[2:]), value.dtype) for name, value in full.items()}
+        return fields, full[DONE].shape[1], full[DONE].device
+
+    def _new_ring(self, fields: Mapping[str, Field], batch_size: int, device: torch.device) -> Ring:
+        return Ring(RowLayout(fields), math.ceil(self.capacity / batch_size) + 1, batch_size, device)
+
+    def _values(self, ring: Ring, workspace: Workspace, first_row: int) -> list[Any]:
+        """The rows from ``first_row`` on of each variable, ``[L, B, …]``: arrays on the CPU, tensors elsewhere."""
+        n_rows = workspace.n_steps(DONE)
+        if ring.memory.device.type != "cpu":
+            return [workspace.get_full(name)[first_row:].detach() for name in self._names]
+        if n_rows - first_row > 1:
+            return [workspace.get_full(name)[first_row:].detach().numpy() for name in self._names]
+        return [row[None] for row in workspace.row_reader(self._names).rows(first_row)]
+
+    def _check_follows(self, ring: Ring, workspace: Workspace, first_row: int) -> None:
+        name, stored = self._names[0], ring.last_row(0)
+        if isinstance(stored, Tensor):
+            is_same = torch.equal(stored, workspace.get(name, first_row))
+        else:
+            is_same = np.array_equal(stored, workspace.row_reader(self._names[:1]).rows(first_row)[0])
+        if not is_same:
+            raise ReplayError(
+                f"replay: row {first_row} of '{name}' is not the last row that was stored; "
+                "where another recording begins, call begin_recording()"
+            )
+
+    # Drawing
+
+    def sample(self, batch_size: int, generator: np.random.Generator) -> Batch:
+        """``batch_size`` transitions, each drawn uniformly among all that are stored, with replacement.
+
+        Raises:
+            ReplayError: none is stored.
+        """
+        ring = self._filled()
+        return self._gather(ring, generator.integers(ring.first_transition, ring.end_transition, batch_size))
+
+    def gather(self, indexes: NDArray[np.int64]) -> Batch:
+        """The transitions of these indexes, int64 ``[N]``, with weights of one.
+
+        Raises:
+            ReplayError: an index whose transition is not stored, or not any more.
+        """
+        ring = self._filled()
+        if len(indexes) and not ring.first_transition <= indexes.min() <= indexes.max() < ring.end_transition:
+            raise ReplayError(
+                f"replay: transitions {indexes.min()} … {indexes.max()} are not all stored; "
+                f"{ring.first_transition} … {ring.end_transition - 1} are"
+            )
+        return self._gather(ring, indexes)
+
+    def sample_sequences(self, batch_size: int, length: int, generator: np.random.Generator) -> Workspace:
+        """Windows of L = ``length`` rows of one environment each, as a workspace ``[L, batch_size, …]``.
+
+        Drawn uniformly, with replacement, among all windows of consecutive rows that are stored. They may run across
+        the end of an episode: ``env/initial_state`` says where the next one begins, and
+        :func:`bbrl_exp.data.transitions.align` which pairs of rows are transitions. Every stored variable is there,
+        ``extras`` included.
+
+        Raises:
+            ReplayError: no recording of ``length`` rows is stored.
+        """
+        ring = self._filled()
+        begins = np.array([max(row, ring.first_row) for row in ring.segments])
+        n_windows = np.maximum(np.diff(begins, append=ring.n_rows) - length + 1, 0)
+        ends = np.cumsum(n_windows) * ring.batch_size
+        if length < 1 or ends[-1] == 0:
+            longest = np.diff(begins, append=ring.n_rows).max()
+            raise ReplayError(f"replay: sequences of length={length}; the longest recording has {longest} rows")
+        drawn = generator.integers(0, ends[-1], batch_size)
+        segment = np.searchsorted(ends, drawn, side="right")
+        window, environment = np.divmod(drawn - (ends - n_windows * ring.batch_size)[segment], ring.batch_size)
+        places = ring.following(ring.place(begins[segment] + window, environment), length - 1)
+        words = ring.rows.index_select(0, self._to_device(ring, places.reshape(-1))).view(length, batch_size, -1)
+        sequences = Workspace()
+        for name in self._names:
+            sequences.set_full(name, ring.layout.view(words, name))
+        return sequences
+
+    def _filled(self) -> Ring:
+        if self._ring is None or len(self) == 0:
+            raise ReplayError("replay: nothing to draw, no transition is stored yet")
+        return self._ring
+
+    def _to_device(self, ring: Ring, indexes: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(indexes).to(ring.memory.device)
+
+    def _gather(self, ring: Ring, indexes: NDArray[np.int64]) -> Batch:
+        places = ring.places_of(indexes)
+        span: tuple[Tensor, Tensor] | None = None
+        if self.n_steps == 1:
+            words = ring.pairs.index_select(0, self._to_device(ring, places))
+        else:
+            ends, span = self._span(ring, places)
+            both = self._to_device(ring, np.stack((places, ends), axis=1).reshape(-1))
+            words = ring.rows.index_select(0, both).view(len(places), 2, -1)
+        views = iter(ring.layout.views(words, self._wanted))
+        observations = tuple(islice(views, len(self._observations)))
+        actions = tuple(islice(views, len(self._actions)))
+        next_observations = tuple(islice(views, len(self._observations)))
+        terminated, last_rewards = views
+        returns, discounts = span or (last_rewards, self._constant(self.discount, last_rewards))
+        return Batch(
+            observations=observations,
+            actions=actions,
+            rewards=returns,
+            terminated=terminated,
+            next_observations=next_observations,
+            discounts=discounts,
+            indexes=indexes,
+            weights=self._constant(1.0, last_rewards),
+        )
+
+    def _span(self, ring: Ring, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[Tensor, Tensor]]:
+        """Where the transitions that start at ``places`` end; Σ γ^i r and γ^k."""
+        following = ring.following(places, self.n_steps)
+        is_taken = np.logical_and.accumulate(ring.is_start[following[:-1]], axis=0)
+        n_taken = is_taken.sum(0)
+        ends = following[n_taken, np.arange(len(places))]
+        rewards = ring.fields[self._reward].flatten(0, 1)[self._to_device(ring, following[1:])]
+        # What stands beyond the end may be no number, and 0 times that is none either.
+        rewards = rewards.masked_fill(self._to_device(ring, ~is_taken), 0.0)
+        powers = torch.from_numpy(self._powers).to(rewards)
+        return ends, (powers[:-1] @ rewards, powers[self._to_device(ring, n_taken)])
+
+    @staticmethod
+    def _constant(value: float, like: Tensor) -> Tensor:
+        return torch.full_like(like, value, memory_format=torch.contiguous_format)
+
+    # Saving
+
+    def state(self) -> dict[str, Any]:
+        """What :meth:`load_state` needs to go on exactly as this buffer would: copies of tensors, and plain Python."""
+        ring = self._ring
+        if ring is None:
+            return {"capacity": self.capacity, "variables": list(self._names), "ring": None}
+        fields = [[list(field.shape), str(field.dtype)] for field in ring.layout.fields.values()]
+        ring_state = {
+            "fields": fields,
+            "device": str(ring.memory.device),
+            "batch_size": ring.batch_size,
+            **ring.state(),
+        }
+        return {"capacity": self.capacity, "variables": list(self._names), "ring": ring_state}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state` gave.
+
+        Raises:
+            ConfigurationError: the state of a buffer of another capacity or of other variables; nothing is changed.
+        """
+        for name, own in (("capacity", self.capacity), ("variables", list(self._names))):
+            if state[name] != own:
+                raise ConfigurationError(f"replay: this buffer has {name} {own}, the saved one {state[name]}")
+        saved = state["ring"]
+        if saved is None:
+            self._ring = None
+            return
+        fields = {
+            name: Field(tuple(shape), getattr(torch, dtype.removeprefix("torch.")))
+            for name, (shape, dtype) in zip(self._names, saved["fields"], strict=True)
+        }
+        ring = self._new_ring(fields, saved["batch_size"], torch.device(saved["device"]))
+        ring.load_state(saved)
+        self._ring = ring

@@ -1,0 +1,129 @@
+"""The one aligner: rows of a workspace, as the transitions that they make up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bbrl_exp.errors import WorkspaceError
+from bbrl_exp.workspace import Workspace
+
+REWARD = "env/reward"
+TERMINATED = "env/terminated"
+TRUNCATED = "env/truncated"
+DONE = "env/done"
+
+
+@dataclass(frozen=True, eq=False)
+class Transitions:
+    """Pairs of consecutive rows: what was seen, done, got, and seen then. All tensors ``[T', B, …]``.
+
+    Attributes:
+        observations: on which the action was chosen, one tensor a variable.
+        actions: one tensor a variable.
+        rewards: float32 ``[T', B]``, caused by the action.
+        terminated: bool ``[T', B]``: the next observation is worth 0.
+        truncated: bool ``[T', B]``: the episode was cut there; the next observation is final, and worth its value.
+        next_observations: what followed, one tensor a variable.
+        valid: bool ``[T', B]``: false where the pair is no transition but a reset, or the repeated last row of a frozen
+            environment; everything else that stands there means nothing.
+    """
+
+    observations: tuple[Tensor, ...]
+    actions: tuple[Tensor, ...]
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    next_observations: tuple[Tensor, ...]
+    valid: Tensor
+
+    @property
+    def cut(self) -> Tensor:
+        """Where no trace goes on to the next time step: terminated, truncated, or no transition; bool ``[T', B]``."""
+        return self.terminated | self.truncated | ~self.valid
+
+    def flat(self) -> Transitions:
+        """The N valid transitions in the order of time, then of the batch: the same tensors as ``[N, …]``.
+
+        Views where all are valid, copies otherwise.
+        """
+        mask = self.valid.flatten()
+        if bool(mask.all()):
+            return self._each(lambda values: values.flatten(0, 1))
+        indexes = mask.nonzero().squeeze(1)
+        return self._each(lambda values: values.flatten(0, 1).index_select(0, indexes))
+
+    def of_environments(self, indexes: Tensor) -> Transitions:
+        """The transitions of the environments ``indexes``, int64 ``[N]``: the same tensors as ``[T', N, …]``."""
+        return self._each(lambda values: values.index_select(1, indexes))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Transitions:
+        return Transitions(
+            observations=tuple(change(values) for values in self.observations),
+            actions=tuple(change(values) for values in self.actions),
+            rewards=change(self.rewards),
+            terminated=change(self.terminated),
+            truncated=change(self.truncated),
+            next_observations=tuple(change(values) for values in self.next_observations),
+            valid=change(self.valid),
+        )
+
+
+def align(
+    workspace: Workspace,
+    observations: Sequence[str],
+    actions: Sequence[str],
+    first_row: int = 0,
+    reward: str = REWARD,
+) -> Transitions:
+    """The transitions between the rows ``first_row`` … T - 1 of ``workspace``: T' = T - 1 - ``first_row`` time steps.
+
+    Rewards and ends of row t + 1 are those of the action in row t. Every tensor is a view of the workspace, unless the
+    variable was recorded for autograd.
+
+    Args:
+        workspace: the recording, with ``env/terminated``, ``env/truncated`` and ``env/done``.
+        observations: variables that were observed, ``[T, B, …]``.
+        actions: variables that were chosen on them, ``[T, B, …]``.
+        first_row: the row of the first transitions.
+        reward: the variable of the rewards.
+
+    Raises:
+        WorkspaceError: an unknown variable, variables of different time or batch sizes, ends that are not bool
+            ``[T, B]``, or fewer than two rows from ``first_row`` on.
+    """
+    done = _full(workspace, DONE, None)
+    n_rows = len(done)
+    if not 0 <= first_row < n_rows - 1:
+        raise WorkspaceError(f"no transition from row {first_row} on: '{DONE}' has {n_rows} rows")
+    terminated, truncated = (_full(workspace, name, done) for name in (TERMINATED, TRUNCATED))
+    for name, flags in ((DONE, done), (TERMINATED, terminated), (TRUNCATED, truncated)):
+        if flags.dtype != torch.bool or flags.dim() != 2:
+            raise WorkspaceError(f"'{name}': expected bool [T, B], found {list(flags.shape)} {flags.dtype}")
+    rewards = _full(workspace, reward, done)
+    if rewards.dim() != 2:
+        raise WorkspaceError(f"'{reward}': expected one number a step, [T, B], found {list(rewards.shape)}")
+    observed = [_full(workspace, name, done) for name in observations]
+    here, then = slice(first_row, n_rows - 1), slice(first_row + 1, n_rows)
+    return Transitions(
+        observations=tuple(values[here] for values in observed),
+        actions=tuple(_full(workspace, name, done)[here] for name in actions),
+        rewards=rewards[then],
+        terminated=terminated[then],
+        truncated=truncated[then],
+        next_observations=tuple(values[then] for values in observed),
+        valid=~done[here],
+    )
+
+
+def _full(workspace: Workspace, name: str, like: Tensor | None) -> Tensor:
+    values = workspace.get_full(name)
+    if like is not None and values.shape[:2] != like.shape[:2]:
+        raise WorkspaceError(
+            f"'{name}': expected {list(like.shape[:2])} rows and environments like '{DONE}', "
+            f"found {list(values.shape[:2])}"
+        )
+    return values

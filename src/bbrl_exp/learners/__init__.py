@@ -1,0 +1,1 @@
+"""Learners: what turns a workspace into an update, one algorithm a file."""

@@ -1,0 +1,116 @@
+"""Advantage actor-critic (Mnih et al., 2016, arXiv:1602.01783, algorithm S3, synchronous).
+
+One step of gradient descent for each chunk, on all its transitions at once:
+
+    −E[log π(a|s) A] + c_v ½ E[(G − V(s))²] − c_e E[H(π(·|s))]
+
+with the generalised advantage estimate A (its n-step form at λ = 1) and G = A + V.
+
+Deviations from the paper: environments step in one batch instead of asynchronous threads; λ may be below 1; the
+gradient is clipped by its norm. The advantages are not normalised.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch.nn.functional import mse_loss
+
+from bbrl_exp.functional.losses import explained_variance, policy_gradient
+from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.samples import collect_samples
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer, MakeOptimizer
+from bbrl_exp.policies.stochastic import StochasticPolicy
+from bbrl_exp.policies.values import Critic
+from bbrl_exp.workspace import Workspace
+
+
+class A2C(Learner):
+    """Learns a stochastic policy and a critic by one step a chunk.
+
+    Args:
+        policy: the policy that chooses the actions.
+        critic: the critic of states.
+        optimizer: ``rmsprop`` (decay 0.99, ε 1e-5, as in the paper) or ``adam`` (ε 1e-5).
+        learning_rate: of the optimizer.
+        anneal_learning_rate: whether it falls linearly to zero over the run.
+        discount: γ.
+        trace_decay: λ of the advantages.
+        entropy_weight: c_e.
+        value_weight: c_v.
+        max_grad_norm: largest norm of the gradient.
+        reward: variable of the rewards.
+    """
+
+    def __init__(
+        self,
+        policy: StochasticPolicy,
+        critic: Critic,
+        optimizer: Literal["rmsprop", "adam"] = "rmsprop",
+        learning_rate: float = 7e-4,
+        anneal_learning_rate: bool = False,
+        discount: float = 0.99,
+        trace_decay: float = 1.0,
+        entropy_weight: float = 0.0,
+        value_weight: float = 0.5,
+        max_grad_norm: float = 0.5,
+        reward: str = "env/reward",
+    ) -> None:
+        super().__init__()
+        self.policy = policy
+        self.critic = critic
+        self.reads = (*policy.reads, *policy.writes, reward, "env/terminated", "env/truncated", "env/done")
+        self._learning_rate = learning_rate
+        self._anneals = anneal_learning_rate
+        self._discount = discount
+        self._trace_decay = trace_decay
+        self._entropy_weight = entropy_weight
+        self._value_weight = value_weight
+        self._reward = reward
+        self._optimizer = FlatOptimizer(
+            [*policy.parameters(), *critic.parameters()], _maker(optimizer, learning_rate), max_grad_norm
+        )
+
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        samples = collect_samples(
+            workspace,
+            progress,
+            self.policy,
+            self.critic,
+            discount=self._discount,
+            trace_decay=self._trace_decay,
+            reward=self._reward,
+        )
+        if not len(samples):
+            return {}
+        if self._anneals:
+            self._optimizer.learning_rate = self._learning_rate * (1 - progress.fraction)
+        latent = self.policy.latent(samples.observations)
+        distribution = self.policy.distribution_of(latent)
+        policy_loss = policy_gradient(distribution.log_prob(samples.actions), samples.advantages).mean()
+        value_loss = 0.5 * mse_loss(self.critic.values(samples.observations, latent), samples.returns)
+        entropy = distribution.entropy().mean()
+        gradient_norm = self._optimizer.step(
+            policy_loss + self._value_weight * value_loss - self._entropy_weight * entropy
+        )
+        return {
+            "losses/policy": policy_loss.detach(),
+            "losses/value": value_loss.detach(),
+            "learner/entropy": entropy.detach(),
+            "learner/explained_variance": explained_variance(samples.values, samples.returns),
+            "learner/gradient_norm": gradient_norm,
+            "learner/learning_rate": self._optimizer.learning_rate,
+        }
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"optimizer": self._optimizer.state()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self._optimizer.load_state(state["optimizer"])
+
+
+def _maker(optimizer: str, learning_rate: float) -> MakeOptimizer:
+    if optimizer == "adam":
+        return lambda parameters: torch.optim.Adam(parameters, learning_rate, eps=1e-5, fused=True)
+    return lambda parameters: torch.optim.RMSprop(parameters, learning_rate, alpha=0.99, eps=1e-5)

@@ -1,0 +1,238 @@
+"""Deep Q-learning (Mnih et al., 2015) and what has been added to it.
+
+Transitions are kept in a replay buffer. For batches of them, drawn again and again, the values Q of the actions taken
+move towards
+
+    r + γ max_a' Q'(s', a')                          (Mnih et al., 2015, algorithm 1)
+    r + γ Q'(s', argmax_a' Q(s', a'))                double        (van Hasselt et al., 2016, equation 4)
+    r_1 + γ r_2 + … + γⁿ⁻¹ r_n + γⁿ …                n_steps       (Sutton & Barto, 2018, equation 7.1)
+
+where Q' is a target network that follows Q slowly, and s' is worth nothing where the episode has terminated.
+
+    prioritised       transitions are drawn by their last error, and weighted    (Schaul et al., 2016, section 3)
+    policy.dueling    Q is the sum of a value and of advantages                   (Wang et al., 2016, equation 9)
+    policy.distribution
+        categorical   the target is a distribution over fixed returns, projected  (Bellemare et al., 2017, algorithm 1)
+        quantile      the target is a set of returns, met by quantile regression  (Dabney et al., 2018, algorithm 1)
+
+Deviations from the papers: Adam everywhere; the learning rate may fall linearly to zero; the target network may follow
+by moving averages (Lillicrap et al., 2016); the gradient is clipped by its norm; the streams of a dueling network share
+all hidden layers; next to the newest row an n-step target has fewer steps.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bbrl_exp.data.prioritised import PrioritisedReplay
+from bbrl_exp.data.replay import Batch, ReplayBuffer
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.functional.categorical import categorical_projection
+from bbrl_exp.functional.losses import categorical_cross_entropy, double_q_values, huber, q_target, quantile_huber
+from bbrl_exp.functional.schedules import linear, linear_until
+from bbrl_exp.functional.targets import copy_tensors, polyak_update
+from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.policies.q_values import QPolicy
+from bbrl_exp.seeding import numpy_generator
+from bbrl_exp.workspace import Workspace
+
+
+class DQN(Learner):
+    """Learns the action values of a policy from a replay buffer.
+
+    Args:
+        policy: the policy that chooses the actions; its ε is set here.
+        double: whether Q chooses the action that Q' values.
+        n_steps: rewards in a target.
+        prioritised: whether transitions with large errors are drawn more often.
+        priority_exponent: α of the priorities (0.6); with ``prioritised`` only.
+        importance_exponent: initial β of the weights, which grows linearly to 1 (0.4); with ``prioritised`` only.
+        loss: ``huber`` (κ = 1) or ``squared``, of the error of a value; a distribution has a loss of its own.
+        learning_rate: of Adam.
+        anneal_learning_rate: whether it falls linearly to zero over the run.
+        max_grad_norm: largest norm of the gradient; None for no limit.
+        discount: γ.
+        replay_capacity: transitions that are kept.
+        batch_size: transitions an update.
+        learning_starts: environment steps before the first update.
+        updates_per_step: updates per environment step after that, fractions included.
+        target_period: environment steps after which Q' becomes Q; None for moving averages.
+        target_rate: τ, by which Q' moves towards Q at every update; None for copies.
+        initial_epsilon: ε in the beginning.
+        final_epsilon: ε from ``exploration_fraction`` on.
+        exploration_fraction: part of the run in which ε falls linearly.
+        reward: variable of the rewards.
+        seed: root seed of the draws from the buffer.
+
+    Raises:
+        ConfigurationError: a value out of its range, or options that contradict each other.
+    """
+
+    def __init__(
+        self,
+        policy: QPolicy,
+        double: bool = True,
+        n_steps: int = 1,
+        prioritised: bool = False,
+        priority_exponent: float | None = None,
+        importance_exponent: float | None = None,
+        loss: Literal["huber", "squared"] = "huber",
+        learning_rate: float = 1e-3,
+        anneal_learning_rate: bool = False,
+        max_grad_norm: float | None = 10.0,
+        discount: float = 0.99,
+        replay_capacity: int = 100_000,
+        batch_size: int = 64,
+        learning_starts: int = 1000,
+        updates_per_step: float = 0.5,
+        target_period: int | None = None,
+        target_rate: float | None = 0.005,
+        initial_epsilon: float = 1.0,
+        final_epsilon: float = 0.05,
+        exploration_fraction: float = 0.2,
+        reward: str = "env/reward",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or updates_per_step <= 0:
+            raise ConfigurationError(f"batch_size={batch_size}, updates_per_step={updates_per_step}: more than 0 each")
+        if (target_period is None) == (target_rate is None):
+            raise ConfigurationError(
+                f"target_period={target_period}, target_rate={target_rate}: one of them says how the target network "
+                "follows, and the other is null"
+            )
+        if not prioritised and (priority_exponent is not None or importance_exponent is not None):
+            raise ConfigurationError(
+                f"priority_exponent={priority_exponent}, importance_exponent={importance_exponent}: "
+                "have no effect with prioritised=false"
+            )
+        if loss == "squared" and policy.network.atoms.kind != "none":
+            raise ConfigurationError(f"loss='squared': has no effect on distribution='{policy.network.atoms.kind}'")
+        self.policy = policy
+        self.target_network = copy.deepcopy(policy.network).requires_grad_(False)
+        self.reads = (*policy.reads, *policy.writes, reward, "env/terminated", "env/truncated", "env/done")
+        self._double = double
+        self._is_squared = loss == "squared"
+        self._learning_rate = learning_rate
+        self._anneals = anneal_learning_rate
+        self._max_grad_norm = max_grad_norm
+        self._batch_size = batch_size
+        self._learning_starts = learning_starts
+        self._updates_per_step = updates_per_step
+        self._updates_per_copy = max(1, round((target_period or 1) * updates_per_step))
+        self._target_rate = target_rate
+        self._epsilons = (initial_epsilon, final_epsilon, exploration_fraction)
+        self._replay = ReplayBuffer(
+            replay_capacity, policy.reads, policy.writes, discount=discount, n_steps=n_steps, reward=reward
+        )
+        self._prioritised = (
+            PrioritisedReplay(self._replay, priority_exponent=0.6 if priority_exponent is None else priority_exponent)
+            if prioritised
+            else None
+        )
+        self._stored = self._replay if self._prioritised is None else self._prioritised
+        self._importance_exponent = 0.4 if importance_exponent is None else importance_exponent
+        self._generator = numpy_generator(seed, "learner", "dqn")
+        self._online = list(policy.network.parameters())
+        self._targets = list(self.target_network.parameters())
+        self._optimizer = torch.optim.Adam(self._online, learning_rate, fused=True)
+        self._n_updates = 0
+        policy.exploration.set_epsilon(initial_epsilon)
+
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        self._stored.put(workspace, progress.first_row)
+        epsilon = linear_until(*self._epsilons[:2], progress.fraction, self._epsilons[2])
+        self.policy.exploration.set_epsilon(epsilon)
+        if self._anneals:
+            self._optimizer.param_groups[0]["lr"] = self._learning_rate * (1 - progress.fraction)
+        due = int((progress.env_steps - self._learning_starts) * self._updates_per_step)
+        metrics: dict[str, float | Tensor] = {}
+        while self._n_updates < due and len(self._replay):
+            metrics = self._learn(progress.fraction)
+        if metrics:
+            metrics["learner/updates"] = float(self._n_updates)
+            metrics["learner/learning_rate"] = self._optimizer.param_groups[0]["lr"]
+        return {**metrics, "learner/epsilon": epsilon}
+
+    def _learn(self, fraction: float) -> dict[str, float | Tensor]:
+        """One update."""
+        if self._prioritised is None:
+            batch = self._replay.sample(self._batch_size, self._generator)
+        else:
+            exponent = linear(self._importance_exponent, 1.0, fraction)
+            batch = self._prioritised.sample(self._batch_size, self._generator, importance_exponent=exponent)
+        values, losses, errors = self.losses(batch)
+        loss = losses.mean() if self._prioritised is None else (losses * batch.weights).mean()
+        self._optimizer.zero_grad()
+        loss.backward()
+        if self._max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self._online, self._max_grad_norm)
+        self._optimizer.step()
+        self._n_updates += 1
+        if self._target_rate is not None:
+            polyak_update(self._targets, self._online, self._target_rate)
+        elif self._n_updates % self._updates_per_copy == 0:
+            copy_tensors(self._targets, self._online)
+        if self._prioritised is not None:
+            self._prioritised.update(batch.indexes, errors)
+        return {"losses/q": loss.detach(), "learner/q_mean": values.detach().mean()}
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Values of the actions taken, their losses, and their errors as priorities know them, all ``[N]``."""
+        network, atoms = self.policy.network, self.policy.network.atoms
+        indexes = self.policy.exploration.indexes(batch.actions[0])
+        taken = _of_actions(network(batch.observations), indexes)
+        target = self._target(batch)
+        if atoms.kind == "categorical":
+            losses = categorical_cross_entropy(taken.log_softmax(1), target)
+            return atoms.means(taken), losses, losses.detach()
+        if atoms.kind == "quantile":
+            losses = quantile_huber(taken, target)
+            return atoms.means(taken), losses, losses.detach()
+        values = taken.squeeze(1)
+        errors = values - target.squeeze(1)
+        return values, errors.square() if self._is_squared else huber(errors), errors.detach()
+
+    @torch.no_grad()
+    def _target(self, batch: Batch) -> Tensor:
+        """What the outputs of the actions taken should be: a value, probabilities or quantiles, ``[N, M]``."""
+        network, atoms = self.policy.network, self.policy.network.atoms
+        outputs = self.target_network(batch.next_observations)
+        means = atoms.means(outputs)
+        if atoms.kind == "none":
+            selecting = network.values(batch.next_observations) if self._double else means
+            next_values = double_q_values(selecting, means)
+            return q_target(batch.rewards, batch.terminated, batch.discounts, next_values).unsqueeze(1)
+        if self._double:
+            means = network.values(batch.next_observations)
+        best = _of_actions(outputs, means.argmax(dim=1))
+        discounts = batch.discounts.masked_fill(batch.terminated, 0.0)[:, None]
+        if atoms.kind == "quantile":
+            return batch.rewards[:, None] + discounts * best
+        locations = batch.rewards[:, None] + discounts * atoms.support(best.device)
+        return categorical_projection(locations, best.softmax(1), atoms.low, atoms.high)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Optimizer, counter, buffer and random stream."""
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "updates": self._n_updates,
+            "replay": self._stored.state(),
+            "generator": self._generator.bit_generator.state,
+        }
+
+    def set_extra_state(self, state: Any) -> None:
+        """Takes over what :meth:`get_extra_state` gave."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._n_updates = state["updates"]
+        self._stored.load_state(state["replay"])
+        self._generator.bit_generator.state = state["generator"]
+
+
+def _of_actions(outputs: Tensor, indexes: Tensor) -> Tensor:
+    """The outputs ``[N, M]`` of one action each, from ``[N, A, M]`` and ``[N]``."""
+    return outputs.gather(1, indexes[:, None, None].expand(-1, 1, outputs.shape[2])).squeeze(1)

@@ -1,0 +1,187 @@
+"""Proximal policy optimisation with a memory (Schulman et al., 2017, arXiv:1707.06347).
+
+The policy π(a_t|s_0 … s_t) depends on all that the episode has shown. The objective is that of PPO, with the ratio
+r = π(a|s …) / π_old(a|s …) and the generalised advantage estimate A,
+
+    E[min(r A, clip(r, 1 − ε, 1 + ε) A)]      (equation 7)
+
+plus an entropy bonus, while the critic minimises half the squared error to A + V_old. A minibatch is a number of whole
+sequences: each passes through the memory from the state that is recorded where it begins, zeroed where an episode
+starts, and the gradient flows through all of it. Rows in which an episode is over count in no loss.
+
+Deviations from the paper: it has no memory; advantages are normalised in each minibatch; the gradient is clipped by its
+norm; learning rate and ε may fall linearly to zero; an update may stop early at a divergence (``target_kl``). Recorded
+states are those of the policy before the update of the chunk, in every epoch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bbrl_exp.data.minibatches import minibatches
+from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.functional.losses import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
+from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.sequences import Sequences, collect_sequences
+from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
+from bbrl_exp.seeding import numpy_generator
+from bbrl_exp.workspace import Workspace
+
+
+class RecurrentPPO(Learner):
+    """Learns a recurrent policy and a critic from each chunk, which is then thrown away.
+
+    Args:
+        policy: the policy that chooses the actions.
+        critic: the critic of sequences.
+        learning_rate: of Adam.
+        anneal_learning_rate: whether it falls linearly to zero over the run.
+        discount: γ.
+        trace_decay: λ of the advantages.
+        n_epochs: passes over a chunk.
+        n_minibatches: parts of a pass, evenly sized.
+        sequence_length: time steps of a sequence, a divisor of ``steps_per_chunk``; None for the whole chunk.
+        clip_range: ε.
+        anneal_clip_range: whether ε falls linearly to zero over the run.
+        target_kl: divergence beyond 1.5 times which the update of a chunk ends, in nats; None for never.
+        entropy_weight: of the entropy bonus.
+        value_weight: of the critic's loss.
+        max_grad_norm: largest norm of the gradient.
+        normalize_advantages: whether each minibatch has advantages of mean 0 and standard deviation 1.
+        reward: variable of the rewards.
+        seed: root seed of the minibatches.
+
+    Raises:
+        ConfigurationError: a value out of its range.
+    """
+
+    def __init__(
+        self,
+        policy: RecurrentPolicy,
+        critic: RecurrentCritic,
+        learning_rate: float = 1e-3,
+        anneal_learning_rate: bool = False,
+        discount: float = 0.99,
+        trace_decay: float = 0.95,
+        n_epochs: int = 4,
+        n_minibatches: int = 4,
+        sequence_length: int | None = None,
+        clip_range: float = 0.2,
+        anneal_clip_range: bool = False,
+        target_kl: float | None = None,
+        entropy_weight: float = 0.0,
+        value_weight: float = 0.5,
+        max_grad_norm: float = 0.5,
+        normalize_advantages: bool = True,
+        reward: str = REWARD,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("n_epochs", n_epochs), ("n_minibatches", n_minibatches)):
+            if value < 1:
+                raise ConfigurationError(f"{name}={value}: at least 1")
+        if sequence_length is not None and sequence_length < 1:
+            raise ConfigurationError(f"sequence_length={sequence_length}: at least 1")
+        self.policy = policy
+        self.critic = critic
+        self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)
+        self._learning_rate = learning_rate
+        self._anneals = anneal_learning_rate
+        self._discount = discount
+        self._trace_decay = trace_decay
+        self._n_epochs = n_epochs
+        self._n_minibatches = n_minibatches
+        self._sequence_length = sequence_length
+        self._first_clip_range = clip_range
+        self._anneals_clip_range = anneal_clip_range
+        self._clip_range = clip_range
+        self._target_kl = target_kl
+        self._entropy_weight = entropy_weight
+        self._value_weight = value_weight
+        self._max_grad_norm = max_grad_norm
+        self._normalizes = normalize_advantages
+        self._reward = reward
+        self._generator = numpy_generator(seed, "learner", "recurrent_ppo")
+        self._learned = list(dict.fromkeys([*policy.parameters(), *critic.parameters()]))
+        self._optimizer = torch.optim.Adam(self._learned, learning_rate, eps=1e-5, fused=True)
+
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        sequences = collect_sequences(
+            workspace,
+            progress,
+            self.policy,
+            self.critic,
+            discount=self._discount,
+            trace_decay=self._trace_decay,
+            reward=self._reward,
+            sequence_length=self._sequence_length,
+        )
+        if self._n_minibatches > len(sequences):
+            raise ConfigurationError(
+                f"n_minibatches={self._n_minibatches}: a chunk has {len(sequences)} sequences; "
+                "more environments or a smaller sequence_length make more"
+            )
+        remaining = 1.0 - progress.fraction
+        if self._anneals:
+            self._optimizer.param_groups[0]["lr"] = self._learning_rate * remaining
+        if self._anneals_clip_range:
+            self._clip_range = self._first_clip_range * remaining
+        metrics = self._learn(sequences)
+        valid = sequences.valid
+        metrics["learner/explained_variance"] = explained_variance(sequences.values[valid], sequences.returns[valid])
+        metrics["learner/learning_rate"] = self._optimizer.param_groups[0]["lr"]
+        return metrics
+
+    def _learn(self, sequences: Sequences) -> dict[str, float | Tensor]:
+        metrics: dict[str, float | Tensor] = {}
+        size = -(-len(sequences) // self._n_minibatches)
+        for _ in range(self._n_epochs):
+            for indexes in minibatches(len(sequences), size, self._generator):
+                loss, metrics = self.loss(sequences.select(indexes))
+                if self._target_kl is not None and float(metrics["learner/approximate_kl"]) > 1.5 * self._target_kl:
+                    return metrics
+                self._optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(self._learned, self._max_grad_norm)
+                self._optimizer.step()
+        return metrics
+
+    def loss(self, sequences: Sequences) -> tuple[Tensor, dict[str, float | Tensor]]:
+        """The loss of M sequences, a scalar: means over the N valid steps; and its parts, detached."""
+        latent = self.policy.latent(sequences.observations, sequences.policy_state, sequences.starts)
+        values = self.critic.values(latent, sequences.observations, sequences.critic_state, sequences.starts)
+        steps = sequences.valid.flatten().nonzero().squeeze(1)
+
+        def valid(rows: Tensor) -> Tensor:
+            return rows.flatten(0, 1).index_select(0, steps)
+
+        distribution = self.policy.distribution_of(valid(latent))
+        log_probs = distribution.log_prob([valid(leaf) for leaf in sequences.actions])
+        old_log_probs, advantages = valid(sequences.log_probs), valid(sequences.advantages)
+        if self._normalizes and len(advantages) > 1:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        policy_loss = clipped_surrogate(log_probs, old_log_probs, advantages, self._clip_range).mean()
+        value_loss = 0.5 * (valid(values) - valid(sequences.returns)).square().mean()
+        entropy = distribution.entropy().mean()
+        loss = policy_loss + self._value_weight * value_loss - self._entropy_weight * entropy
+        ratios_of = log_probs.detach(), old_log_probs
+        return loss, {
+            "losses/policy": policy_loss.detach(),
+            "losses/value": value_loss.detach(),
+            "learner/entropy": entropy.detach(),
+            "learner/approximate_kl": approximate_kl(*ratios_of).mean(),
+            "learner/clip_fraction": clip_fraction(*ratios_of, self._clip_range),
+        }
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The optimizer and the random stream."""
+        return {"optimizer": self._optimizer.state_dict(), "generator": self._generator.bit_generator.state}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`get_extra_state` gave."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.bit_generator.state = state["generator"]

@@ -1,0 +1,164 @@
+"""REINFORCE (Williams, 1992, Machine Learning 8), with or without a baseline.
+
+The policy goes up the gradient of its expected return, estimated from complete episodes (Sutton & Barto, 2018, section
+13.4): with the return G_t = Σ_k γ^k r_{t+k} from step t to the end of the episode and the baseline b,
+
+    E[Σ_t ∇ log π(a_t|s_t) (G_t − b(s_t))].
+
+The baseline is a critic, which minimises half the squared error to G, or 0.
+
+Deviations from the paper: the factor γ^t is left out; the gradient is the mean over steps, not the sum over those of
+an episode; all episodes that have ended since the last update make one step of Adam; an episode that began before the
+last update was played by more than one policy, and its gradient is that of the last one. A time limit is no end: with a
+critic, the return goes on with the critic's value of the state that the limit cut off; without one there is nothing to
+go on with, and the return is the sum up to the limit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bbrl_exp.data.episodes import UnfinishedEpisodes
+from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED, Transitions, align
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.functional.losses import explained_variance, policy_gradient
+from bbrl_exp.functional.returns import discounted_returns
+from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.policies.stochastic import StochasticPolicy
+from bbrl_exp.policies.values import Critic
+from bbrl_exp.workspace import Workspace
+
+
+class Reinforce(Learner):
+    """Learns a stochastic policy from the returns of complete episodes.
+
+    Episodes that are running at the end of a chunk are kept until they are over; every step counts in one update.
+
+    Args:
+        policy: the policy that chooses the actions.
+        critic: the baseline; None for none.
+        learning_rate: of Adam.
+        anneal_learning_rate: whether it falls linearly to zero over the run.
+        discount: γ.
+        episodes_per_update: complete episodes that an update waits for; it takes all that there are then.
+        entropy_weight: of the entropy bonus.
+        value_weight: of the critic's loss.
+        normalize_advantages: whether G − b has mean 0 and standard deviation 1 in each update.
+        max_grad_norm: largest norm of the gradient; None for no limit.
+        reward: variable of the rewards.
+
+    Raises:
+        ConfigurationError: a value out of its range.
+    """
+
+    def __init__(
+        self,
+        policy: StochasticPolicy,
+        critic: Critic | None = None,
+        learning_rate: float = 1e-3,
+        anneal_learning_rate: bool = False,
+        discount: float = 0.99,
+        episodes_per_update: int = 8,
+        entropy_weight: float = 0.0,
+        value_weight: float = 0.5,
+        normalize_advantages: bool = False,
+        max_grad_norm: float | None = None,
+        reward: str = REWARD,
+    ) -> None:
+        super().__init__()
+        if episodes_per_update < 1:
+            raise ConfigurationError(f"episodes_per_update={episodes_per_update}: at least 1")
+        if not 0.0 <= discount <= 1.0:
+            raise ConfigurationError(f"discount={discount}: 0 to 1")
+        self.policy = policy
+        self.critic = critic
+        self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)
+        self._learning_rate = learning_rate
+        self._anneals = anneal_learning_rate
+        self._discount = discount
+        self._episodes_per_update = episodes_per_update
+        self._entropy_weight = entropy_weight
+        self._value_weight = value_weight
+        self._normalizes = normalize_advantages
+        self._max_grad_norm = max_grad_norm
+        self._reward = reward
+        self._episodes = UnfinishedEpisodes()
+        modules = [policy] if critic is None else [policy, critic]
+        self._learned = list(dict.fromkeys(parameter for module in modules for parameter in module.parameters()))
+        self._optimizer = torch.optim.Adam(self._learned, learning_rate, eps=1e-5, fused=True)
+
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        self._episodes.put(
+            align(workspace, self.policy.reads, self.policy.writes, progress.first_row, self._reward)
+        )
+        n_episodes = self._episodes.n_complete
+        if n_episodes < self._episodes_per_update:
+            return {}
+        transitions, complete = self._episodes.take()
+        returns = self._returns(transitions, complete)[complete]
+        steps = complete.flatten().nonzero().squeeze(1)
+        observations = [leaf.flatten(0, 1).index_select(0, steps) for leaf in transitions.observations]
+        actions = [leaf.flatten(0, 1).index_select(0, steps) for leaf in transitions.actions]
+        loss, metrics = self.loss(observations, actions, returns)
+        if self._anneals:
+            self._optimizer.param_groups[0]["lr"] = self._learning_rate * (1 - progress.fraction)
+        self._optimizer.zero_grad()
+        loss.backward()
+        if self._max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self._learned, self._max_grad_norm)
+        self._optimizer.step()
+        return {**metrics, "learner/episodes": float(n_episodes)}
+
+    def loss(
+        self, observations: list[Tensor], actions: list[Tensor], returns: Tensor
+    ) -> tuple[Tensor, dict[str, float | Tensor]]:
+        """The loss of N steps, a scalar, and its parts, detached.
+
+        Args:
+            observations: one tensor ``[N, *shape]`` a leaf.
+            actions: one tensor ``[N, *shape]`` a leaf.
+            returns: G, ``[N]``.
+        """
+        latent = self.policy.latent(observations)
+        distribution = self.policy.distribution_of(latent)
+        entropy = distribution.entropy().mean()
+        metrics: dict[str, float | Tensor] = {"learner/entropy": entropy.detach()}
+        loss = -self._entropy_weight * entropy
+        advantages = returns
+        if self.critic is not None:
+            values = self.critic.values(observations, latent)
+            advantages = returns - values.detach()
+            value_loss = 0.5 * (values - returns).square().mean()
+            loss = loss + self._value_weight * value_loss
+            metrics["losses/value"] = value_loss.detach()
+            metrics["learner/explained_variance"] = explained_variance(values.detach(), returns)
+        if self._normalizes and len(advantages) > 1:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        policy_loss = policy_gradient(distribution.log_prob(actions), advantages).mean()
+        metrics["losses/policy"] = policy_loss.detach()
+        return loss + policy_loss, metrics
+
+    @torch.no_grad()
+    def _returns(self, transitions: Transitions, complete: Tensor) -> Tensor:
+        """G ``[T', B]``, of meaning where ``complete``."""
+        next_values = torch.zeros_like(transitions.rewards)
+        if self.critic is not None:
+            cut_off = complete & transitions.truncated & ~transitions.terminated
+            final = [leaf[cut_off] for leaf in transitions.next_observations]
+            if len(final[0]):
+                next_values[cut_off] = self.critic.values(final)
+        return discounted_returns(
+            transitions.rewards, next_values, transitions.terminated, transitions.cut, self._discount
+        )
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The optimizer and the episodes that are not over."""
+        return {"optimizer": self._optimizer.state_dict(), "episodes": self._episodes.state()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`get_extra_state` gave."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._episodes.load_state(state["episodes"])

@@ -1,0 +1,100 @@
+"""What actor-critic learners learn from: the valid transitions of a chunk, with values and advantages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bbrl_exp.data.transitions import align
+from bbrl_exp.functional.returns import generalized_advantages
+from bbrl_exp.learners.learner import Progress
+from bbrl_exp.policies.stochastic import StochasticPolicy
+from bbrl_exp.policies.values import Critic
+from bbrl_exp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N transitions, without gradients.
+
+    Attributes:
+        observations: one tensor ``[N, *shape]`` a leaf.
+        actions: one tensor ``[N, *shape]`` a leaf.
+        log_probs: of the actions under the policy as it was, ``[N]``.
+        values: of the critic as it was, ``[N]``.
+        advantages: generalised advantage estimates (Schulman et al., 2016), ``[N]``.
+        returns: ``advantages + values``, what the critic should have said, ``[N]``.
+    """
+
+    observations: tuple[Tensor, ...]
+    actions: tuple[Tensor, ...]
+    log_probs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+    def __len__(self) -> int:
+        return len(self.returns)
+
+    def select(self, indexes: Tensor) -> Samples:
+        """The samples at ``indexes``, int64 ``[M]``."""
+        return Samples(
+            tuple(leaf.index_select(0, indexes) for leaf in self.observations),
+            tuple(leaf.index_select(0, indexes) for leaf in self.actions),
+            self.log_probs.index_select(0, indexes),
+            self.values.index_select(0, indexes),
+            self.advantages.index_select(0, indexes),
+            self.returns.index_select(0, indexes),
+        )
+
+
+@torch.no_grad()
+def collect_samples(
+    workspace: Workspace,
+    progress: Progress,
+    policy: StochasticPolicy,
+    critic: Critic,
+    *,
+    discount: float,
+    trace_decay: float,
+    reward: str,
+) -> Samples:
+    """The valid transitions of the new rows, in the order of time, then of environments.
+
+    Args:
+        workspace: the chunk.
+        progress: says which rows are new.
+        policy: that chose the actions, unchanged since.
+        critic: of the states.
+        discount: γ.
+        trace_decay: λ of the advantages.
+        reward: variable of the rewards.
+    """
+    transitions = align(workspace, policy.reads, policy.writes, progress.first_row, reward)
+    n_steps, batch_size = transitions.rewards.shape
+    rows = [leaf[progress.first_row :].flatten(0, 1) for leaf in policy.features.read(workspace)]
+    latent = policy.latent(rows)
+    values = critic.values(rows, latent).view(n_steps + 1, batch_size)
+    advantages = generalized_advantages(
+        transitions.rewards,
+        values[:-1],
+        values[1:],
+        transitions.terminated,
+        transitions.cut,
+        discount,
+        trace_decay,
+    )
+    actions = [leaf.flatten(0, 1) for leaf in transitions.actions]
+    n_samples = n_steps * batch_size
+    samples = Samples(
+        observations=tuple(leaf[:n_samples] for leaf in rows),
+        actions=tuple(actions),
+        log_probs=policy.distribution_of(latent[:n_samples]).log_prob(actions),
+        values=values[:-1].flatten(),
+        advantages=advantages.flatten(),
+        returns=(advantages + values[:-1]).flatten(),
+    )
+    valid = transitions.valid.flatten()
+    return samples if bool(valid.all()) else samples.select(valid.nonzero().squeeze(1))

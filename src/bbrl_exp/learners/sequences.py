@@ -1,0 +1,132 @@
+"""What actor-critic learners with a memory learn from: a chunk as sequences, with states, values and advantages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bbrl_exp.data.transitions import align
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.functional.returns import generalized_advantages
+from bbrl_exp.learners.learner import Progress
+from bbrl_exp.policies.memory import INITIAL_STATE
+from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
+from bbrl_exp.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """M sequences of L consecutive rows of an environment each, without gradients.
+
+    Attributes:
+        observations: one tensor ``[L, M, *shape]`` a leaf.
+        starts: bool ``[L, M]``: an episode begins in that row.
+        policy_state: with which the policy processed the first row, ``[M, S]``.
+        critic_state: with which the critic processed it, ``[M, S]``; S is 0 where the critic has no memory of its own.
+        actions: one tensor ``[L, M, *shape]`` a leaf.
+        log_probs: of the actions under the policy as it was, ``[L, M]``.
+        values: of the critic as it was, ``[L, M]``.
+        advantages: generalised advantage estimates (Schulman et al., 2016), ``[L, M]``.
+        returns: ``advantages + values``, what the critic should have said, ``[L, M]``.
+        valid: bool ``[L, M]``: false in the last row of an episode, in which no action was taken; what ``actions``,
+            ``log_probs``, ``advantages`` and ``returns`` hold there means nothing.
+    """
+
+    observations: tuple[Tensor, ...]
+    starts: Tensor
+    policy_state: Tensor
+    critic_state: Tensor
+    actions: tuple[Tensor, ...]
+    log_probs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+    valid: Tensor
+
+    def __len__(self) -> int:
+        return self.starts.shape[1]
+
+    def select(self, indexes: Tensor) -> Sequences:
+        """The sequences at ``indexes``, int64 ``[N]``."""
+        return Sequences(
+            observations=tuple(leaf.index_select(1, indexes) for leaf in self.observations),
+            starts=self.starts.index_select(1, indexes),
+            policy_state=self.policy_state.index_select(0, indexes),
+            critic_state=self.critic_state.index_select(0, indexes),
+            actions=tuple(leaf.index_select(1, indexes) for leaf in self.actions),
+            log_probs=self.log_probs.index_select(1, indexes),
+            values=self.values.index_select(1, indexes),
+            advantages=self.advantages.index_select(1, indexes),
+            returns=self.returns.index_select(1, indexes),
+            valid=self.valid.index_select(1, indexes),
+        )
+
+
+@torch.no_grad()
+def collect_sequences(
+    workspace: Workspace,
+    progress: Progress,
+    policy: RecurrentPolicy,
+    critic: RecurrentCritic,
+    *,
+    discount: float,
+    trace_decay: float,
+    reward: str,
+    sequence_length: int | None,
+) -> Sequences:
+    """The new rows but the last as sequences: those of the beginning of the chunk first, then in the order of time.
+
+    Every row of the chunk passes through the memory once, in order, so that the final observation of an episode, and
+    the last row of the chunk, are valued with the state in which they were reached.
+
+    Args:
+        workspace: the chunk, with the states that policy and critic had.
+        progress: says which rows are new.
+        policy: that chose the actions, unchanged since.
+        critic: of the rows.
+        discount: γ.
+        trace_decay: λ of the advantages.
+        reward: variable of the rewards.
+        sequence_length: L; None for one sequence an environment, as long as the chunk.
+
+    Raises:
+        ConfigurationError: a chunk cannot be cut into sequences of that length.
+    """
+    first = progress.first_row
+    memory = policy.memory
+    transitions = align(workspace, memory.features.names, policy.actions, first, reward)
+    n_steps, batch_size = transitions.rewards.shape
+    length = n_steps if sequence_length is None else sequence_length
+    if n_steps % length:
+        raise ConfigurationError(f"sequence_length={length}: does not divide the {n_steps} steps of a chunk")
+
+    observations = tuple(leaf[first:] for leaf in memory.features.read(workspace))
+    starts = workspace[INITIAL_STATE][first:]
+    policy_states = workspace[memory.state_name][first:]
+    critic_states = policy_states[..., :0] if critic.memory is None else workspace[critic.memory.state_name][first:]
+    latent = policy.latent(observations, policy_states[0], starts)
+    values = critic.values(latent, observations, critic_states[0], starts)
+    advantages = generalized_advantages(
+        transitions.rewards, values[:-1], values[1:], transitions.terminated, transitions.cut, discount, trace_decay
+    )
+    actions = [leaf.flatten(0, 1) for leaf in transitions.actions]
+    log_probs = policy.distribution_of(latent[:-1].flatten(0, 1)).log_prob(actions).view(n_steps, batch_size)
+
+    def cut(rows: Tensor) -> Tensor:
+        parts = rows[:n_steps].reshape(n_steps // length, length, *rows.shape[1:])
+        return parts.transpose(0, 1).flatten(1, 2)
+
+    return Sequences(
+        observations=tuple(cut(leaf) for leaf in observations),
+        starts=cut(starts),
+        policy_state=cut(policy_states)[0],
+        critic_state=cut(critic_states)[0],
+        actions=tuple(cut(leaf) for leaf in transitions.actions),
+        log_probs=cut(log_probs),
+        values=cut(values),
+        advantages=cut(advantages),
+        returns=cut(advantages + values[:-1]),
+        valid=cut(transitions.valid),
+    )

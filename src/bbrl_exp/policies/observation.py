@@ -1,0 +1,59 @@
+"""What a policy or a critic sees: the variables of the observation, and one vector of features made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bbrl_exp.envs.spec import EnvSpec, LeafSpec
+from bbrl_exp.nn.convolution import ImageFeatures
+from bbrl_exp.nn.features import Flat, OneHot
+from bbrl_exp.workspace import Workspace
+
+
+class ObservationFeatures(nn.Module):
+    """From the leaves of an observation to one vector: numbers as they are, discrete ones one-hot, images convolved.
+
+    Args:
+        env_spec: facts of the environment.
+        prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
+        generator: source of the initial weights of convolutions.
+
+    Attributes:
+        names: the variables, in the order of the space's leaves.
+        n_features: number F of features.
+        is_one_vector: whether the features are the observation itself: one float32 vector.
+    """
+
+    def __init__(self, env_spec: EnvSpec, prefix: str = "", generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        leaves = env_spec.observations
+        self.names = tuple(prefix + leaf.name for leaf in leaves)
+        parts = [_features(leaf, generator) for leaf in leaves]
+        self.parts = nn.ModuleList(parts)
+        self.n_features = sum(part.n_features for part in parts)
+        self.is_one_vector = len(leaves) == 1 and len(leaves[0].shape) == 1 and leaves[0].dtype == "float32"
+
+    def forward(self, observations: Sequence[Tensor]) -> Tensor:
+        """Features float32 ``[N, F]`` of one tensor ``[N, *shape]`` a leaf."""
+        if self.is_one_vector:
+            return observations[0]
+        features = [part(leaf) for part, leaf in zip(self.parts, observations, strict=True)]
+        return features[0] if len(features) == 1 else torch.cat(features, dim=1)
+
+    def read(self, workspace: Workspace) -> tuple[Tensor, ...]:
+        """All rows of the variables, ``[T, B, *shape]`` each."""
+        return tuple(workspace.get_full(name) for name in self.names)
+
+
+def _features(leaf: LeafSpec, generator: torch.Generator | None) -> OneHot | Flat | ImageFeatures:
+    if leaf.kind in ("discrete", "multi_discrete"):
+        counts = cast("np.ndarray[Any, Any]", leaf.counts).ravel().tolist()
+        return OneHot(counts, [0] * len(counts) if leaf.start is None else leaf.start.ravel().tolist())
+    if leaf.dtype == "uint8" and leaf.kind == "box" and len(leaf.shape) in (2, 3) and sorted(leaf.shape)[-2] >= 3:
+        return ImageFeatures(leaf.shape, generator)
+    return Flat(leaf.size, scale=1 / 255 if leaf.dtype == "uint8" else 1.0)

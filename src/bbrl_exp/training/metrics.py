@@ -1,0 +1,58 @@
+"""What a learner tells of itself: the newest values, turned into numbers only when they are recorded."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from bbrl_exp.errors import DivergedError
+from bbrl_exp.learners.learner import Metrics
+
+
+class NewestMetrics:
+    """Keeps the metrics of the last update that had any, for a record every so many environment steps.
+
+    Args:
+        every: environment steps between two records, at least.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._next_record = 0
+        self._newest: Metrics = {}
+
+    def add(self, metrics: Metrics) -> None:
+        """Takes the metrics of an update; those of an update that had none leave what was there."""
+        if metrics:
+            self._newest = metrics
+
+    def due(self, env_steps: int) -> bool:
+        """Whether it is time for a record and there is something to record."""
+        return env_steps >= self._next_record and bool(self._newest)
+
+    def take(self, env_steps: int) -> dict[str, float]:
+        """The newest metrics as numbers; they are forgotten here.
+
+        Raises:
+            DivergedError: one of them is no number; the message names it.
+        """
+        self._next_record = (env_steps // self._every + 1) * self._every
+        newest, self._newest = self._newest, {}
+        return finite_metrics(newest, env_steps)
+
+
+def finite_metrics(metrics: Metrics, env_steps: int) -> dict[str, float]:
+    """Metrics as numbers, brought from their device in one transfer.
+
+    Raises:
+        DivergedError: one of them is no number; the message names it.
+    """
+    tensors = {name: value for name, value in metrics.items() if isinstance(value, Tensor)}
+    values = torch.stack([value.detach().double().reshape(()) for value in tensors.values()]).tolist() if tensors else []
+    numbers = {name: float(value) for name, value in {**metrics, **dict(zip(tensors, values, strict=True))}.items()}
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise DivergedError(f"metric '{name}' is {number} after {env_steps:,} environment steps")
+    return numbers
