@@ -80,6 +80,7 @@ def this_project(tracking: str, n_steps: int, overrides: Sequence[str]) -> Conte
                     f"tracking={tracking}",
                     f"total_steps={round(scale * n_steps)}",
                     "eval.every=0",
+                    "eval.final_episodes=0",
                 ]
             )
         assert result.summary.steps_per_second is not None
@@ -117,6 +118,7 @@ TASKS: Mapping[str, tuple[str, Mapping[str, Contestant]]] = {
                     "agent.learner.n_epochs=4",
                     "agent.learner.n_minibatches=4",
                     "agent.learner.learning_rate=2.5e-4",
+                    "agent.learner.anneal_learning_rate=false",
                     "agent.learner.entropy_weight=0.01",
                 ],
             ),

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent as Agent
     from bbrl_exp.agents.combinators import Agents as Agents
     from bbrl_exp.agents.combinators import TemporalAgent as TemporalAgent
+    from bbrl_exp.app.policy import evaluate as evaluate
+    from bbrl_exp.app.policy import load_policy as load_policy
     from bbrl_exp.app.run import build_graph as build_graph
     from bbrl_exp.app.run import run as run
     from bbrl_exp.envs.gym_agents import AutoResetGymAgent as AutoResetGymAgent
@@ -31,6 +33,8 @@ _HOMES = {
     "TemporalAgent": "bbrl_exp.agents.combinators",
     "Workspace": "bbrl_exp.workspace",
     "build_graph": "bbrl_exp.app.run",
+    "evaluate": "bbrl_exp.app.policy",
+    "load_policy": "bbrl_exp.app.policy",
     "run": "bbrl_exp.app.run",
 }
 

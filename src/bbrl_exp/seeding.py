@@ -7,8 +7,10 @@ the stream of environment 3 depends neither on the batch size nor on the process
 
 from __future__ import annotations
 
+import contextlib
 import random
 import zlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +58,20 @@ def seed_global_generators(seed: int) -> None:
     random.seed(stream_seed(seed, "global", "random"))
     np.random.seed(stream_seed(seed, "global", "numpy") % 2**32)
     torch.manual_seed(stream_seed(seed, "global", "torch"))
+
+
+@contextlib.contextmanager
+def untouched_global_generators() -> Iterator[None]:
+    """Puts the global generators of ``random``, numpy and torch back to where they were before the block."""
+    import torch
+
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 class EpisodeSeeds:

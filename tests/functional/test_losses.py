@@ -159,6 +159,7 @@ def test_the_cross_entropy_is_least_where_both_are_equal() -> None:
 def test_the_explained_variance_is_one_for_a_perfect_prediction_and_zero_for_a_constant() -> None:
     targets = numbers(1, 2, 3, 4)
     assert explained_variance(targets + 7, targets) == 1
+    assert not explained_variance(targets.clone().requires_grad_(), targets).requires_grad
     assert explained_variance(numbers(5, 5, 5, 5), targets) == 0
     assert explained_variance(-targets, targets) == -3
     assert explained_variance(targets, numbers(5, 5, 5, 5)) == 0

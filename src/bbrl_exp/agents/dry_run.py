@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.errors import BbrlExpError, GraphError, WorkspaceError, did_you_mean
+from bbrl_exp.seeding import untouched_global_generators
 from bbrl_exp.workspace import BatchDims, RowFacts, RowReader, RowWriter, Workspace
 
 _DRY_STEPS = 2
@@ -62,7 +61,7 @@ def check_graph(agent: Agent) -> list[VariableFacts]:
     """
     from bbrl_exp.agents.combinators import TemporalAgent
 
-    with _untouched_global_generators(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+    with untouched_global_generators(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         copy = agent.dry_copy()
         notes = _NotingWorkspace(copy)
         try:
@@ -169,14 +168,3 @@ class _NotingWorkspace(Workspace):
             agents = table.setdefault(variable, [])
             if agent not in agents:
                 agents.append(agent)
-
-
-@contextlib.contextmanager
-def _untouched_global_generators() -> Iterator[None]:
-    states = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])

@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 
 from bbrl_exp.app.action_space import check_action_space
 from bbrl_exp.app.compose import resolve, written_key
-from bbrl_exp.app.graph import build_graph_of, check_nodes
-from bbrl_exp.app.learner import build_learner_of, check_reads
+from bbrl_exp.app.graph import check_nodes
+from bbrl_exp.app.learner import build_graph_and_learner, check_reads
 from bbrl_exp.app.plan import Plan, available_memory, chunks_per_recording
 from bbrl_exp.app.provenance import config_hash
 from bbrl_exp.app.schema import RootSettings, bad_value, check_keys, read_root
@@ -147,9 +147,9 @@ def _with_memory(plan: Plan, composed: DictConfig, config: Mapping[str, Any], wr
         )
         return single.dry_copy(batch_size)
 
-    with contextlib.closing(build_graph_of(config, written, stand_in)) as graph:
+    graph, learner = build_graph_and_learner(config, written, stand_in)
+    with contextlib.closing(graph):
         variables = check_graph(graph)
-        learner = build_learner_of(config, graph, written)
         if learner is not None:
             check_reads(learner, [variable.name for variable in variables])
     plan = replace(plan, bytes_per_time_step=sum(variable.bytes_per_step for variable in variables))

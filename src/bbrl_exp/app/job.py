@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from omegaconf import OmegaConf
 
 from bbrl_exp.app.check import CheckedRun
-from bbrl_exp.app.graph import build_graph_of, env_spec_of
-from bbrl_exp.app.learner import build_learner_of
+from bbrl_exp.app.evaluations import Evaluations
+from bbrl_exp.app.graph import env_spec_of
+from bbrl_exp.app.learner import build_graph_and_learner
 from bbrl_exp.app.provenance import command, git_commit, versions
 from bbrl_exp.app.report import SeveralConsoles, Terminal, end_lines, show_start
 from bbrl_exp.app.stop import StopSignal
@@ -40,19 +41,36 @@ class _Progress:
 
     env_steps: int = 0
     loop_seconds: float = 0.0
+    is_done: bool = False
     tracker: Tracker | None = None
+    evaluations: Evaluations | None = None
 
     @property
     def return_mean(self) -> float | None:
         return self.tracker.episodes.return_mean if self.tracker else None
 
+    @property
+    def results(self) -> dict[str, float | None]:
+        """What the run is judged by."""
+        evaluations = self.evaluations
+        final = evaluations.final if evaluations else None
+        return {
+            "return_mean": self.return_mean,
+            "eval_return_mean": final.return_mean if final else None,
+            "eval_return_std": final.return_std if final else None,
+            "eval_curve_mean": evaluations.curve_mean if evaluations else None,
+            "best_eval_return_mean": evaluations.best_mean if evaluations else None,
+        }
+
     def put_in(self, summary: Summary) -> Summary:
+        final = self.evaluations.final if self.evaluations else None
         return replace(
             summary,
             env_steps=self.env_steps,
             episodes=self.tracker.episodes.finished if self.tracker else 0,
-            return_mean=self.return_mean,
+            eval_returns=final.returns if final else None,
             steps_per_second=self.env_steps / self.loop_seconds if self.env_steps and self.loop_seconds else None,
+            **self.results,  # type: ignore[arg-type]
         )
 
 
@@ -101,8 +119,7 @@ def execute(run: CheckedRun, folder: Path, overrides: Sequence[str], *, in_sweep
             traceback.print_exception(caught, file=log)
             if run.root.debug:
                 traceback.print_exception(caught, file=sys.stderr)
-        is_done = progress.env_steps == run.plan.env_steps
-        status, exit_code = _outcome(error, stop, is_done)
+        status, exit_code = _outcome(error, stop, progress.is_done)
         summary = replace(
             progress.put_in(summary),
             status=status,
@@ -163,17 +180,17 @@ def _loop(run: CheckedRun, folder: Path, console: Console, progress: _Progress, 
     from bbrl_exp.tracking.tracker import Tracker
     from bbrl_exp.training.loop import collect
     from bbrl_exp.training.metrics import NewestMetrics
+    from bbrl_exp.training.stopwatch import Stopwatch
     from bbrl_exp.workspace import Workspace
 
     prepare_process(run)
-    graph = build_graph_of(run.config, run.written)
-    learner = build_learner_of(run.config, graph, run.written)
+    graph, learner = build_graph_and_learner(run.config, run.written)
     for module in (graph, learner):
         if module is not None:
             module.to(run.device)
     with contextlib.closing(graph), torch.autograd.set_detect_anomaly(run.root.debug):
         show_start(console, graph, check_graph(graph), run, folder)
-        plan = run.plan
+        plan, stopwatch = run.plan, Stopwatch()
         progress.tracker = tracker = Tracker(
             folder,
             run.tracking,
@@ -181,11 +198,15 @@ def _loop(run: CheckedRun, folder: Path, console: Console, progress: _Progress, 
             planned_time_steps=plan.time_steps,
             discrete_actions=_discrete_actions(graph),
             console=console,
+            clock=stopwatch,
         )
-        with contextlib.closing(tracker):
+        progress.evaluations = evaluations = Evaluations(
+            run, folder, graph, learner, tracker, console, lambda: stop.number is not None
+        )
+        with contextlib.closing(tracker), contextlib.closing(evaluations):
             tracker.config(OmegaConf.to_yaml(OmegaConf.create(run.config)))
             metrics = NewestMetrics(run.tracking.metrics_every)
-            begun = time.perf_counter()
+            begun = stopwatch()
             for chunk in collect(
                 graph,
                 workspace := Workspace(),
@@ -200,10 +221,19 @@ def _loop(run: CheckedRun, folder: Path, console: Console, progress: _Progress, 
                         tracker.scalars(chunk.env_steps, metrics.take(chunk.env_steps))
                 if chunk.is_cut_next or stop.number is not None:
                     tracker.chunk(workspace, chunk.recorded.first_row, chunk.recorded.first_time)
-                progress.env_steps, progress.loop_seconds = chunk.env_steps, time.perf_counter() - begun
+                progress.env_steps, progress.loop_seconds = chunk.env_steps, stopwatch() - begun
                 if stop.number is not None:
                     break
-            tracker.hparams(_parameters(run), {"return_mean": progress.return_mean})
+                if evaluations.is_due(chunk.env_steps):
+                    with stopwatch.pause():
+                        evaluations.after_chunk(chunk.env_steps)
+            if metrics.has_any:
+                tracker.scalars(progress.env_steps, metrics.take(progress.env_steps))
+            evaluations.keep_last(progress.env_steps)
+            is_whole = progress.env_steps == plan.env_steps
+            with stopwatch.pause():
+                progress.is_done = is_whole and evaluations.finish(progress.env_steps)
+            tracker.hparams(_parameters(run), progress.results)
 
 
 def prepare_process(run: CheckedRun) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bbrl_exp.app.graph import LEARNER_KEY, env_spec_of, with_written_key
+from bbrl_exp.app.graph import LEARNER_KEY, build_graph_of, env_spec_of, with_written_key
 from bbrl_exp.app.nodes import build
+from bbrl_exp.app.schema import shown
 from bbrl_exp.errors import ConfigurationError, GraphError, did_you_mean
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
+    from bbrl_exp.app.graph import StandIn
     from bbrl_exp.learners.learner import Learner
 
 _NOT_FILLED = ("name",)
@@ -50,6 +53,50 @@ def build_learner_of(
         raise with_written_key(error, written) from error
     assert isinstance(learner, Learner)
     return learner
+
+
+def build_graph_and_learner(
+    config: Mapping[str, Any], written: Callable[[str], str] = str, stand_in: StandIn | None = None
+) -> tuple[TemporalAgent, Learner | None]:
+    """Builds what a run consists of, with the parameters of the run ``init_from`` where one is named.
+
+    The graph has these parameters before the learner is built, which may copy parts of it. The learner takes over those
+    of its own parameters whose names and shapes fit.
+
+    Args:
+        config: resolved and checked.
+        written: where the user writes what stands at a key.
+        stand_in: as for the graph.
+
+    Raises:
+        ConfigurationError: something cannot be built, or the other run's parameters do not fit the graph.
+    """
+    graph = build_graph_of(config, written, stand_in)
+    try:
+        if config["init_from"] is None:
+            return graph, build_learner_of(config, graph, written)
+        return _built_from_run(config, graph, written)
+    except BaseException:
+        graph.close()
+        raise
+
+
+def _built_from_run(
+    config: Mapping[str, Any], graph: TemporalAgent, written: Callable[[str], str]
+) -> tuple[TemporalAgent, Learner | None]:
+    from bbrl_exp.training.checkpoint import FOLDER_NAME, load_fitting, load_graph, read_checkpoint
+
+    run_folder = Path(config["init_from"])
+    where = f"key 'init_from' = {shown(str(run_folder))}"
+    try:
+        state = read_checkpoint(run_folder / FOLDER_NAME / "last.pt")["state"]
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+    load_graph(graph, state, where)
+    learner = build_learner_of(config, graph, written)
+    if learner is not None:
+        load_fitting(learner, graph, state)
+    return graph, learner
 
 
 def _filled(target: type[Any], known: Mapping[str, object]) -> dict[str, object]:

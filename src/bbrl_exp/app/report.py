@@ -163,6 +163,11 @@ def end_lines(summary: Summary, folder: Path) -> list[str]:
         f"{summary.status}: {summary.env_steps:,} environment steps in {summary.wall_seconds:.1f} s{speed}",
         f"{summary.episodes:,} episodes, {mean}",
     ]
+    if summary.eval_return_mean is not None and summary.eval_returns is not None:
+        lines.append(
+            f"last policy: return {summary.eval_return_mean:.4g} ± {summary.eval_return_std:.3g} "
+            f"({len(summary.eval_returns)} episodes)"
+        )
     if summary.error is not None:
         lines.append(f"error: {summary.error}")
     return [*lines, f"folder: {folder}"]

@@ -72,12 +72,12 @@ def build_graph(
         ConfigurationError: the configuration cannot be used.
     """
     from bbrl_exp.app.check import check
-    from bbrl_exp.app.graph import build_graph_of
+    from bbrl_exp.app.learner import build_graph_and_learner
 
     folder = default_config_dir() if config_dir is None else Path(config_dir).absolute()
     with Composer(folder, config_name) as composer:
         checked = check(composer.compose(overrides))
-    return build_graph_of(checked.config, checked.written).to(checked.device)
+    return build_graph_and_learner(checked.config, checked.written)[0].to(checked.device)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -109,6 +109,13 @@ class RootSettings:
         )
     )
     num_threads: int = field(metadata=_key("threads of torch, always set", "an integer of at least 1", _is_int(1)))
+    init_from: str | None = field(
+        metadata=_key(
+            "folder of a run whose last policy this one begins with",
+            "null or the folder of a run",
+            lambda value: value is None or (isinstance(value, str) and bool(value)),
+        )
+    )
     debug: bool = field(metadata=_key("a short run, anomaly detection, full tracebacks", "true or false", _is_bool))
     graph: dict[str, Any] = field(metadata=_key("the graph of agents that runs", "a node with a _target_", _is_mapping))
 

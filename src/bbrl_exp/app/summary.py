@@ -30,9 +30,11 @@ class Summary:
         return_mean: mean return of the last 100 training episodes.
         eval_return_mean: mean return of the last policy; None where it was never measured.
         eval_return_std: its standard deviation over episodes.
-        best_eval_return_mean: the best of the evaluations.
+        eval_returns: the return of each of these episodes.
+        eval_curve_mean: mean of the mean returns of the evaluations along the run; None where there were none.
+        best_eval_return_mean: the best of the evaluations along the run, that of ``checkpoints/best.pt``.
         wall_seconds: from the start of the task to its end.
-        steps_per_second: environment steps a second, tracking included, start-up left out.
+        steps_per_second: environment steps a second, updates and tracking included, start-up and evaluation left out.
         error: why the run did not complete.
         command: the command line.
         overrides: the overrides of this job.
@@ -52,6 +54,8 @@ class Summary:
     return_mean: float | None = None
     eval_return_mean: float | None = None
     eval_return_std: float | None = None
+    eval_returns: tuple[float, ...] | None = None
+    eval_curve_mean: float | None = None
     best_eval_return_mean: float | None = None
     wall_seconds: float = 0.0
     steps_per_second: float | None = None

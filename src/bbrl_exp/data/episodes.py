@@ -59,9 +59,8 @@ class UnfinishedEpisodes:
         held = state["held"]
         self._held = None
         if held is not None:
-            self._held = Transitions(
-                **{name: tuple(value) if name in _GROUPS else value for name, value in held.items()}
-            )
+            values: dict[str, Any] = {name: tuple(value) if name in _GROUPS else value for name, value in held.items()}
+            self._held = Transitions(**values)
         self.n_complete = state["n_complete"]
 
 

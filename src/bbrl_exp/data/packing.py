@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 _WORD = 8
+
+# For each variable: dtype, size, strides and first element of its view.
+Windows = list[tuple[torch.dtype, tuple[int, ...], tuple[int, ...], int]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,6 @@ class RowLayout:
     def __init__(self, fields: Mapping[str, Field]) -> None:
         self.fields = dict(fields)
         self._starts: dict[str, int] = {}
-        self._strides = {name: _contiguous_strides(field.shape) for name, field in fields.items()}
         self.n_bytes = 0
         for name, field in sorted(self.fields.items(), key=lambda item: -item[1].dtype.itemsize):
             self._starts[name] = self.n_bytes // field.dtype.itemsize
@@ -45,35 +47,34 @@ class RowLayout:
         self.n_words = math.ceil(self.n_bytes / _WORD)
 
     def view(self, words: Tensor, name: str) -> Tensor:
-        """The variable ``name`` of packed rows, int64 ``[…, n_words]``, as a view ``[…, *shape]`` of its own dtype."""
-        return self.views(words[..., None, :], [(0, name)])[0]
+        """The variable ``name`` of packed rows, int64 ``[…, n_words]``, as a view ``[…, *shape]`` of its own dtype.
 
-    def views(self, words: Tensor, wanted: Iterable[tuple[int, str]]) -> list[Tensor]:
-        """Several variables of windows of packed rows, int64 ``[…, L, n_words]``, as views of their own dtypes.
+        The rows are contiguous.
+        """
+        return self.views(words, self.windows(words.shape[:-1], 1, [(0, name)]))[0]
+
+    def windows(self, leading: Sequence[int], n_rows: int, wanted: Iterable[tuple[int, str]]) -> Windows:
+        """Where variables stand in contiguous windows of packed rows, ``[*leading, n_rows, n_words]``.
 
         Args:
-            words: the windows.
-            wanted: for each view ``[…, *shape]`` the row in the window, and the name of the variable.
+            leading: how many windows.
+            n_rows: rows of a window.
+            wanted: the row in the window and the name of the variable, for each.
         """
-        *leading, _, _ = words.shape
-        *leading_strides, row_stride, _ = words.stride()
-        as_dtype: dict[torch.dtype, Tensor] = {}
-        views = []
+        windows = []
         for row, name in wanted:
             field = self.fields[name]
-            values = as_dtype.get(field.dtype)
-            if values is None:
-                values = as_dtype[field.dtype] = words.view(field.dtype)
-            per_word = _WORD // field.dtype.itemsize
-            views.append(
-                values.as_strided(
-                    (*leading, *field.shape),
-                    (*[stride * per_word for stride in leading_strides], *self._strides[name]),
-                    (words.storage_offset() + row * row_stride) * per_word + self._starts[name],
-                )
-            )
-        return views
+            per_row = self.n_words * _WORD // field.dtype.itemsize
+            strides = (*(stride * n_rows * per_row for stride in _strides(leading)), *_strides(field.shape))
+            windows.append((field.dtype, (*leading, *field.shape), strides, row * per_row + self._starts[name]))
+        return windows
+
+    @staticmethod
+    def views(words: Tensor, windows: Windows) -> list[Tensor]:
+        """The variables of contiguous ``words`` as views of their own dtypes, contiguous in each window only."""
+        as_dtype = {dtype: words.view(dtype) for dtype in {window[0] for window in windows}}
+        return [as_dtype[dtype].as_strided(size, strides, start) for dtype, size, strides, start in windows]
 
 
-def _contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))

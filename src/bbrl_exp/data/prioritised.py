@@ -102,14 +102,19 @@ class PrioritisedReplay:
         Args:
             indexes: those of the batch, ``[N]``.
             errors: δ, ``[N]``; only their size counts.
+
+        Raises:
+            ReplayError: nothing was put yet, or an error that is not finite; nothing is changed.
         """
         tree, stored = self._tree, self.buffer.stored
         if tree is None:
             raise ReplayError("replay: no priority to change, no transition is stored yet")
         priorities = (errors.detach().abs().double().cpu().numpy() + self.smallest_error) ** self.priority_exponent
+        if not np.isfinite(priorities).all():
+            raise ReplayError(f"prioritised replay: {(~np.isfinite(priorities)).sum()} errors are not finite")
         is_stored = (indexes >= stored.start) & (indexes < stored.stop)
         tree[self._leaves(indexes[is_stored])] = priorities[is_stored]
-        self._largest = max(self._largest, float(priorities.max()))
+        self._largest = float(priorities.max(initial=self._largest))
 
     def state(self) -> dict[str, Any]:
         """What :meth:`load_state` needs to go on exactly as this one would: copies of tensors, and plain Python."""

@@ -51,15 +51,16 @@ class Ring:
             self.rows = self.memory.flatten(0, 1)
             self.pairs = self.rows.as_strided((len(self.rows) - 1, 2, n_words), (n_words, n_words, 1))
             self.fields = {name: layout.view(self.memory, name) for name in layout.fields}
-        # Arrays where there can be some: a few rows are written several times faster than through tensors.
+        # By slot, then environment; arrays where there can be some, because a few rows are written faster through them.
         is_on_cpu = device.type == "cpu"
-        self._writable: Values = [field.numpy() if is_on_cpu else field for field in self.fields.values()]
+        by_slot = [field.transpose(0, 1) for field in self.fields.values()]
+        self._writable: Values = [field.numpy() if is_on_cpu else field for field in by_slot]
         self.n_rows = 0
         self.segments = [0]
         self.first_transition = 0
         self.end_transition = 0
         self.is_start = np.zeros(batch_size * (n_slots + 1), np.bool_)
-        self._is_start_by_slot = self.is_start.reshape(batch_size, n_slots + 1)
+        self._is_start_by_slot = self.is_start.reshape(batch_size, n_slots + 1).T
         self._starts_in_slot = [0] * n_slots
         self._places = np.empty(n_slots * batch_size, np.int64)
         self._first_places = np.arange(batch_size) * (n_slots + 1)
@@ -80,10 +81,9 @@ class Ring:
         """Whether the next row is the first one of a recording."""
         return self.segments[-1] == self.n_rows
 
-    def last_row(self, index: int) -> NDArray[Any] | Tensor:
+    def last_row(self, index: int) -> Any:
         """The last row of variable number ``index``, ``[B, …]``: an array on the CPU, a tensor elsewhere."""
-        row: NDArray[Any] | Tensor = self._writable[index][:, (self.n_rows - 1) % self.n_slots]
-        return row
+        return self._writable[index][(self.n_rows - 1) % self.n_slots]
 
     def break_off(self) -> None:
         """The next row follows none of those stored."""
@@ -101,14 +101,16 @@ class Ring:
         Raises:
             WorkspaceError: another shape or dtype than the layout's; nothing is written then.
         """
-        n_new, start = len(done), 0
+        n_new = len(done)
         for name, value, field in zip(self.fields, values, self._writable, strict=True):
-            if value.dtype != field.dtype or value.shape != (n_new, self.batch_size, *field.shape[2:]):
+            if value.dtype != field.dtype or value.shape != (n_new, *field.shape[1:]):
                 raise self._mismatch(name, value, n_new)
+        start = 0
         while start < n_new:
             slot = self.n_rows % self.n_slots
             stop = min(n_new, start + min(self.n_slots - slot, self.n_slots - 1))
-            self._append_block(slot, [value[start:stop] for value in values], done[start:stop])
+            block = values if n_new == stop - start else [value[start:stop] for value in values]
+            self._append_block(slot, block, done[start:stop])
             start = stop
         while len(self.segments) > 1 and self.segments[1] <= self.first_row:
             del self.segments[0]
@@ -121,31 +123,36 @@ class Ring:
 
     def _append_block(self, slot: int, values: Sequence[Any], done: NDArray[np.bool_]) -> None:
         """Writes rows that fit in between ``slot`` and the end of the ring, and are fewer than the ring has."""
-        n_new = len(done)
-        self.first_transition += sum(self._starts_in_slot[slot : slot + n_new])
+        stop = slot + len(done)
+        self.first_transition += sum(self._starts_in_slot[slot:stop])
         for field, value in zip(self._writable, values, strict=True):
-            field[:, slot : slot + n_new] = value.swapaxes(0, 1)
+            field[slot:stop] = value
         if slot == 0:
             self.memory[:, -1] = self.memory[:, 0]
         goes_on = ~done
         self._add_starts((self.n_rows - 1) % self.n_slots, self._goes_on)
-        if n_new > 1:
+        if len(done) > 1:
             self._add_starts(slot, goes_on[:-1])
         self._goes_on = goes_on[-1:]
-        self._is_start_by_slot[:, slot + n_new - 1] = False
-        self._starts_in_slot[slot + n_new - 1] = 0
-        self.n_rows += n_new
+        self._is_start_by_slot[stop - 1] = False
+        self._starts_in_slot[stop - 1] = 0
+        self.n_rows += len(done)
 
     def _add_starts(self, slot: int, starts: NDArray[np.bool_]) -> None:
         """Notes where transitions start in the L slots from ``slot`` on, bool ``[L, B]``."""
         stop = slot + len(starts)
-        self._is_start_by_slot[:, slot:stop] = starts.T
-        self._starts_in_slot[slot:stop] = starts.sum(1).tolist()
-        places = (np.arange(slot, stop)[:, None] + self._first_places)[starts]
+        self._is_start_by_slot[slot:stop] = starts
+        if len(starts) == 1:
+            places = (self._first_places + slot)[starts[0]]
+            self._starts_in_slot[slot] = len(places)
+        else:
+            places = (np.arange(slot, stop)[:, None] + self._first_places)[starts]
+            self._starts_in_slot[slot:stop] = starts.sum(1).tolist()
         first = self.end_transition % len(self._places)
         room = len(self._places) - first
         self._places[first : first + len(places)] = places[:room]
-        self._places[: len(places[room:])] = places[room:]
+        if len(places) > room:
+            self._places[: len(places) - room] = places[room:]
         self.end_transition += len(places)
 
     def places_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -174,7 +181,7 @@ class Ring:
             "end_transition": self.end_transition,
             "goes_on": torch.from_numpy(self._goes_on.copy()),
             "rows": rows,
-            "is_start": torch.from_numpy(self._is_start_by_slot[:, slots]),
+            "is_start": torch.from_numpy(self._is_start_by_slot[slots]),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -189,8 +196,8 @@ class Ring:
         self.memory[:, torch.from_numpy(slots).to(device)] = state["rows"].to(device)
         self.memory[:, -1] = self.memory[:, 0]
         is_start = state["is_start"].cpu().numpy()
-        self._is_start_by_slot[:, slots] = is_start
-        for slot, n_starts in zip(slots.tolist(), is_start.sum(0).tolist(), strict=True):
+        self._is_start_by_slot[slots] = is_start
+        for slot, n_starts in zip(slots.tolist(), is_start.sum(1).tolist(), strict=True):
             self._starts_in_slot[slot] = n_starts
         numbers = np.arange(self.first_transition, self.end_transition)
-        self._places[numbers % len(self._places)] = (slots[:, None] + self._first_places)[is_start.T]
+        self._places[numbers % len(self._places)] = (slots[:, None] + self._first_places)[is_start]

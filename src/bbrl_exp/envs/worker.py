@@ -39,13 +39,13 @@ _PR_SET_PDEATHSIG = 1
 def main(arguments: list[str]) -> None:
     """Serves one parent until it goes."""
     _label, connection_number, memory, parent, bound_to_thread = arguments
-    _leave_with_parent(int(parent), bound_to_thread == "1")
+    leave_with_parent(int(parent), bound_to_thread == "1")
     # The parent decides when a run ends: signals sent to the whole group must not take its workers away.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     connection = socket.socket(fileno=int(connection_number))
     os.set_inheritable(connection.fileno(), False)
-    threading.Thread(target=_exit_on_hang_up, args=(connection.fileno(),), daemon=True).start()
+    threading.Thread(target=exit_on_hang_up, args=(connection.fileno(),), daemon=True).start()
     try:
         sys.path[:] = pickle.loads(receive(connection)[1])
         setup = pickle.loads(receive(connection)[1])
@@ -90,7 +90,7 @@ def _packed(error: Exception) -> bytes:
         return pickle.dumps((None, text))
 
 
-def _leave_with_parent(parent: int, bound_to_thread: bool) -> None:
+def leave_with_parent(parent: int, bound_to_thread: bool) -> None:
     # The signal comes when the *thread* that started this process ends; only a main thread lives as long as the parent.
     if sys.platform == "linux" and bound_to_thread:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -98,7 +98,7 @@ def _leave_with_parent(parent: int, bound_to_thread: bool) -> None:
         os._exit(0)
 
 
-def _exit_on_hang_up(descriptor: int) -> None:
+def exit_on_hang_up(descriptor: int) -> None:
     hang_up = select.poll()
     hang_up.register(descriptor, 0)
     hang_up.poll()

@@ -12,18 +12,29 @@ gradient is clipped by its norm. The advantages are not normalised.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from bbrl_exp.functional.losses import explained_variance, policy_gradient
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.samples import collect_samples
+from bbrl_exp.learners.samples import Samples, collect_samples
+from bbrl_exp.nn.distributions import ActionDistribution
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer, MakeOptimizer
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import Critic
 from bbrl_exp.workspace import Workspace
+
+
+class Loss(NamedTuple):
+    """The loss of N samples and its parts, tensors without dimensions."""
+
+    total: Tensor
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
 
 
 class A2C(Learner):
@@ -86,22 +97,37 @@ class A2C(Learner):
             return {}
         if self._anneals:
             self._optimizer.learning_rate = self._learning_rate * (1 - progress.fraction)
-        latent = self.policy.latent(samples.observations)
-        distribution = self.policy.distribution_of(latent)
-        policy_loss = policy_gradient(distribution.log_prob(samples.actions), samples.advantages).mean()
-        value_loss = 0.5 * mse_loss(self.critic.values(samples.observations, latent), samples.returns)
-        entropy = distribution.entropy().mean()
-        gradient_norm = self._optimizer.step(
-            policy_loss + self._value_weight * value_loss - self._entropy_weight * entropy
-        )
+        loss = self.loss(samples)
+        gradient_norm = self._optimizer.step(loss.total)
         return {
-            "losses/policy": policy_loss.detach(),
-            "losses/value": value_loss.detach(),
-            "learner/entropy": entropy.detach(),
+            "losses/policy": loss.policy.detach(),
+            "losses/value": loss.value.detach(),
+            "learner/entropy": loss.entropy.detach(),
             "learner/explained_variance": explained_variance(samples.values, samples.returns),
             "learner/gradient_norm": gradient_norm,
             "learner/learning_rate": self._optimizer.learning_rate,
         }
+
+    def loss(self, samples: Samples) -> Loss:
+        """The loss of N samples, for the policy and the critic as they are now."""
+        latent = self.policy.latent(samples.observations)
+        return self.loss_of(
+            samples, self.policy.distribution_of(latent), self.critic.values(samples.observations, latent)
+        )
+
+    def loss_of(self, samples: Samples, distribution: ActionDistribution, values: Tensor) -> Loss:
+        """The loss of N samples.
+
+        Args:
+            samples: what was experienced.
+            distribution: over actions, for its observations.
+            values: of its observations, ``[N]``.
+        """
+        policy_loss = policy_gradient(distribution.log_prob(samples.actions), samples.advantages).mean()
+        value_loss = 0.5 * mse_loss(values, samples.returns)
+        entropy = distribution.entropy().mean()
+        total = policy_loss + self._value_weight * value_loss - self._entropy_weight * entropy
+        return Loss(total, policy_loss, value_loss, entropy)
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"optimizer": self._optimizer.state()}

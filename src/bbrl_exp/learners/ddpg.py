@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import backward
 
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
@@ -87,7 +88,8 @@ class DDPG(Learner):
         self.reads = self._replayed.reads
         self._sources = [*policy.parameters(), *critic.parameters()]
         self._targets = [*self.target_policy.parameters(), *self.target_critic.parameters()]
-        self._policy_optimizer = torch.optim.Adam(policy.parameters(), policy_learning_rate, fused=True)
+        self._policy_parameters = list(policy.parameters())
+        self._policy_optimizer = torch.optim.Adam(self._policy_parameters, policy_learning_rate, fused=True)
         self._critic_optimizer = torch.optim.Adam(critic.parameters(), critic_learning_rate, fused=True)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
@@ -95,12 +97,12 @@ class DDPG(Learner):
         for batch in self._replayed.take(workspace, progress):
             critic_loss, q_values = self.critic_loss(batch)
             self._critic_optimizer.zero_grad()
-            critic_loss.backward()
+            backward(critic_loss)
             self._critic_optimizer.step()
 
             policy_loss = self.policy_loss(batch)
             self._policy_optimizer.zero_grad()
-            policy_loss.backward(inputs=list(self.policy.parameters()))
+            backward(policy_loss, inputs=self._policy_parameters)
             self._policy_optimizer.step()
 
             polyak_update(self._targets, self._sources, self._target_rate)

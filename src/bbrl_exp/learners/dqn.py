@@ -26,16 +26,18 @@ import copy
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from bbrl_exp.data.prioritised import PrioritisedReplay
 from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.categorical import categorical_projection
-from bbrl_exp.functional.losses import categorical_cross_entropy, double_q_values, huber, q_target, quantile_huber
+from bbrl_exp.functional.losses import categorical_cross_entropy, double_q_values, q_target, quantile_huber
 from bbrl_exp.functional.schedules import linear, linear_until
 from bbrl_exp.functional.targets import copy_tensors, polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
@@ -116,10 +118,9 @@ class DQN(Learner):
         self.target_network = copy.deepcopy(policy.network).requires_grad_(False)
         self.reads = (*policy.reads, *policy.writes, reward, "env/terminated", "env/truncated", "env/done")
         self._double = double
-        self._is_squared = loss == "squared"
+        self._loss = mse_loss if loss == "squared" else smooth_l1_loss
         self._learning_rate = learning_rate
         self._anneals = anneal_learning_rate
-        self._max_grad_norm = max_grad_norm
         self._batch_size = batch_size
         self._learning_starts = learning_starts
         self._updates_per_step = updates_per_step
@@ -139,7 +140,9 @@ class DQN(Learner):
         self._generator = numpy_generator(seed, "learner", "dqn")
         self._online = list(policy.network.parameters())
         self._targets = list(self.target_network.parameters())
-        self._optimizer = torch.optim.Adam(self._online, learning_rate, fused=True)
+        self._optimizer = FlatOptimizer(
+            self._online, lambda parameters: torch.optim.Adam(parameters, learning_rate, fused=True), max_grad_norm
+        )
         self._n_updates = 0
         policy.exploration.set_epsilon(initial_epsilon)
 
@@ -148,14 +151,14 @@ class DQN(Learner):
         epsilon = linear_until(*self._epsilons[:2], progress.fraction, self._epsilons[2])
         self.policy.exploration.set_epsilon(epsilon)
         if self._anneals:
-            self._optimizer.param_groups[0]["lr"] = self._learning_rate * (1 - progress.fraction)
+            self._optimizer.learning_rate = self._learning_rate * (1 - progress.fraction)
         due = int((progress.env_steps - self._learning_starts) * self._updates_per_step)
         metrics: dict[str, float | Tensor] = {}
         while self._n_updates < due and len(self._replay):
             metrics = self._learn(progress.fraction)
         if metrics:
             metrics["learner/updates"] = float(self._n_updates)
-            metrics["learner/learning_rate"] = self._optimizer.param_groups[0]["lr"]
+            metrics["learner/learning_rate"] = self._optimizer.learning_rate
         return {**metrics, "learner/epsilon": epsilon}
 
     def _learn(self, fraction: float) -> dict[str, float | Tensor]:
@@ -167,11 +170,7 @@ class DQN(Learner):
             batch = self._prioritised.sample(self._batch_size, self._generator, importance_exponent=exponent)
         values, losses, errors = self.losses(batch)
         loss = losses.mean() if self._prioritised is None else (losses * batch.weights).mean()
-        self._optimizer.zero_grad()
-        loss.backward()
-        if self._max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self._online, self._max_grad_norm)
-        self._optimizer.step()
+        self._optimizer.step(loss)
         self._n_updates += 1
         if self._target_rate is not None:
             polyak_update(self._targets, self._online, self._target_rate)
@@ -185,31 +184,32 @@ class DQN(Learner):
         """Values of the actions taken, their losses, and their errors as priorities know them, all ``[N]``."""
         network, atoms = self.policy.network, self.policy.network.atoms
         indexes = self.policy.exploration.indexes(batch.actions[0])
+        if atoms.kind == "none":
+            values = network.values(batch.observations).gather(1, indexes[:, None]).squeeze(1)
+            target = self.value_target(batch)
+            losses = self._loss(values, target, reduction="none")
+            return values, losses, (values - target).detach()
         taken = _of_actions(network(batch.observations), indexes)
-        target = self._target(batch)
         if atoms.kind == "categorical":
-            losses = categorical_cross_entropy(taken.log_softmax(1), target)
-            return atoms.means(taken), losses, losses.detach()
-        if atoms.kind == "quantile":
-            losses = quantile_huber(taken, target)
-            return atoms.means(taken), losses, losses.detach()
-        values = taken.squeeze(1)
-        errors = values - target.squeeze(1)
-        return values, errors.square() if self._is_squared else huber(errors), errors.detach()
+            losses = categorical_cross_entropy(taken.log_softmax(1), self.distribution_target(batch))
+        else:
+            losses = quantile_huber(taken, self.distribution_target(batch))
+        return atoms.means(taken), losses, losses.detach()
 
     @torch.no_grad()
-    def _target(self, batch: Batch) -> Tensor:
-        """What the outputs of the actions taken should be: a value, probabilities or quantiles, ``[N, M]``."""
-        network, atoms = self.policy.network, self.policy.network.atoms
+    def value_target(self, batch: Batch) -> Tensor:
+        """What the actions taken should be worth, ``[N]``."""
+        next_values = self.target_network.values(batch.next_observations)
+        selecting = self.policy.network.values(batch.next_observations) if self._double else next_values
+        return q_target(batch.rewards, batch.terminated, batch.discounts, double_q_values(selecting, next_values))
+
+    @torch.no_grad()
+    def distribution_target(self, batch: Batch) -> Tensor:
+        """Probabilities or quantiles that the returns of the actions taken should have, ``[N, M]``."""
+        atoms = self.policy.network.atoms
         outputs = self.target_network(batch.next_observations)
-        means = atoms.means(outputs)
-        if atoms.kind == "none":
-            selecting = network.values(batch.next_observations) if self._double else means
-            next_values = double_q_values(selecting, means)
-            return q_target(batch.rewards, batch.terminated, batch.discounts, next_values).unsqueeze(1)
-        if self._double:
-            means = network.values(batch.next_observations)
-        best = _of_actions(outputs, means.argmax(dim=1))
+        selecting = self.policy.network.values(batch.next_observations) if self._double else atoms.means(outputs)
+        best = _of_actions(outputs, selecting.argmax(dim=1))
         discounts = batch.discounts.masked_fill(batch.terminated, 0.0)[:, None]
         if atoms.kind == "quantile":
             return batch.rewards[:, None] + discounts * best
@@ -219,7 +219,7 @@ class DQN(Learner):
     def get_extra_state(self) -> dict[str, Any]:
         """Optimizer, counter, buffer and random stream."""
         return {
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._optimizer.state(),
             "updates": self._n_updates,
             "replay": self._stored.state(),
             "generator": self._generator.bit_generator.state,
@@ -227,7 +227,7 @@ class DQN(Learner):
 
     def set_extra_state(self, state: Any) -> None:
         """Takes over what :meth:`get_extra_state` gave."""
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.load_state(state["optimizer"])
         self._n_updates = state["updates"]
         self._stored.load_state(state["replay"])
         self._generator.bit_generator.state = state["generator"]

@@ -73,6 +73,9 @@ class Reinforce(Learner):
             raise ConfigurationError(f"episodes_per_update={episodes_per_update}: at least 1")
         if not 0.0 <= discount <= 1.0:
             raise ConfigurationError(f"discount={discount}: 0 to 1")
+        if critic is not None and critic.features.names != policy.features.names:
+            seen, other = ", ".join(critic.features.names), ", ".join(policy.features.names)
+            raise ConfigurationError(f"critic: it reads {seen} and the policy {other}; they must read the same")
         self.policy = policy
         self.critic = critic
         self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)
@@ -91,9 +94,7 @@ class Reinforce(Learner):
         self._optimizer = torch.optim.Adam(self._learned, learning_rate, eps=1e-5, fused=True)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
-        self._episodes.put(
-            align(workspace, self.policy.reads, self.policy.writes, progress.first_row, self._reward)
-        )
+        self._episodes.put(align(workspace, self.policy.reads, self.policy.writes, progress.first_row, self._reward))
         n_episodes = self._episodes.n_complete
         if n_episodes < self._episodes_per_update:
             return {}
@@ -106,7 +107,7 @@ class Reinforce(Learner):
         if self._anneals:
             self._optimizer.param_groups[0]["lr"] = self._learning_rate * (1 - progress.fraction)
         self._optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self._max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._learned, self._max_grad_norm)
         self._optimizer.step()

@@ -52,7 +52,14 @@ class ReplayedBatches:
             raise ConfigurationError(f"batch_size={batch_size}, updates_per_step={updates_per_step}: more than 0 each")
         if learning_starts < 0:
             raise ConfigurationError(f"learning_starts={learning_starts}: 0 or more environment steps")
-        self.reads = (*(policy.reads or ()), *(policy.writes or ()), reward, "env/terminated", "env/truncated", "env/done")
+        self.reads = (
+            *(policy.reads or ()),
+            *(policy.writes or ()),
+            reward,
+            "env/terminated",
+            "env/truncated",
+            "env/done",
+        )
         self._buffer = ReplayBuffer(capacity, policy.reads or (), policy.writes or (), discount=discount, reward=reward)
         self._batch_size = batch_size
         self._learning_starts = learning_starts

@@ -15,11 +15,11 @@ entropies are those of actions in [-1, 1], whatever the environment's bounds; th
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.autograd import backward
 
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
@@ -27,6 +27,7 @@ from bbrl_exp.functional.losses import q_target
 from bbrl_exp.functional.targets import polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.replayed import ReplayedBatches
+from bbrl_exp.learners.temperature import Temperature
 from bbrl_exp.policies.q_ensemble import QEnsemble
 from bbrl_exp.policies.squashed import SquashedNormalPolicy
 from bbrl_exp.seeding import torch_generator
@@ -76,8 +77,6 @@ class SAC(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if initial_temperature <= 0:
-            raise ConfigurationError(f"initial_temperature={initial_temperature}: more than 0")
         if temperature_learning_rate is None and target_entropy is not None:
             raise ConfigurationError(
                 f"target_entropy={target_entropy}: has no effect with temperature_learning_rate=null"
@@ -85,9 +84,8 @@ class SAC(Learner):
         self.policy = policy
         self.critic = critic
         self.target_critic = copy.deepcopy(critic).requires_grad_(False)
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(initial_temperature)))
-        self._learns_temperature = temperature_learning_rate is not None
-        self._target_entropy = -float(policy.bounds.n_components) if target_entropy is None else target_entropy
+        entropy = -float(policy.bounds.n_components) if target_entropy is None else target_entropy
+        self.temperature = Temperature(initial_temperature, temperature_learning_rate, entropy)
         self._target_rate = target_rate
         self._replayed = ReplayedBatches(
             policy,
@@ -103,37 +101,31 @@ class SAC(Learner):
         self._generator = torch_generator(seed, "learner", "actions")
         self._sources = list(critic.parameters())
         self._targets = list(self.target_critic.parameters())
-        self._policy_optimizer = torch.optim.Adam(policy.parameters(), policy_learning_rate, fused=True)
+        self._policy_parameters = list(policy.parameters())
+        self._policy_optimizer = torch.optim.Adam(self._policy_parameters, policy_learning_rate, fused=True)
         self._critic_optimizer = torch.optim.Adam(critic.parameters(), critic_learning_rate, fused=True)
-        self._temperature_optimizer = torch.optim.Adam(
-            [self.log_temperature], temperature_learning_rate or 0.0, fused=True
-        )
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         metrics: Metrics = {}
         for batch in self._replayed.take(workspace, progress):
             critic_loss, q_values = self.critic_loss(batch, self._draw_noise(batch))
             self._critic_optimizer.zero_grad()
-            critic_loss.backward()
+            backward(critic_loss)
             self._critic_optimizer.step()
 
             policy_loss, log_probs = self.policy_loss(batch, self._draw_noise(batch))
             self._policy_optimizer.zero_grad()
-            policy_loss.backward(inputs=list(self.policy.parameters()))
+            backward(policy_loss, inputs=self._policy_parameters)
             self._policy_optimizer.step()
 
-            if self._learns_temperature:
-                self._temperature_optimizer.zero_grad()
-                self.temperature_loss(log_probs).backward()
-                self._temperature_optimizer.step()
-
+            self.temperature.adapt(log_probs)
             polyak_update(self._targets, self._sources, self._target_rate)
             metrics = {
                 "losses/q": critic_loss.detach(),
                 "losses/policy": policy_loss.detach(),
                 "learner/q_mean": q_values.mean(),
                 "learner/entropy": -log_probs.mean(),
-                "learner/temperature": self.log_temperature.detach().exp(),
+                "learner/temperature": self.temperature.value,
                 "learner/updates": float(self._replayed.n_updates),
             }
         return metrics
@@ -152,7 +144,7 @@ class SAC(Learner):
         with torch.no_grad():
             following = self.policy.sample(batch.next_observations, noise)
             next_values = self.target_critic.values(batch.next_observations, following.action).amin(dim=0)
-            soft_values = next_values - self.log_temperature.exp() * following.log_prob
+            soft_values = next_values - self.temperature.value * following.log_prob
             target = q_target(batch.rewards, batch.terminated, batch.discounts, soft_values)
         values = self.critic.values(batch.observations, self.policy.bounds.to_unit(batch.actions[0]))
         return 0.5 * (values - target).square().mean(dim=1).sum(), values.detach()
@@ -166,19 +158,14 @@ class SAC(Learner):
         """
         drawn = self.policy.sample(batch.observations, noise)
         values = self.critic.values(batch.observations, drawn.action).amin(dim=0)
-        loss = (self.log_temperature.detach().exp() * drawn.log_prob - values).mean()
+        loss = (self.temperature.value * drawn.log_prob - values).mean()
         return loss, drawn.log_prob.detach()
-
-    def temperature_loss(self, log_probs: Tensor) -> Tensor:
-        """The temperature's loss for log-densities ``[N]``: it rises where the entropy is too small."""
-        return -self.log_temperature * (log_probs.mean() + self._target_entropy)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Optimizers, random stream, and what was replayed."""
         return {
             "policy_optimizer": self._policy_optimizer.state_dict(),
             "critic_optimizer": self._critic_optimizer.state_dict(),
-            "temperature_optimizer": self._temperature_optimizer.state_dict(),
             "generator": self._generator.get_state(),
             "replayed": self._replayed.state(),
         }
@@ -187,6 +174,5 @@ class SAC(Learner):
         """Takes over what :meth:`get_extra_state` gave."""
         self._policy_optimizer.load_state_dict(state["policy_optimizer"])
         self._critic_optimizer.load_state_dict(state["critic_optimizer"])
-        self._temperature_optimizer.load_state_dict(state["temperature_optimizer"])
         self._generator.set_state(state["generator"])
         self._replayed.load_state(state["replayed"])

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 class BatchRenormalization(nn.Module):
     """Normalises each unit of each of M networks over a batch (Ioffe, 2017, arXiv:1702.03275, algorithm 1).
 
-        y = w ((x - μ_B) / σ_B · r + d) + b,    r = clip(σ_B / σ, 1/r_max, r_max),    d = clip((μ_B - μ) / σ, -d_max, d_max)
+        y = w ((x - μ_B) / σ_B · r + d) + b,
+        r = clip(σ_B / σ, 1/r_max, r_max),    d = clip((μ_B - μ) / σ, -d_max, d_max)
 
     with the batch's μ_B, σ_B and moving averages μ, σ; no gradient through r and d. During the first ``n_warm_up``
     batches r = 1 and d = 0, which is batch normalisation. In evaluation mode y = w (x - μ) / σ + b.

@@ -1,4 +1,4 @@
-"""Several networks of one shape, computed side by side: one batched product a layer instead of one product a network."""
+"""Several networks of one shape, computed side by side: one batched product a layer, not one product a network."""
 
 from __future__ import annotations
 

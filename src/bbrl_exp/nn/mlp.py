@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -58,7 +59,7 @@ class Mlp(nn.Module):
         if len(sizes) < 2 or min(sizes) < 1:
             raise ConfigurationError(f"sizes={list(sizes)}: at least an input and an output size, none below 1")
         self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(sizes))
-        self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in sizes[1:-1])
+        self.norms = nn.ModuleList(nn.LayerNorm(size) for size in sizes[1:-1]) if layer_norm else None
         self.activation = ACTIVATIONS[activation]()
         for layer in self._linear_layers():
             gain = output_gain if layer is self.layers[-1] else math.sqrt(2)
@@ -71,8 +72,13 @@ class Mlp(nn.Module):
 
     def hidden(self, inputs: Tensor) -> Tensor:
         """What the last hidden layer gives, ``[…, n_hidden]``; the inputs where there is none."""
-        for layer, norm in zip(self.layers, self.norms, strict=False):
-            inputs = self.activation(norm(layer(inputs)))
+        activation = self.activation
+        if self.norms is None:
+            for layer in itertools.islice(self.layers, len(self.layers) - 1):
+                inputs = activation(layer(inputs))
+        else:
+            for layer, norm in zip(self.layers, self.norms, strict=False):
+                inputs = activation(norm(layer(inputs)))
         return inputs
 
     def output(self, hidden: Tensor) -> Tensor:
@@ -100,7 +106,7 @@ class ArrayMlp:
         if not self.supports(mlp):
             raise ConfigurationError(f"{type(mlp.activation).__name__} cannot be computed on arrays")
         self._parameters = [parameter for layer in mlp._linear_layers() for parameter in (layer.weight, layer.bias)]
-        self._norms = [norm for norm in mlp.norms if isinstance(norm, nn.LayerNorm)]
+        self._norms = [] if mlp.norms is None else cast("list[nn.LayerNorm]", list(mlp.norms))
         self._is_tanh = isinstance(mlp.activation, nn.Tanh)
         self._addresses: list[int] = []
         self._layers: list[tuple[NDArray[Any], NDArray[Any]]] = []

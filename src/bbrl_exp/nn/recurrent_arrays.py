@@ -187,7 +187,8 @@ class LstmSequences:
 def product(rows: Array, weight: Array) -> Array:
     """``rows @ weight``, by torch where numpy's BLAS might start threads."""
     if len(rows) * weight.size > LARGEST_NUMPY_PRODUCT:
-        return torch.mm(torch.from_numpy(rows), torch.from_numpy(weight)).numpy()
+        writable = np.require(rows, requirements="W")
+        return torch.mm(torch.from_numpy(writable), torch.from_numpy(weight)).numpy()
     return np.asarray(rows @ weight)
 
 

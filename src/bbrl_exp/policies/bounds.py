@@ -37,7 +37,12 @@ class ActionBounds(nn.Module):
     def __init__(self, env_spec: EnvSpec) -> None:
         super().__init__()
         leaf = env_spec.actions[0]
-        if len(env_spec.actions) != 1 or leaf.kind != "box" or not leaf.is_bounded or not leaf.dtype.startswith("float"):
+        if (
+            len(env_spec.actions) != 1
+            or leaf.kind != "box"
+            or not leaf.is_bounded
+            or not leaf.dtype.startswith("float")
+        ):
             found = ", ".join(f"'{leaf.name}', {leaf.kind} of {leaf.dtype}" for leaf in env_spec.actions)
             raise ConfigurationError(f"needs one bounded box of floats as action, {env_spec.env_id} has {found}")
         self.variable = leaf.name
@@ -52,7 +57,7 @@ class ActionBounds(nn.Module):
         self._rows: dict[tuple[str, int], RowFacts] = {}
 
     def to_unit(self, actions: Tensor) -> Tensor:
-        """What an environment took, ``[N, *shape]``, in [-1, 1]: float32 ``[N, D]``, clipped as the environment clips."""
+        """Actions ``[N, *shape]`` in [-1, 1]: float32 ``[N, D]``, clipped as environments clip."""
         flat = actions.reshape(len(actions), -1).float()
         return bounds_to_unit(flat, self.low, self.high).clamp(-1.0, 1.0)
 

@@ -93,9 +93,9 @@ class DeterministicPolicy(Agent):
 
     def _act_on_arrays(self, network: ArrayMlp, observation: NDArray[Any]) -> NDArray[Any]:
         if not self.training:
-            return np.tanh(network(observation))
+            return np.asarray(np.tanh(network(observation)))
         uniform = self.exploration.uniform(len(observation))
         if uniform is not None:
             return uniform
         noise = self._noise_std * self.exploration.normal(len(observation))
-        return np.clip(np.tanh(network(observation)) + noise, -1.0, 1.0)
+        return np.asarray(np.clip(np.tanh(network(observation)) + noise, -1.0, 1.0))

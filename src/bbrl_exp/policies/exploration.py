@@ -1,4 +1,4 @@
-"""What a policy of continuous actions explores with: a time of actions at random, then noise that may go on for a while."""
+"""What a policy of continuous actions explores with: first actions at random, then noise that may last a while."""
 
 from __future__ import annotations
 

@@ -38,7 +38,9 @@ class ReturnAtoms:
     high: float
 
     @classmethod
-    def of_options(cls, kind: DistributionKind, n_atoms: int | None, low: float | None, high: float | None) -> ReturnAtoms:
+    def of_options(
+        cls, kind: DistributionKind, n_atoms: int | None, low: float | None, high: float | None
+    ) -> ReturnAtoms:
         """What the options of a policy ask for; None stands for what the kind implies.
 
         Raises:
@@ -128,11 +130,18 @@ class QNetwork(nn.Module):
 
     def forward(self, observations: Sequence[Tensor]) -> Tensor:
         """Outputs ``[N, A, M]`` for N observations, one tensor ``[N, *shape]`` a leaf."""
-        return combined(self.mlp(self.features(observations)), self.dueling, self.atoms.n_atoms)
+        return combined(self._last_layer(observations), self.dueling, self.atoms.n_atoms)
 
     def values(self, observations: Sequence[Tensor]) -> Tensor:
         """Expected returns of the actions, ``[N, A]``."""
-        return self.atoms.means(self(observations))
+        outputs = self._last_layer(observations)
+        if self.atoms.n_atoms == 1 and not self.dueling:
+            return outputs
+        return self.atoms.means(combined(outputs, self.dueling, self.atoms.n_atoms))
+
+    def _last_layer(self, observations: Sequence[Tensor]) -> Tensor:
+        features = observations[0] if self.features.is_one_vector else self.features(observations)
+        return self.mlp.output(self.mlp.hidden(features))
 
 
 def n_actions_of(env_spec: EnvSpec) -> int:

@@ -134,7 +134,7 @@ class RecurrentCritic(Agent):
         memory: the critic's own memory, whose states must be in the workspace; None where it has none.
     """
 
-    memory: Memory | None = None
+    memory: Memory | None
 
     def values(self, policy_latent: Tensor, observations: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
         """Values ``[T, B]`` of all rows of sequences.
@@ -168,6 +168,7 @@ class SharedMemoryCritic(RecurrentCritic):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
+        self.memory = None
         generator = torch_generator(seed, "init", "critic")
         self.network = Mlp([policy.memory.network.n_hidden, *head_sizes, 1], activation, generator=generator)
 

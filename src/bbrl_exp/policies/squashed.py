@@ -108,6 +108,6 @@ class SquashedNormalPolicy(Agent):
                 return uniform
         mean, log_std = np.split(network(observation), 2, axis=1)
         if not self.training:
-            return np.tanh(mean)
+            return np.asarray(np.tanh(mean))
         std = np.exp(np.clip(log_std, _SMALLEST_LOG_STD, _LARGEST_LOG_STD))
-        return np.tanh(mean + std * self.exploration.normal(len(observation)))
+        return np.asarray(np.tanh(mean + std * self.exploration.normal(len(observation))))

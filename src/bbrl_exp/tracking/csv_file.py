@@ -7,7 +7,7 @@ reading them gives the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bbrl_exp.tracking.append_only_file import AppendOnlyFile
@@ -39,6 +39,11 @@ class CsvFile:
             for step, total, length, environment in zip(env_steps, *columns, strict=True)
         ]
         self._file.write("".join(lines).encode())
+
+    def environments(self, env_steps: int, name: str, values: Sequence[float]) -> None:
+        """One row for each environment, in their order."""
+        rows = (f"{env_steps},{name},{float(value)!r},{index}\n" for index, value in enumerate(values))
+        self._file.write("".join(rows).encode())
 
     def tell(self) -> int:
         """Bytes written so far, always the end of a row."""

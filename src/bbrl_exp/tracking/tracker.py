@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,19 @@ class Tracker:
             self._events.scalars(list(values), np.array([env_steps]), column)
         if self._csv:
             self._csv.scalars(env_steps, values)
+
+    def evaluation(self, env_steps: int, name: str, values: Mapping[str, float], returns: Sequence[float]) -> None:
+        """Record an evaluation of the policy at an environment step: ``<name>/<value>``, and every single return.
+
+        The returns are a histogram in TensorBoard and one row an environment in CSV.
+        """
+        self.scalars(env_steps, {f"{name}/{key}": value for key, value in values.items()})
+        tag = f"{name}/return"
+        if self._events:
+            column = np.array(returns)[:, None]
+            self._events.summary(env_steps, Summary(value=histogram_values(tag, column, self._settings.max_components)))
+        if self._csv:
+            self._csv.environments(env_steps, tag, returns)
 
     def text(self, tag: str, markdown: str) -> None:
         """Put a text on TensorBoard's TEXT page."""

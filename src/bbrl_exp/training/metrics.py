@@ -28,6 +28,11 @@ class NewestMetrics:
         if metrics:
             self._newest = metrics
 
+    @property
+    def has_any(self) -> bool:
+        """Whether there is something to record."""
+        return bool(self._newest)
+
     def due(self, env_steps: int) -> bool:
         """Whether it is time for a record and there is something to record."""
         return env_steps >= self._next_record and bool(self._newest)

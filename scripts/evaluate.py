@@ -1,0 +1,8 @@
+"""Evaluates the policy of a finished run: ``python scripts/evaluate.py outputs/mine --animation mine.gif``."""
+
+import sys
+
+from bbrl_exp.app.evaluate_command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""The command line of ``scripts/evaluate.py``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one line, as all commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(message)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluates the policy of a run and prints mean, standard deviation and returns; gives the exit code.
+
+    Args:
+        arguments: without the program's name; None for those of the process.
+    """
+    parser = _Parser(prog="evaluate.py", description="Evaluates the policy of a finished run.")
+    parser.add_argument("run_folder", help="folder of the run, such as outputs/mine")
+    parser.add_argument("--episodes", type=int, help="how many; as many as the run's own final evaluation if not given")
+    parser.add_argument("--which", choices=("last", "best"), default="last", help="which policy of the run")
+    parser.add_argument("--seed", type=int, help="another list of episodes than the run's own")
+    parser.add_argument("--animation", metavar="FILE.gif", help="make an animated picture of the first episode")
+    try:
+        args = parser.parse_args(arguments)
+        from bbrl_exp.app.policy import evaluate
+
+        evaluation = evaluate(args.run_folder, args.episodes, args.which, args.seed, args.animation)
+    except BbrlExpError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+        return 130
+    numbers = evaluation.scalars()
+    lines = [
+        f"return {evaluation.return_mean:.6g} ± {evaluation.return_std:.4g} over {len(evaluation.returns)} episodes",
+        f"mean length {numbers['length_mean']:.6g}",
+        *([f"success rate {numbers['success_rate']:.4g}"] if "success_rate" in numbers else []),
+        *([f"{evaluation.n_cut} episodes were cut: the environment sets no limit"] if evaluation.n_cut else []),
+        f"returns {' '.join(f'{value:.6g}' for value in evaluation.returns)}",
+        *([f"animation {args.animation}"] if args.animation else []),
+    ]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0

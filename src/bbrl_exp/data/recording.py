@@ -1,0 +1,58 @@
+"""Recordings: what a graph did, in a file that learners can learn from.
+
+A recording is a dict ``{"format": 1, "env_id": …, "variables": {name: tensor [T, B, …]}}`` of tensors and plain Python,
+which ``torch.load(weights_only=True)`` reads as it stands.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.workspace import Workspace
+
+_FORMAT = 1
+
+
+def save_recording(path: Path, workspace: Workspace, env_id: str, names: Iterable[str] | None = None) -> None:
+    """Writes all rows of a workspace to a file; a file that is there already is replaced once the new one is complete.
+
+    Args:
+        path: the file, in a folder that exists.
+        workspace: what was recorded, with one time size for all variables.
+        env_id: where it was recorded.
+        names: the variables to keep, by default all.
+
+    Raises:
+        WorkspaceError: an unknown variable.
+    """
+    variables = {name: workspace.get_full(name).detach().cpu().clone() for name in names or workspace.keys()}
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    torch.save({"format": _FORMAT, "env_id": env_id, "variables": variables}, unfinished)
+    unfinished.replace(path)
+
+
+def load_recording(path: Path) -> Workspace:
+    """The workspace of a file that :func:`save_recording` wrote.
+
+    Raises:
+        ConfigurationError: there is no such file, or it is no recording.
+    """
+    try:
+        contents: Any = torch.load(path, weights_only=True)
+    except FileNotFoundError:
+        raise ConfigurationError(f"recording='{path}': there is no such file") from None
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ConfigurationError(f"recording='{path}': cannot be read as a recording: {reason}") from error
+    if not isinstance(contents, dict) or contents.get("format") != _FORMAT or not contents.get("variables"):
+        raise ConfigurationError(f"recording='{path}': no recording of format {_FORMAT}")
+    workspace = Workspace()
+    for name, values in contents["variables"].items():
+        workspace.set_full(name, values)
+    return workspace

@@ -1,0 +1,161 @@
+"""Behaviour cloning (Pomerleau, 1991, Neural Computation 3): supervised learning of what another policy did.
+
+With the pairs (s, a) of a recording D, the policy maximises its likelihood of the actions,
+
+    minimise  −E_{(s, a) ~ D} [log π(a|s)],
+
+in minibatches drawn without replacement. A part of the recording is held out, and tells when the policy begins to learn
+by heart.
+
+Deviations from the paper: none to speak of; the likelihood of a normal distribution takes the place of its squared
+error. The environment's own steps teach nothing: they are there to be evaluated on, and they set the pace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from bbrl_exp.data.minibatches import minibatches
+from bbrl_exp.data.recording import load_recording
+from bbrl_exp.data.transitions import align
+from bbrl_exp.errors import ConfigurationError, WorkspaceError
+from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.policies.stochastic import StochasticPolicy
+from bbrl_exp.seeding import numpy_generator
+from bbrl_exp.workspace import Workspace
+
+
+class BehaviourCloning(Learner):
+    """Makes a policy do what a recording shows.
+
+    Args:
+        policy: the policy that learns.
+        recording: file that ``scripts/record.py`` wrote, with the variables that the policy reads and writes.
+        learning_rate: of Adam.
+        minibatch_size: pairs of a gradient step.
+        updates_per_step: gradient steps for each environment step; fractions accumulate.
+        held_out: the part of the recording that is only looked at, 0 to below 1.
+        seed: root seed of what is held out and of the order of the pairs.
+
+    Raises:
+        ConfigurationError: a value out of its range, no recording, or one that does not fit the policy.
+    """
+
+    def __init__(
+        self,
+        policy: StochasticPolicy,
+        recording: str | None = None,
+        learning_rate: float = 1e-3,
+        minibatch_size: int = 256,
+        updates_per_step: float = 0.1,
+        held_out: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if recording is None:
+            raise ConfigurationError(
+                "recording=null: a file is needed; scripts/record.py makes one from a run's folder"
+            )
+        if minibatch_size < 1:
+            raise ConfigurationError(f"minibatch_size={minibatch_size}: at least 1")
+        if updates_per_step <= 0.0:
+            raise ConfigurationError(f"updates_per_step={updates_per_step}: above 0")
+        if not 0.0 <= held_out < 1.0:
+            raise ConfigurationError(f"held_out={held_out}: 0 to below 1")
+        self.policy = policy
+        self.reads = policy.reads
+        self._minibatch_size = minibatch_size
+        self._updates_per_step = updates_per_step
+        self._generator = numpy_generator(seed, "learner", "behaviour_cloning")
+        pairs = _load_pairs(recording, policy)
+        n_pairs = len(pairs[0])
+        order = torch.from_numpy(self._generator.permutation(n_pairs))
+        n_held_out = round(held_out * n_pairs)
+        if n_held_out == n_pairs:
+            raise ConfigurationError(f"held_out={held_out}: nothing is left to learn from {n_pairs} pairs")
+        self._held_out = [leaf[order[:n_held_out]] for leaf in pairs]
+        self._pairs = [leaf[order[n_held_out:]] for leaf in pairs]
+        self._waiting: list[Tensor] = []
+        self._n_updates = 0
+        self._optimizer = torch.optim.Adam(policy.parameters(), learning_rate, fused=True)
+
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        n_due = int(progress.env_steps * self._updates_per_step)
+        if n_due <= self._n_updates:
+            return {}
+        losses = []
+        while self._n_updates < n_due:
+            indexes = self._next_indexes()
+            loss = self.loss([leaf.index_select(0, indexes) for leaf in self._pairs])
+            self._optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            self._n_updates += 1
+            losses.append(loss.detach())
+        metrics: dict[str, float | Tensor] = {"losses/policy": torch.stack(losses).mean()}
+        metrics["learner/updates"] = float(self._n_updates)
+        if len(self._held_out[0]):
+            with torch.no_grad():
+                metrics["losses/validation"] = self.loss(self._held_out)
+        return metrics
+
+    def loss(self, pairs: list[Tensor]) -> Tensor:
+        """−log π(a|s), the mean over N pairs.
+
+        Args:
+            pairs: one tensor ``[N, *shape]`` a leaf of the observation, then one a leaf of the action.
+        """
+        n_observed = len(self.policy.features.names)
+        return -self.policy.distribution(pairs[:n_observed]).log_prob(pairs[n_observed:]).mean()
+
+    def _next_indexes(self) -> Tensor:
+        if not self._waiting:
+            self._waiting = list(minibatches(len(self._pairs[0]), self._minibatch_size, self._generator))
+        return self._waiting.pop()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # The recording is no part of the state, so it is no buffer; but it goes where the policy goes.
+        self._pairs, self._held_out = ([fn(leaf) for leaf in pairs] for pairs in (self._pairs, self._held_out))
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The optimizer, the order of the pairs that are left of this epoch, and its source."""
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "n_updates": self._n_updates,
+            "waiting": self._waiting,
+            "generator": self._generator.bit_generator.state,
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`get_extra_state` gave."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._n_updates = state["n_updates"]
+        self._waiting = list(state["waiting"])
+        self._generator.bit_generator.state = state["generator"]
+
+
+def _load_pairs(recording: str, policy: StochasticPolicy) -> list[Tensor]:
+    """Observations and actions of all transitions, one tensor ``[N, *shape]`` a leaf."""
+    workspace = load_recording(Path(recording))
+    try:
+        pairs = align(workspace, policy.features.names, policy.writes).flat()
+    except WorkspaceError as error:
+        raise ConfigurationError(f"recording='{recording}': {error}") from error
+    leaves = [*pairs.observations, *pairs.actions]
+    if not len(leaves[0]):
+        raise ConfigurationError(f"recording='{recording}': there is no transition in it")
+    try:
+        with torch.no_grad():
+            policy.distribution([leaf[:1] for leaf in leaves[: len(pairs.observations)]]).log_prob(
+                [leaf[:1] for leaf in leaves[len(pairs.observations) :]]
+            )
+    except (RuntimeError, IndexError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"recording='{recording}': does not fit the policy: {reason}") from error
+    return leaves

@@ -1,0 +1,129 @@
+"""The cross-entropy method over the parameters of a policy (Rubinstein, 1999; Mannor et al., 2003).
+
+Candidates are drawn from N(μ, diag σ²) and play. With the elite, the part ρ of them with the highest returns, and the
+extra variance Z_g of generation g = 0, 1, …
+
+    μ ← mean(elite),    σ² ← variance(elite) + Z_g,    Z_g = Z_0 max(1 − g / G, 0)
+
+where Z (Szita & Lőrincz, 2006, section 2.3, with Z_0 = 5 and G = 50) keeps the distribution from narrowing too early.
+
+Deviations from the papers: the return of a candidate is the mean over ``episodes_per_candidate`` episodes;
+environments that wait for the end of a generation play μ, and those episodes count for nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bbrl_exp.data.transitions import DONE
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.policies.population import CANDIDATE, MEAN, PopulationPolicy
+from bbrl_exp.seeding import torch_generator
+from bbrl_exp.workspace import Workspace
+
+RETURN = "env/cumulated_reward"
+
+
+class CrossEntropyMethod(Learner):
+    """Moves the distribution of a population towards its best candidates, without any gradient.
+
+    A generation ends with the first chunk at whose end every candidate has finished all its episodes.
+
+    Args:
+        policy: the population.
+        elite_fraction: ρ; the elite are at least 2 candidates.
+        initial_std: σ of every parameter in the first generation, around μ = 0.
+        extra_variance: Z_0.
+        extra_variance_generations: G.
+        seed: root seed of the candidates.
+
+    Raises:
+        ConfigurationError: a value out of its range.
+    """
+
+    std: Tensor
+    return_sums: Tensor
+    n_episodes: Tensor
+
+    def __init__(
+        self,
+        policy: PopulationPolicy,
+        elite_fraction: float = 0.2,
+        initial_std: float = 1.0,
+        extra_variance: float = 0.0,
+        extra_variance_generations: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        n_candidates = len(policy.candidates)
+        if not 0.0 < elite_fraction <= 1.0:
+            raise ConfigurationError(f"elite_fraction={elite_fraction}: above 0, at most 1")
+        if n_candidates < 2:
+            raise ConfigurationError(f"policy: population_size={n_candidates}: at least 2")
+        if initial_std <= 0.0:
+            raise ConfigurationError(f"initial_std={initial_std}: above 0")
+        if extra_variance < 0.0:
+            raise ConfigurationError(f"extra_variance={extra_variance}: at least 0")
+        if extra_variance_generations < 1:
+            raise ConfigurationError(f"extra_variance_generations={extra_variance_generations}: at least 1")
+        self.policy = policy
+        self.reads = (CANDIDATE, RETURN, DONE)
+        self._n_elite = max(2, round(elite_fraction * n_candidates))
+        self._extra_variance = extra_variance
+        self._extra_variance_generations = extra_variance_generations
+        self._generator = torch_generator(seed, "learner", "cem")
+        self._generation = 0
+        self.register_buffer("std", torch.full_like(policy.mean, initial_std))
+        self.register_buffer("return_sums", torch.zeros(n_candidates, dtype=torch.float64))
+        self.register_buffer("n_episodes", torch.zeros(n_candidates, dtype=torch.int64))
+        self._begin_generation()
+
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        self._count_episodes(workspace, progress.first_row)
+        if int(self.n_episodes.min()) < self.policy.episodes_per_candidate:
+            return {}
+        returns = self.return_sums / self.n_episodes
+        elite = returns.argsort(descending=True, stable=True)[: self._n_elite]
+        parameters = self.policy.candidates[elite]
+        self.policy.mean.copy_(parameters.mean(dim=0))
+        share = max(1.0 - self._generation / self._extra_variance_generations, 0.0)
+        self.std.copy_((parameters.var(dim=0, correction=0) + self._extra_variance * share).sqrt())
+        self._generation += 1
+        self._begin_generation()
+        return {
+            "learner/generation": float(self._generation),
+            "learner/return_mean": returns.mean(),
+            "learner/elite_return_mean": returns[elite].mean(),
+            "learner/elite_return_min": returns[elite].min(),
+            "learner/std_mean": self.std.mean(),
+        }
+
+    def _count_episodes(self, workspace: Workspace, first_row: int) -> None:
+        """Adds the returns of the candidates' episodes that ended after ``first_row``."""
+        done = workspace.get_full(DONE)[first_row:]
+        ended = done[1:] & ~done[:-1]
+        candidates = workspace.get_full(self.policy.prefix + CANDIDATE)[first_row + 1 :][ended]
+        returns = workspace.get_full(RETURN)[first_row + 1 :][ended].double()
+        counts = candidates != MEAN
+        candidates, returns = candidates[counts], returns[counts]
+        self.return_sums.index_add_(0, candidates, returns)
+        self.n_episodes.index_add_(0, candidates, torch.ones_like(candidates))
+
+    def _begin_generation(self) -> None:
+        noise = torch.randn(self.policy.candidates.shape, generator=self._generator).to(self.std.device)
+        self.policy.begin_generation(self.policy.mean + self.std * noise)
+        self.return_sums.zero_()
+        self.n_episodes.zero_()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The generation and the source of candidates."""
+        return {"generation": self._generation, "generator": self._generator.get_state()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`get_extra_state` gave."""
+        self._generation = state["generation"]
+        self._generator.set_state(state["generator"].cpu())

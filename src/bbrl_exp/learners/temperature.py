@@ -1,0 +1,64 @@
+"""The temperature of soft actor-critic: what a nat of the policy's entropy is worth, learned or fixed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import backward
+
+from bbrl_exp.errors import ConfigurationError
+
+
+class Temperature(nn.Module):
+    """α, which falls while the policy's entropy is above its target H, and rises while it is below.
+
+        loss = -log α (E[log π(a|s)] + H)
+
+    This is equation 18 of Haarnoja et al. (2018, arXiv:1812.05905) for log α in place of α, which keeps α positive.
+
+    Args:
+        initial: α in the beginning.
+        learning_rate: of Adam; None keeps α as it is.
+        target_entropy: H in nats.
+
+    Raises:
+        ConfigurationError: an initial temperature that is not above 0.
+    """
+
+    def __init__(self, initial: float, learning_rate: float | None, target_entropy: float) -> None:
+        super().__init__()
+        if initial <= 0:
+            raise ConfigurationError(f"initial_temperature={initial}: more than 0")
+        self.logarithm = nn.Parameter(torch.tensor(math.log(initial)), requires_grad=learning_rate is not None)
+        self._target_entropy = target_entropy
+        self._optimizer = (
+            None if learning_rate is None else torch.optim.Adam([self.logarithm], learning_rate, fused=True)
+        )
+
+    @property
+    def value(self) -> Tensor:
+        """α, without dimensions and without gradient."""
+        return self.logarithm.detach().exp()
+
+    def loss(self, log_probs: Tensor) -> Tensor:
+        """The loss for log-probabilities ``[N]`` of the policy's actions, without dimensions; no gradient to them."""
+        return -self.logarithm * (log_probs.detach().mean() + self._target_entropy)
+
+    def adapt(self, log_probs: Tensor) -> None:
+        """One step down the loss; none where α is fixed."""
+        if self._optimizer is not None:
+            self._optimizer.zero_grad()
+            backward(self.loss(log_probs))
+            self._optimizer.step()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The optimizer's state."""
+        return {} if self._optimizer is None else self._optimizer.state_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`get_extra_state` gave."""
+        if self._optimizer is not None:
+            self._optimizer.load_state_dict(state)

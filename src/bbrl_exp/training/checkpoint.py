@@ -1,0 +1,146 @@
+"""A policy on disk: ``{"state": …, "meta": …}`` of tensors and plain Python, written so that a reader never sees a part.
+
+``state`` is equal to the bit between equal runs; what differs between them stands in ``meta``. A file ``<name>.sha256``
+beside it holds its checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
+
+FOLDER_NAME = "checkpoints"
+_EXTRA_STATE = "_extra_state"
+
+
+def policy_state(graph: nn.Module, learner: nn.Module | None) -> dict[str, dict[str, Any]]:
+    """A copy on the CPU of what a policy is: the graph's state, and the learner's parameters and buffers beside it.
+
+    The rest of the learner's state (optimizers, a replay buffer) is not part of a policy.
+    """
+    shared = {id(tensor) for tensor in (*graph.parameters(), *graph.buffers())}
+    return {
+        "graph": {name: _copied(value) for name, value in graph.state_dict().items()},
+        "learner": {
+            name: _copied(tensor) for name, tensor in _own_tensors(learner).items() if id(tensor) not in shared
+        },
+    }
+
+
+def load_graph(graph: nn.Module, state: dict[str, dict[str, Any]], where: str) -> None:
+    """Loads the graph's part of a policy.
+
+    Args:
+        graph: a graph that is built alike.
+        state: as ``policy_state`` gave it.
+        where: the start of the message.
+
+    Raises:
+        ConfigurationError: the graph has other parameters.
+    """
+    saved = {name: value for name, value in state["graph"].items() if not name.endswith(_EXTRA_STATE)}
+    own = {name: value for name, value in graph.state_dict().items() if not name.endswith(_EXTRA_STATE)}
+    problems = [f"'{name}' is missing there" for name in own if name not in saved]
+    problems += [f"'{name}' is not known here" for name in saved if name not in own]
+    problems += [
+        f"'{name}' is {list(saved[name].shape)} there and {list(value.shape)} here"
+        for name, value in own.items()
+        if name in saved and saved[name].shape != value.shape
+    ]
+    if problems:
+        raise ConfigurationError(f"{where}: its parameters do not fit: {problems[0]} ({len(problems)} differ)")
+    graph.load_state_dict(state["graph"], strict=False)
+
+
+@torch.no_grad()
+def load_fitting(learner: nn.Module, graph: nn.Module, state: dict[str, dict[str, Any]]) -> None:
+    """Loads those parameters and buffers of a learner, outside ``graph``, whose names and shapes fit."""
+    shared = {id(tensor) for tensor in (*graph.parameters(), *graph.buffers())}
+    for name, tensor in _own_tensors(learner).items():
+        saved = state["learner"].get(name)
+        if id(tensor) not in shared and saved is not None and (saved.shape, saved.dtype) == (tensor.shape, tensor.dtype):
+            tensor.copy_(saved)
+
+
+def _own_tensors(learner: nn.Module | None) -> dict[str, torch.Tensor]:
+    if learner is None:
+        return {}
+    passing = {
+        f"{path}.{name}" if path else name
+        for path, module in learner.named_modules()
+        for name in module._non_persistent_buffers_set
+    }
+    buffers = {name: buffer for name, buffer in learner.named_buffers() if name not in passing}
+    return {**dict(learner.named_parameters()), **buffers}
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value
+
+
+def write_checkpoint(path: Path, state: dict[str, Any], meta: dict[str, Any]) -> None:
+    """Writes a checkpoint and its checksum; at every moment the old or the new one is there, whole and with its sum.
+
+    Raises:
+        BbrlExpError: the disk refuses; the message names the file.
+    """
+    contents = io.BytesIO()
+    torch.save({"state": state, "meta": meta}, contents)
+    digest = hashlib.sha256(contents.getbuffer()).hexdigest()
+    sums = _sums_path(path)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        before = _digests(sums)[-1:] if path.exists() else []
+        # While the file is replaced both sums hold.
+        _replace(sums, "".join(f"{known}  {path.name}\n" for known in (*before, digest)).encode())
+        _replace(path, contents.getbuffer())
+        _replace(sums, f"{digest}  {path.name}\n".encode())
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise BbrlExpError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint, checked against its checksum: ``{"state": …, "meta": …}``, tensors on the CPU.
+
+    Raises:
+        ConfigurationError: it is not there, or is damaged.
+    """
+    try:
+        contents = path.read_bytes()
+        digests = _digests(_sums_path(path))
+    except OSError as error:
+        raise ConfigurationError(f"no checkpoint '{path}': {error.strerror or error}") from error
+    if hashlib.sha256(contents).hexdigest() not in digests:
+        raise ConfigurationError(f"checkpoint '{path}' is damaged: it does not have the checksum that stands beside it")
+    found: dict[str, Any] = torch.load(io.BytesIO(contents), map_location="cpu", weights_only=True)
+    return found
+
+
+def _sums_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _digests(path: Path) -> list[str]:
+    return [line.split()[0] for line in path.read_text(encoding="ascii").splitlines()] if path.exists() else []
+
+
+def _replace(path: Path, contents: bytes | memoryview) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(contents)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

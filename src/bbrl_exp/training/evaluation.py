@@ -1,0 +1,145 @@
+"""Evaluation: complete episodes, one for each environment, always the same ones, with the policy at its best guess.
+
+One episode an environment counts every episode once, however long it is; counting the first episodes that end would
+prefer the short ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bbrl_exp.agents.combinators import TemporalAgent
+from bbrl_exp.envs.gym_agents import NoAutoResetGymAgent
+from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.seeding import untouched_global_generators
+from bbrl_exp.workspace import Workspace
+
+MOST_STEPS_WITHOUT_LIMIT = 10_000
+_STEPS_AT_ONCE = 32
+_SUCCESS = "env/info/is_success"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of N complete episodes, in the order of their environments.
+
+    Attributes:
+        returns: sum of rewards of each.
+        lengths: steps of each.
+        successes: whether ``info["is_success"]`` was true at the end of each, where it is recorded; else None.
+        n_cut: how many were cut because their environment sets no limit of its own.
+    """
+
+    returns: tuple[float, ...]
+    lengths: tuple[int, ...]
+    successes: tuple[bool, ...] | None = None
+    n_cut: int = 0
+
+    @property
+    def return_mean(self) -> float:
+        """Mean return."""
+        return math.fsum(self.returns) / len(self.returns)
+
+    @property
+    def return_std(self) -> float:
+        """Standard deviation of the returns, √(Σ (R − mean)² / N)."""
+        mean = self.return_mean
+        return math.sqrt(math.fsum((value - mean) ** 2 for value in self.returns) / len(self.returns))
+
+    def scalars(self) -> dict[str, float]:
+        """The numbers that are recorded as curves."""
+        found = {
+            "return_mean": self.return_mean,
+            "return_std": self.return_std,
+            "length_mean": sum(self.lengths) / len(self.lengths),
+        }
+        if self.successes is not None:
+            found["success_rate"] = sum(self.successes) / len(self.successes)
+        return found
+
+
+class Evaluator:
+    """Plays the same list of episodes again and again, each time with other parameters.
+
+    Args:
+        graph: a graph of its own, with the environments that it owns; put into evaluation mode here.
+        seed: root of the list of episodes.
+        policy_seed: root of the random streams of agents that are random even in evaluation mode.
+
+    Raises:
+        BbrlExpError: the graph has not one environment agent without automatic reset.
+    """
+
+    def __init__(self, graph: TemporalAgent, seed: int, policy_seed: int) -> None:
+        found = [module for module in graph.modules() if isinstance(module, NoAutoResetGymAgent)]
+        if len(found) != 1:
+            raise BbrlExpError(f"an evaluation needs one environment agent without automatic reset, found {len(found)}")
+        self.graph = graph.train(False)
+        self.environments = found[0]
+        self._seed, self._policy_seed = seed, policy_seed
+        limit = self.environments.env_spec.max_episode_steps
+        self._limit = MOST_STEPS_WITHOUT_LIMIT if limit is None else limit
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Takes the parameters and buffers of ``state``, the ``state_dict`` of a graph that is built alike.
+
+        Raises:
+            BbrlExpError: they do not fit.
+        """
+        try:
+            self.graph.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise BbrlExpError(f"the policy cannot be evaluated: {' '.join(str(error).split())}") from error
+
+    def run(
+        self, stopped: Callable[[], bool] = lambda: False, after_step: Callable[[], None] | None = None
+    ) -> Evaluation | None:
+        """Plays all episodes to their ends; global generators are where they were afterwards.
+
+        Args:
+            stopped: asked from time to time; where it says yes, the evaluation is given up and None returned.
+            after_step: called after every time step, to look at the environments.
+        """
+        workspace = Workspace()
+        steps_at_once = 1 if after_step is not None else _STEPS_AT_ONCE
+        with untouched_global_generators(), torch.inference_mode():
+            self.graph.seed(self._policy_seed)
+            self.environments.seed(self._seed)
+            t, steps_done = 0, 0
+            while True:
+                n_steps = min(steps_at_once, self._limit + 1 - steps_done)
+                self.graph(workspace, t=t, n_steps=n_steps, stop_variable="env/done")
+                if after_step is not None:
+                    after_step()
+                steps_done += workspace.time_size() - t
+                done = workspace.get("env/done", workspace.time_size() - 1)
+                if bool(done.all()) or steps_done > self._limit:
+                    return _last_row(workspace)
+                if stopped():
+                    return None
+                workspace.copy_n_last_steps(1)
+                t = 1
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self.graph.close()
+
+
+def _last_row(workspace: Workspace) -> Evaluation:
+    """The episodes whose last row, repeated since each ended, is the last of the workspace."""
+
+    def row(name: str) -> list[Any]:
+        found: list[Any] = workspace[name][-1].tolist()
+        return found
+
+    return Evaluation(
+        returns=tuple(row("env/cumulated_reward")),
+        lengths=tuple(row("env/timestep")),
+        successes=tuple(value > 0 for value in row(_SUCCESS)) if _SUCCESS in workspace else None,
+        n_cut=row("env/done").count(False),
+    )

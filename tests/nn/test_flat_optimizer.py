@@ -1,0 +1,111 @@
+"""Optimizing one block of memory is optimizing every parameter."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer, MakeOptimizer
+from bbrl_exp.nn.mlp import Mlp
+
+MAKERS: list[MakeOptimizer] = [
+    lambda parameters: torch.optim.Adam(parameters, 0.01, eps=1e-5, fused=True),
+    lambda parameters: torch.optim.RMSprop(parameters, 0.01),
+]
+
+
+def two_networks() -> tuple[Mlp, Mlp]:
+    return tuple(Mlp([3, 5, 2], generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+
+
+def loss_of(networks: tuple[Mlp, Mlp], inputs: Tensor) -> Tensor:
+    return 50 * networks[0](inputs).square().mean() + networks[1](inputs).sum(dim=1).abs().mean()
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("max_grad_norm", [None, 0.5, 1e9])
+def test_steps_are_those_of_the_optimizer_on_separate_parameters(
+    make: MakeOptimizer, max_grad_norm: float | None
+) -> None:
+    flat, plain = two_networks(), two_networks()
+    optimizer = FlatOptimizer([*flat[0].parameters(), *flat[1].parameters()], make, max_grad_norm)
+    parameters = [*plain[0].parameters(), *plain[1].parameters()]
+    reference = make(parameters)
+    for step in range(5):
+        inputs = torch.randn(7, 3, generator=torch.Generator().manual_seed(step))
+        norm = optimizer.step(loss_of(flat, inputs))
+        reference.zero_grad()
+        loss_of(plain, inputs).backward()
+        expected_norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm or float("inf"))
+        reference.step()
+        torch.testing.assert_close(norm, expected_norm)
+    for ours, theirs in zip([*flat[0].parameters(), *flat[1].parameters()], parameters, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_parameter_that_two_modules_share_counts_once() -> None:
+    network = Mlp([3, 2], generator=torch.Generator().manual_seed(0))
+    before = network.layers[0].bias.clone()
+    optimizer = FlatOptimizer(
+        [*network.parameters(), *network.parameters()], lambda parameters: torch.optim.SGD(parameters, 0.5)
+    )
+    optimizer.step(network.layers[0].bias.sum())
+    torch.testing.assert_close(network.layers[0].bias, before - 0.5)
+
+
+def test_a_parameter_without_a_part_in_the_loss_stays() -> None:
+    networks = two_networks()
+    optimizer = FlatOptimizer([*networks[0].parameters(), *networks[1].parameters()], MAKERS[0])
+    before = copy.deepcopy(networks[1].state_dict())
+    optimizer.step(networks[0](torch.ones(1, 3)).sum())
+    assert all(torch.equal(value, before[name]) for name, value in networks[1].state_dict().items())
+
+
+def test_loaded_parameters_are_those_that_are_optimized() -> None:
+    network, other = two_networks()
+    optimizer = FlatOptimizer(network.parameters(), lambda parameters: torch.optim.SGD(parameters, 1.0))
+    network.load_state_dict(other.state_dict())
+    optimizer.step(network.layers[1].bias.sum())
+    torch.testing.assert_close(network.layers[1].bias, other.layers[1].bias - 1.0)
+    torch.testing.assert_close(network.layers[0].weight, other.layers[0].weight)
+
+
+def test_parameters_that_were_moved_are_laid_out_anew() -> None:
+    network = Mlp([3, 2], generator=torch.Generator().manual_seed(0))
+    optimizer = FlatOptimizer(network.parameters(), lambda parameters: torch.optim.SGD(parameters, 1.0))
+    for parameter in network.parameters():
+        parameter.data = parameter.data.clone()  # what a move to another device does
+    before = network.layers[0].bias.clone()
+    optimizer.step(network.layers[0].bias.sum())
+    torch.testing.assert_close(network.layers[0].bias, before - 1.0)
+
+
+def test_a_step_after_saving_and_loading_is_the_step_without() -> None:
+    straight, resumed = two_networks()[0], two_networks()[0]
+    inputs = torch.ones(2, 3)
+    first = FlatOptimizer(straight.parameters(), MAKERS[0])
+    first.step(straight(inputs).square().sum())
+    file = io.BytesIO()
+    torch.save({"network": straight.state_dict(), "optimizer": first.state()}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    second = FlatOptimizer(resumed.parameters(), MAKERS[0])
+    resumed.load_state_dict(saved["network"])
+    second.load_state(saved["optimizer"])
+    first.step(straight(inputs).square().sum())
+    second.step(resumed(inputs).square().sum())
+    assert all(map(torch.equal, straight.parameters(), resumed.parameters()))
+
+
+def test_the_learning_rate_can_be_changed() -> None:
+    network = Mlp([3, 2], generator=torch.Generator().manual_seed(0))
+    optimizer = FlatOptimizer(network.parameters(), lambda parameters: torch.optim.SGD(parameters, 1.0))
+    before = network.layers[0].bias.clone()
+    optimizer.learning_rate = 0.25
+    optimizer.step(network.layers[0].bias.sum())
+    assert optimizer.learning_rate == 0.25
+    torch.testing.assert_close(network.layers[0].bias, before - 0.25)

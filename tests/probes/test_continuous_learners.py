@@ -1,0 +1,138 @@
+"""The learners of continuous actions, and discrete SAC, find true values and right actions in every probe without memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from harness import TrainedProbe, assert_best_actions, assert_true_values, train_probe
+from torch import Tensor
+
+from bbrl_exp.agents import Agent
+from bbrl_exp.envs import EnvSpec
+from bbrl_exp.envs.probes import STORIES
+from bbrl_exp.learners.crossq import CrossQ
+from bbrl_exp.learners.ddpg import DDPG
+from bbrl_exp.learners.discrete_sac import DiscreteSAC
+from bbrl_exp.learners.droq import DroQ
+from bbrl_exp.learners.learner import Learner
+from bbrl_exp.learners.sac import SAC
+from bbrl_exp.learners.td3 import TD3
+from bbrl_exp.learners.tqc import TQC
+from bbrl_exp.policies.deterministic import DeterministicPolicy
+from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble, QEnsemble
+from bbrl_exp.policies.squashed import SquashedNormalPolicy
+from bbrl_exp.policies.stochastic import StochasticPolicy
+from bbrl_exp.workspace import Workspace
+
+DISCOUNT = 0.5
+HIDDEN = (16,)
+REPLAY: dict[str, Any] = {
+    "discount": DISCOUNT,
+    "batch_size": 64,
+    "learning_starts": 64,
+    "replay_capacity": 1000,
+    "critic_learning_rate": 2e-2,
+}
+COLD: dict[str, Any] = {"initial_temperature": 1e-3, "temperature_learning_rate": None}
+
+
+def deterministic(env_spec: EnvSpec) -> Agent:
+    return DeterministicPolicy(env_spec, HIDDEN, noise_std=0.5, random_steps=100)
+
+
+def squashed(env_spec: EnvSpec) -> Agent:
+    return SquashedNormalPolicy(env_spec, HIDDEN, random_steps=100)
+
+
+def critic(env_spec: EnvSpec, n_critics: int = 2, **options: Any) -> QEnsemble:
+    return QEnsemble(env_spec, n_critics, HIDDEN, **options)
+
+
+LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], Learner]]] = {
+    "ddpg": (
+        deterministic,
+        lambda spec, policy: DDPG(policy, critic(spec, 1), 5e-3, target_rate=0.05, **REPLAY),
+    ),
+    "td3": (
+        deterministic,
+        lambda spec, policy: TD3(policy, critic(spec), 1e-2, target_rate=0.1, smoothing_std=0.02, **REPLAY),
+    ),
+    "sac": (
+        squashed,
+        lambda spec, policy: SAC(policy, critic(spec), policy_learning_rate=5e-3, target_rate=0.05, **COLD, **REPLAY),
+    ),
+    "tqc": (
+        squashed,
+        lambda spec, policy: TQC(
+            policy, critic(spec, n_quantiles=3), 0, policy_learning_rate=5e-3, target_rate=0.05, **COLD, **REPLAY
+        ),
+    ),
+    "droq": (
+        squashed,
+        lambda spec, policy: DroQ(
+            policy,
+            critic(spec, normalization="layer"),
+            2,
+            policy_learning_rate=1e-2,
+            updates_per_step=1.0,
+            target_rate=0.05,
+            **COLD,
+            **REPLAY,
+        ),
+    ),
+    "crossq": (
+        squashed,
+        lambda spec, policy: CrossQ(
+            policy, critic(spec, normalization="batch"), 2, policy_learning_rate=1e-2, **COLD, **REPLAY
+        ),
+    ),
+}
+
+
+def value_of(trained: TrainedProbe, workspace: Workspace) -> Tensor:
+    """Of what the policy does in the last row, by the mean of the critics."""
+    critic = trained.learner.critic.eval()
+    observations = [workspace["env/env_obs"][-1]]
+    if isinstance(critic, DiscreteQEnsemble):
+        return critic.values(observations).mean(dim=0).gather(1, workspace["action"][-1][:, None]).squeeze(1)
+    return critic.values(observations, critic.bounds.to_unit(workspace["action"][-1])).mean(dim=0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("probe", [name for name in STORIES if name != "Memory"])
+@pytest.mark.parametrize("name", list(LEARNERS))
+def test_true_values_and_right_actions_are_learned(name: str, probe: str, batch_size: int) -> None:
+    torch.manual_seed(0)
+    make_policy, make_learner = LEARNERS[name]
+    trained = train_probe(
+        f"bbrl_exp/Probe{probe}Continuous-v0",
+        make_policy,
+        make_learner,
+        batch_size=batch_size,
+        steps_per_chunk=4,
+        total_steps=600,
+        chunks_per_recording=8,
+    )
+    assert_best_actions(trained, discount=DISCOUNT)
+    assert_true_values(trained, lambda workspace: value_of(trained, workspace), discount=DISCOUNT)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("probe", [name for name in STORIES if name != "Memory"])
+def test_discrete_sac_learns_true_values_and_right_actions(probe: str, batch_size: int) -> None:
+    trained = train_probe(
+        f"bbrl_exp/Probe{probe}-v0",
+        lambda spec: StochasticPolicy(spec, HIDDEN),
+        lambda spec, policy: DiscreteSAC(
+            policy, DiscreteQEnsemble(spec, 2, HIDDEN), policy_learning_rate=5e-3, target_rate=0.05, **COLD, **REPLAY
+        ),
+        batch_size=batch_size,
+        steps_per_chunk=4,
+        total_steps=600,
+        chunks_per_recording=8,
+    )
+    assert_best_actions(trained, discount=DISCOUNT)
+    assert_true_values(trained, lambda workspace: value_of(trained, workspace), discount=DISCOUNT)
