@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/replay.py [--rounds 9] [--calls 1000] [--out <file>]
 
-Observations of 17 and actions of 6 floats, one thread. All contestants are full, live in this one process, and run in
-turn in every round; the table shows medians over the rounds, and the median of the ratios of each round. Every draw of
-a round's end is checked: observation, action, reward and next observation belong together.
+Observations of 17 and actions of 6 floats, one thread, seconds of processor time. All contestants are full, live in
+this one process, and run in turn in every round; the table shows medians over the rounds, and the median of the ratios
+of each round. Every draw is checked: observation, action, reward and next observation belong together.
 
 Needs the extra ``bench``.
 """
@@ -173,18 +173,18 @@ def check(contestant: Contestant, drawn: tuple[torch.Tensor, ...]) -> None:
 
 
 def measure(contestants: list[Contestant], rounds: int, calls: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds of a put and of a draw, of each contestant in each round."""
+    """Processor seconds of a put and of a draw, of each contestant in each round."""
     seconds: dict[str, list[tuple[float, float]]] = {contestant.name: [] for contestant in contestants}
     for round_index in range(rounds + 1):
         for contestant in contestants:
             put_seconds = sample_seconds = 0.0
             for _ in range(calls if round_index else 10):
                 contestant.step()
-                start = time.perf_counter()
+                start = time.process_time()
                 contestant.put()
-                middle = time.perf_counter()
+                middle = time.process_time()
                 drawn = contestant.sample()
-                stop = time.perf_counter()
+                stop = time.process_time()
                 put_seconds += middle - start
                 sample_seconds += stop - middle
             check(contestant, drawn)

@@ -10,7 +10,8 @@ from bbrl_exp.app.run import run
 from bbrl_exp.errors import ConfigurationError
 
 CONF = default_config_dir()
-FAST = ["total_steps=64", "agent.steps_per_chunk=16", "batch_size=2"]
+FAST = ["total_steps=64", "agent.steps_per_chunk=16", "batch_size=2", "eval.every=0", "eval.final_episodes=1"]
+CONTINUOUS = ("pendulum", "masked_pendulum")
 
 
 def options(group: str) -> list[str]:
@@ -23,6 +24,13 @@ def test_every_agent_runs_in_every_kind_of_environment(
     agent: str, env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    with Composer(CONF) as composer:
+        asked = resolve(composer.compose([f"agent={agent}"]))["agent"]["action_space"]
+    if asked not in ("any", "continuous" if env in CONTINUOUS else "discrete"):
+        with pytest.raises(ConfigurationError, match=r"agents that fit: .*random"):
+            run([f"agent={agent}", f"env={env}", *FAST])
+        assert list(tmp_path.iterdir()) == []
+        return
     result = run([f"agent={agent}", f"env={env}", "tracking=none", *FAST])
     assert result.summary.status == "completed"
     assert result.summary.env_steps == 64

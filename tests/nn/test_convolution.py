@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.nn.convolution import ImageFeatures
+from bbrl_exp.nn.convolution import ImageFeatures, is_image
 
 
 def images(*shape: int) -> Tensor:
@@ -37,10 +37,16 @@ def network(shape: tuple[int, ...]) -> ImageFeatures:
         ((10, 10, 2), 2),
         ((84, 84, 12), 12),
         ((10, 10, 6), 6),
+        ((4, 3, 3), 4),
+        ((12, 10, 10), 12),
+        ((4, 9, 9, 3), 12),
+        ((4, 3, 9, 9), 12),
+        ((2, 10, 8, 3), 6),
     ],
 )
 def test_every_kind_of_image_becomes_as_many_features_as_are_told(shape: tuple[int, ...], channels: int) -> None:
     features = network(shape)
+    assert is_image(shape)
     first = features.layers[0]
     assert isinstance(first, nn.Conv2d)
     assert first.in_channels == channels
@@ -64,6 +70,13 @@ def test_channels_first_and_last_are_the_same_images() -> None:
     frames = images(3, 3, 40, 44)
     first, last = network((3, 40, 44)), network((40, 44, 3))
     assert torch.equal(first(frames), last(frames.permute(0, 2, 3, 1)))
+
+
+def test_the_channels_of_stacked_images_stand_side_by_side() -> None:
+    frames = images(3, 2, 3, 10, 11)
+    flat = network((6, 10, 11))(frames.flatten(1, 2))
+    assert torch.equal(network((2, 3, 10, 11))(frames), flat)
+    assert torch.equal(network((2, 10, 11, 3))(frames.permute(0, 1, 3, 4, 2)), flat)
 
 
 def test_a_grey_image_is_one_channel() -> None:
@@ -110,7 +123,8 @@ def test_gradients_reach_the_first_layer() -> None:
     assert bool(convolution.weight.grad.any())
 
 
-@pytest.mark.parametrize("shape", [(2, 2), (4, 2, 84), (84, 2, 3), (5,), (2, 3, 8, 8)])
+@pytest.mark.parametrize("shape", [(2, 2), (4, 2, 84), (84, 2, 3), (5,), (1, 2, 3, 8, 8)])
 def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigurationError, match=r"too small|two or three dimensions"):
+    with pytest.raises(ConfigurationError, match=r"too small|two to four dimensions"):
         network(shape)
+    assert not is_image(shape)

@@ -49,6 +49,8 @@ import gymnasium
 import numpy as np
 import torch
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.learner import Learner
 
 
 class Doubler(Agent):
@@ -103,6 +105,41 @@ class Stops(Agent):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+class Shifts(Learner):
+    # Changes the biases of the policy as time goes by: no algorithm, but something that can be told from nothing.
+
+    def __init__(self, policy: Agent, step: float = 0.1, nan_after: int = 10**9, reads: str = "env/reward") -> None:
+        super().__init__()
+        if step <= 0:
+            raise ConfigurationError(f"step={step}: above 0")
+        self.policy, self.step, self.nan_after, self.reads = policy, step, nan_after, (reads,)
+        self.weight = torch.nn.Parameter(torch.zeros(3))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def update(self, workspace, progress):
+        assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        new = workspace["env/reward"][progress.first_row + 1 :]
+        self.seen += new.numel()
+        with torch.no_grad():
+            self.weight += self.step
+            for index, parameter in enumerate(self.policy.parameters()):
+                if parameter.ndim == 1:
+                    parameter += self.step * torch.arange(parameter.numel()) * (-1) ** index * progress.fraction
+        loss = torch.tensor(float("nan")) if progress.env_steps > self.nan_after else new.mean()
+        return {"losses/shift": loss, "learner/seen": float(self.seen)}
+
+
+class Endless(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), 1.0, False, False, {"is_success": True}
+
+
 class LostStep(gymnasium.Wrapper):
     def step(self, action):
         raise KeyError("lost")
@@ -124,6 +161,7 @@ class NotANumber(gymnasium.Env):
 
 
 gymnasium.register("UsersNotANumber-v0", NotANumber)
+gymnasium.register("UsersEndless-v0", Endless)
 """
     )
     monkeypatch.syspath_prepend(folder)

@@ -8,6 +8,8 @@ from .conftest import CommandLine
 
 FILE = "bbrl_exp.tracking.append_only_file.AppendOnlyFile"
 LINEAR = "torch.nn.Linear"
+LEARNS = "agent.learner={_target_: users_own.Shifts, step: 0.1, reads: env/reward}"
+NAMED_OTHERWISE = "+agent.members.actor={_target_: bbrl_exp.policies.random.RandomAgent, seed: 0}"
 PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
 
 
@@ -34,7 +36,7 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["seed=x"], ["'seed' = 'x'"]),
         (["agent=random,mlp"], ["'agent' = random,mlp", "-m"]),
         (["seed=1,2"], ["'seed' = 1,2", "-m"]),
-        (["agent=randm"], ["'agent' = 'randm'", "did you mean 'random'", "constant, mlp, random"]),
+        (["agent=randm"], ["'agent' = 'randm'", "did you mean 'random'", "constant, "]),
         (["env=cartpol"], ["'env' = 'cartpol'", "did you mean 'cartpole'"]),
         (["env=gym"], ["'env.id' = '???'"]),
         (["env=gym", "env.id=CartPol-v1"], ["'env.id' = 'CartPol-v1'", "did you mean 'CartPole-v1'"]),
@@ -57,8 +59,8 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["hydra.sweeper._target_=os.getcwd"], ["'hydra.sweeper._target_' = 'os.getcwd'", "basic"]),
         (["-m", "seed=1,2", "hydra.sweep.subdir=x"], ["'hydra.sweep.subdir' = 'x'"]),
         (["hydra/job_logging=default"], ["'hydra/job_logging'", "none"]),
-        (["agent=[random,mlp]"], ["'agent' = ['random', 'mlp']", "constant, mlp, random"]),
-        (["agent=null"], ["'agent' = null", "constant, mlp, random"]),
+        (["agent=[random,mlp]"], ["'agent' = ['random', 'mlp']", "constant, "]),
+        (["agent=null"], ["'agent' = null", "constant, "]),
         (["-m", "agent=null", "seed=1,2"], ["'agent' = null"]),
         (["+agent.members.policy.after=[env]"], ["'agent.members.policy.after' = '['env']'", "no such member"]),
         (["+agent.members={1:{a:2}}"], ["'agent.members.1'", "must be a text"]),
@@ -89,6 +91,24 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["+agent.members.x={_target_: users_own.NeedsTwo}"], ["'agent.members.x'", "two environments"]),
         (["-m", "agent=random,mlp", "batch_size=0"], ["'batch_size' = 0"]),
         (["-m", "agent=randm,mpl"], ["'randm'", "'mpl'"]),
+        (["agent.action_space=some"], ["'agent.action_space' = 'some'", "any, discrete, continuous"]),
+        (["agent.learner=3"], ["'agent.learner' = 3", "null or a node"]),
+        (["agent.learner={seed: 1}"], ["'agent.learner' has no _target_"]),
+        (["agent.learner={_target_: os.system}"], ["'agent.learner._target_'", "not allowed"]),
+        (["agent.learner={_target_: users_own.Doubler}"], ["'agent.learner._target_'", "must be a Learner"]),
+        ([LEARNS, "agent.learner.step=x"], ["'agent.learner.step' = 'x'", "a number"]),
+        ([LEARNS, "agent.learner.step=-1"], ["'agent.learner.step' = -1: above 0"]),
+        ([LEARNS, "+agent.learner.stp=1"], ["Shifts has no parameter 'stp'", "did you mean 'step'"]),
+        ([LEARNS, "agent.learner.reads=env/rewrd"], ["Shifts reads 'env/rewrd', nobody writes it; did you mean"]),
+        ([LEARNS, "~agent.members.policy", NAMED_OTHERWISE], ["'agent.learner': Shifts needs policy"]),
+        ([LEARNS, "agent.action_space=discrete", "env=pendulum"], ["needs one discrete action", "fit: ", "random"]),
+        ([LEARNS, "agent.action_space=continuous"], ["needs one bounded box", "discrete of int64", "fit: ", "mlp"]),
+        (["eval.every=-1"], ["'eval.every' = -1"]),
+        (["eval.episodes=0"], ["'eval.episodes' = 0"]),
+        (["eval.workers=2"], ["'eval.workers' = 2", "0 or 1"]),
+        (["eval.evry=1"], ["'eval.evry'", "did you mean 'every'"]),
+        (["init_from=nowhere"], ["'init_from' = 'nowhere'", "no checkpoint"]),
+        (["tracking.metrics_every=0"], ["'tracking.metrics_every' = 0", "at least 1"]),
         (["--config-dir", "nowhere"], ["nowhere"]),
         (["--config-name", "nothing"], ["'nothing'"]),
     ],

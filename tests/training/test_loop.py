@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bbrl_exp.agents import Agent, TemporalAgent
-from bbrl_exp.training.loop import Chunk, collect, n_chunks
+from bbrl_exp.training.loop import Chunk, Rows, collect, n_chunks
 from bbrl_exp.workspace import Workspace
 
 
@@ -34,13 +34,40 @@ def test_the_new_rows_of_all_chunks_are_every_time_step_once() -> None:
     seen, chunks = [], []
     for chunk in collect(TemporalAgent(Counter()), workspace, total_steps=30, batch_size=3, steps_per_chunk=4):
         assert workspace.time_size() == 5
-        new = workspace["time"][chunk.first_new_row :, 0].tolist()
-        assert new[0] == chunk.first_time
-        assert len(new) == chunk.n_new_rows
+        new = workspace["time"][chunk.recorded.first_row :, 0].tolist()
+        assert new[0] == chunk.recorded.first_time
+        assert len(new) == chunk.recorded.n_rows
         seen += new
         chunks.append(chunk)
     assert seen == list(range(13))
-    assert chunks == [Chunk(0, 0, 5, 12), Chunk(1, 5, 4, 24), Chunk(1, 9, 4, 36)]
+    assert chunks == [
+        Chunk(0, 12, Rows(0, 0, 5), True),
+        Chunk(0, 24, Rows(1, 5, 4), True),
+        Chunk(0, 36, Rows(1, 9, 4), True),
+    ]
+
+
+@pytest.mark.parametrize("chunks_per_recording", [1, 2, 3, 7])
+def test_several_chunks_may_share_a_recording(chunks_per_recording: int) -> None:
+    workspace = Workspace()
+    transitions, recorded = [], []
+    for chunk in collect(
+        TemporalAgent(Counter()),
+        workspace,
+        total_steps=60,
+        batch_size=3,
+        steps_per_chunk=4,
+        chunks_per_recording=chunks_per_recording,
+    ):
+        times = workspace["time"][:, 0].tolist()
+        transitions += times[chunk.first_row : -1]
+        assert len(times) <= 4 * chunks_per_recording + 1
+        rows = times[chunk.recorded.first_row :]
+        assert (rows[0], len(rows)) == (chunk.recorded.first_time, chunk.recorded.n_rows)
+        if chunk.is_cut_next:
+            recorded += rows
+    assert transitions == list(range(20))
+    assert recorded == list(range(21))
 
 
 def test_consecutive_chunks_share_one_row() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -97,13 +97,13 @@ class TemporalAgent(Agent):
         end = None if n_steps is None else t + n_steps
         if end is not None:
             workspace.reserve(end)
-        unrolled = self._modules["agent"]
-        agents = unrolled._modules["agents"]._modules.values() if type(unrolled) is Agents else (unrolled,)
+        unrolled = self.agent
+        agents = tuple(unrolled) if type(unrolled) is Agents else (unrolled,)
         runs: list[Callable[..., None]] = []
         outer: list[tuple[dict[str, Any], Workspace | None]] = []
         try:
             # Members are given the workspace once for all steps, and not through the slow setattr of modules.
-            for agent in cast("Iterable[Agent]", agents):
+            for agent in agents:
                 if type(agent).__call__ is Agent.__call__:
                     attributes = agent.__dict__
                     outer.append((attributes, attributes["workspace"]))

@@ -56,9 +56,7 @@ def _serve(connection: socket.socket) -> None:
         task = torch.load(io.BytesIO(receive(connection)[1]), map_location="cpu", weights_only=True)
         role = task["role"]
         if role not in evaluators:
-            evaluators[role] = build_evaluator(
-                setup["config"], role, setup["episodes"][role], device=setup["device"]
-            )
+            evaluators[role] = build_evaluator(setup["config"], role, setup["episodes"][role], device=setup["device"])
         evaluators[role].load(task["graph"])
         evaluation = evaluators[role].run()
         assert evaluation is not None

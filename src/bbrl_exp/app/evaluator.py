@@ -30,7 +30,7 @@ def build_evaluator(
 
     Args:
         config: resolved and checked.
-        role: which list of episodes: ``eval`` while a policy may still be chosen by it, ``final_eval`` for the last word.
+        role: which list of episodes: ``eval`` where a policy may be chosen by it, ``final_eval`` for the last word.
         episodes: how many, each in an environment of its own.
         device: where networks live.
         seed: root of the list; None for ``eval.seed``.

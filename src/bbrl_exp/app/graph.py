@@ -41,7 +41,9 @@ def check_nodes(config: Mapping[str, Any], written: Callable[[str], str] = str) 
     _check_below(check_targets, agent, "agent", written)
     _check_below(check_targets, config["graph"], "graph", written)
     if config["agent"]["learner"] is not None:
-        _check_below(functools.partial(check_targets, place="learner"), config["agent"]["learner"], LEARNER_KEY, written)
+        _check_below(
+            functools.partial(check_targets, place="learner"), config["agent"]["learner"], LEARNER_KEY, written
+        )
 
 
 def _check_below(check: Callable[[object, str], None], node: object, key: str, written: Callable[[str], str]) -> None:

@@ -87,9 +87,9 @@ def _configuration(folder: Path) -> dict[str, Any]:
 def load_policy(run_folder: str | os.PathLike[str], which: Which = "last") -> Agents:
     """The agents of a run without its environment, with the parameters that it ended with, in evaluation mode.
 
-    Put it after an environment agent: ``TemporalAgent(Agents(NoAutoResetGymAgent("CartPole-v1", 4), load_policy(run)))``,
-    or call it on a workspace that holds the observations: ``policy(workspace, t=0)``. One environment is opened for a
-    moment, to learn its spaces.
+    Put it after an environment agent, ``TemporalAgent(Agents(environments, load_policy(run_folder)))``, or call it on a
+    workspace that holds the observations, ``policy(workspace, t=0)``. One environment is opened for a moment, to learn
+    its spaces.
 
     Args:
         run_folder: the folder of the run.
@@ -98,7 +98,6 @@ def load_policy(run_folder: str | os.PathLike[str], which: Which = "last") -> Ag
     Raises:
         ConfigurationError: it is no run's folder, has no such policy, or its configuration cannot be used here.
     """
-    from bbrl_exp.agents.agent import Agent
     from bbrl_exp.agents.combinators import Agents
     from bbrl_exp.envs.dry_agent import DryGymAgent
 
@@ -161,6 +160,7 @@ def _evaluated(saved: SavedRun, episodes: int, seed: int | None) -> Evaluation:
 def _animate(saved: SavedRun, seed: int | None, path: Path) -> None:
     from bbrl_exp.training.animation import record
 
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures need no display, and SDL would look for one
     frames = {"render_mode": "rgb_array"}
     with contextlib.closing(build_evaluator(saved.config, FINAL, 1, seed=seed, env_kwargs=frames)) as evaluator:
         if saved.graph_state:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bbrl_exp.app.plan import in_words
+from bbrl_exp.app.evaluations import EvaluationPlan
+from bbrl_exp.app.plan import Plan, in_words
 from bbrl_exp.app.summary import Summary
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ def show_start(
             f"{plan.chunks:,} of {plan.steps_per_chunk:,} time steps x {plan.batch_size:,} environments",
         ),
         ("memory", f"{in_words(plan.workspace_bytes)} of workspace"),
+        *([("recording", _recording_in_words(plan))] if plan.chunks_per_recording > 1 else []),
+        ("evaluation", _evaluation_in_words(EvaluationPlan.of(run))),
         ("seed", str(root.seed)),
         ("device", f"{device}, {root.num_threads} thread{'s' if root.num_threads > 1 else ''}"),
         ("folder", str(folder)),
@@ -153,6 +156,16 @@ def show_start(
         console.line(f"  {name:<19}{value}")
     if root.debug:
         console.line("  debug: shortened, anomaly detection on, full tracebacks")
+
+
+def _recording_in_words(plan: Plan) -> str:
+    return f"{plan.chunks_per_recording:,} chunks stay in the workspace together"
+
+
+def _evaluation_in_words(plan: EvaluationPlan) -> str:
+    parts = [f"every {plan.every:,} steps, {plan.episodes:,} episodes"] if plan.every else []
+    parts += [f"at the end {plan.final_episodes:,} episodes"] if plan.final_episodes else []
+    return "; ".join(parts) or "none"
 
 
 def end_lines(summary: Summary, folder: Path) -> list[str]:

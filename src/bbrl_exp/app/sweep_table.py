@@ -20,6 +20,7 @@ class Row:
     overrides: str
     status: str
     return_mean: float | None
+    eval_return_mean: float | None
     steps_per_second: float | None
     folder: str
     error: str | None = None
@@ -49,6 +50,7 @@ def row_of(sweep: Path, folder: str, varied: Sequence[str], error: str | None, *
         overrides=" ".join(varied),
         status=status,
         return_mean=summary.get("return_mean"),
+        eval_return_mean=summary.get("eval_return_mean"),
         steps_per_second=summary.get("steps_per_second"),
         folder=folder,
         error=error,
@@ -71,12 +73,13 @@ def show_table(rows: Sequence[Row], folder: Path) -> None:
     console = Terminal()
     console.table(
         "sweep",
-        ("overrides", "status", "return", "steps/s", "folder"),
+        ("overrides", "status", "return", "evaluation", "steps/s", "folder"),
         [
             (
                 row.overrides,
                 row.status,
                 _number(row.return_mean, ".4g"),
+                _number(row.eval_return_mean, ".4g"),
                 _number(row.steps_per_second, ",.0f"),
                 row.folder,
             )

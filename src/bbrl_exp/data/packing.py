@@ -72,8 +72,14 @@ class RowLayout:
     @staticmethod
     def views(words: Tensor, windows: Windows) -> list[Tensor]:
         """The variables of contiguous ``words`` as views of their own dtypes, contiguous in each window only."""
-        as_dtype = {dtype: words.view(dtype) for dtype in {window[0] for window in windows}}
-        return [as_dtype[dtype].as_strided(size, strides, start) for dtype, size, strides, start in windows]
+        as_dtype: dict[torch.dtype, Tensor] = {}
+        views = []
+        for dtype, size, strides, start in windows:
+            values = as_dtype.get(dtype)
+            if values is None:
+                values = as_dtype[dtype] = words.view(dtype)
+            views.append(values.as_strided(size, strides, start))
+        return views
 
 
 def _strides(shape: Sequence[int]) -> tuple[int, ...]:

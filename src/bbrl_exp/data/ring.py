@@ -55,6 +55,8 @@ class Ring:
         is_on_cpu = device.type == "cpu"
         by_slot = [field.transpose(0, 1) for field in self.fields.values()]
         self._writable: Values = [field.numpy() if is_on_cpu else field for field in by_slot]
+        self._row_facts = [(tuple(field.shape[1:]), field.dtype) for field in self._writable]
+        self._pair_items = _pairs_of(self.rows) if is_on_cpu else None
         self.n_rows = 0
         self.segments = [0]
         self.first_transition = 0
@@ -102,9 +104,9 @@ class Ring:
             WorkspaceError: another shape or dtype than the layout's; nothing is written then.
         """
         n_new = len(done)
-        for name, value, field in zip(self.fields, values, self._writable, strict=True):
-            if value.dtype != field.dtype or value.shape != (n_new, *field.shape[1:]):
-                raise self._mismatch(name, value, n_new)
+        for index, (value, (shape, dtype)) in enumerate(zip(values, self._row_facts, strict=True)):
+            if value.dtype != dtype or value.shape[1:] != shape or len(value) != n_new:
+                raise self._mismatch(list(self.fields)[index], value, n_new)
         start = 0
         while start < n_new:
             slot = self.n_rows % self.n_slots
@@ -157,7 +159,16 @@ class Ring:
 
     def places_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the transitions of these numbers start."""
-        return self._places[numbers % len(self._places)]
+        n = len(self._places)
+        # Far cheaper than a remainder: no number is more than one turn of the table beyond the first.
+        return self._places.take(numbers - (self.first_transition - self.first_transition % n), mode="wrap")
+
+    def pairs_at(self, places: NDArray[np.int64]) -> Tensor:
+        """Copies of the rows at ``places``, each with the one after it, int64 ``[N, 2, n_words]``."""
+        if self._pair_items is None:
+            return self.pairs.index_select(0, torch.from_numpy(places).to(self.memory.device))
+        words = torch.from_numpy(self._pair_items[places].view(np.int64))
+        return words.view(len(places), 2, -1)
 
     def place(self, row: NDArray[np.int64], environment: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the rows of these numbers of these environments are."""
@@ -201,3 +212,9 @@ class Ring:
             self._starts_in_slot[slot] = n_starts
         numbers = np.arange(self.first_transition, self.end_transition)
         self._places[numbers % len(self._places)] = (slots[:, None] + self._first_places)[is_start]
+
+
+def _pairs_of(rows: Tensor) -> NDArray[np.void]:
+    """Each row of ``[n, n_words]`` and the one after it as opaque items, which numpy gathers faster than torch."""
+    n_bytes = rows[0].nbytes
+    return np.ndarray((len(rows) - 1,), np.dtype((np.void, 2 * n_bytes)), rows.numpy(), strides=(n_bytes,))

@@ -153,16 +153,23 @@ class DQN(Learner):
         if self._anneals:
             self._optimizer.learning_rate = self._learning_rate * (1 - progress.fraction)
         due = int((progress.env_steps - self._learning_starts) * self._updates_per_step)
-        metrics: dict[str, float | Tensor] = {}
+        last: tuple[Tensor, Tensor, Tensor] | None = None
         while self._n_updates < due and len(self._replay):
-            metrics = self._learn(progress.fraction)
-        if metrics:
-            metrics["learner/updates"] = float(self._n_updates)
-            metrics["learner/learning_rate"] = self._optimizer.learning_rate
-        return {**metrics, "learner/epsilon": epsilon}
+            last = self._learn(progress.fraction)
+        if last is None:
+            return {"learner/epsilon": epsilon}
+        values, loss, norm = last
+        return {
+            "losses/q": loss.detach(),
+            "learner/q_mean": values.detach().mean(),
+            "learner/gradient_norm": norm,
+            "learner/epsilon": epsilon,
+            "learner/learning_rate": self._optimizer.learning_rate,
+            "learner/updates": float(self._n_updates),
+        }
 
-    def _learn(self, fraction: float) -> dict[str, float | Tensor]:
-        """One update."""
+    def _learn(self, fraction: float) -> tuple[Tensor, Tensor, Tensor]:
+        """One update; gives the values of the actions taken, ``[N]``, the loss and the norm of its gradient."""
         if self._prioritised is None:
             batch = self._replay.sample(self._batch_size, self._generator)
         else:
@@ -170,7 +177,7 @@ class DQN(Learner):
             batch = self._prioritised.sample(self._batch_size, self._generator, importance_exponent=exponent)
         values, losses, errors = self.losses(batch)
         loss = losses.mean() if self._prioritised is None else (losses * batch.weights).mean()
-        self._optimizer.step(loss)
+        norm = self._optimizer.step(loss)
         self._n_updates += 1
         if self._target_rate is not None:
             polyak_update(self._targets, self._online, self._target_rate)
@@ -178,7 +185,7 @@ class DQN(Learner):
             copy_tensors(self._targets, self._online)
         if self._prioritised is not None:
             self._prioritised.update(batch.indexes, errors)
-        return {"losses/q": loss.detach(), "learner/q_mean": values.detach().mean()}
+        return values, loss, norm
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Values of the actions taken, their losses, and their errors as priorities know them, all ``[N]``."""

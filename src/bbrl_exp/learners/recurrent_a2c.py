@@ -18,12 +18,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
 from bbrl_exp.functional.losses import explained_variance, policy_gradient
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.sequences import Sequences, collect_sequences
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
 from bbrl_exp.workspace import Workspace
 
@@ -69,11 +70,13 @@ class RecurrentA2C(Learner):
         self._trace_decay = trace_decay
         self._entropy_weight = entropy_weight
         self._value_weight = value_weight
-        self._max_grad_norm = max_grad_norm
         self._normalizes = normalize_advantages
         self._reward = reward
-        self._learned = list(dict.fromkeys([*policy.parameters(), *critic.parameters()]))
-        self._optimizer = torch.optim.Adam(self._learned, learning_rate, eps=1e-5, fused=True)
+        self._optimizer = FlatOptimizer(
+            [*policy.parameters(), *critic.parameters()],
+            lambda parameters: torch.optim.Adam(parameters, learning_rate, eps=1e-5, fused=True),
+            max_grad_norm,
+        )
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         sequences = collect_sequences(
@@ -86,16 +89,15 @@ class RecurrentA2C(Learner):
             reward=self._reward,
             sequence_length=None,
         )
-        if self._anneals:
-            self._optimizer.param_groups[0]["lr"] = self._learning_rate * (1.0 - progress.fraction)
-        loss, metrics = self.loss(sequences)
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._learned, self._max_grad_norm)
-        self._optimizer.step()
         valid = sequences.valid
+        if not valid.any():
+            return {}
+        if self._anneals:
+            self._optimizer.learning_rate = self._learning_rate * (1.0 - progress.fraction)
+        loss, metrics = self.loss(sequences)
+        metrics["learner/gradient_norm"] = self._optimizer.step(loss)
         metrics["learner/explained_variance"] = explained_variance(sequences.values[valid], sequences.returns[valid])
-        metrics["learner/learning_rate"] = self._optimizer.param_groups[0]["lr"]
+        metrics["learner/learning_rate"] = self._optimizer.learning_rate
         return metrics
 
     def loss(self, sequences: Sequences) -> tuple[Tensor, dict[str, float | Tensor]]:
@@ -123,8 +125,8 @@ class RecurrentA2C(Learner):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The optimizer."""
-        return {"optimizer": self._optimizer.state_dict()}
+        return {"optimizer": self._optimizer.state()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Takes over what :meth:`get_extra_state` gave."""
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.load_state(state["optimizer"])

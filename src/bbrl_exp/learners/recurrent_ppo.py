@@ -16,10 +16,11 @@ states are those of the policy before the update of the chunk, in every epoch.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bbrl_exp.data.minibatches import minibatches
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
@@ -27,6 +28,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.sequences import Sequences, collect_sequences
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
@@ -43,8 +45,9 @@ class RecurrentPPO(Learner):
         discount: γ.
         trace_decay: λ of the advantages.
         n_epochs: passes over a chunk.
-        n_minibatches: parts of a pass, evenly sized.
-        sequence_length: time steps of a sequence, a divisor of ``steps_per_chunk``; None for the whole chunk.
+        n_minibatches: parts of a pass, evenly sized; one a sequence where there are fewer sequences.
+        sequence_length: time steps of a sequence, a divisor of ``steps_per_chunk``; None, or more than these, for the
+            whole chunk.
         clip_range: ε.
         anneal_clip_range: whether ε falls linearly to zero over the run.
         target_kl: divergence beyond 1.5 times which the update of a chunk ends, in nats; None for never.
@@ -102,12 +105,14 @@ class RecurrentPPO(Learner):
         self._target_kl = target_kl
         self._entropy_weight = entropy_weight
         self._value_weight = value_weight
-        self._max_grad_norm = max_grad_norm
         self._normalizes = normalize_advantages
         self._reward = reward
         self._generator = numpy_generator(seed, "learner", "recurrent_ppo")
-        self._learned = list(dict.fromkeys([*policy.parameters(), *critic.parameters()]))
-        self._optimizer = torch.optim.Adam(self._learned, learning_rate, eps=1e-5, fused=True)
+        self._optimizer = FlatOptimizer(
+            [*policy.parameters(), *critic.parameters()],
+            lambda parameters: torch.optim.Adam(parameters, learning_rate, eps=1e-5, fused=True),
+            max_grad_norm,
+        )
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         sequences = collect_sequences(
@@ -120,34 +125,31 @@ class RecurrentPPO(Learner):
             reward=self._reward,
             sequence_length=self._sequence_length,
         )
-        if self._n_minibatches > len(sequences):
-            raise ConfigurationError(
-                f"n_minibatches={self._n_minibatches}: a chunk has {len(sequences)} sequences; "
-                "more environments or a smaller sequence_length make more"
-            )
         remaining = 1.0 - progress.fraction
         if self._anneals:
-            self._optimizer.param_groups[0]["lr"] = self._learning_rate * remaining
+            self._optimizer.learning_rate = self._learning_rate * remaining
         if self._anneals_clip_range:
             self._clip_range = self._first_clip_range * remaining
         metrics = self._learn(sequences)
         valid = sequences.valid
+        if not metrics:
+            return {}
         metrics["learner/explained_variance"] = explained_variance(sequences.values[valid], sequences.returns[valid])
-        metrics["learner/learning_rate"] = self._optimizer.param_groups[0]["lr"]
+        metrics["learner/learning_rate"] = self._optimizer.learning_rate
         return metrics
 
     def _learn(self, sequences: Sequences) -> dict[str, float | Tensor]:
         metrics: dict[str, float | Tensor] = {}
-        size = -(-len(sequences) // self._n_minibatches)
+        size = math.ceil(len(sequences) / self._n_minibatches)
         for _ in range(self._n_epochs):
             for indexes in minibatches(len(sequences), size, self._generator):
-                loss, metrics = self.loss(sequences.select(indexes))
+                minibatch = sequences.select(indexes)
+                if not minibatch.valid.any():
+                    continue
+                loss, metrics = self.loss(minibatch)
                 if self._target_kl is not None and float(metrics["learner/approximate_kl"]) > 1.5 * self._target_kl:
                     return metrics
-                self._optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(self._learned, self._max_grad_norm)
-                self._optimizer.step()
+                metrics["learner/gradient_norm"] = self._optimizer.step(loss)
         return metrics
 
     def loss(self, sequences: Sequences) -> tuple[Tensor, dict[str, float | Tensor]]:
@@ -179,9 +181,9 @@ class RecurrentPPO(Learner):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The optimizer and the random stream."""
-        return {"optimizer": self._optimizer.state_dict(), "generator": self._generator.bit_generator.state}
+        return {"optimizer": self._optimizer.state(), "generator": self._generator.bit_generator.state}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Takes over what :meth:`get_extra_state` gave."""
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.load_state(state["optimizer"])
         self._generator.bit_generator.state = state["generator"]

@@ -89,7 +89,8 @@ def collect_sequences(
         discount: γ.
         trace_decay: λ of the advantages.
         reward: variable of the rewards.
-        sequence_length: L; None for one sequence an environment, as long as the chunk.
+        sequence_length: L; None, or more than the chunk has steps, for one sequence an environment, as long as the
+            chunk.
 
     Raises:
         ConfigurationError: a chunk cannot be cut into sequences of that length.
@@ -98,7 +99,7 @@ def collect_sequences(
     memory = policy.memory
     transitions = align(workspace, memory.features.names, policy.actions, first, reward)
     n_steps, batch_size = transitions.rewards.shape
-    length = n_steps if sequence_length is None else sequence_length
+    length = n_steps if sequence_length is None else min(sequence_length, n_steps)
     if n_steps % length:
         raise ConfigurationError(f"sequence_length={length}: does not divide the {n_steps} steps of a chunk")
 

@@ -13,7 +13,6 @@ _NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
 _SMALL = ((16, 3, 1), (32, 3, 1))
 _SMALLEST_SIDE = 3
 _NATURE_SIDE = 36
-_CHANNELS = (1, 3, 4)
 
 
 class ImageFeatures(nn.Module):
@@ -23,7 +22,9 @@ class ImageFeatures(nn.Module):
     layers of 3 × 3. Weights are orthogonal with gain √2, biases zero.
 
     Args:
-        shape: of one image: ``[C, H, W]``, ``[H, W, C]`` with 1, 3 or 4 channels, or ``[H, W]``.
+        shape: of one image: ``[C, H, W]``, ``[H, W, C]`` or ``[H, W]``; or of a stack of K images, ``[K, C, H, W]`` or
+            ``[K, H, W, C]``, which has K C channels. Channels come last where the first two sides of three are equal,
+            or the last is the smaller one; but never where the last two are equal.
         generator: source of the initial weights.
 
     Raises:
@@ -32,7 +33,7 @@ class ImageFeatures(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> None:
         super().__init__()
-        self._is_channels_last = len(shape) == 3 and shape[2] in _CHANNELS and shape[0] not in _CHANNELS
+        self._is_channels_last = len(shape) >= 3 and _is_channels_last(shape)
         channels, height, width = _channels_first(shape)
         if min(height, width) < _SMALLEST_SIDE:
             raise ConfigurationError(f"an image of {list(shape)} is too small for convolutions")
@@ -53,15 +54,33 @@ class ImageFeatures(nn.Module):
         if images.dim() == 3:
             images = images.unsqueeze(1)
         elif self._is_channels_last:
-            images = images.permute(0, 3, 1, 2)
+            images = images.movedim(-1, -3)
+        if images.dim() == 5:
+            images = images.flatten(1, 2)
         return self.layers(images.float() / 255).flatten(1)  # type: ignore[no-any-return]
 
 
+def is_image(shape: tuple[int, ...]) -> bool:
+    """Whether values of that shape can be images, or stacks of them, that are large enough for convolutions."""
+    if len(shape) not in (2, 3, 4):
+        return False
+    _, height, width = _channels_first(shape)
+    return min(height, width) >= _SMALLEST_SIDE
+
+
 def _channels_first(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Channels, height and width."""
     if len(shape) == 2:
         return 1, shape[0], shape[1]
+    if len(shape) == 4:
+        channels, height, width = _channels_first(shape[1:])
+        return shape[0] * channels, height, width
     if len(shape) != 3:
-        raise ConfigurationError(f"an image has two or three dimensions, found {list(shape)}")
-    if shape[2] in _CHANNELS and shape[0] not in _CHANNELS:
-        return shape[2], shape[0], shape[1]
-    return shape[0], shape[1], shape[2]
+        raise ConfigurationError(f"an image has two to four dimensions, found {list(shape)}")
+    return (shape[2], shape[0], shape[1]) if _is_channels_last(shape) else (shape[0], shape[1], shape[2])
+
+
+def _is_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether a square image ends with its channels, or one that is not square ends with the smaller number."""
+    first, middle, last = shape[-3:]
+    return middle != last and (first == middle or last < first)

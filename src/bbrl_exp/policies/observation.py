@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
-from bbrl_exp.nn.convolution import ImageFeatures
+from bbrl_exp.nn.convolution import ImageFeatures, is_image
 from bbrl_exp.nn.features import Flat, OneHot
 from bbrl_exp.workspace import Workspace
 
@@ -54,6 +54,6 @@ def _features(leaf: LeafSpec, generator: torch.Generator | None) -> OneHot | Fla
     if leaf.kind in ("discrete", "multi_discrete"):
         counts = cast("np.ndarray[Any, Any]", leaf.counts).ravel().tolist()
         return OneHot(counts, [0] * len(counts) if leaf.start is None else leaf.start.ravel().tolist())
-    if leaf.dtype == "uint8" and leaf.kind == "box" and len(leaf.shape) in (2, 3) and sorted(leaf.shape)[-2] >= 3:
+    if leaf.dtype == "uint8" and leaf.kind == "box" and is_image(leaf.shape):
         return ImageFeatures(leaf.shape, generator)
     return Flat(leaf.size, scale=1 / 255 if leaf.dtype == "uint8" else 1.0)

@@ -1,4 +1,4 @@
-"""A policy on disk: ``{"state": …, "meta": …}`` of tensors and plain Python, written so that a reader never sees a part.
+"""A policy on disk: ``{"state": …, "meta": …}`` of tensors and plain Python. A reader never sees a part of it.
 
 ``state`` is equal to the bit between equal runs; what differs between them stands in ``meta``. A file ``<name>.sha256``
 beside it holds its checksum.
@@ -66,7 +66,11 @@ def load_fitting(learner: nn.Module, graph: nn.Module, state: dict[str, dict[str
     shared = {id(tensor) for tensor in (*graph.parameters(), *graph.buffers())}
     for name, tensor in _own_tensors(learner).items():
         saved = state["learner"].get(name)
-        if id(tensor) not in shared and saved is not None and (saved.shape, saved.dtype) == (tensor.shape, tensor.dtype):
+        if (
+            id(tensor) not in shared
+            and saved is not None
+            and (saved.shape, saved.dtype) == (tensor.shape, tensor.dtype)
+        ):
             tensor.copy_(saved)
 
 

@@ -55,7 +55,9 @@ def finite_metrics(metrics: Metrics, env_steps: int) -> dict[str, float]:
         DivergedError: one of them is no number; the message names it.
     """
     tensors = {name: value for name, value in metrics.items() if isinstance(value, Tensor)}
-    values = torch.stack([value.detach().double().reshape(()) for value in tensors.values()]).tolist() if tensors else []
+    values = (
+        torch.stack([value.detach().double().reshape(()) for value in tensors.values()]).tolist() if tensors else []
+    )
     numbers = {name: float(value) for name, value in {**metrics, **dict(zip(tensors, values, strict=True))}.items()}
     for name, number in numbers.items():
         if not math.isfinite(number):

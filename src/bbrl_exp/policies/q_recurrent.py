@@ -1,0 +1,159 @@
+"""The policy of value-based learners for environments that do not show their state: action values with a memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bbrl_exp.agents.agent import Agent
+from bbrl_exp.envs.spec import EnvSpec
+from bbrl_exp.nn.mlp import ArrayMlp, Mlp
+from bbrl_exp.nn.recurrent import RecurrentKind
+from bbrl_exp.policies.memory import Memory, RowsOfBatch
+from bbrl_exp.policies.q_network import combined, combined_arrays, n_actions_of
+from bbrl_exp.policies.q_values import EpsilonGreedy
+from bbrl_exp.seeding import torch_generator
+
+
+class RecurrentQNetwork(nn.Module):
+    """From all that an episode has shown to what every action is worth: a recurrent network and a perceptron on it.
+
+    Args:
+        env_spec: facts of the environment, with one discrete action.
+        name: of the agent whose memory it is.
+        n_hidden: units of the recurrent network.
+        kind: ``gru`` or ``lstm``.
+        head_sizes: units of the hidden layers between the recurrent network and the values.
+        activation: of these layers.
+        dueling: whether Q = V + A - mean A (Wang et al., 2016, eq. 9).
+        observation_prefix: of the variables to read instead of the environment's own.
+        generator: source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        env_spec: EnvSpec,
+        name: str,
+        n_hidden: int,
+        kind: RecurrentKind,
+        head_sizes: Sequence[int],
+        activation: str,
+        *,
+        dueling: bool,
+        observation_prefix: str,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.n_actions = n_actions_of(env_spec)
+        self.dueling = dueling
+        self.memory = Memory(env_spec, name, n_hidden, kind, observation_prefix, generator)
+        self.mlp = Mlp([n_hidden, *head_sizes, self.n_actions + dueling], activation, generator=generator)
+
+    def values_of(self, outputs: Tensor) -> Tensor:
+        """Action values ``[…, A]`` for outputs of the recurrent network ``[…, H]``."""
+        return combined(self.mlp(outputs), self.dueling, 1).squeeze(-1)
+
+    def values(self, observations: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int = 0) -> Tensor:
+        """Action values of sequences, ``[T - burn_in, N, A]``.
+
+        Args:
+            observations: one tensor ``[T, N, *shape]`` a leaf.
+            state: with which the first row is processed, ``[N, S]``.
+            starts: ``env/initial_state``, bool ``[T, N]``.
+            burn_in: rows at the beginning that only bring the state up to date, without gradients.
+        """
+        if burn_in:
+            with torch.no_grad():
+                _, state = self._unroll([leaf[:burn_in] for leaf in observations], state, starts[:burn_in])
+        outputs, _ = self._unroll([leaf[burn_in:] for leaf in observations], state, starts[burn_in:])
+        return self.values_of(outputs)
+
+    def _unroll(self, observations: Sequence[Tensor], state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.memory.features([leaf.flatten(0, 1) for leaf in observations])
+        return self.memory.network.unroll(features.view(*starts.shape, -1), state, starts)
+
+
+class RecurrentQPolicy(Agent):
+    """Writes the action of the highest value, or with probability ε any action; in evaluation mode the former always.
+
+    Beside the action it writes ``<name>/state`` and ``<name>/next_state`` (see
+    :class:`bbrl_exp.policies.memory.Memory`).
+
+    Args:
+        env_spec: facts of the environment, with one discrete action.
+        n_hidden: number H of units of the recurrent network.
+        kind: ``gru`` or ``lstm``.
+        head_sizes: units of the hidden layers between the recurrent network and the values.
+        activation: of these layers: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``.
+        dueling: whether values are the sum of a state's value and an action's advantage (Wang et al., 2016).
+        observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
+        seed: root seed of the initial weights and of the exploration, which have separate streams.
+        name: the agent's name, and the first part of its states' names.
+
+    Attributes:
+        network: the action values.
+        exploration: the choice by them, with its ε.
+
+    Raises:
+        ConfigurationError: another action than one discrete one, or a kind or an activation that is not supported.
+    """
+
+    def __init__(
+        self,
+        env_spec: EnvSpec,
+        n_hidden: int = 64,
+        kind: RecurrentKind = "gru",
+        head_sizes: Sequence[int] = (),
+        activation: str = "relu",
+        dueling: bool = False,
+        observation_prefix: str = "",
+        seed: int = 0,
+        name: str = "policy",
+    ) -> None:
+        super().__init__(name)
+        self.network = RecurrentQNetwork(
+            env_spec,
+            name,
+            n_hidden,
+            kind,
+            head_sizes,
+            activation,
+            dueling=dueling,
+            observation_prefix=observation_prefix,
+            generator=torch_generator(seed, "init", "recurrent q_values"),
+        )
+        self.exploration = EpsilonGreedy(env_spec, seed)
+        memory = self.network.memory
+        self.action = self.exploration.variable
+        self.reads: tuple[str, ...] = memory.reads
+        self.writes: tuple[str, ...] = (self.action, *memory.writes)
+        has_arrays = memory.features.is_one_vector and ArrayMlp.supports(self.network.mlp)
+        self._on_arrays = ArrayMlp(self.network.mlp) if has_arrays else None
+        self._dtype = env_spec.actions[0].dtype
+        self._rows: dict[int, RowsOfBatch] = {}
+
+    def seed(self, seed: int) -> None:
+        self.exploration.seed(seed)
+
+    def forward(self, t: int, **kwargs: Any) -> None:
+        """Writes ``action`` at ``t``, ``[B]`` in the space's dtype, and the states before and after."""
+        if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
+            self._act_on_arrays(self._on_arrays, t)
+            return
+        with torch.no_grad():
+            values = self.network.values_of(self.network.memory.step(self, t))
+            self.set((self.action, t), self.exploration(values))
+
+    def _act_on_arrays(self, mlp: ArrayMlp, t: int) -> None:
+        memory = self.network.memory
+        output, state, following = memory.step_on_arrays(self, t)
+        batch_size = len(output)
+        rows = self._rows.get(batch_size)
+        if rows is None:
+            rows = {self.action: ((batch_size,), self._dtype), **memory.rows(batch_size)}
+            self._rows[batch_size] = rows
+        values = combined_arrays(mlp(output), self.network.dueling, 1)[..., 0]
+        self.write_rows(t, rows, [self.exploration.on_arrays(values), state, following])

@@ -1,0 +1,123 @@
+"""DQN with each of its switches, PQN and recurrent DQN learn the values and the best actions of the probes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from harness import TrainedProbe, assert_best_actions, assert_true_values, train_probe
+from torch import Tensor
+
+from bbrl_exp.envs.probes import probe_states
+from bbrl_exp.learners.dqn import DQN
+from bbrl_exp.learners.pqn import PQN
+from bbrl_exp.learners.recurrent_dqn import RecurrentDQN
+from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
+from bbrl_exp.policies.q_values import QPolicy
+from bbrl_exp.workspace import Workspace
+
+DISCOUNT = 0.9
+COMMON: dict[str, Any] = {
+    "learning_rate": 1e-2,
+    "anneal_learning_rate": True,
+    "discount": DISCOUNT,
+    "final_epsilon": 0.3,
+}
+REPLAYED: dict[str, Any] = {**COMMON, "learning_starts": 64, "updates_per_step": 0.5, "target_rate": 0.05}
+CATEGORICAL = {"distribution": "categorical", "n_atoms": 41, "lowest_return": -1.5, "highest_return": 1.5}
+SWITCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "plain": ({}, {"double": False}),
+    "copies": ({}, {"target_rate": None, "target_period": 32}),
+    "double": ({}, {"double": True}),
+    "dueling": ({"dueling": True}, {}),
+    "n_steps": ({}, {"n_steps": 3}),
+    "prioritised": ({}, {"prioritised": True}),
+    "categorical": (CATEGORICAL, {}),
+    "quantile": ({"distribution": "quantile", "n_atoms": 8}, {}),
+    "everything": ({**CATEGORICAL, "dueling": True}, {"double": True, "n_steps": 2, "prioritised": True}),
+}
+
+
+def best_values(trained: TrainedProbe, workspace: Workspace) -> Tensor:
+    policy: Any = trained.policy
+    rows = workspace["env/env_obs"]
+    if isinstance(policy, RecurrentQPolicy):
+        return policy.network.values([rows], workspace["policy/state"][0], workspace["env/initial_state"])[-1].amax(1)
+    values: Tensor = policy.network.values([rows[-1]])
+    return values.amax(dim=1)
+
+
+def trained_dqn(probe: str, batch_size: int, switch: str, total_steps: int = 3000) -> TrainedProbe:
+    of_policy, of_learner = SWITCHES[switch]
+    return train_probe(
+        f"bbrl_exp/Probe{probe}-v0",
+        lambda env_spec: QPolicy(env_spec, (16,), **of_policy),
+        lambda _, policy: DQN(policy, **{**REPLAYED, **of_learner}),  # type: ignore[arg-type]
+        batch_size=batch_size,
+        steps_per_chunk=16 // batch_size,
+        chunks_per_recording=8,
+        total_steps=total_steps,
+    )
+
+
+def assert_learned(trained: TrainedProbe, tolerance: float = 0.01) -> None:
+    assert_best_actions(trained, discount=DISCOUNT)
+    assert_true_values(
+        trained, lambda workspace: best_values(trained, workspace), discount=DISCOUNT, tolerance=tolerance
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("probe", ["Observation", "DelayedReward", "ObservationAction"])
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_dqn_learns_values_and_best_actions(switch: str, probe: str, batch_size: int) -> None:
+    assert_learned(trained_dqn(probe, batch_size, switch))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_dqn_bootstraps_at_a_time_limit(batch_size: int) -> None:
+    assert_learned(trained_dqn("TimeLimit", batch_size, "n_steps", total_steps=6000))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("probe", ["Observation", "DelayedReward", "ObservationAction", "TimeLimit"])
+def test_pqn_learns_values_and_best_actions(probe: str, batch_size: int) -> None:
+    trained = train_probe(
+        f"bbrl_exp/Probe{probe}-v0",
+        lambda env_spec: QPolicy(env_spec, (16,), layer_norm=True),
+        lambda _, policy: PQN(policy, **COMMON, minibatch_size=16),  # type: ignore[arg-type]
+        batch_size=batch_size,
+        steps_per_chunk=64 // batch_size,
+        total_steps=64 * 120,
+    )
+    assert_learned(trained)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize(("probe", "kind"), [("ObservationAction", "lstm"), ("TimeLimit", "gru"), ("Memory", "gru")])
+def test_recurrent_dqn_learns_values_and_best_actions(probe: str, kind: Any, batch_size: int) -> None:
+    trained = train_probe(
+        f"bbrl_exp/Probe{probe}-v0",
+        lambda env_spec: RecurrentQPolicy(env_spec, n_hidden=16, kind=kind),
+        lambda _, policy: RecurrentDQN(  # type: ignore[arg-type]
+            policy,  # type: ignore[arg-type]
+            **{**REPLAYED, "updates_per_step": 0.2},
+            burn_in=3,
+            sequence_length=8,
+            n_steps=2,
+        ),
+        batch_size=batch_size,
+        steps_per_chunk=16 // batch_size,
+        chunks_per_recording=8,
+        total_steps=6000,
+    )
+    assert_learned(trained)
+
+
+def test_a_network_without_memory_cannot_know_what_was_shown_before() -> None:
+    trained = trained_dqn("Memory", 2, "double", total_steps=2000)
+    at_the_end = [states for states in probe_states(trained.env_id, DISCOUNT) if states.best_action is not None]
+    with torch.no_grad():
+        values = [trained.policy.network.values([torch.tensor([s.observations[-1]])]).amax() for s in at_the_end]  # type: ignore[operator, union-attr]
+    assert float(values[0]) == float(values[1])

@@ -1,0 +1,97 @@
+"""Recurrent A2C and PPO learn the values and the best actions of the probes, that of memory included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from harness import TrainedProbe, assert_best_actions, assert_true_values, train_probe
+from torch import Tensor
+
+from bbrl_exp.agents import Agent, Agents
+from bbrl_exp.envs import EnvSpec
+from bbrl_exp.learners.learner import Learner
+from bbrl_exp.learners.ppo import PPO
+from bbrl_exp.learners.recurrent_a2c import RecurrentA2C
+from bbrl_exp.learners.recurrent_ppo import RecurrentPPO
+from bbrl_exp.policies.recurrent import MemoryCritic, RecurrentPolicy, SharedMemoryCritic
+from bbrl_exp.policies.stochastic import StochasticPolicy
+from bbrl_exp.policies.values import ValueCritic
+from bbrl_exp.workspace import Workspace
+
+DISCOUNT = 0.9
+OPTIONS: dict[str, Any] = {
+    "learning_rate": 1e-2,
+    "anneal_learning_rate": True,
+    "discount": DISCOUNT,
+    "trace_decay": 0.95,
+    "max_grad_norm": 10.0,
+}
+
+
+def a_policy(env_spec: EnvSpec) -> Agent:
+    return RecurrentPolicy(env_spec, n_hidden=16, initial_log_std=-1.0)
+
+
+def an_a2c(_env_spec: EnvSpec, policy: Any) -> Learner:
+    return RecurrentA2C(policy, SharedMemoryCritic(policy), **OPTIONS)
+
+
+def a_ppo(_env_spec: EnvSpec, policy: Any) -> Learner:
+    return RecurrentPPO(policy, SharedMemoryCritic(policy), **OPTIONS)
+
+
+def values(trained: TrainedProbe, workspace: Workspace) -> Tensor:
+    policy, critic = trained.policy, trained.learner.critic
+    if isinstance(policy, Agents):
+        return workspace["critic/value"][-1]
+    rows = [workspace["env/env_obs"]]
+    starts = workspace["env/initial_state"]
+    state = workspace["policy/state"][0]
+    return critic.values(policy.latent(rows, state, starts), rows, state, starts)[-1]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("probe", ["DelayedReward", "ObservationAction", "TimeLimit", "Memory"])
+@pytest.mark.parametrize("make_learner", [an_a2c, a_ppo])
+def test_values_and_best_actions_are_learned(make_learner: Any, probe: str, batch_size: int) -> None:
+    trained = train_probe(
+        f"bbrl_exp/Probe{probe}-v0",
+        a_policy,
+        make_learner,
+        batch_size=batch_size,
+        steps_per_chunk=64 // batch_size,
+        total_steps=64 * (60 if make_learner is a_ppo else 600),
+    )
+    assert_best_actions(trained, discount=DISCOUNT)
+    assert_true_values(trained, lambda workspace: values(trained, workspace), discount=DISCOUNT)
+
+
+def test_an_lstm_and_a_critic_with_a_memory_of_its_own_learn_to_remember() -> None:
+    def make_agents(env_spec: EnvSpec) -> Agent:
+        policy = RecurrentPolicy(env_spec, n_hidden=16, kind="lstm")
+        return Agents(policy, MemoryCritic(env_spec, n_hidden=16, kind="lstm"))
+
+    def make_learner(_env_spec: EnvSpec, agents: Any) -> Learner:
+        return RecurrentPPO(*agents, **OPTIONS)
+
+    trained = train_probe(
+        "bbrl_exp/ProbeMemory-v0", make_agents, make_learner, batch_size=2, steps_per_chunk=32, total_steps=64 * 80
+    )
+    assert_best_actions(trained, discount=DISCOUNT)
+    assert_true_values(trained, lambda workspace: values(trained, workspace), discount=DISCOUNT)
+
+
+def test_without_a_memory_one_of_the_two_cues_gets_the_wrong_action() -> None:
+    torch.manual_seed(0)
+    trained = train_probe(
+        "bbrl_exp/ProbeMemory-v0",
+        lambda env_spec: StochasticPolicy(env_spec, hidden_sizes=[16]),
+        lambda env_spec, policy: PPO(policy, ValueCritic(env_spec, hidden_sizes=[16]), **OPTIONS),  # type: ignore[arg-type]
+        batch_size=2,
+        steps_per_chunk=32,
+        total_steps=64 * 60,
+    )
+    with pytest.raises(AssertionError, match="the best one is"):
+        assert_best_actions(trained, discount=DISCOUNT)

@@ -1,0 +1,222 @@
+"""Runs of an agent that learns: evaluations, policies kept, and what may not change the training."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import bbrl_exp
+from bbrl_exp.app.run import run
+from bbrl_exp.errors import ConfigurationError, DivergedError, WorkerError
+
+from .conftest import CommandLine
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+LEARNS = [
+    "agent=mlp",
+    "agent.learner={_target_: users_own.Shifts, step: 0.05}",
+    "agent.steps_per_chunk=8",
+    "batch_size=4",
+    "total_steps=2048",
+    "tracking.metrics_every=256",
+    "tracking.tensorboard=false",
+]
+EVALUATED = ["eval.every=512", "eval.episodes=3", "eval.final_episodes=4"]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, users_package: str) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return [row for row in csv.DictReader(file) if not row["name"].startswith("time/")]
+
+
+def of_training(folder: Path) -> list[dict[str, str]]:
+    return [row for row in rows(folder) if "eval" not in row["name"]]
+
+
+def of_evaluations(folder: Path) -> set[tuple[str, ...]]:
+    return {tuple(row.values()) for row in rows(folder) if "eval" in row["name"]}
+
+
+def state_of(folder: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = torch.load(folder / "checkpoints" / f"{name}.pt", weights_only=True)
+    return found
+
+
+def test_evaluation_changes_no_bit_of_the_training_wherever_it_is_done() -> None:
+    never = run([*LEARNS, "eval.every=0", "eval.final_episodes=0"])
+    here = run([*LEARNS, *EVALUATED])
+    beside = run([*LEARNS, *EVALUATED, "eval.workers=1"])
+    assert of_training(never.folder) == of_training(here.folder) == of_training(beside.folder)
+    assert of_evaluations(here.folder) == of_evaluations(beside.folder) != set()
+    assert here.summary.eval_returns == beside.summary.eval_returns
+    assert (never.summary.eval_return_mean, never.summary.best_eval_return_mean) == (None, None)
+    last = [state_of(result.folder, "last")["state"] for result in (never, here, beside)]
+    for part in ("graph", "learner"):
+        for name, tensor in last[0][part].items():
+            assert torch.equal(tensor, last[1][part][name])
+            assert torch.equal(tensor, last[2][part][name])
+    assert last[0]["learner"]["weight"].tolist() == pytest.approx([64 * 0.05] * 3)
+
+
+def test_what_is_recorded_of_evaluations_and_of_the_learner() -> None:
+    result = run([*LEARNS, *EVALUATED])
+    recorded = rows(result.folder)
+    at = {
+        name: [int(row["env_steps"]) for row in recorded if row["name"] == name]
+        for name in ("eval/return_mean", "eval/return", "final_eval/return", "losses/shift", "learner/seen")
+    }
+    assert at["eval/return_mean"] == [512, 1024, 1536, 2048]
+    assert at["eval/return"] == [512] * 3 + [1024] * 3 + [1536] * 3 + [2048] * 3
+    assert at["final_eval/return"] == [2048] * 4
+    assert at["losses/shift"] == [32, *range(256, 2049, 256)]
+    seen = [float(row["value"]) for row in recorded if row["name"] == "learner/seen"]
+    assert seen == [float(step) for step in at["learner/seen"]]
+    means = [float(row["value"]) for row in recorded if row["name"] == "eval/return_mean"]
+    returns = [float(row["value"]) for row in recorded if row["name"] == "final_eval/return"]
+    summary = result.summary
+    assert summary.eval_returns == tuple(returns)
+    assert summary.eval_return_mean == pytest.approx(sum(returns) / 4)
+    assert (summary.best_eval_return_mean, summary.eval_curve_mean) == (max(means), pytest.approx(sum(means) / 4))
+    assert state_of(result.folder, "best")["meta"]["env_steps"] == 512 * (1 + means.index(max(means)))
+    assert state_of(result.folder, "last")["meta"]["env_steps"] == 2048
+
+
+def test_every_run_is_judged_on_the_same_episodes() -> None:
+    constant = ["agent=constant", "eval.every=0", "eval.final_episodes=5"]
+    one, two = (run([*LEARNS, *constant, f"seed={seed}"]) for seed in (1, 2))
+    other = run([*LEARNS, *constant, "eval.seed=1"])
+    assert one.summary.eval_returns == two.summary.eval_returns != other.summary.eval_returns
+
+
+def test_the_policy_of_a_run_is_loaded_and_evaluated_again() -> None:
+    result = run([*LEARNS, *EVALUATED])
+    assert bbrl_exp.evaluate(result.folder).returns == result.summary.eval_returns
+    other = bbrl_exp.evaluate(result.folder, episodes=2, seed=3).returns
+    assert len(other) == 2
+    policy = bbrl_exp.load_policy(result.folder, "best")
+    assert not policy.training
+    saved = state_of(result.folder, "best")["state"]["graph"]
+    for loaded, kept in zip(policy.state_dict().values(), saved.values(), strict=True):
+        assert torch.equal(loaded, kept)
+    workspace = bbrl_exp.Workspace()
+    environments = bbrl_exp.NoAutoResetGymAgent("CartPole-v1", 2)
+    graph = bbrl_exp.TemporalAgent(bbrl_exp.Agents(environments, policy))
+    graph(workspace, t=0, stop_variable="env/done")
+    graph.close()
+    assert workspace["action"].shape == workspace["env/done"].shape
+
+
+def test_an_agent_without_parameters_is_loaded_from_its_configuration_alone() -> None:
+    result = run(["agent=random", "total_steps=64", "tracking=none"])
+    assert not (result.folder / "checkpoints").exists()
+    assert len(bbrl_exp.evaluate(result.folder, episodes=2).returns) == 2
+    with pytest.raises(ConfigurationError, match=r"best\.pt"):
+        bbrl_exp.load_policy(result.folder, "best")
+
+
+def test_a_damaged_policy_is_refused() -> None:
+    folder = run([*LEARNS, "eval.every=0", "eval.final_episodes=0"]).folder
+    path = folder / "checkpoints" / "last.pt"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ConfigurationError, match="damaged"):
+        bbrl_exp.load_policy(folder)
+
+
+def test_a_run_begins_with_the_policy_of_another(command_line: CommandLine, tmp_path: Path) -> None:
+    first = run([*LEARNS, "name=first", "eval.every=0", "eval.final_episodes=0"])
+    second = run([*LEARNS, "init_from=outputs/first", "total_steps=32", "eval.every=0", "eval.final_episodes=0"])
+    before, after = (state_of(result.folder, "last")["state"] for result in (first, second))
+    assert after["learner"]["weight"].tolist() == pytest.approx([65 * 0.05] * 3)
+    weights = [name for name, tensor in before["graph"].items() if tensor.ndim == 2]
+    assert weights
+    for name in weights:
+        assert torch.equal(before["graph"][name], after["graph"][name])
+    refused = command_line(*LEARNS, "init_from=outputs/first", "agent.members.policy.hidden_sizes=[8,64]", "name=third")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    for part in ("'init_from' = 'outputs/first'", "do not fit", "[64, 4] there and [8, 4] here"):
+        assert part in refused.err
+    assert not (tmp_path / "outputs" / "third").exists()
+
+
+def test_a_metric_that_is_no_number_ends_the_run_with_3(command_line: CommandLine, tmp_path: Path) -> None:
+    ended = command_line(*LEARNS, "+agent.learner.nan_after=1000", "name=x", "eval.every=0")
+    assert ended.code == 3
+    summary = json.loads((tmp_path / "outputs" / "x" / "summary.json").read_text())
+    assert summary["status"] == "diverged"
+    assert "'losses/shift' is nan after 1,024" in summary["error"]
+    with pytest.raises(DivergedError):
+        run([*LEARNS, "+agent.learner.nan_after=1000", "eval.every=0"])
+
+
+def test_an_environment_without_a_limit_is_cut_and_told(
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bbrl_exp.training.evaluation.MOST_STEPS_WITHOUT_LIMIT", 70)
+    endless = ["env=gym", "env.id=UsersEndless-v0", "env.info_keys={is_success: bool}", "eval.final_episodes=2"]
+    ended = command_line(*LEARNS, *endless, "eval.every=0", "name=x")
+    assert ended.code == 0
+    assert "2 of 2 episodes were cut after 70 steps: the environment sets no limit" in ended.out
+    recorded = {row["name"]: float(row["value"]) for row in rows(tmp_path / "outputs" / "x")}
+    assert (recorded["final_eval/return_mean"], recorded["final_eval/success_rate"]) == (70.0, 1.0)
+
+
+def test_a_signal_stops_an_evaluation(tmp_path: Path) -> None:
+    endless = ["env=gym", "env.id=UsersEndless-v0", "eval.every=32", "eval.episodes=64", "name=x"]
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPTS / "run.py"), *LEARNS, *endless], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.lstrip().startswith("folder"):
+            break
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGTERM)
+    process.stdout.read()
+    process.stdout.close()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert json.loads((tmp_path / "outputs" / "x" / "summary.json").read_text())["status"] == "interrupted"
+    assert (tmp_path / "outputs" / "x" / "checkpoints" / "last.pt").exists()
+
+
+def test_a_dead_evaluation_worker_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bbrl_exp.app.eval_process import EvaluationProcess
+
+    started: list[int] = []
+    submit = EvaluationProcess.submit
+
+    def submit_and_kill(self: EvaluationProcess, task: Any) -> None:
+        submit(self, task)
+        assert self._process is not None
+        started.append(self._process.pid)
+        self._process.kill()
+
+    monkeypatch.setattr(EvaluationProcess, "submit", submit_and_kill)
+    with pytest.raises(WorkerError, match=r"evaluation worker died .* policy of step 512"):
+        run([*LEARNS, *EVALUATED, "eval.workers=1"])
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
+
+
+def test_the_script_evaluates_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bbrl_exp.app.evaluate_command import main
+
+    result = run([*LEARNS, *EVALUATED])
+    assert main([str(result.folder), "--episodes", "2", "--which", "best", "--animation", "a.gif"]) == 0
+    assert "over 2 episodes" in capsys.readouterr().out
+    assert (tmp_path / "a.gif").read_bytes().startswith(b"GIF89a")
+    for bad in (["nowhere"], [str(result.folder), "--episodes", "0"], [str(result.folder), "--which", "x"], []):
+        assert main(bad) == 2
+        assert capsys.readouterr().err.count("\n") == 1
