@@ -4,7 +4,7 @@
 
 Observations of 17 and actions of 6 floats, one thread, seconds of processor time. All contestants are full, live in
 this one process, and run in turn in every round; the table shows medians over the rounds, and the median of the ratios
-of each round. Every draw is checked: observation, action, reward and next observation belong together.
+of each round. The last draw of a round is checked: observation, action, reward and next observation belong together.
 
 Needs the extra ``bench``.
 """
@@ -196,8 +196,8 @@ def measure(contestants: list[Contestant], rounds: int, calls: int) -> dict[str,
 def table(seconds: dict[str, list[tuple[float, float]]], peer: str) -> str:
     """One row a contestant; the ratio is that of the speeds of both calls together."""
     lines = [
-        f"| replay of {CAPACITY:,} transitions | put {BATCH_SIZE}, µs | draw {N_SAMPLES}, µs | both, per second "
-        f"| ÷ {peer} |",
+        f"| replay of {CAPACITY:,} transitions, processor time | put {BATCH_SIZE}, µs | draw {N_SAMPLES}, µs "
+        f"| both, per second | ÷ {peer} (uniform, one step) |",
         "|---|---|---|---|---|",
     ]
     for name, rounds in seconds.items():

@@ -151,6 +151,7 @@ TASKS: Mapping[str, tuple[str, Mapping[str, Contestant]]] = {
                     "agent.steps_per_chunk=1",
                     "agent.members.policy.hidden_sizes=[64,64]",
                     "agent.learner.double=false",
+                    "agent.learner.anneal_learning_rate=false",
                     "agent.learner.learning_rate=1e-3",
                     "agent.learner.replay_capacity=100000",
                     "agent.learner.learning_starts=8",

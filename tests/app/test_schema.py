@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bbrl_exp.app.schema import AgentSettings, EnvSettings, RootSettings, help_text, read_root
+from bbrl_exp.app.schema import AgentSettings, EnvSettings, EvalSettings, RootSettings, help_text, read_root
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.tracking.settings import TrackingSettings
 
@@ -16,7 +16,7 @@ NODE = {"_target_": "bbrl_exp.agents.agent.Agent"}
 
 def root(**changes: Any) -> dict[str, Any]:
     return {
-        "agent": {"steps_per_chunk": 128, "members": {}},
+        "agent": {"action_space": "any", "steps_per_chunk": 128, "members": {}, "learner": None},
         "env": {
             "id": "CartPole-v1",
             "stepping": "auto",
@@ -29,6 +29,8 @@ def root(**changes: Any) -> dict[str, Any]:
             "agent": NODE,
         },
         "tracking": {},
+        "eval": {"every": None, "episodes": 10, "final_episodes": None, "seed": 0, "workers": 0},
+        "init_from": None,
         "name": None,
         "seed": 0,
         "batch_size": 8,
@@ -54,6 +56,8 @@ def root(**changes: Any) -> dict[str, Any]:
         ("batch_size", "8"),
         ("total_steps", 0),
         ("num_threads", 0),
+        ("init_from", 3),
+        ("init_from", ""),
         ("seed", -1),
         ("seed", "x"),
         ("device", "gpu"),
@@ -85,11 +89,13 @@ def test_a_missing_key_is_refused() -> None:
         read_root(values)
 
 
-def test_keys_below_env_and_agent_are_checked_too() -> None:
+def test_keys_below_env_agent_and_eval_are_checked_too() -> None:
+    with pytest.raises(ConfigurationError, match=r"'eval\.workers' = 2: must be 0 or 1"):
+        read_root(root(eval={**root()["eval"], "workers": 2}))
     with pytest.raises(ConfigurationError, match=r"'env\.workers' = -1"):
         read_root(root(env={**root()["env"], "workers": -1}))
     with pytest.raises(ConfigurationError, match=r"'agent\.steps_per_chunk' = 0"):
-        read_root(root(agent={"steps_per_chunk": 0, "members": {}}))
+        read_root(root(agent={**root()["agent"], "steps_per_chunk": 0}))
 
 
 @pytest.mark.parametrize(("stepping", "workers"), [("scalar", 2), ("vectorized", 1), ("workers", 0)])
@@ -105,7 +111,13 @@ def test_a_name_of_digits_is_a_name() -> None:
 
 @pytest.mark.parametrize(
     ("prefix", "settings"),
-    [("", RootSettings), ("agent.", AgentSettings), ("env.", EnvSettings), ("tracking.", TrackingSettings)],
+    [
+        ("", RootSettings),
+        ("agent.", AgentSettings),
+        ("env.", EnvSettings),
+        ("eval.", EvalSettings),
+        ("tracking.", TrackingSettings),
+    ],
 )
 def test_help_explains_every_key(prefix: str, settings: type[Any]) -> None:
     text = help_text({"agent": ["random"]})

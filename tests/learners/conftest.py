@@ -1,4 +1,4 @@
-"""Makes ``chunks`` importable."""
+"""Makes the helpers beside the tests importable."""
 
 import sys
 from pathlib import Path

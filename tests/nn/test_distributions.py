@@ -147,3 +147,14 @@ def test_samples_of_torch_have_the_entropy_that_is_told() -> None:
     drawn = values(50_000, 2) * log_std.exp()
     estimate = -Normal(mean.expand(len(drawn), -1), log_std, (2,)).log_prob(drawn).mean()
     torch.testing.assert_close(estimate, Normal(mean, log_std, (2,)).entropy()[0], atol=0.02, rtol=0)
+
+
+def test_actions_of_another_shape_are_refused_and_not_broadcast() -> None:
+    pair = categorical(values(N, 5), [2, 3], [0, 0], (2,))
+    box = Normal(values(N, 3), values(3), (3,))
+    for actions in (torch.zeros(N, 1).long(), torch.zeros(1, 2).long(), torch.zeros(N, 3).long()):
+        with pytest.raises(RuntimeError, match="invalid for input of size"):
+            pair.log_prob(actions)
+    for drawn in (torch.zeros(N, 1), torch.zeros(1, 3), torch.zeros(N, 4)):
+        with pytest.raises(RuntimeError, match="invalid for input of size"):
+            box.log_prob(drawn)

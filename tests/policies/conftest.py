@@ -1,4 +1,4 @@
-"""Makes ``continuous`` importable."""
+"""Makes the helpers beside the tests importable."""
 
 import sys
 from pathlib import Path

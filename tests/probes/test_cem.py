@@ -19,7 +19,7 @@ def a_population(env_spec: EnvSpec) -> Agent:
 
 
 def a_learner(env_spec: EnvSpec, policy: Any) -> Learner:
-    return CrossEntropyMethod(policy, elite_fraction=0.25)
+    return CrossEntropyMethod(policy, elite_fraction=0.25, extra_variance=0.5, extra_variance_generations=8)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])

@@ -16,7 +16,7 @@ from bbrl_exp.learners.crossq import CrossQ
 from bbrl_exp.learners.ddpg import DDPG
 from bbrl_exp.learners.discrete_sac import DiscreteSAC
 from bbrl_exp.learners.droq import DroQ
-from bbrl_exp.learners.learner import Learner
+from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.sac import SAC
 from bbrl_exp.learners.td3 import TD3
 from bbrl_exp.learners.tqc import TQC
@@ -30,22 +30,37 @@ DISCOUNT = 0.5
 HIDDEN = (32,)
 REPLAY: dict[str, Any] = {
     "discount": DISCOUNT,
-    "batch_size": 128,
+    "batch_size": 64,
     "learning_starts": 64,
     "replay_capacity": 1000,
-    "critic_learning_rate": 5e-3,
+    "critic_learning_rate": 1e-2,
 }
 # The others are special cases: a cue that does not change.
 PROBES = ("Observation", "DelayedReward", "ObservationAction", "TimeLimit")
 COLD: dict[str, Any] = {"initial_temperature": 1e-3, "temperature_learning_rate": None}
 
 
+class Annealed(Learner):
+    """A learner of which all learning rates fall linearly over the run, so that what it learns comes to rest."""
+
+    def __init__(self, learner: Any) -> None:
+        super().__init__()
+        self.learner = learner
+        self._groups = [*learner._policy_optimizer.param_groups, *learner._critic_optimizer.param_groups]
+        self._learning_rates = [group["lr"] for group in self._groups]
+
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        for group, learning_rate in zip(self._groups, self._learning_rates, strict=True):
+            group["lr"] = learning_rate * (1.0 - progress.fraction)
+        return self.learner.update(workspace, progress)
+
+
 def deterministic(env_spec: EnvSpec) -> Agent:
-    return DeterministicPolicy(env_spec, HIDDEN, activation="tanh", noise_std=0.5, random_steps=400)
+    return DeterministicPolicy(env_spec, HIDDEN, activation="tanh", noise_std=0.3, random_steps=256)
 
 
 def squashed(env_spec: EnvSpec) -> Agent:
-    return SquashedNormalPolicy(env_spec, HIDDEN, activation="tanh", random_steps=400)
+    return SquashedNormalPolicy(env_spec, HIDDEN, activation="tanh", random_steps=256)
 
 
 def critic(env_spec: EnvSpec, n_critics: int = 2, **options: Any) -> QEnsemble:
@@ -55,7 +70,7 @@ def critic(env_spec: EnvSpec, n_critics: int = 2, **options: Any) -> QEnsemble:
 LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], Learner]]] = {
     "ddpg": (
         deterministic,
-        lambda spec, policy: DDPG(policy, critic(spec, 1), 5e-3, target_rate=0.05, **REPLAY),
+        lambda spec, policy: DDPG(policy, critic(spec, 1), 1e-2, target_rate=0.05, **REPLAY),
     ),
     "td3": (
         deterministic,
@@ -63,12 +78,12 @@ LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], L
     ),
     "sac": (
         squashed,
-        lambda spec, policy: SAC(policy, critic(spec), policy_learning_rate=5e-3, target_rate=0.05, **COLD, **REPLAY),
+        lambda spec, policy: SAC(policy, critic(spec), policy_learning_rate=1e-2, target_rate=0.05, **COLD, **REPLAY),
     ),
     "tqc": (
         squashed,
         lambda spec, policy: TQC(
-            policy, critic(spec, n_quantiles=3), 0, policy_learning_rate=5e-3, target_rate=0.05, **COLD, **REPLAY
+            policy, critic(spec, n_quantiles=3), 0, policy_learning_rate=1e-2, target_rate=0.05, **COLD, **REPLAY
         ),
     ),
     "droq": (
@@ -95,7 +110,7 @@ LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], L
 
 def value_of(trained: TrainedProbe, workspace: Workspace) -> Tensor:
     """Of what the policy does in the last row, by the mean of the critics."""
-    critic = trained.learner.critic.eval()
+    critic = trained.learner.learner.critic.eval()
     observations = [workspace["env/env_obs"][-1]]
     if isinstance(critic, DiscreteQEnsemble):
         return critic.values(observations).mean(dim=0).gather(1, workspace["action"][-1][:, None]).squeeze(1)
@@ -111,10 +126,10 @@ def test_true_values_and_right_actions_are_learned(name: str, probe: str, batch_
     trained = train_probe(
         f"bbrl_exp/Probe{probe}Continuous-v0",
         make_policy,
-        make_learner,
+        lambda spec, policy: Annealed(make_learner(spec, policy)),
         batch_size=batch_size,
         steps_per_chunk=4,
-        total_steps=900,
+        total_steps=700,
         chunks_per_recording=8,
     )
     assert_best_actions(trained, discount=DISCOUNT)
@@ -127,12 +142,19 @@ def test_discrete_sac_learns_true_values_and_right_actions(probe: str, batch_siz
     trained = train_probe(
         f"bbrl_exp/Probe{probe}-v0",
         lambda spec: StochasticPolicy(spec, HIDDEN),
-        lambda spec, policy: DiscreteSAC(
-            policy, DiscreteQEnsemble(spec, 2, HIDDEN), policy_learning_rate=5e-3, target_rate=0.05, **COLD, **REPLAY
+        lambda spec, policy: Annealed(
+            DiscreteSAC(
+                policy,
+                DiscreteQEnsemble(spec, 2, HIDDEN),
+                policy_learning_rate=1e-2,
+                target_rate=0.05,
+                **COLD,
+                **REPLAY,
+            )
         ),
         batch_size=batch_size,
         steps_per_chunk=4,
-        total_steps=900,
+        total_steps=700,
         chunks_per_recording=8,
     )
     assert_best_actions(trained, discount=DISCOUNT)

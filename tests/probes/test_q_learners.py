@@ -24,11 +24,11 @@ COMMON: dict[str, Any] = {
     "discount": DISCOUNT,
     "final_epsilon": 0.3,
 }
-REPLAYED: dict[str, Any] = {**COMMON, "learning_starts": 64, "updates_per_step": 0.5, "target_rate": 0.05}
+REPLAYED: dict[str, Any] = {**COMMON, "learning_starts": 64, "updates_per_step": 0.5, "target_rate": 0.1}
 CATEGORICAL = {"distribution": "categorical", "n_atoms": 41, "lowest_return": -1.5, "highest_return": 1.5}
 SWITCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({}, {"double": False}),
-    "copies": ({}, {"target_rate": None, "target_period": 32}),
+    "copies": ({}, {"target_rate": None, "target_period": 24}),
     "double": ({}, {"double": True}),
     "dueling": ({"dueling": True}, {}),
     "n_steps": ({}, {"n_steps": 3}),
@@ -48,7 +48,7 @@ def best_values(trained: TrainedProbe, workspace: Workspace) -> Tensor:
     return values.amax(dim=1)
 
 
-def trained_dqn(probe: str, batch_size: int, switch: str, total_steps: int = 3000) -> TrainedProbe:
+def trained_dqn(probe: str, batch_size: int, switch: str, total_steps: int = 1200) -> TrainedProbe:
     of_policy, of_learner = SWITCHES[switch]
     return train_probe(
         f"bbrl_exp/Probe{probe}-v0",
@@ -69,7 +69,7 @@ def assert_learned(trained: TrainedProbe, tolerance: float = 0.01) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-@pytest.mark.parametrize("probe", ["Observation", "DelayedReward", "ObservationAction"])
+@pytest.mark.parametrize("probe", ["DelayedReward", "ObservationAction"])
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_dqn_learns_values_and_best_actions(switch: str, probe: str, batch_size: int) -> None:
     assert_learned(trained_dqn(probe, batch_size, switch))
@@ -77,19 +77,19 @@ def test_dqn_learns_values_and_best_actions(switch: str, probe: str, batch_size:
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_dqn_bootstraps_at_a_time_limit(batch_size: int) -> None:
-    assert_learned(trained_dqn("TimeLimit", batch_size, "n_steps", total_steps=6000))
+    assert_learned(trained_dqn("TimeLimit", batch_size, "n_steps", total_steps=2000))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-@pytest.mark.parametrize("probe", ["Observation", "DelayedReward", "ObservationAction", "TimeLimit"])
+@pytest.mark.parametrize("probe", ["DelayedReward", "ObservationAction", "TimeLimit"])
 def test_pqn_learns_values_and_best_actions(probe: str, batch_size: int) -> None:
     trained = train_probe(
         f"bbrl_exp/Probe{probe}-v0",
         lambda env_spec: QPolicy(env_spec, (16,), layer_norm=True),
-        lambda _, policy: PQN(policy, **COMMON, minibatch_size=16),  # type: ignore[arg-type]
+        lambda _, policy: PQN(policy, **COMMON, minibatch_size=32),  # type: ignore[arg-type]
         batch_size=batch_size,
         steps_per_chunk=64 // batch_size,
-        total_steps=64 * 120,
+        total_steps=64 * 60,
     )
     assert_learned(trained)
 
@@ -102,7 +102,7 @@ def test_recurrent_dqn_learns_values_and_best_actions(probe: str, kind: Any, bat
         lambda env_spec: RecurrentQPolicy(env_spec, n_hidden=16, kind=kind),
         lambda _, policy: RecurrentDQN(  # type: ignore[arg-type]
             policy,  # type: ignore[arg-type]
-            **{**REPLAYED, "updates_per_step": 0.2},
+            **{**REPLAYED, "updates_per_step": 0.25},
             burn_in=3,
             sequence_length=8,
             n_steps=2,
@@ -110,13 +110,13 @@ def test_recurrent_dqn_learns_values_and_best_actions(probe: str, kind: Any, bat
         batch_size=batch_size,
         steps_per_chunk=16 // batch_size,
         chunks_per_recording=8,
-        total_steps=6000,
+        total_steps=2000,
     )
     assert_learned(trained)
 
 
 def test_a_network_without_memory_cannot_know_what_was_shown_before() -> None:
-    trained = trained_dqn("Memory", 2, "double", total_steps=2000)
+    trained = trained_dqn("Memory", 2, "double", total_steps=200)
     at_the_end = [states for states in probe_states(trained.env_id, DISCOUNT) if states.best_action is not None]
     with torch.no_grad():
         values = [trained.policy.network.values([torch.tensor([s.observations[-1]])]).amax() for s in at_the_end]  # type: ignore[operator, union-attr]

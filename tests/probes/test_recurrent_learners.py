@@ -20,14 +20,8 @@ from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import ValueCritic
 from bbrl_exp.workspace import Workspace
 
-DISCOUNT = 0.9
-OPTIONS: dict[str, Any] = {
-    "learning_rate": 1e-2,
-    "anneal_learning_rate": True,
-    "discount": DISCOUNT,
-    "trace_decay": 0.95,
-    "max_grad_norm": 10.0,
-}
+DISCOUNT = 0.5
+OPTIONS: dict[str, Any] = {"learning_rate": 1e-2, "anneal_learning_rate": True, "discount": DISCOUNT}
 
 
 def a_policy(env_spec: EnvSpec) -> Agent:

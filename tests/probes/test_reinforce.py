@@ -25,11 +25,11 @@ def a_policy(env_spec: EnvSpec) -> Agent:
 
 def with_baseline(env_spec: EnvSpec, policy: Any) -> Learner:
     critic = ValueCritic(env_spec, hidden_sizes=[16])
-    return Reinforce(policy, critic, learning_rate=1e-2, anneal_learning_rate=True, discount=DISCOUNT)
+    return Reinforce(policy, critic, learning_rate=2e-2, anneal_learning_rate=True, discount=DISCOUNT)
 
 
 def without_baseline(env_spec: EnvSpec, policy: Any) -> Learner:
-    return Reinforce(policy, learning_rate=1e-2, anneal_learning_rate=True, discount=DISCOUNT)
+    return Reinforce(policy, learning_rate=2e-2, anneal_learning_rate=True, discount=DISCOUNT)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
@@ -43,7 +43,7 @@ def test_values_and_best_actions_are_learned(probe: str, batch_size: int) -> Non
         with_baseline,
         batch_size=batch_size,
         steps_per_chunk=64 // batch_size,
-        total_steps=64 * 500,
+        total_steps=64 * 150,
     )
     critic: Any = trained.learner.critic
 
@@ -63,7 +63,7 @@ def test_the_best_actions_are_learned_without_a_baseline(probe: str, batch_size:
         without_baseline,
         batch_size=batch_size,
         steps_per_chunk=64 // batch_size,
-        total_steps=64 * 300,
+        total_steps=64 * 60,
     )
     assert_best_actions(trained, discount=DISCOUNT)
 
@@ -75,6 +75,6 @@ def test_continuous_actions_are_learned() -> None:
         with_baseline,
         batch_size=2,
         steps_per_chunk=64,
-        total_steps=128 * 500,
+        total_steps=128 * 150,
     )
     assert_best_actions(trained, discount=DISCOUNT)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bbrl_exp.data.packing import Field, RowLayout, Windows
+from bbrl_exp.data.packing import Field, RowLayout
 from bbrl_exp.data.ring import Ring
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, WorkspaceError
@@ -50,16 +50,6 @@ class Batch:
     next_observations: tuple[Tensor, ...]
     discounts: Tensor
     indexes: NDArray[np.int64]
-    weights: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    """What is the same in every batch of one size; the constants have one element in memory, so that no write works."""
-
-    batch_size: int
-    windows: Windows
-    discounts: Tensor
     weights: Tensor
 
 
@@ -117,7 +107,8 @@ class ReplayBuffer:
             *((0, name) for name in (*self._observations, *self._actions)),
             *((1, name) for name in (*self._observations, TERMINATED, reward)),
         )
-        self._prepared: _Prepared | None = None
+        # γ and 1 of the last size of batch: one element of memory each, so that nobody can write into them.
+        self._constants: tuple[Tensor, Tensor] | None = None
         self._powers = discount ** np.arange(n_steps + 1)
         self._ring: Ring | None = None
         self._last_row: int | None = None
@@ -188,7 +179,7 @@ class ReplayBuffer:
         return fields, full[DONE].shape[1], full[DONE].device
 
     def _new_ring(self, fields: Mapping[str, Field], batch_size: int, device: torch.device) -> Ring:
-        return Ring(RowLayout(fields), math.ceil(self.capacity / batch_size) + 1, batch_size, device)
+        return Ring(RowLayout(fields), self._wanted, math.ceil(self.capacity / batch_size) + 1, batch_size, device)
 
     def _values(self, ring: Ring, workspace: Workspace, first_row: int, n_rows: int) -> list[Any]:
         """Rows ``first_row`` … T - 1 of each variable, ``[L, B, …]``: arrays on the CPU, tensors elsewhere."""
@@ -222,8 +213,11 @@ class ReplayBuffer:
         """
         ring = self._filled()
         # A third of the cost of generator.integers; the probabilities differ by less than 1e-9 of themselves.
-        drawn = (generator.random(batch_size) * len(self)).astype(np.int64)
-        return self._gather(ring, drawn + ring.first_transition)
+        drawn = generator.random(batch_size)
+        drawn *= ring.end_transition - ring.first_transition
+        indexes = drawn.astype(np.int64)
+        indexes += ring.first_transition
+        return self._gather(ring, indexes)
 
     def gather(self, indexes: NDArray[np.int64]) -> Batch:
         """The transitions of these indexes, int64 ``[N]``, with weights of one.
@@ -279,39 +273,30 @@ class ReplayBuffer:
 
     def _gather(self, ring: Ring, indexes: NDArray[np.int64]) -> Batch:
         places = ring.places_of(indexes)
-        span: tuple[Tensor, Tensor] | None = None
-        if self.n_steps == 1:
-            words = ring.pairs_at(places)
-        else:
-            ends, span = self._span(ring, places)
-            both = self._to_device(ring, np.stack((places, ends), axis=1).reshape(-1))
-            words = ring.rows.index_select(0, both)
-        prepared = self._prepared
-        if prepared is None or prepared.batch_size != len(indexes):
-            prepared = self._prepared = self._prepare(ring, len(indexes))
-        *views, terminated, last_rewards = ring.layout.views(words, prepared.windows)
-        n_observations, n_actions = len(self._observations), len(self._actions)
-        rewards, discounts = span or (last_rewards, prepared.discounts)
+        ends, span = (None, None) if self.n_steps == 1 else self._span(ring, places)
+        *views, terminated, last_rewards = ring.read(places, ends)
+        constants = self._constants
+        if constants is None or len(constants[0]) != len(indexes):
+            one = torch.ones((), dtype=last_rewards.dtype, device=last_rewards.device)
+            constants = (one * self.discount).expand(len(indexes)), one.expand(len(indexes))
+            self._constants = constants
+        rewards, discounts = span or (last_rewards, constants[0])
+        n_observations, n_next = len(self._observations), len(self._observations) + len(self._actions)
         return Batch(
             observations=tuple(views[:n_observations]),
-            actions=tuple(views[n_observations : n_observations + n_actions]),
+            actions=tuple(views[n_observations:n_next]),
             rewards=rewards,
             terminated=terminated,
-            next_observations=tuple(views[n_observations + n_actions :]),
+            next_observations=tuple(views[n_next:]),
             discounts=discounts,
             indexes=indexes,
-            weights=prepared.weights,
+            weights=constants[1],
         )
-
-    def _prepare(self, ring: Ring, batch_size: int) -> _Prepared:
-        windows = ring.layout.windows((batch_size,), 2, self._wanted)
-        one = torch.ones((), dtype=ring.layout.fields[self._reward].dtype, device=ring.memory.device)
-        return _Prepared(batch_size, windows, (one * self.discount).expand(batch_size), one.expand(batch_size))
 
     def _span(self, ring: Ring, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[Tensor, Tensor]]:
         """Where the transitions that start at ``places`` end; Σ γ^i r and γ^k."""
         following = ring.following(places, self.n_steps)
-        is_taken = np.logical_and.accumulate(ring.is_start[following[:-1]], axis=0)
+        is_taken = np.logical_and.accumulate(ring.starts_at(following[:-1]), axis=0)
         n_taken = is_taken.sum(0)
         ends = following[n_taken, np.arange(len(places))]
         rewards = ring.fields[self._reward].flatten(0, 1)[self._to_device(ring, following[1:])]
@@ -347,7 +332,7 @@ class ReplayBuffer:
                 raise ConfigurationError(f"replay: this buffer has {name} {own}, the saved one {state[name]}")
         saved = state["ring"]
         if saved is None:
-            self._ring = self._prepared = self._last_row = None
+            self._ring = self._last_row = None
             return
         fields = {
             name: Field(tuple(shape), getattr(torch, dtype.removeprefix("torch.")))
@@ -355,4 +340,4 @@ class ReplayBuffer:
         }
         ring = self._new_ring(fields, saved["batch_size"], torch.device(saved["device"]))
         ring.load_state(saved)
-        self._ring, self._prepared, self._last_row = ring, None, None
+        self._ring, self._last_row = ring, None

@@ -27,6 +27,7 @@ class Ring:
 
     Args:
         layout: the variables of a row.
+        wanted: what :meth:`read` gives: the row in a pair, 0 or 1, and the name of the variable, for each.
         n_slots: rows that are kept, at least 2.
         batch_size: number B of environments.
         device: where the rows are kept.
@@ -34,14 +35,20 @@ class Ring:
     Attributes:
         memory: int64 ``[B, n_slots + 1, n_words]``.
         rows: the same as ``[B · (n_slots + 1), n_words]``.
-        pairs: each row and the one after it, ``[B · (n_slots + 1) - 1, 2, n_words]``, a view.
         fields: name → the variable, ``[B, n_slots + 1, …]``, a view.
         n_rows: rows ever written.
         segments: numbers of the first rows of the recordings of which rows are stored, and of the next one.
-        is_start: bool, by place: whether a transition starts there.
+        is_start: bool ``[n_slots, B]``: whether a transition starts there.
     """
 
-    def __init__(self, layout: RowLayout, n_slots: int, batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        layout: RowLayout,
+        wanted: Sequence[tuple[int, str]],
+        n_slots: int,
+        batch_size: int,
+        device: torch.device,
+    ) -> None:
         self.layout = layout
         self.n_slots = n_slots
         self.batch_size = batch_size
@@ -49,20 +56,27 @@ class Ring:
             n_words = layout.n_words
             self.memory = torch.empty((batch_size, n_slots + 1, n_words), dtype=torch.int64, device=device)
             self.rows = self.memory.flatten(0, 1)
-            self.pairs = self.rows.as_strided((len(self.rows) - 1, 2, n_words), (n_words, n_words, 1))
             self.fields = {name: layout.view(self.memory, name) for name in layout.fields}
         # By slot, then environment; arrays where there can be some, because a few rows are written faster through them.
         is_on_cpu = device.type == "cpu"
         by_slot = [field.transpose(0, 1) for field in self.fields.values()]
         self._writable: Values = [field.numpy() if is_on_cpu else field for field in by_slot]
         self._row_facts = [(tuple(field.shape[1:]), field.dtype) for field in self._writable]
-        self._pair_items = _pairs_of(self.rows) if is_on_cpu else None
+        self.wanted = tuple(wanted)
+        self._pair_items: NDArray[np.void] | None = None
+        if is_on_cpu:
+            # Opaque items, overlapping for the pairs: numpy gathers and splits them in half of torch's time.
+            self._pair_dtype = layout.window_dtype(self.wanted, 2)
+            self._pair_names = self._pair_dtype.names or ()
+            n_bytes = layout.n_words * self.memory.itemsize
+            self._row_items = np.ndarray((len(self.rows),), np.dtype((np.void, n_bytes)), self.rows.numpy())
+            pair = np.dtype((np.void, 2 * n_bytes))
+            self._pair_items = np.ndarray((len(self.rows) - 1,), pair, self.rows.numpy(), strides=(n_bytes,))
         self.n_rows = 0
         self.segments = [0]
         self.first_transition = 0
         self.end_transition = 0
-        self.is_start = np.zeros(batch_size * (n_slots + 1), np.bool_)
-        self._is_start_by_slot = self.is_start.reshape(batch_size, n_slots + 1).T
+        self.is_start = np.zeros((n_slots, batch_size), np.bool_)
         self._starts_in_slot = [0] * n_slots
         self._places = np.empty(n_slots * batch_size, np.int64)
         self._first_places = np.arange(batch_size) * (n_slots + 1)
@@ -136,14 +150,14 @@ class Ring:
         if len(done) > 1:
             self._add_starts(slot, goes_on[:-1])
         self._goes_on = goes_on[-1:]
-        self._is_start_by_slot[stop - 1] = False
+        self.is_start[stop - 1] = False
         self._starts_in_slot[stop - 1] = 0
         self.n_rows += len(done)
 
     def _add_starts(self, slot: int, starts: NDArray[np.bool_]) -> None:
         """Notes where transitions start in the L slots from ``slot`` on, bool ``[L, B]``."""
         stop = slot + len(starts)
-        self._is_start_by_slot[slot:stop] = starts
+        self.is_start[slot:stop] = starts
         if len(starts) == 1:
             places = (self._first_places + slot)[starts[0]]
             self._starts_in_slot[slot] = len(places)
@@ -163,12 +177,22 @@ class Ring:
         # Far cheaper than a remainder: no number is more than one turn of the table beyond the first.
         return self._places.take(numbers - (self.first_transition - self.first_transition % n), mode="wrap")
 
-    def pairs_at(self, places: NDArray[np.int64]) -> Tensor:
-        """Copies of the rows at ``places``, each with the one after it, int64 ``[N, 2, n_words]``."""
+    def read(self, places: NDArray[np.int64], ends: NDArray[np.int64] | None) -> list[Tensor]:
+        """The variables ``wanted`` of the rows at ``places`` and of a second row each, copied, ``[N, …]``.
+
+        The second rows are those at ``ends``, or those that follow. Tensors are views of one block, not contiguous.
+        """
         if self._pair_items is None:
-            return self.pairs.index_select(0, torch.from_numpy(places).to(self.memory.device))
-        words = torch.from_numpy(self._pair_items[places].view(np.int64))
-        return words.view(len(places), 2, -1)
+            ends = self.following(places, 1)[1] if ends is None else ends
+            words = self.rows.index_select(0, torch.from_numpy(np.concatenate((places, ends))).to(self.memory.device))
+            rows = words.view(2, len(places), -1)
+            return [self.layout.view(rows[row], name) for row, name in self.wanted]
+        if ends is None:
+            items = self._pair_items[places]
+        else:
+            items = self._row_items[np.stack((places, ends), axis=1).reshape(-1)]
+        block = items.view(self._pair_dtype)
+        return [torch.from_numpy(block[name]) for name in self._pair_names]
 
     def place(self, row: NDArray[np.int64], environment: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the rows of these numbers of these environments are."""
@@ -178,6 +202,11 @@ class Ring:
         """The places 0 … n rows after those given, ``[n + 1, N]``."""
         slots = places % (self.n_slots + 1)
         return places - slots + (slots + np.arange(n + 1)[:, None]) % self.n_slots
+
+    def starts_at(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a transition starts at each of the places."""
+        environments, slots = np.divmod(places, self.n_slots + 1)
+        return self.is_start[slots, environments]
 
     def state(self) -> dict[str, Any]:
         """The stored rows in the order of time, and what is known of them: copies of tensors, and plain Python."""
@@ -192,7 +221,7 @@ class Ring:
             "end_transition": self.end_transition,
             "goes_on": torch.from_numpy(self._goes_on.copy()),
             "rows": rows,
-            "is_start": torch.from_numpy(self._is_start_by_slot[slots]),
+            "is_start": torch.from_numpy(self.is_start[slots]),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -207,14 +236,8 @@ class Ring:
         self.memory[:, torch.from_numpy(slots).to(device)] = state["rows"].to(device)
         self.memory[:, -1] = self.memory[:, 0]
         is_start = state["is_start"].cpu().numpy()
-        self._is_start_by_slot[slots] = is_start
+        self.is_start[slots] = is_start
         for slot, n_starts in zip(slots.tolist(), is_start.sum(1).tolist(), strict=True):
             self._starts_in_slot[slot] = n_starts
         numbers = np.arange(self.first_transition, self.end_transition)
         self._places[numbers % len(self._places)] = (slots[:, None] + self._first_places)[is_start]
-
-
-def _pairs_of(rows: Tensor) -> NDArray[np.void]:
-    """Each row of ``[n, n_words]`` and the one after it as opaque items, which numpy gathers faster than torch."""
-    n_bytes = rows[0].nbytes
-    return np.ndarray((len(rows) - 1,), np.dtype((np.void, 2 * n_bytes)), rows.numpy(), strides=(n_bytes,))

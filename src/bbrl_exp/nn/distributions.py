@@ -48,7 +48,7 @@ class Categorical:
         self._dtype = dtype
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        indexes = actions.reshape(len(actions), -1) - self._start
+        indexes = actions.reshape(len(self._log_probs[0]), len(self._log_probs)) - self._start
         parts = [log_probs.gather(1, indexes[:, k : k + 1]).squeeze(1) for k, log_probs in enumerate(self._log_probs)]
         return _total(parts)
 
@@ -79,7 +79,7 @@ class Normal:
         self._shape = shape
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        standardised = (actions.reshape(len(actions), -1) - self._mean) * (-self._log_std).exp()
+        standardised = (actions.reshape(self._mean.shape) - self._mean) * (-self._log_std).exp()
         return -(0.5 * standardised.square() + self._log_std).sum(dim=1) - 0.5 * _LOG_2PI * self._mean.shape[1]
 
     def entropy(self) -> Tensor:

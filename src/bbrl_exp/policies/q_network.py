@@ -159,7 +159,7 @@ def n_actions_of(env_spec: EnvSpec) -> int:
 
 def combined(outputs: Tensor, dueling: bool, n_atoms: int) -> Tensor:
     """Outputs of the actions, ``[N, A, M]``, from those of the last layer, ``[N, A · M]`` or ``[N, (1 + A) · M]``."""
-    parts = outputs.unflatten(-1, (-1, n_atoms))
+    parts = outputs.reshape(*outputs.shape[:-1], -1, n_atoms)
     if not dueling:
         return parts
     advantages = parts[..., 1:, :]

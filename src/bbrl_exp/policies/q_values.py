@@ -60,7 +60,7 @@ class EpsilonGreedy(torch.nn.Module):
 
     def on_arrays(self, values: NDArray[Any]) -> NDArray[Any]:
         """Actions ``[B]`` in the space's dtype for values ``[B, A]``; the best ones in evaluation mode."""
-        indexes = values.argmax(axis=1)
+        indexes: NDArray[Any] = values.argmax(axis=1)
         if self.training:
             explores, drawn = self._exploration(len(values))
             indexes = np.where(explores, drawn, indexes)

@@ -1,0 +1,8 @@
+"""Records what the policy of a finished run does: ``python scripts/record.py outputs/mine --out mine.pt``."""
+
+import sys
+
+from bbrl_exp.app.record_command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""Recordings come back from disk as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from bbrl_exp.data.recording import load_recording, save_recording
+from bbrl_exp.workspace import Workspace
+
+
+def test_a_recording_comes_back_with_its_dtypes_and_can_be_read_without_pickles(tmp_path: Path) -> None:
+    workspace = Workspace()
+    workspace.set_full("frame", torch.arange(24, dtype=torch.uint8).view(3, 2, 4))
+    workspace.set_full("done", torch.tensor([[False, True]] * 3))
+    save_recording(tmp_path / "it.pt", workspace, "Toy-v0")
+    found = load_recording(tmp_path / "it.pt")
+    assert list(found.keys()) == ["frame", "done"]
+    for name in found.keys():
+        assert torch.equal(found[name], workspace[name])
+        assert found[name].dtype == workspace[name].dtype
+    assert torch.load(tmp_path / "it.pt", weights_only=True)["env_id"] == "Toy-v0"
+    assert [path.name for path in tmp_path.iterdir()] == ["it.pt"]
+
+
+def test_only_the_variables_asked_for_are_kept(tmp_path: Path) -> None:
+    workspace = Workspace()
+    for name in ("action", "env/reward"):
+        workspace.set_full(name, torch.zeros(2, 1))
+    save_recording(tmp_path / "it.pt", workspace, "Toy-v0", ["action"])
+    assert list(load_recording(tmp_path / "it.pt").keys()) == ["action"]

@@ -1,0 +1,183 @@
+"""DQN: targets by their definition, how many updates there are, and when the target network follows."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from chunks import env_spec_of, written_chunk
+
+from bbrl_exp.data.replay import Batch
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.dqn import DQN
+from bbrl_exp.learners.learner import Progress
+from bbrl_exp.policies.q_values import QPolicy
+from bbrl_exp.workspace import Workspace
+
+ENV = "bbrl_exp/ProbeObservationAction-v0"
+CATEGORICAL: dict[str, Any] = {
+    "distribution": "categorical",
+    "n_atoms": 3,
+    "lowest_return": 0.0,
+    "highest_return": 4.0,
+}
+
+
+def a_policy(**options: Any) -> QPolicy:
+    return QPolicy(env_spec_of(ENV, 2), (4,), **options)
+
+
+def a_batch(rewards: list[float], terminated: list[bool], discount: float = 0.5) -> Batch:
+    n = len(rewards)
+    generator = torch.Generator().manual_seed(n)
+    return Batch(
+        observations=(torch.randn(n, 2, generator=generator),),
+        actions=(torch.arange(n) % 2,),
+        rewards=torch.tensor(rewards),
+        terminated=torch.tensor(terminated),
+        next_observations=(torch.randn(n, 2, generator=generator),),
+        discounts=torch.full((n,), discount),
+        indexes=np.arange(n),
+        weights=torch.ones(n),
+    )
+
+
+def put_values(network: torch.nn.Module, values: list[float]) -> None:
+    """Makes the network give these outputs everywhere."""
+    with torch.no_grad():
+        last = network.mlp.layers[-1]  # type: ignore[union-attr, index]
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor(values))
+
+
+def chunk(n_rows: int) -> Workspace:
+    nothing = [[0, 0]] * n_rows
+    workspace = written_chunk([[1.0, 1.0]] * n_rows, nothing, nothing)
+    workspace.set_full("env/initial_state", torch.zeros(n_rows, 2, dtype=torch.bool))
+    return workspace
+
+
+def test_a_terminated_state_is_worth_nothing_and_any_other_what_the_target_network_says() -> None:
+    learner = DQN(a_policy(), double=False)
+    put_values(learner.target_network, [2.0, 6.0])
+    target = learner.value_target(a_batch([1.0, 10.0], [False, True]))
+    assert target.tolist() == [1.0 + 0.5 * 6.0, 10.0]
+
+
+def test_double_takes_the_value_of_the_action_that_the_online_network_chooses() -> None:
+    learner = DQN(a_policy(), double=True)
+    put_values(learner.target_network, [2.0, 6.0])
+    put_values(learner.policy.network, [1.0, 0.0])
+    assert learner.value_target(a_batch([1.0], [False])).tolist() == [1.0 + 0.5 * 2.0]
+
+
+def test_a_categorical_target_is_moved_discounted_and_shared_between_its_neighbours() -> None:
+    learner = DQN(a_policy(**CATEGORICAL), double=False)
+    # The better action's return is 4 for certain: 1 + 0.5 · 4 = 3 lies half-way between the atoms 2 and 4.
+    put_values(learner.target_network, [50.0, 0.0, 0.0, 0.0, 0.0, 50.0])
+    target = learner.distribution_target(a_batch([1.0, 1.0], [False, True]))
+    torch.testing.assert_close(target, torch.tensor([[0.0, 0.5, 0.5], [0.5, 0.5, 0.0]]))
+
+
+def test_quantile_targets_are_moved_and_discounted() -> None:
+    learner = DQN(a_policy(distribution="quantile", n_atoms=2), double=False)
+    put_values(learner.target_network, [0.0, 1.0, 2.0, 4.0])
+    target = learner.distribution_target(a_batch([1.0, 1.0], [False, True]))
+    assert target.tolist() == [[2.0, 3.0], [1.0, 1.0]]
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("huber", [0.5 * 0.25, 2.5]), ("squared", [0.25, 9.0])])
+def test_losses_are_of_the_values_of_the_actions_taken(loss: Any, expected: list[float]) -> None:
+    learner = DQN(a_policy(), loss=loss)
+    put_values(learner.policy.network, [0.5, 3.0])
+    values, losses, errors = learner.losses(a_batch([1.0, 0.0], [True, True]))
+    assert values.tolist() == [0.5, 3.0]
+    assert errors.tolist() == [-0.5, 3.0]
+    torch.testing.assert_close(losses, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("options", [{}, {"prioritised": True}, {"n_steps": 3}])
+def test_updates_are_counted_by_environment_steps(options: dict[str, Any]) -> None:
+    learner = DQN(a_policy(), learning_starts=4, updates_per_step=0.75, batch_size=8, **options)
+    found = []
+    for index in range(3):  # 4 time steps of 2 environments a chunk
+        metrics = learner.update(chunk(5) if index == 0 else shifted(index), Progress(0, 8 * (index + 1), 100))
+        found.append(metrics["learner/updates"])
+    assert found == [int(0.75 * 4), int(0.75 * 12), int(0.75 * 20)]
+
+
+def shifted(index: int) -> Workspace:
+    """The chunk that continues the ``index`` ones before."""
+    workspace = chunk(5)
+    first = chunk(4 * index + 1 + 4)["env/env_obs"][4 * index :]
+    workspace.set_full("env/env_obs", first)
+    return workspace
+
+
+def test_the_target_network_is_copied_after_every_period_of_environment_steps() -> None:
+    learner = DQN(a_policy(), learning_starts=0, updates_per_step=0.5, target_rate=None, target_period=16)
+    before = [parameter.clone() for parameter in learner.target_network.parameters()]
+    learner.update(chunk(8), Progress(0, 14, 100))
+    assert all(map(torch.equal, before, learner.target_network.parameters()))
+    assert not all(map(torch.equal, before, learner.policy.network.parameters()))
+    learner.update(continued(), Progress(0, 16, 100))
+    assert all(map(torch.equal, learner.target_network.parameters(), learner.policy.network.parameters()))
+
+
+def continued() -> Workspace:
+    workspace = chunk(2)
+    workspace.set_full("env/env_obs", chunk(9)["env/env_obs"][7:])
+    return workspace
+
+
+def test_a_moving_average_lies_between() -> None:
+    learner = DQN(a_policy(), learning_starts=0, updates_per_step=0.125, target_rate=0.25)
+    old = [parameter.clone() for parameter in learner.target_network.parameters()]
+    learner.update(chunk(5), Progress(0, 8, 100))
+    for before, now, online in zip(
+        old, learner.target_network.parameters(), learner.policy.network.parameters(), strict=True
+    ):
+        torch.testing.assert_close(now, before + 0.25 * (online - before))
+
+
+def test_epsilon_and_learning_rate_fall() -> None:
+    policy = a_policy()
+    learner = DQN(policy, learning_starts=0, learning_rate=0.1, anneal_learning_rate=True, exploration_fraction=0.5)
+    metrics = learner.update(chunk(6), Progress(0, 10, 40))
+    assert metrics["learner/epsilon"] == pytest.approx(1.0 - 0.5 * 0.95)
+    assert float(policy.exploration.epsilon) == pytest.approx(1.0 - 0.5 * 0.95)
+    assert metrics["learner/learning_rate"] == pytest.approx(0.075)
+
+
+def test_state_is_complete() -> None:
+    first, second = DQN(a_policy(), learning_starts=0), DQN(a_policy(seed=5), learning_starts=0)
+    first.update(chunk(5), Progress(0, 8, 100))
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for learner in (first, second):
+        learner.update(shifted(1), Progress(0, 16, 100))
+    assert all(map(torch.equal, first.policy.parameters(), second.policy.parameters()))
+    assert all(map(torch.equal, first.target_network.parameters(), second.target_network.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target_period": 10}, "one of them"),
+        ({"target_rate": None}, "one of them"),
+        ({"priority_exponent": 0.5}, "prioritised=false"),
+        ({"batch_size": 0}, "more than 0"),
+        ({"updates_per_step": 0.0}, "more than 0"),
+        ({"n_steps": 0}, "at least 1"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        DQN(a_policy(), **options)
+
+
+def test_a_squared_loss_of_a_distribution_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no effect on distribution='quantile'"):
+        DQN(a_policy(distribution="quantile"), loss="squared")

@@ -1,0 +1,127 @@
+"""Recurrent DQN: targets of sequences, masks between episodes, and its options."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from chunks import env_spec_of, recorded_chunk, written_chunk
+
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.learner import Progress
+from bbrl_exp.learners.recurrent_dqn import RecurrentDQN
+from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
+from bbrl_exp.workspace import Workspace
+
+ENV = "bbrl_exp/ProbeMemory-v0"
+
+
+def a_learner(seed: int = 0, **options: Any) -> RecurrentDQN:
+    policy = RecurrentQPolicy(env_spec_of(ENV, 2), n_hidden=4, seed=seed)
+    return RecurrentDQN(policy, **{"discount": 0.5, "learning_starts": 0, "burn_in": 0, **options})
+
+
+def put_values(network: Any, values: list[float]) -> None:
+    """Makes the network give these values everywhere."""
+    with torch.no_grad():
+        network.mlp.layers[-1].weight.zero_()
+        network.mlp.layers[-1].bias.copy_(torch.tensor(values))
+
+
+def sequences(terminated: list[list[int]], truncated: list[list[int]]) -> Workspace:
+    workspace = written_chunk([[0.0], [1.0], [2.0], [4.0]], terminated, truncated)
+    done = workspace["env/done"]
+    workspace.set_full("env/initial_state", torch.cat((torch.ones_like(done[:1]), done[:-1])))
+    workspace.set_full("policy/state", torch.zeros(4, 1, 4))
+    return workspace
+
+
+NEVER = [[0], [0], [0], [0]]
+AT_TWO = [[0], [0], [1], [0]]
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "terminated", "truncated", "expected"),
+    [
+        (1, NEVER, NEVER, [1 + 0.5 * 8, 2 + 0.5 * 8, 4 + 0.5 * 8]),
+        (2, NEVER, NEVER, [1 + 0.5 * 2 + 0.25 * 8, 2 + 0.5 * 4 + 0.25 * 8, 4 + 0.5 * 8]),
+        (3, AT_TWO, NEVER, [1 + 0.5 * 2, 2.0]),
+        (3, NEVER, AT_TWO, [1 + 0.5 * 2 + 0.25 * 8, 2 + 0.5 * 8]),
+        (3, AT_TWO, AT_TWO, [1 + 0.5 * 2, 2.0]),
+    ],
+)
+def test_targets_are_n_rewards_and_a_value_unless_the_episode_ends(
+    n_steps: int, terminated: list[list[int]], truncated: list[list[int]], expected: list[float]
+) -> None:
+    learner = a_learner(double=False, n_steps=n_steps)
+    put_values(learner.target_network, [8.0, 7.0])
+    _, returns, valid = learner.sequences(sequences(terminated, truncated))
+    assert returns[valid].tolist() == expected
+    assert valid.flatten().tolist() == [True, True, len(expected) == 3]
+
+
+def test_double_takes_the_value_of_the_action_that_the_online_network_chooses() -> None:
+    learner = a_learner(double=True)
+    put_values(learner.target_network, [2.0, 6.0])
+    put_values(learner.policy.network, [1.0, 0.0])
+    assert learner.sequences(sequences(NEVER, NEVER))[1].flatten().tolist() == [1 + 1.0, 2 + 1.0, 4 + 1.0]
+
+
+def test_rows_of_the_burn_in_teach_nothing() -> None:
+    learner = a_learner(burn_in=2, double=False)
+    put_values(learner.target_network, [8.0, 7.0])
+    _, returns, valid = learner.sequences(sequences(NEVER, NEVER))
+    assert (returns.tolist(), valid.tolist()) == ([[4 + 0.5 * 8]], [[True]])
+
+
+def test_values_are_those_of_the_recorded_states_whatever_episodes_a_sequence_holds() -> None:
+    learner = a_learner()
+    recorded = recorded_chunk(ENV, 2, 12, learner.policy)
+    values, _, valid = learner.sequences(recorded)
+    network = learner.policy.network
+    for t in range(12):
+        outputs, _ = network.memory.network.step(recorded["env/env_obs"][t], recorded["policy/state"][t])
+        expected = network.values_of(outputs).gather(1, recorded["action"][t][:, None]).squeeze(1)
+        torch.testing.assert_close(values[t], expected, atol=1e-5, rtol=1e-4)
+    assert torch.equal(valid, ~recorded["env/done"][:-1])
+
+
+def test_updates_wait_for_a_whole_sequence_and_are_counted_by_environment_steps() -> None:
+    learner = a_learner(sequence_length=6, updates_per_step=0.5)
+    chunk = recorded_chunk(ENV, 2, 8, learner.policy)
+    first, whole = Workspace(), Workspace()
+    for name in list(chunk.keys()):
+        first.set_full(name, chunk[name][:5])
+        whole.set_full(name, chunk[name][4:])
+    assert "learner/updates" not in learner.update(first, Progress(0, 8, 100))
+    assert learner.update(whole, Progress(0, 16, 100))["learner/updates"] == 8
+
+
+def test_state_is_complete() -> None:
+    first, second = a_learner(sequence_length=4), a_learner(seed=5, sequence_length=4)
+    chunk = recorded_chunk(ENV, 2, 16, first.policy)
+    early, late = Workspace(), Workspace()
+    for name in list(chunk.keys()):
+        early.set_full(name, chunk[name][:9])
+        late.set_full(name, chunk[name][8:])
+    first.update(early, Progress(0, 16, 100))
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for learner in (first, second):
+        learner.update(late, Progress(0, 32, 100))
+    assert all(map(torch.equal, first.policy.parameters(), second.policy.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target_period": 10}, "one of them"),
+        ({"n_steps": 17}, "no more steps"),
+        ({"burn_in": -1}, "at least 0"),
+        ({"batch_size": 0}, "more than 0"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        a_learner(**options)

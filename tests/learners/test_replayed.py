@@ -1,0 +1,91 @@
+"""How often replay learners learn, and that their whole state can be kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from continuous_batches import run
+
+from bbrl_exp.envs import AutoResetGymAgent
+from bbrl_exp.learners.sac import SAC
+from bbrl_exp.learners.td3 import TD3
+from bbrl_exp.policies.deterministic import DeterministicPolicy
+from bbrl_exp.policies.q_ensemble import QEnsemble
+from bbrl_exp.policies.squashed import SquashedNormalPolicy
+
+
+def probe_spec():
+    env = AutoResetGymAgent("bbrl_exp/ProbeObservationActionContinuous-v0", 1)
+    env.close()
+    return env.env_spec
+
+
+def sac(updates_per_step: float = 1.0, learning_starts: int = 10) -> SAC:
+    spec = probe_spec()
+    return SAC(
+        SquashedNormalPolicy(spec, (4,), random_steps=5),
+        QEnsemble(spec, 2, (4,)),
+        batch_size=4,
+        learning_starts=learning_starts,
+        updates_per_step=updates_per_step,
+        replay_capacity=1000,
+    )
+
+
+@pytest.mark.parametrize(("batch_size", "steps_per_chunk"), [(1, 1), (1, 8), (2, 4), (4, 1)])
+@pytest.mark.parametrize(("updates_per_step", "expected"), [(1.0, 30), (0.25, 7), (2.5, 75)])
+def test_updates_are_counted_in_environment_steps(
+    batch_size: int, steps_per_chunk: int, updates_per_step: float, expected: int
+) -> None:
+    learner = sac(updates_per_step)
+    metrics = list(run(learner, learner.policy, 40, batch_size, steps_per_chunk))
+    assert max(chunk.get("learner/updates", 0.0) for chunk in metrics) == expected
+    assert metrics[0] == {}
+
+
+def test_metrics_are_detached_and_without_dimensions() -> None:
+    learner = sac()
+    *_, last = run(learner, learner.policy, 20, 1, 4)
+    expected = {
+        "losses/q",
+        "losses/policy",
+        "learner/q_mean",
+        "learner/entropy",
+        "learner/temperature",
+        "learner/updates",
+    }
+    assert set(last) == expected
+    for value in last.values():
+        assert not isinstance(value, torch.Tensor) or (value.shape == () and not value.requires_grad)
+
+
+def test_the_targets_follow_by_the_target_rate() -> None:
+    learner = sac(updates_per_step=0.1)
+    before = [p.clone() for p in learner.target_critic.parameters()]
+    for _ in run(learner, learner.policy, 20, 1, 4):
+        pass
+    for old, new, online in zip(before, learner.target_critic.parameters(), learner.critic.parameters(), strict=True):
+        torch.testing.assert_close(new, old + 0.005 * (online - old))
+
+
+def test_td3_moves_policy_and_targets_once_in_every_delay() -> None:
+    spec = probe_spec()
+    learner = TD3(
+        DeterministicPolicy(spec, (4,)), QEnsemble(spec, 2, (4,)), policy_delay=3, learning_starts=10, batch_size=4
+    )
+    policies = [torch.cat([p.detach().flatten() for p in learner.policy.parameters()])]
+    for _ in run(learner, learner.policy, 19, 1, 1):
+        policies.append(torch.cat([p.detach().flatten() for p in learner.policy.parameters()]))
+    moved = [i for i in range(1, 20) if not torch.equal(policies[i], policies[i - 1])]
+    assert moved == [13, 16, 19]
+
+
+def test_updates_do_not_depend_on_the_global_generator() -> None:
+    def parameters(global_seed: int) -> torch.Tensor:
+        torch.manual_seed(global_seed)
+        learner = sac()
+        for _ in run(learner, learner.policy, 40, 2, 2):
+            pass
+        return torch.cat([p.detach().flatten() for p in learner.parameters()])
+
+    assert torch.equal(parameters(0), parameters(1))

@@ -1,0 +1,72 @@
+"""Policies on disk: whole or refused, and loaded where names and shapes fit."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.training.checkpoint import (
+    load_fitting,
+    load_graph,
+    policy_state,
+    read_checkpoint,
+    write_checkpoint,
+)
+
+
+class Learns(nn.Module):
+    def __init__(self, policy: nn.Module, width: int) -> None:
+        super().__init__()
+        self.policy = policy
+        self.critic = nn.Linear(width, 1)
+        self.bias = nn.Parameter(torch.arange(3.0))
+        self.register_buffer("passing", torch.zeros(1), persistent=False)
+
+
+def test_what_is_written_is_read_and_its_checksum_stands_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "last.pt"
+    for value in (1.0, 2.0):
+        write_checkpoint(path, {"graph": {"w": torch.tensor([value])}, "learner": {}}, {"env_steps": 5})
+        found = read_checkpoint(path)
+        assert (found["state"]["graph"]["w"].item(), found["meta"]) == (value, {"env_steps": 5})
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (path.parent / "last.pt.sha256").read_text() == f"{digest}  last.pt\n"
+    assert {entry.name for entry in path.parent.iterdir()} == {"last.pt", "last.pt.sha256"}
+
+
+def test_a_file_with_another_checksum_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "best.pt"
+    write_checkpoint(path, {}, {})
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(ConfigurationError, match="damaged"):
+        read_checkpoint(path)
+    with pytest.raises(ConfigurationError, match=r"no checkpoint .*last\.pt"):
+        read_checkpoint(path.with_name("last.pt"))
+
+
+def test_the_learners_part_holds_what_the_graph_does_not_and_is_loaded_where_it_fits() -> None:
+    policy, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    state = policy_state(policy, learner := Learns(policy, 4))
+    assert set(state["graph"]) == {"weight", "bias"}
+    assert set(state["learner"]) == {"critic.weight", "critic.bias", "bias"}
+    wider = Learns(other, 5)
+    before = wider.critic.weight.clone()
+    with torch.no_grad():
+        wider.bias.zero_()
+    load_graph(other, state, "here")
+    load_fitting(wider, other, state)
+    assert torch.equal(other.weight, policy.weight)
+    assert torch.equal(wider.critic.weight, before)
+    assert torch.equal(wider.critic.bias, learner.critic.bias)
+    assert wider.bias.tolist() == [0.0, 1.0, 2.0]
+
+
+def test_a_graph_of_other_parameters_is_refused_by_name_and_shape() -> None:
+    state = policy_state(nn.Linear(2, 2), None)
+    with pytest.raises(ConfigurationError, match=r"here: .*'weight' is \[2, 2\] there and \[2, 3\] here"):
+        load_graph(nn.Linear(3, 2), state, "here")

@@ -1,0 +1,34 @@
+"""What a learner tells: the newest numbers, every so many steps, and none that is no number."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bbrl_exp.errors import DivergedError
+from bbrl_exp.training.metrics import NewestMetrics, finite_metrics
+
+
+def test_the_newest_metrics_are_taken_when_the_next_multiple_is_reached() -> None:
+    metrics, taken = NewestMetrics(every=100), {}
+    for env_steps in range(40, 401, 40):
+        metrics.add({"losses/q": torch.tensor(float(env_steps)), "learner/updates": env_steps})
+        if metrics.due(env_steps):
+            taken[env_steps] = metrics.take(env_steps)
+    assert taken == {n: {"losses/q": n, "learner/updates": n} for n in (40, 120, 200, 320, 400)}
+
+
+def test_an_update_without_metrics_leaves_the_ones_before() -> None:
+    metrics = NewestMetrics(every=1)
+    assert not metrics.due(10)
+    metrics.add({"losses/q": 1.0})
+    metrics.add({})
+    assert metrics.due(10)
+    assert metrics.take(10) == {"losses/q": 1.0}
+    assert not metrics.has_any
+
+
+@pytest.mark.parametrize("value", [torch.tensor(float("nan")), float("inf")])
+def test_a_number_that_is_none_is_named(value: float | torch.Tensor) -> None:
+    with pytest.raises(DivergedError, match=r"'losses/q' is (nan|inf) after 1,000 environment steps"):
+        finite_metrics({"losses/policy": 1.0, "losses/q": value}, 1000)
