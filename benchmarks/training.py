@@ -1,6 +1,6 @@
 """How fast learners train on the ordinary path: this project, stable-baselines3 and a hand-written loop, one thread.
 
-    OMP_NUM_THREADS=1 python benchmarks/training.py [--rounds 5] [--tasks ppo dqn sac replay] [--scale 1] [--out <file>]
+    OMP_NUM_THREADS=1 python benchmarks/training.py [--rounds 5] [--tasks ppo dqn sac] [--scale 1] [--out <file>]
 
 Plain gymnasium environments, no compilation, the whole loop: acting, storing and learning, evaluation left out. Equal
 work: the same numbers of environments, steps, epochs, minibatches and updates, and the same networks. Every contestant
@@ -28,7 +28,6 @@ from unittest import mock
 
 import gymnasium
 import torch
-from training_replay import replay_of_stable_baselines3, replay_of_this_project
 from training_single_file_ppo import SingleFilePpo
 
 import bbrl_exp
@@ -196,10 +195,6 @@ TASKS: Mapping[str, tuple[str, Mapping[str, Contestant]]] = {
                 ],
             ),
         },
-    ),
-    "replay": (
-        "replay of a million transitions, 17 + 6 floats: put 8 and draw 256, pairs/s",
-        {"stable-baselines3": replay_of_stable_baselines3, "**bbrl_exp**": replay_of_this_project},
     ),
 }
 

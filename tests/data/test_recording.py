@@ -17,7 +17,7 @@ def test_a_recording_comes_back_with_its_dtypes_and_can_be_read_without_pickles(
     save_recording(tmp_path / "it.pt", workspace, "Toy-v0")
     found = load_recording(tmp_path / "it.pt")
     assert list(found.keys()) == ["frame", "done"]
-    for name in found.keys():
+    for name in workspace.keys():  # noqa: SIM118
         assert torch.equal(found[name], workspace[name])
         assert found[name].dtype == workspace[name].dtype
     assert torch.load(tmp_path / "it.pt", weights_only=True)["env_id"] == "Toy-v0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_a_known_policy_is_cloned(tmp_path: Path) -> None:
     fresh = align(recorded_chunk("CartPole-v1", 4, 100, KnownPolicy(), seed=1), ("env/env_obs",), ("action",)).flat()
     agreement = (policy.distribution(fresh.observations).mode()[0] == fresh.actions[0]).float().mean()
     assert agreement > 0.9
-    assert metrics["losses/validation"] < 0.15
+    assert metrics["losses/validation"] < 0.5 * math.log(2)
     assert metrics["learner/updates"] == 500
 
 
@@ -91,7 +92,7 @@ def test_resets_are_no_pairs_and_every_other_pair_is_learned_or_held_out(tmp_pat
     assert torch.equal(shared.sort(dim=0).values, known.sort(dim=0).values)
 
 
-@pytest.mark.parametrize("cuts", [[1000], [130, 1000], list(range(7, 1001, 7)) + [1000]])
+@pytest.mark.parametrize("cuts", [[1000], [130, 1000], [*range(7, 1000, 7), 1000]])
 def test_the_pace_does_not_depend_on_chunks(tmp_path: Path, cuts: list[int]) -> None:
     facts = recording_of("CartPole-v1", tmp_path / "teacher.pt", n_steps=50)
     learner = BehaviourCloning(StochasticPolicy(facts), str(tmp_path / "teacher.pt"), updates_per_step=0.03)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def test_each_environment_gets_the_action_of_its_own_candidate(facts: EnvSpec, h
     sizes = [4, *hidden_sizes, 2]
     for index, parameters in enumerate(candidates):
         hidden, start = found["env/env_obs"][0, index], 0
-        for layer, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for layer, (n_in, n_out) in enumerate(pairwise(sizes)):
             hidden = hidden if layer == 0 else hidden.tanh()
             weight = parameters[start : start + n_in * n_out].view(n_in, n_out)
             start += n_in * n_out

@@ -64,7 +64,7 @@ def squashed(env_spec: EnvSpec) -> Agent:
 
 
 def critic(env_spec: EnvSpec, n_critics: int = 2, **options: Any) -> QEnsemble:
-    return QEnsemble(env_spec, n_critics, HIDDEN, activation="tanh", **options)
+    return QEnsemble(env_spec, n_critics, HIDDEN, **{"activation": "tanh", "normalization": "layer", **options})
 
 
 LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], Learner]]] = {
@@ -90,7 +90,7 @@ LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], L
         squashed,
         lambda spec, policy: DroQ(
             policy,
-            critic(spec, normalization="layer"),
+            critic(spec),
             2,
             policy_learning_rate=1e-2,
             updates_per_step=1.0,
@@ -102,7 +102,11 @@ LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], L
     "crossq": (
         squashed,
         lambda spec, policy: CrossQ(
-            policy, critic(spec, normalization="batch"), 2, policy_learning_rate=1e-2, **COLD, **REPLAY
+            policy,
+            critic(spec, normalization="batch"),
+            2,
+            policy_learning_rate=1e-2,
+            **{**COLD, **REPLAY, "batch_size": 512},
         ),
     ),
 }
@@ -145,7 +149,7 @@ def test_discrete_sac_learns_true_values_and_right_actions(probe: str, batch_siz
         lambda spec, policy: Annealed(
             DiscreteSAC(
                 policy,
-                DiscreteQEnsemble(spec, 2, HIDDEN),
+                DiscreteQEnsemble(spec, 2, HIDDEN, normalization="layer"),
                 policy_learning_rate=1e-2,
                 target_rate=0.05,
                 **COLD,

@@ -29,11 +29,11 @@ def a_policy(env_spec: EnvSpec) -> Agent:
 
 
 def an_a2c(_env_spec: EnvSpec, policy: Any) -> Learner:
-    return RecurrentA2C(policy, SharedMemoryCritic(policy), **OPTIONS)
+    return RecurrentA2C(policy, SharedMemoryCritic(policy), **{**OPTIONS, "learning_rate": 2e-2})
 
 
 def a_ppo(_env_spec: EnvSpec, policy: Any) -> Learner:
-    return RecurrentPPO(policy, SharedMemoryCritic(policy), **OPTIONS)
+    return RecurrentPPO(policy, SharedMemoryCritic(policy), n_epochs=8, **OPTIONS)
 
 
 def values(trained: TrainedProbe, workspace: Workspace) -> Tensor:
@@ -47,7 +47,7 @@ def values(trained: TrainedProbe, workspace: Workspace) -> Tensor:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-@pytest.mark.parametrize("probe", ["DelayedReward", "ObservationAction", "TimeLimit", "Memory"])
+@pytest.mark.parametrize("probe", ["DelayedReward", "TimeLimit", "Memory"])
 @pytest.mark.parametrize("make_learner", [an_a2c, a_ppo])
 def test_values_and_best_actions_are_learned(make_learner: Any, probe: str, batch_size: int) -> None:
     trained = train_probe(
@@ -55,8 +55,8 @@ def test_values_and_best_actions_are_learned(make_learner: Any, probe: str, batc
         a_policy,
         make_learner,
         batch_size=batch_size,
-        steps_per_chunk=64 // batch_size,
-        total_steps=64 * (60 if make_learner is a_ppo else 600),
+        steps_per_chunk=32 // batch_size,
+        total_steps=32 * (80 if make_learner is a_ppo else 500),
     )
     assert_best_actions(trained, discount=DISCOUNT)
     assert_true_values(trained, lambda workspace: values(trained, workspace), discount=DISCOUNT)
@@ -68,10 +68,10 @@ def test_an_lstm_and_a_critic_with_a_memory_of_its_own_learn_to_remember() -> No
         return Agents(policy, MemoryCritic(env_spec, n_hidden=16, kind="lstm"))
 
     def make_learner(_env_spec: EnvSpec, agents: Any) -> Learner:
-        return RecurrentPPO(*agents, **OPTIONS)
+        return RecurrentPPO(*agents, n_epochs=8, **OPTIONS)
 
     trained = train_probe(
-        "bbrl_exp/ProbeMemory-v0", make_agents, make_learner, batch_size=2, steps_per_chunk=32, total_steps=64 * 80
+        "bbrl_exp/ProbeMemory-v0", make_agents, make_learner, batch_size=2, steps_per_chunk=16, total_steps=32 * 100
     )
     assert_best_actions(trained, discount=DISCOUNT)
     assert_true_values(trained, lambda workspace: values(trained, workspace), discount=DISCOUNT)
@@ -84,8 +84,8 @@ def test_without_a_memory_one_of_the_two_cues_gets_the_wrong_action() -> None:
         lambda env_spec: StochasticPolicy(env_spec, hidden_sizes=[16]),
         lambda env_spec, policy: PPO(policy, ValueCritic(env_spec, hidden_sizes=[16]), **OPTIONS),  # type: ignore[arg-type]
         batch_size=2,
-        steps_per_chunk=32,
-        total_steps=64 * 60,
+        steps_per_chunk=16,
+        total_steps=32 * 60,
     )
     with pytest.raises(AssertionError, match="the best one is"):
         assert_best_actions(trained, discount=DISCOUNT)
