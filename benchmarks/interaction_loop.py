@@ -31,8 +31,8 @@ from torch import nn
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.combinators import Agents, TemporalAgent
 from bbrl_exp.envs.gym_agents import AutoResetGymAgent
-from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.random import RandomAgent
+from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.training.loop import collect
 from bbrl_exp.workspace import Workspace
 

@@ -18,7 +18,8 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-@pytest.mark.parametrize("agent", options("agent"))
+# Behaviour cloning needs a recording first: tests/runs/test_recording.py.
+@pytest.mark.parametrize("agent", [name for name in options("agent") if name != "behaviour_cloning"])
 @pytest.mark.parametrize("env", ["cartpole", "pendulum", "masked_cartpole", "masked_pendulum"])
 def test_every_agent_runs_in_every_kind_of_environment(
     agent: str, env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -31,7 +32,13 @@ def test_every_agent_runs_in_every_kind_of_environment(
             run([f"agent={agent}", f"env={env}", *FAST])
         assert list(tmp_path.iterdir()) == []
         return
-    result = run([f"agent={agent}", f"env={env}", "tracking=none", *FAST])
+    try:
+        result = run([f"agent={agent}", f"env={env}", "tracking=none", *FAST])
+    except ConfigurationError as error:
+        if "'agent.learner.recording' = null: a file is needed" not in str(error):
+            raise
+        assert list(tmp_path.iterdir()) == []
+        return
     assert result.summary.status == "completed"
     assert result.summary.env_steps == 64
 
@@ -54,7 +61,13 @@ def test_every_environment_runs_or_names_its_extra(env: str, tmp_path: Path, mon
 )
 def test_every_other_option_passes_the_checks(group: str, option: str) -> None:
     with Composer(CONF) as composer:
-        check(composer.compose([f"{group}={option}"]))
+        config = composer.compose([f"{group}={option}"])
+        try:
+            check(config)
+        except ConfigurationError as error:
+            if "needs the extra" not in str(error):
+                raise
+            pytest.skip(str(error))
 
 
 def test_any_id_runs_through_gym_and_keeps_the_settings_of_another_environment() -> None:

@@ -10,8 +10,8 @@ from bbrl_exp.agents import Agent
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.policies.constant import ConstantAgent
-from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.random import RandomAgent
+from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.workspace import Workspace
 
 BATCH = 4
