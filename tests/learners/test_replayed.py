@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
 from continuous_batches import run
 
 from bbrl_exp.envs import AutoResetGymAgent
+from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.sac import SAC
 from bbrl_exp.learners.td3 import TD3
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.q_ensemble import QEnsemble
 from bbrl_exp.policies.squashed import SquashedNormalPolicy
+from bbrl_exp.workspace import Workspace
 
 
 def probe_spec():
@@ -89,3 +93,28 @@ def test_updates_do_not_depend_on_the_global_generator() -> None:
         return torch.cat([p.detach().flatten() for p in learner.parameters()])
 
     assert torch.equal(parameters(0), parameters(1))
+
+
+def test_a_learner_with_the_state_of_another_goes_on_as_that_one() -> None:
+    learner, file = sac(), io.BytesIO()
+    for _ in run(learner, learner.policy, 40, 2, 2):
+        pass
+    torch.save(learner.state_dict(), file)
+    file.seek(0)
+    other = sac()
+    other.load_state_dict(torch.load(file, weights_only=True))
+    for one in (learner, other):
+        workspace = Workspace()
+        workspace.set_full("env/env_obs", torch.stack([learner_rows(t) for t in range(2)]))
+        workspace.set_full("action", torch.zeros(2, 2, 1))
+        workspace.set_full("env/reward", torch.ones(2, 2))
+        for name in ("terminated", "truncated", "done", "initial_state"):
+            workspace.set_full(f"env/{name}", torch.zeros(2, 2, dtype=torch.bool))
+        one._replayed._buffer.begin_recording()
+        assert one.update(workspace, Progress(0, 50, 100))["learner/updates"] == 40
+    for ours, theirs in zip(learner.parameters(), other.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def learner_rows(t: int) -> torch.Tensor:
+    return torch.tensor([[0.1 * t, 0.2], [0.3, 0.4 * t]])

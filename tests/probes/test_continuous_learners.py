@@ -28,11 +28,12 @@ from bbrl_exp.workspace import Workspace
 
 DISCOUNT = 0.5
 HIDDEN = (32,)
+TOTAL_STEPS = 1200  # all of them with actions at random: what is learned is off-policy
 REPLAY: dict[str, Any] = {
     "discount": DISCOUNT,
     "batch_size": 128,
     "learning_starts": 64,
-    "replay_capacity": 1000,
+    "replay_capacity": 2000,
     "critic_learning_rate": 1e-2,
 }
 # The others are special cases of these.
@@ -56,11 +57,11 @@ class Annealed(Learner):
 
 
 def deterministic(env_spec: EnvSpec) -> Agent:
-    return DeterministicPolicy(env_spec, HIDDEN, activation="tanh", noise_std=0.3, random_steps=256)
+    return DeterministicPolicy(env_spec, HIDDEN, activation="tanh", random_steps=TOTAL_STEPS)
 
 
 def squashed(env_spec: EnvSpec) -> Agent:
-    return SquashedNormalPolicy(env_spec, HIDDEN, activation="tanh", random_steps=256)
+    return SquashedNormalPolicy(env_spec, HIDDEN, activation="tanh", random_steps=TOTAL_STEPS)
 
 
 def critic(env_spec: EnvSpec, n_critics: int = 2, **options: Any) -> QEnsemble:
@@ -109,7 +110,9 @@ LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], L
     ),
     "crossq": (
         squashed,
-        lambda spec, policy: CrossQ(policy, renormalized(spec), 2, 0.9, policy_learning_rate=1e-2, **COLD, **REPLAY),
+        lambda spec, policy: CrossQ(
+            policy, renormalized(spec), 2, 0.9, policy_learning_rate=1e-2, **{**COLD, **REPLAY, "batch_size": 256}
+        ),
     ),
 }
 
@@ -135,7 +138,7 @@ def test_true_values_and_right_actions_are_learned(name: str, probe: str, batch_
         lambda spec, policy: Annealed(make_learner(spec, policy)),
         batch_size=batch_size,
         steps_per_chunk=4,
-        total_steps=1300,
+        total_steps=TOTAL_STEPS,
         chunks_per_recording=8,
     )
     assert_best_actions(trained, discount=DISCOUNT)
@@ -160,7 +163,7 @@ def test_discrete_sac_learns_true_values_and_right_actions(probe: str, batch_siz
         ),
         batch_size=batch_size,
         steps_per_chunk=4,
-        total_steps=1300,
+        total_steps=TOTAL_STEPS,
         chunks_per_recording=8,
     )
     assert_best_actions(trained, discount=DISCOUNT)

@@ -18,7 +18,8 @@ from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.workspace import Workspace
 
 DISCOUNT = 0.9
-SHORT_SIGHTED = 0.5  # where rewards never end: values then settle quickly
+# Where rewards never end and the observation is always zero: values then settle quickly, though only biases learn.
+ENDLESS: dict[str, Any] = {"discount": 0.5, "learning_rate": 5e-2}
 COMMON: dict[str, Any] = {
     "learning_rate": 1e-2,
     "anneal_learning_rate": True,
@@ -49,8 +50,8 @@ def best_values(trained: TrainedProbe, workspace: Workspace) -> Tensor:
     return values.amax(dim=1)
 
 
-def discount_of(probe: str) -> float:
-    return SHORT_SIGHTED if probe == "TimeLimit" else DISCOUNT
+def options_of(probe: str) -> dict[str, Any]:
+    return ENDLESS if probe == "TimeLimit" else {}
 
 
 def trained_dqn(probe: str, batch_size: int, switch: str) -> TrainedProbe:
@@ -58,7 +59,7 @@ def trained_dqn(probe: str, batch_size: int, switch: str) -> TrainedProbe:
     return train_probe(
         f"bbrl_exp/Probe{probe}-v0",
         lambda env_spec: QPolicy(env_spec, (16,), **of_policy),
-        lambda _, policy: DQN(policy, **{**REPLAYED, **of_learner, "discount": discount_of(probe)}),  # type: ignore[arg-type]
+        lambda _, policy: DQN(policy, **{**REPLAYED, **of_learner, **options_of(probe)}),  # type: ignore[arg-type]
         batch_size=batch_size,
         steps_per_chunk=16 // batch_size,
         chunks_per_recording=8,
@@ -67,7 +68,7 @@ def trained_dqn(probe: str, batch_size: int, switch: str) -> TrainedProbe:
 
 
 def assert_learned(trained: TrainedProbe) -> None:
-    discount = SHORT_SIGHTED if "TimeLimit" in trained.env_id else DISCOUNT
+    discount = ENDLESS["discount"] if "TimeLimit" in trained.env_id else DISCOUNT
     assert_best_actions(trained, discount=discount)
     assert_true_values(trained, lambda workspace: best_values(trained, workspace), discount=discount)
 
@@ -94,7 +95,7 @@ def test_pqn_learns_values_and_best_actions(probe: str, batch_size: int) -> None
     trained = train_probe(
         f"bbrl_exp/Probe{probe}-v0",
         lambda env_spec: QPolicy(env_spec, (16,), layer_norm=True),
-        lambda _, policy: PQN(policy, **{**COMMON, "discount": discount_of(probe)}, minibatch_size=32),  # type: ignore[arg-type]
+        lambda _, policy: PQN(policy, **{**COMMON, **options_of(probe)}, minibatch_size=32),  # type: ignore[arg-type]
         batch_size=batch_size,
         steps_per_chunk=64 // batch_size,
         total_steps=64 * 40,
@@ -112,7 +113,7 @@ def test_recurrent_dqn_learns_values_and_best_actions(probe: str, kind: Any, n_s
         lambda env_spec: RecurrentQPolicy(env_spec, n_hidden=16, kind=kind),
         lambda _, policy: RecurrentDQN(  # type: ignore[arg-type]
             policy,  # type: ignore[arg-type]
-            **{**REPLAYED, "updates_per_step": 0.25, "discount": discount_of(probe)},
+            **{**REPLAYED, "updates_per_step": 0.25, **options_of(probe)},
             burn_in=3,
             sequence_length=8,
             n_steps=n_steps,

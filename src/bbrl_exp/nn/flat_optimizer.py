@@ -49,7 +49,7 @@ class FlatOptimizer:
         gradient = self._gradient
         gradient.zero_()
         torch.autograd.backward(loss, inputs=self._parameters)
-        norm = torch.linalg.vector_norm(gradient)
+        norm: Tensor = torch.linalg.vector_norm(gradient)
         if self._max_grad_norm is not None:
             gradient.mul_((self._max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
         self._optimizer.step()
