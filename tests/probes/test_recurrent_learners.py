@@ -34,7 +34,9 @@ def an_a2c(policy: Any, discount: float) -> Learner:
 
 
 def a_ppo(policy: Any, discount: float) -> Learner:
-    return RecurrentPPO(policy, SharedMemoryCritic(policy), **OPTIONS, n_epochs=8, discount=discount)
+    return RecurrentPPO(
+        policy, SharedMemoryCritic(policy), **{**OPTIONS, "learning_rate": 5e-3}, n_epochs=8, discount=discount
+    )
 
 
 def values(trained: TrainedProbe, workspace: Workspace) -> Tensor:
