@@ -226,3 +226,11 @@ def test_a_policy_is_a_module_of_its_learner() -> None:
     setting = Setting()
     assert any(module is setting.policy for module in A2C(setting.policy, setting.critic).modules())
     assert isinstance(A2C(setting.policy, setting.critic), nn.Module)
+
+
+@pytest.mark.parametrize("make", [A2C, PPO])
+def test_a_critic_that_sees_something_else_than_the_policy_is_refused(make: Any) -> None:
+    setting = Setting()
+    critic = ValueCritic(env_spec_of("CartPole-v1", 3), observation_prefix="normalized/")
+    with pytest.raises(ConfigurationError, match="critic: reads normalized/env/env_obs, and the policy env/env_obs"):
+        make(setting.policy, critic)

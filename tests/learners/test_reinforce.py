@@ -210,5 +210,5 @@ def test_values_out_of_range_are_refused(facts: EnvSpec, arguments: dict[str, fl
 
 
 def test_a_critic_that_sees_something_else_is_refused(facts: EnvSpec) -> None:
-    with pytest.raises(ConfigurationError, match="they must read the same"):
+    with pytest.raises(ConfigurationError, match="give both one observation_prefix"):
         Reinforce(StochasticPolicy(facts), ValueCritic(facts, observation_prefix="normalized/"))

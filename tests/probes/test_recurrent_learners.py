@@ -34,8 +34,9 @@ def an_a2c(policy: Any, discount: float) -> Learner:
 
 
 def a_ppo(policy: Any, discount: float) -> Learner:
+    # Where no action matters, normalised advantages are noise of variance 1, which shakes the memory that is shared.
     return RecurrentPPO(
-        policy, SharedMemoryCritic(policy), **{**OPTIONS, "learning_rate": 5e-3}, n_epochs=8, discount=discount
+        policy, SharedMemoryCritic(policy), **OPTIONS, n_epochs=8, normalize_advantages=False, discount=discount
     )
 
 

@@ -24,7 +24,7 @@ from bbrl_exp.learners.samples import Samples, collect_samples
 from bbrl_exp.nn.distributions import ActionDistribution
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer, MakeOptimizer
 from bbrl_exp.policies.stochastic import StochasticPolicy
-from bbrl_exp.policies.values import Critic
+from bbrl_exp.policies.values import Critic, check_same_observations
 from bbrl_exp.workspace import Workspace
 
 
@@ -69,6 +69,7 @@ class A2C(Learner):
         reward: str = "env/reward",
     ) -> None:
         super().__init__()
+        check_same_observations(policy, critic)
         self.policy = policy
         self.critic = critic
         self.reads = (*policy.reads, *policy.writes, reward, "env/terminated", "env/truncated", "env/done")

@@ -36,7 +36,7 @@ from bbrl_exp.learners.samples import Samples, collect_samples
 from bbrl_exp.nn.distributions import ActionDistribution
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.stochastic import StochasticPolicy
-from bbrl_exp.policies.values import Critic
+from bbrl_exp.policies.values import Critic, check_same_observations
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
@@ -108,6 +108,7 @@ class PPO(Learner):
         for name, value in (("n_epochs", n_epochs), ("n_minibatches", n_minibatches)):
             if value < 1:
                 raise ConfigurationError(f"{name}={value}: at least 1")
+        check_same_observations(policy, critic)
         self.policy = policy
         self.critic = critic
         self.reads = (*policy.reads, *policy.writes, reward, "env/terminated", "env/truncated", "env/done")

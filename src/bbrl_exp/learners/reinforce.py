@@ -28,7 +28,7 @@ from bbrl_exp.functional.losses import explained_variance, policy_gradient
 from bbrl_exp.functional.returns import discounted_returns
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.policies.stochastic import StochasticPolicy
-from bbrl_exp.policies.values import Critic
+from bbrl_exp.policies.values import Critic, check_same_observations
 from bbrl_exp.workspace import Workspace
 
 
@@ -73,9 +73,8 @@ class Reinforce(Learner):
             raise ConfigurationError(f"episodes_per_update={episodes_per_update}: at least 1")
         if not 0.0 <= discount <= 1.0:
             raise ConfigurationError(f"discount={discount}: 0 to 1")
-        if critic is not None and critic.features.names != policy.features.names:
-            seen, other = ", ".join(critic.features.names), ", ".join(policy.features.names)
-            raise ConfigurationError(f"critic: it reads {seen} and the policy {other}; they must read the same")
+        if critic is not None:
+            check_same_observations(policy, critic)
         self.policy = policy
         self.critic = critic
         self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)
