@@ -28,13 +28,13 @@ from bbrl_exp.workspace import Workspace
 
 DISCOUNT = 0.5
 HIDDEN = (32,)
-TOTAL_STEPS = 1200  # all of them with actions at random: what is learned is off-policy
+TOTAL_STEPS = 1600  # all of them with actions at random: what is learned is off-policy
 REPLAY: dict[str, Any] = {
     "discount": DISCOUNT,
-    "batch_size": 128,
+    "batch_size": 256,
     "learning_starts": 64,
     "replay_capacity": 2000,
-    "critic_learning_rate": 1e-2,
+    "critic_learning_rate": 5e-3,
 }
 # The others are special cases of these.
 PROBES = ("DelayedReward", "ObservationAction", "TimeLimit")
@@ -65,7 +65,7 @@ def squashed(env_spec: EnvSpec) -> Agent:
 
 
 def critic(env_spec: EnvSpec, n_critics: int = 2, **options: Any) -> QEnsemble:
-    return QEnsemble(env_spec, n_critics, HIDDEN, **{"activation": "tanh", "normalization": "layer", **options})
+    return QEnsemble(env_spec, n_critics, (64,), **{"activation": "tanh", "normalization": "layer", **options})
 
 
 def renormalized(env_spec: EnvSpec) -> QEnsemble:
@@ -79,7 +79,7 @@ def renormalized(env_spec: EnvSpec) -> QEnsemble:
 LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], Learner]]] = {
     "ddpg": (
         deterministic,
-        lambda spec, policy: DDPG(policy, critic(spec, 1), 1e-2, target_rate=0.05, **REPLAY),
+        lambda spec, policy: DDPG(policy, critic(spec, 1), 3e-3, target_rate=0.05, **REPLAY),
     ),
     "td3": (
         deterministic,
@@ -87,12 +87,12 @@ LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], L
     ),
     "sac": (
         squashed,
-        lambda spec, policy: SAC(policy, critic(spec), policy_learning_rate=1e-2, target_rate=0.05, **COLD, **REPLAY),
+        lambda spec, policy: SAC(policy, critic(spec), policy_learning_rate=3e-3, target_rate=0.05, **COLD, **REPLAY),
     ),
     "tqc": (
         squashed,
         lambda spec, policy: TQC(
-            policy, critic(spec, n_quantiles=3), 0, policy_learning_rate=1e-2, target_rate=0.05, **COLD, **REPLAY
+            policy, critic(spec, n_quantiles=3), 0, policy_learning_rate=3e-3, target_rate=0.05, **COLD, **REPLAY
         ),
     ),
     "droq": (
@@ -101,7 +101,7 @@ LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], L
             policy,
             critic(spec),
             2,
-            policy_learning_rate=1e-2,
+            policy_learning_rate=3e-3,
             updates_per_step=1.0,
             target_rate=0.05,
             **COLD,
@@ -110,9 +110,7 @@ LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], L
     ),
     "crossq": (
         squashed,
-        lambda spec, policy: CrossQ(
-            policy, renormalized(spec), 2, 0.9, policy_learning_rate=1e-2, **{**COLD, **REPLAY, "batch_size": 256}
-        ),
+        lambda spec, policy: CrossQ(policy, renormalized(spec), 2, 0.9, policy_learning_rate=3e-3, **COLD, **REPLAY),
     ),
 }
 
@@ -155,7 +153,7 @@ def test_discrete_sac_learns_true_values_and_right_actions(probe: str, batch_siz
             DiscreteSAC(
                 policy,
                 DiscreteQEnsemble(spec, 2, HIDDEN, normalization="layer"),
-                policy_learning_rate=1e-2,
+                policy_learning_rate=3e-3,
                 target_rate=0.05,
                 **COLD,
                 **REPLAY,
