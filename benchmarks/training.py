@@ -149,6 +149,7 @@ TASKS: Mapping[str, tuple[str, Mapping[str, Contestant]]] = {
                     "env=cartpole",
                     "agent.steps_per_chunk=1",
                     "agent.members.policy.hidden_sizes=[64,64]",
+                    "agent.members.policy.layer_norm=false",
                     "agent.learner.double=false",
                     "agent.learner.anneal_learning_rate=false",
                     "agent.learner.learning_rate=1e-3",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,13 +91,22 @@ def test_quantile_targets_are_moved_and_discounted() -> None:
 
 
 @pytest.mark.parametrize(("loss", "expected"), [("huber", [0.5 * 0.25, 2.5]), ("squared", [0.25, 9.0])])
-def test_losses_are_of_the_values_of_the_actions_taken(loss: Any, expected: list[float]) -> None:
+def test_the_loss_is_of_the_values_of_the_actions_taken(loss: Any, expected: list[float]) -> None:
     learner = DQN(a_policy(), loss=loss)
     put_values(learner.policy.network, [0.5, 3.0])
-    values, losses, errors = learner.losses(a_batch([1.0, 0.0], [True, True]))
+    values, mean, _ = learner.loss(a_batch([1.0, 0.0], [True, True]))
     assert values.tolist() == [0.5, 3.0]
+    assert float(mean.detach()) == pytest.approx(sum(expected) / 2)
+
+
+def test_prioritised_losses_are_weighted_and_priorities_are_errors() -> None:
+    learner = DQN(a_policy(), prioritised=True, loss="squared")
+    put_values(learner.policy.network, [0.5, 3.0])
+    weighted = replace(a_batch([1.0, 0.0], [True, True]), weights=torch.tensor([1.0, 0.5]))
+    _, mean, errors = learner.loss(weighted)
+    assert float(mean.detach()) == pytest.approx((0.25 + 0.5 * 9.0) / 2)
+    assert errors is not None
     assert errors.tolist() == [-0.5, 3.0]
-    torch.testing.assert_close(losses, torch.tensor(expected))
 
 
 @pytest.mark.parametrize("options", [{}, {"prioritised": True}, {"n_steps": 3}])

@@ -175,40 +175,47 @@ class DQN(Learner):
         else:
             exponent = linear(self._importance_exponent, 1.0, fraction)
             batch = self._prioritised.sample(self._batch_size, self._generator, importance_exponent=exponent)
-        values, losses, errors = self.losses(batch)
-        loss = losses.mean() if self._prioritised is None else (losses * batch.weights).mean()
+        values, loss, errors = self.loss(batch)
         norm = self._optimizer.step(loss)
         self._n_updates += 1
         if self._target_rate is not None:
             polyak_update(self._targets, self._online, self._target_rate)
         elif self._n_updates % self._updates_per_copy == 0:
             copy_tensors(self._targets, self._online)
-        if self._prioritised is not None:
+        if self._prioritised is not None and errors is not None:
             self._prioritised.update(batch.indexes, errors)
         return values, loss, norm
 
-    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Values of the actions taken, their losses, and their errors as priorities know them, all ``[N]``."""
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Values of the actions taken, ``[N]``, the loss, a scalar, and the errors by which they are drawn, ``[N]``.
+
+        A value without priorities has no errors: its mean loss is one operation.
+        """
         network, atoms = self.policy.network, self.policy.network.atoms
         indexes = self.policy.exploration.indexes(batch.actions[0])
         if atoms.kind == "none":
             values = network.values(batch.observations).gather(1, indexes[:, None]).squeeze(1)
             target = self.value_target(batch)
+            if self._prioritised is None:
+                return values, self._loss(values, target), None
             losses = self._loss(values, target, reduction="none")
-            return values, losses, (values - target).detach()
+            return values, (losses * batch.weights).mean(), values.detach() - target
         taken = _of_actions(network(batch.observations), indexes)
         if atoms.kind == "categorical":
             losses = categorical_cross_entropy(taken.log_softmax(1), self.distribution_target(batch))
         else:
             losses = quantile_huber(taken, self.distribution_target(batch))
-        return atoms.means(taken), losses, losses.detach()
+        return atoms.means(taken), (losses * batch.weights).mean(), losses.detach()
 
     @torch.no_grad()
     def value_target(self, batch: Batch) -> Tensor:
         """What the actions taken should be worth, ``[N]``."""
         next_values = self.target_network.values(batch.next_observations)
-        selecting = self.policy.network.values(batch.next_observations) if self._double else next_values
-        return q_target(batch.rewards, batch.terminated, batch.discounts, double_q_values(selecting, next_values))
+        if self._double:
+            best = double_q_values(self.policy.network.values(batch.next_observations), next_values)
+        else:
+            best = next_values.amax(dim=1)
+        return q_target(batch.rewards, batch.terminated, batch.discounts, best)
 
     @torch.no_grad()
     def distribution_target(self, batch: Batch) -> Tensor:
