@@ -136,6 +136,11 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
         QPolicy(spec(), **options)
 
 
+def test_a_normalisation_of_no_layers_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no effect without head_sizes"):
+        RecurrentQPolicy(spec(), layer_norm=True)
+
+
 def test_action_values_of_a_box_are_refused() -> None:
     box = LeafSpec("action", "box", (1,), "float32", low=np.full(1, -1.0), high=np.full(1, 1.0))
     with pytest.raises(ConfigurationError, match="one discrete action"):

@@ -34,7 +34,7 @@ REPLAY: dict[str, Any] = {
     "batch_size": 128,
     "learning_starts": 64,
     "replay_capacity": 2000,
-    "critic_learning_rate": 7e-3,
+    "critic_learning_rate": 1e-2,
 }
 # The others are special cases of these.
 PROBES = ("DelayedReward", "ObservationAction", "TimeLimit")
@@ -65,9 +65,7 @@ def squashed(env_spec: EnvSpec) -> Agent:
 
 
 def critic(env_spec: EnvSpec, n_critics: int = 2, **options: Any) -> QEnsemble:
-    # With layer normalisation a network learns a parabola sooner; without, a constant.
-    normalization = "layer" if "ObservationAction" in env_spec.env_id else "none"
-    return QEnsemble(env_spec, n_critics, (64,), **{"activation": "tanh", "normalization": normalization, **options})
+    return QEnsemble(env_spec, n_critics, (32, 32), **{"activation": "tanh", "normalization": "layer", **options})
 
 
 def renormalized(env_spec: EnvSpec) -> QEnsemble:

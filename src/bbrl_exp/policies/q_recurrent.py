@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.envs.spec import EnvSpec
+from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.mlp import ArrayMlp, Mlp
 from bbrl_exp.nn.recurrent import RecurrentKind
 from bbrl_exp.policies.memory import Memory, RowsOfBatch
@@ -28,6 +29,7 @@ class RecurrentQNetwork(nn.Module):
         kind: ``gru`` or ``lstm``.
         head_sizes: units of the hidden layers between the recurrent network and the values.
         activation: of these layers.
+        layer_norm: whether each of them is normalised before its activation.
         dueling: whether Q = V + A - mean A (Wang et al., 2016, eq. 9).
         observation_prefix: of the variables to read instead of the environment's own.
         generator: source of the initial weights.
@@ -42,6 +44,7 @@ class RecurrentQNetwork(nn.Module):
         head_sizes: Sequence[int],
         activation: str,
         *,
+        layer_norm: bool,
         dueling: bool,
         observation_prefix: str,
         generator: torch.Generator,
@@ -50,7 +53,8 @@ class RecurrentQNetwork(nn.Module):
         self.n_actions = n_actions_of(env_spec)
         self.dueling = dueling
         self.memory = Memory(env_spec, name, n_hidden, kind, observation_prefix, generator)
-        self.mlp = Mlp([n_hidden, *head_sizes, self.n_actions + dueling], activation, generator=generator)
+        sizes = [n_hidden, *head_sizes, self.n_actions + dueling]
+        self.mlp = Mlp(sizes, activation, layer_norm=layer_norm, generator=generator)
 
     def values_of(self, outputs: Tensor) -> Tensor:
         """Action values ``[…, A]`` for outputs of the recurrent network ``[…, H]``."""
@@ -88,6 +92,7 @@ class RecurrentQPolicy(Agent):
         kind: ``gru`` or ``lstm``.
         head_sizes: units of the hidden layers between the recurrent network and the values.
         activation: of these layers: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``.
+        layer_norm: whether each of them is normalised before its activation.
         dueling: whether values are the sum of a state's value and an action's advantage (Wang et al., 2016).
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights and of the exploration, which have separate streams.
@@ -98,7 +103,8 @@ class RecurrentQPolicy(Agent):
         exploration: the choice by them, with its ε.
 
     Raises:
-        ConfigurationError: another action than one discrete one, or a kind or an activation that is not supported.
+        ConfigurationError: another action than one discrete one, a kind or an activation that is not supported, or
+            ``layer_norm`` without ``head_sizes``.
     """
 
     def __init__(
@@ -108,12 +114,15 @@ class RecurrentQPolicy(Agent):
         kind: RecurrentKind = "gru",
         head_sizes: Sequence[int] = (),
         activation: str = "relu",
+        layer_norm: bool = False,
         dueling: bool = False,
         observation_prefix: str = "",
         seed: int = 0,
         name: str = "policy",
     ) -> None:
         super().__init__(name)
+        if layer_norm and not head_sizes:
+            raise ConfigurationError("layer_norm=true: has no effect without head_sizes")
         self.network = RecurrentQNetwork(
             env_spec,
             name,
@@ -121,6 +130,7 @@ class RecurrentQPolicy(Agent):
             kind,
             head_sizes,
             activation,
+            layer_norm=layer_norm,
             dueling=dueling,
             observation_prefix=observation_prefix,
             generator=torch_generator(seed, "init", "recurrent q_values"),
