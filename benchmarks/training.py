@@ -151,6 +151,7 @@ TASKS: Mapping[str, tuple[str, Mapping[str, Contestant]]] = {
                     "agent.members.policy.hidden_sizes=[64,64]",
                     "agent.members.policy.layer_norm=false",
                     "agent.learner.double=false",
+                    "agent.learner.n_steps=1",
                     "agent.learner.anneal_learning_rate=false",
                     "agent.learner.learning_rate=1e-3",
                     "agent.learner.replay_capacity=100000",
