@@ -12,7 +12,7 @@ gradient is clipped by its norm. The advantages are not normalised.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -129,12 +129,6 @@ class A2C(Learner):
         entropy = distribution.entropy().mean()
         total = policy_loss + self._value_weight * value_loss - self._entropy_weight * entropy
         return Loss(total, policy_loss, value_loss, entropy)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"optimizer": self._optimizer.state()}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self._optimizer.load_state(state["optimizer"])
 
 
 def _maker(optimizer: str, learning_rate: float) -> MakeOptimizer:

@@ -113,6 +113,16 @@ class BehaviourCloning(Learner):
         n_observed = len(self.policy.features.names)
         return -self.policy.distribution(pairs[:n_observed]).log_prob(pairs[n_observed:]).mean()
 
+    def get_extra_state(self) -> dict[str, Any]:
+        """The state of the attributes, and the parts that are left of this epoch."""
+        return {**super().get_extra_state(), "waiting": self._waiting}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`get_extra_state` gave."""
+        own = dict(state)
+        self._waiting = list(own.pop("waiting"))
+        super().set_extra_state(own)
+
     def _next_indexes(self) -> Tensor:
         if not self._waiting:
             self._waiting = list(minibatches(len(self._pairs[0]), self._minibatch_size, self._generator))
@@ -122,22 +132,6 @@ class BehaviourCloning(Learner):
         # The recording is no part of the state, so it is no buffer; but it goes where the policy goes.
         self._pairs, self._held_out = ([fn(leaf) for leaf in pairs] for pairs in (self._pairs, self._held_out))
         return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The optimizer, the order of the pairs that are left of this epoch, and its source."""
-        return {
-            "optimizer": self._optimizer.state_dict(),
-            "n_updates": self._n_updates,
-            "waiting": self._waiting,
-            "generator": self._generator.bit_generator.state,
-        }
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._n_updates = state["n_updates"]
-        self._waiting = list(state["waiting"])
-        self._generator.bit_generator.state = state["generator"]
 
 
 def _load_pairs(recording: str, policy: StochasticPolicy) -> list[Tensor]:

@@ -13,8 +13,6 @@ environments that wait for the end of a generation play μ, and those episodes c
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -118,12 +116,3 @@ class CrossEntropyMethod(Learner):
         self.policy.begin_generation(self.policy.mean + self.std * noise)
         self.return_sums.zero_()
         self.n_episodes.zero_()
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The generation and the source of candidates."""
-        return {"generation": self._generation, "generator": self._generator.get_state()}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        self._generation = state["generation"]
-        self._generator.set_state(state["generator"].cpu())

@@ -14,7 +14,6 @@ orthogonal at first; the first actions are drawn uniformly (``random_steps``); a
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -126,17 +125,3 @@ class DDPG(Learner):
     def policy_loss(self, batch: Batch) -> Tensor:
         """The policy's loss: the value of its actions, with the other sign."""
         return -self.critic.values(batch.observations, self.policy.unit_actions(batch.observations)).mean()
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Optimizers, and what was replayed."""
-        return {
-            "policy_optimizer": self._policy_optimizer.state_dict(),
-            "critic_optimizer": self._critic_optimizer.state_dict(),
-            "replayed": self._replayed.state(),
-        }
-
-    def set_extra_state(self, state: Any) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        self._policy_optimizer.load_state_dict(state["policy_optimizer"])
-        self._critic_optimizer.load_state_dict(state["critic_optimizer"])
-        self._replayed.load_state(state["replayed"])

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -154,17 +153,3 @@ class DiscreteSAC(Learner):
 
     def _log_probs(self, observations: tuple[Tensor, ...]) -> Tensor:
         return self.policy.network(self.policy.features(observations)).log_softmax(dim=1)  # type: ignore[no-any-return]
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Optimizers, and what was replayed."""
-        return {
-            "policy_optimizer": self._policy_optimizer.state_dict(),
-            "critic_optimizer": self._critic_optimizer.state_dict(),
-            "replayed": self._replayed.state(),
-        }
-
-    def set_extra_state(self, state: Any) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        self._policy_optimizer.load_state_dict(state["policy_optimizer"])
-        self._critic_optimizer.load_state_dict(state["critic_optimizer"])
-        self._replayed.load_state(state["replayed"])

@@ -23,7 +23,7 @@ all hidden layers; next to the newest row an n-step target has fewer steps.
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -127,15 +127,14 @@ class DQN(Learner):
         self._updates_per_copy = max(1, round((target_period or 1) * updates_per_step))
         self._target_rate = target_rate
         self._epsilons = (initial_epsilon, final_epsilon, exploration_fraction)
-        self._replay = ReplayBuffer(
+        buffer = ReplayBuffer(
             replay_capacity, policy.reads, policy.writes, discount=discount, n_steps=n_steps, reward=reward
         )
-        self._prioritised = (
-            PrioritisedReplay(self._replay, priority_exponent=0.6 if priority_exponent is None else priority_exponent)
+        self._replay = (
+            PrioritisedReplay(buffer, priority_exponent=0.6 if priority_exponent is None else priority_exponent)
             if prioritised
-            else None
+            else buffer
         )
-        self._stored = self._replay if self._prioritised is None else self._prioritised
         self._importance_exponent = 0.4 if importance_exponent is None else importance_exponent
         self._generator = numpy_generator(seed, "learner", "dqn")
         self._online = list(policy.network.parameters())
@@ -147,7 +146,7 @@ class DQN(Learner):
         policy.exploration.set_epsilon(initial_epsilon)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
-        self._stored.put(workspace, progress.first_row)
+        self._replay.put(workspace, progress.first_row)
         epsilon = linear_until(*self._epsilons[:2], progress.fraction, self._epsilons[2])
         self.policy.exploration.set_epsilon(epsilon)
         if self._anneals:
@@ -170,11 +169,11 @@ class DQN(Learner):
 
     def _learn(self, fraction: float) -> tuple[Tensor, Tensor, Tensor]:
         """One update; gives the values of the actions taken, ``[N]``, the loss and the norm of its gradient."""
-        if self._prioritised is None:
+        if isinstance(self._replay, ReplayBuffer):
             batch = self._replay.sample(self._batch_size, self._generator)
         else:
             exponent = linear(self._importance_exponent, 1.0, fraction)
-            batch = self._prioritised.sample(self._batch_size, self._generator, importance_exponent=exponent)
+            batch = self._replay.sample(self._batch_size, self._generator, importance_exponent=exponent)
         values, loss, errors = self.loss(batch)
         norm = self._optimizer.step(loss)
         self._n_updates += 1
@@ -182,8 +181,8 @@ class DQN(Learner):
             polyak_update(self._targets, self._online, self._target_rate)
         elif self._n_updates % self._updates_per_copy == 0:
             copy_tensors(self._targets, self._online)
-        if self._prioritised is not None and errors is not None:
-            self._prioritised.update(batch.indexes, errors)
+        if isinstance(self._replay, PrioritisedReplay) and errors is not None:
+            self._replay.update(batch.indexes, errors)
         return values, loss, norm
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -196,7 +195,7 @@ class DQN(Learner):
         if atoms.kind == "none":
             values = network.values(batch.observations).gather(1, indexes[:, None]).squeeze(1)
             target = self.value_target(batch)
-            if self._prioritised is None:
+            if isinstance(self._replay, ReplayBuffer):
                 return values, self._loss(values, target), None
             losses = self._loss(values, target, reduction="none")
             return values, (losses * batch.weights).mean(), values.detach() - target
@@ -229,22 +228,6 @@ class DQN(Learner):
             return batch.rewards[:, None] + discounts * best
         locations = batch.rewards[:, None] + discounts * atoms.support(best.device)
         return categorical_projection(locations, best.softmax(1), atoms.low, atoms.high)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Optimizer, counter, buffer and random stream."""
-        return {
-            "optimizer": self._optimizer.state(),
-            "updates": self._n_updates,
-            "replay": self._stored.state(),
-            "generator": self._generator.bit_generator.state,
-        }
-
-    def set_extra_state(self, state: Any) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        self._optimizer.load_state(state["optimizer"])
-        self._n_updates = state["updates"]
-        self._stored.load_state(state["replay"])
-        self._generator.bit_generator.state = state["generator"]
 
 
 def _of_actions(outputs: Tensor, indexes: Tensor) -> Tensor:

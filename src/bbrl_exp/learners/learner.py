@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
+from bbrl_exp.data.replay import ReplayBuffer
+from bbrl_exp.learners.state import attribute_state, load_attribute_state, replay_buffers
 from bbrl_exp.workspace import Workspace
 
 Metrics = Mapping[str, float | Tensor]
@@ -35,8 +38,9 @@ class Progress:
 class Learner(nn.Module):
     """Holds the agents that it changes, and whatever else an algorithm needs: optimizers, targets, a replay buffer.
 
-    Parameters and buffers are its ``state_dict``; the rest of its state (optimizers, counters, random streams) is its
-    extra state, made of tensors and plain Python.
+    All that it remembers is in its ``state_dict``: parameters, buffers, and what is found among its attributes, which
+    are optimizers, random generators, numbers and objects with ``state`` and ``load_state``. Whatever else a learner
+    remembers, in a list for instance, it adds in ``get_extra_state`` and ``set_extra_state``.
     """
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
@@ -51,3 +55,15 @@ class Learner(nn.Module):
             where nothing was learned.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define update")
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The state of the attributes: tensors and plain Python; of replay buffers all but the rows."""
+        return attribute_state(self)
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`get_extra_state` gave."""
+        load_attribute_state(self, state)
+
+    def replay_buffers(self) -> dict[str, ReplayBuffer]:
+        """The replay buffers among the attributes, by name; their rows are kept apart from the rest of the state."""
+        return replay_buffers(self)

@@ -16,7 +16,7 @@ estimated from the actions taken; an episode that a time limit or the end of a c
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -197,18 +197,6 @@ class PPO(Learner):
         entropy = distribution.entropy().mean()
         total = policy_loss + self._value_weight * value_loss - self._entropy_weight * entropy
         return Loss(total, policy_loss, value_loss, entropy, log_probs, samples)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        return {
-            "optimizer": self._optimizer.state(),
-            "generator": self._generator.bit_generator.state,
-            "kl_weight": self._kl_weight,
-        }
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self._optimizer.load_state(state["optimizer"])
-        self._generator.bit_generator.state = state["generator"]
-        self._kl_weight = state["kl_weight"]
 
     def _learn(self, samples: Samples) -> tuple[Loss, Tensor]:
         """The epochs of one chunk; gives the last minibatch's loss and the norm of its gradient."""

@@ -13,8 +13,6 @@ takes the place of rectified Adam.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -146,17 +144,3 @@ class PQN(Learner):
             self.policy.exploration.indexes(actions[valid]),
             returns.flatten()[valid],
         )
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Optimizer, counter and random stream."""
-        return {
-            "optimizer": self._optimizer.state(),
-            "updates": self._n_updates,
-            "generator": self._generator.bit_generator.state,
-        }
-
-    def set_extra_state(self, state: Any) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        self._optimizer.load_state(state["optimizer"])
-        self._n_updates = state["updates"]
-        self._generator.bit_generator.state = state["generator"]

@@ -15,8 +15,6 @@ gradient is the mean over steps, not the sum, clipped by its norm; the learning 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -122,11 +120,3 @@ class RecurrentA2C(Learner):
             "losses/value": value_loss.detach(),
             "learner/entropy": entropy.detach(),
         }
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The optimizer."""
-        return {"optimizer": self._optimizer.state()}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        self._optimizer.load_state(state["optimizer"])

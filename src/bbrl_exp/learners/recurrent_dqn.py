@@ -17,7 +17,6 @@ action and reward are no inputs.
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -202,19 +201,3 @@ class RecurrentDQN(Learner):
             )
         indexes = self.policy.exploration.indexes(transitions.actions[0]).clamp(0, self.policy.network.n_actions - 1)
         return online[:-1].gather(2, indexes.unsqueeze(2)).squeeze(2), returns, transitions.valid
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Optimizer, counter, buffer and random stream."""
-        return {
-            "optimizer": self._optimizer.state(),
-            "updates": self._n_updates,
-            "replay": self._replay.state(),
-            "generator": self._generator.bit_generator.state,
-        }
-
-    def set_extra_state(self, state: Any) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        self._optimizer.load_state(state["optimizer"])
-        self._n_updates = state["updates"]
-        self._replay.load_state(state["replay"])
-        self._generator.bit_generator.state = state["generator"]

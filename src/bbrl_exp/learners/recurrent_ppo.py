@@ -17,7 +17,6 @@ states are those of the policy before the update of the chunk, in every epoch.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -178,12 +177,3 @@ class RecurrentPPO(Learner):
             "learner/approximate_kl": approximate_kl(*ratios_of).mean(),
             "learner/clip_fraction": clip_fraction(*ratios_of, self._clip_range),
         }
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The optimizer and the random stream."""
-        return {"optimizer": self._optimizer.state(), "generator": self._generator.bit_generator.state}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        self._optimizer.load_state(state["optimizer"])
-        self._generator.bit_generator.state = state["generator"]

@@ -16,8 +16,6 @@ go on with, and the return is the sum up to the limit.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -153,12 +151,3 @@ class Reinforce(Learner):
         return discounted_returns(
             transitions.rewards, next_values, transitions.terminated, transitions.cut, self._discount
         )
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The optimizer and the episodes that are not over."""
-        return {"optimizer": self._optimizer.state_dict(), "episodes": self._episodes.state()}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._episodes.load_state(state["episodes"])

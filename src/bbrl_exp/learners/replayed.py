@@ -34,6 +34,7 @@ class ReplayedBatches:
 
     Attributes:
         n_updates: batches dealt out so far.
+        buffer: where the transitions are.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class ReplayedBatches:
             "env/truncated",
             "env/done",
         )
-        self._buffer = ReplayBuffer(capacity, policy.reads or (), policy.writes or (), discount=discount, reward=reward)
+        self.buffer = ReplayBuffer(capacity, policy.reads or (), policy.writes or (), discount=discount, reward=reward)
         self._batch_size = batch_size
         self._learning_starts = learning_starts
         self._updates_per_step = updates_per_step
@@ -69,22 +70,22 @@ class ReplayedBatches:
 
     def take(self, workspace: Workspace, progress: Progress) -> Iterator[Batch]:
         """Keeps the new transitions of ``workspace``, then gives the batches that are due, one by one."""
-        self._buffer.put(workspace, progress.first_row)
+        self.buffer.put(workspace, progress.first_row)
         due = int((progress.env_steps - self._learning_starts) * self._updates_per_step)
-        while self.n_updates < due and len(self._buffer):
+        while self.n_updates < due and len(self.buffer):
             self.n_updates += 1
-            yield self._buffer.sample(self._batch_size, self._generator)
+            yield self.buffer.sample(self._batch_size, self._generator)
 
     def state(self) -> dict[str, Any]:
         """Buffer, random stream and counter, as tensors and plain Python."""
         return {
-            "buffer": self._buffer.state(),
+            "buffer": self.buffer.state(),
             "generator": self._generator.bit_generator.state,
             "n_updates": self.n_updates,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Takes over what :meth:`state` gave."""
-        self._buffer.load_state(state["buffer"])
+        self.buffer.load_state(state["buffer"])
         self._generator.bit_generator.state = state["generator"]
         self.n_updates = state["n_updates"]

@@ -15,7 +15,6 @@ its bootstrap. All numbers of actions are for actions in [-1, 1].
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -153,19 +152,3 @@ class TD3(Learner):
     def policy_loss(self, batch: Batch) -> Tensor:
         """The policy's loss: the first critic's value of its actions, with the other sign."""
         return -self.critic.values(batch.observations, self.policy.unit_actions(batch.observations))[0].mean()
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Optimizers, random stream, and what was replayed."""
-        return {
-            "policy_optimizer": self._policy_optimizer.state_dict(),
-            "critic_optimizer": self._critic_optimizer.state_dict(),
-            "generator": self._generator.get_state(),
-            "replayed": self._replayed.state(),
-        }
-
-    def set_extra_state(self, state: Any) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        self._policy_optimizer.load_state_dict(state["policy_optimizer"])
-        self._critic_optimizer.load_state_dict(state["critic_optimizer"])
-        self._generator.set_state(state["generator"])
-        self._replayed.load_state(state["replayed"])

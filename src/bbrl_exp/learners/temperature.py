@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import backward
 
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.state import attribute_state, load_attribute_state
 
 
 class Temperature(nn.Module):
@@ -56,9 +57,8 @@ class Temperature(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The optimizer's state."""
-        return {} if self._optimizer is None else self._optimizer.state_dict()
+        return attribute_state(self)
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Takes over what :meth:`get_extra_state` gave."""
-        if self._optimizer is not None:
-            self._optimizer.load_state_dict(state)
+        load_attribute_state(self, state)

@@ -17,7 +17,6 @@ keeps its bootstrap.
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -172,19 +171,3 @@ class TQC(Learner):
         values = self.critic.values(batch.observations, drawn.action).mean(dim=0)
         loss = (self.temperature.value * drawn.log_prob - values).mean()
         return loss, drawn.log_prob.detach()
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Optimizers, random stream, and what was replayed."""
-        return {
-            "policy_optimizer": self._policy_optimizer.state_dict(),
-            "critic_optimizer": self._critic_optimizer.state_dict(),
-            "generator": self._generator.get_state(),
-            "replayed": self._replayed.state(),
-        }
-
-    def set_extra_state(self, state: Any) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        self._policy_optimizer.load_state_dict(state["policy_optimizer"])
-        self._critic_optimizer.load_state_dict(state["critic_optimizer"])
-        self._generator.set_state(state["generator"])
-        self._replayed.load_state(state["replayed"])

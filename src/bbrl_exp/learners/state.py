@@ -1,0 +1,80 @@
+"""What a learner remembers besides parameters and buffers, found among its attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import nn
+
+from bbrl_exp.data.replay import ReplayBuffer
+
+_OF_MODULES = frozenset(vars(nn.Module()))
+
+
+@runtime_checkable
+class HasState(Protocol):
+    """Something that tells what it remembers, as tensors and plain Python, and takes it over again."""
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`state` gave."""
+
+
+@runtime_checkable
+class HasReplay(HasState, Protocol):
+    """Something that fills a replay buffer."""
+
+    buffer: ReplayBuffer
+
+
+def attribute_state(module: nn.Module) -> dict[str, Any]:
+    """The state of those attributes of ``module`` that have one, by name.
+
+    These are optimizers, random generators of torch and numpy, numbers, and objects with ``state`` and ``load_state``.
+    What stands inside of lists and dictionaries is not found. Rows of replay buffers are left out.
+    """
+    return {name: _state_of(value) for name, value in vars(module).items() if _has_state(name, value)}
+
+
+def load_attribute_state(module: nn.Module, state: Mapping[str, Any]) -> None:
+    """Takes over what :func:`attribute_state` gave, in a module that is built alike."""
+    for name, saved in state.items():
+        value = getattr(module, name)
+        if isinstance(value, torch.Generator):
+            value.set_state(saved.cpu())
+        elif isinstance(value, np.random.Generator):
+            value.bit_generator.state = saved
+        elif isinstance(value, torch.optim.Optimizer):
+            value.load_state_dict(saved)
+        elif isinstance(value, HasState):
+            value.load_state(saved)
+        else:
+            setattr(module, name, saved)
+
+
+def replay_buffers(module: nn.Module) -> dict[str, ReplayBuffer]:
+    """The replay buffers among the attributes of ``module``, by name."""
+    found = {
+        name.lstrip("_"): value for name, value in vars(module).items() if isinstance(value, ReplayBuffer | HasReplay)
+    }
+    return {name: value if isinstance(value, ReplayBuffer) else value.buffer for name, value in found.items()}
+
+
+def _has_state(name: str, value: object) -> bool:
+    kinds = (int, float, torch.Generator, np.random.Generator, torch.optim.Optimizer, HasState)
+    return name not in _OF_MODULES and isinstance(value, kinds)
+
+
+def _state_of(value: Any) -> Any:
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, np.random.Generator):
+        return value.bit_generator.state
+    if isinstance(value, torch.optim.Optimizer):
+        return value.state_dict()
+    return value.state() if isinstance(value, HasState) else value
