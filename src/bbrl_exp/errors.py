@@ -34,6 +34,10 @@ class WorkerError(BbrlExpError):
     """An environment worker died, was stuck, or raised."""
 
 
+class RemoteAgentError(WorkerError):
+    """An agent in another process died, was stuck, or raised."""
+
+
 class DivergedError(BbrlExpError):
     """Numbers that are none: the run has nothing more to learn."""
 

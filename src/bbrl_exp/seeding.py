@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import random
 import zlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,6 +58,32 @@ def seed_global_generators(seed: int) -> None:
     random.seed(stream_seed(seed, "global", "random"))
     np.random.seed(stream_seed(seed, "global", "numpy") % 2**32)
     torch.manual_seed(stream_seed(seed, "global", "torch"))
+
+
+def global_generator_states() -> dict[str, Any]:
+    """Where the global generators of ``random``, numpy and torch (CPU and CUDA) are, as tensors and plain Python."""
+    import torch
+
+    name, keys, position, has_gauss, cached_gaussian = np.random.get_state()
+    return {
+        "random": random.getstate(),
+        "numpy": (str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached_gaussian),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def load_global_generator_states(states: Mapping[str, Any]) -> None:
+    """Puts the global generators to where :func:`global_generator_states` found them."""
+    import torch
+
+    version, numbers, gaussian = states["random"]
+    random.setstate((version, tuple(numbers), gaussian))
+    name, keys, position, has_gauss, cached_gaussian = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached_gaussian))
+    torch.set_rng_state(states["torch"])
+    if torch.cuda.is_available() and states["cuda"]:
+        torch.cuda.set_rng_state_all(states["cuda"])
 
 
 @contextlib.contextmanager

@@ -172,6 +172,20 @@ class SteppedVariable(Variable):
         if t == self.n_steps:
             self.n_steps = t + 1
 
+    def extend(self, rows: Tensor) -> None:
+        """Writes ``rows``, ``[n, B, …]``, after the last one: a copy without gradients.
+
+        Raises:
+            WorkspaceError: rows of another shape, dtype or device.
+        """
+        error = self.mismatch(rows, (len(rows), *self.shape))
+        if error is not None:
+            raise error
+        stop = self.n_steps + len(rows)
+        self.grow(stop)
+        self._fill(slice(self.n_steps, stop), rows.detach())
+        self.n_steps = stop
+
     def write_part(self, t: int, start: int, stop: int, value: Tensor) -> None:
         """Writes the batch elements ``start`` … ``stop - 1`` of the existing row ``t``."""
         error = self.mismatch(value, (stop - start, *self.shape[1:]))

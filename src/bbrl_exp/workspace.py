@@ -175,6 +175,10 @@ class Workspace:
         """
         return self._variable(name).n_steps
 
+    def variable_facts(self) -> dict[str, tuple[int, torch.Size, torch.dtype, torch.device]]:
+        """Number of rows, shape ``[B, …]`` of a row, dtype and device of every variable."""
+        return {name: (each.n_steps, each.shape, each.dtype, each.device) for name, each in self._variables.items()}
+
     def time_size(self) -> int:
         """T, the number of time steps that every variable has.
 
@@ -231,10 +235,27 @@ class Workspace:
             reader = self._row_readers[names] = RowReader(self, names)
         return reader
 
-    def truncate(self, n_steps: int) -> None:
-        """Drops the rows from ``n_steps`` on of every variable."""
-        for variable in self._variables.values():
-            variable.keep_first(n_steps)
+    def extend(self, name: str, rows: Tensor) -> None:
+        """Writes ``rows``, ``[n, B, …]``, after the last row of a variable, which is created where there is none.
+
+        Nothing is recorded for autograd.
+
+        Raises:
+            WorkspaceError: rows of another shape, dtype or device than the variable's.
+        """
+        try:
+            self._stepped(name, rows.shape[1:], rows.dtype, rows.device).extend(rows)
+        except WorkspaceError as error:
+            raise WorkspaceError(f"'{name}': {error}") from None
+
+    def truncate(self, n_steps: int, var_names: Iterable[str] | None = None) -> None:
+        """Drops the rows from ``n_steps`` on of the variables, by default of all.
+
+        Raises:
+            WorkspaceError: an unknown variable, or one of a shared workspace.
+        """
+        for name in list(self._variables if var_names is None else var_names):
+            self._variable(name).keep_first(n_steps)
 
     def copy_n_last_steps(self, n: int, var_names: Iterable[str] | None = None) -> None:
         """Leaves exactly the last ``n`` rows of the variables, at times 0 … n-1: the start of the next chunk.

@@ -1,13 +1,19 @@
 """Names of folders, and their claim."""
 
-import json
+import contextlib
+import errno
+import os
+import platform
+import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from bbrl_exp.app.folder import FolderClaim, claim_new_folder, is_complete, job_folder_name
+from bbrl_exp.app.folder import FolderClaim, FolderInUseError, check_sweep_folder, claim_new_folder, job_folder_name
 from bbrl_exp.errors import ConfigurationError
 
 HOLD = """
@@ -17,6 +23,18 @@ from bbrl_exp.app.folder import FolderClaim
 claim = FolderClaim(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)
+"""
+
+CLAIM = """
+import os, sys, time
+from pathlib import Path
+from bbrl_exp.app.folder import claim_new_folder
+print("ready", flush=True)
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.001)
+claim = claim_new_folder(Path(sys.argv[1]))
+(claim.folder / "mine").touch()
+print(claim.folder)
 """
 
 
@@ -47,22 +65,85 @@ def test_new_folders_of_the_same_second_are_different(tmp_path: Path) -> None:
     two.release()
 
 
-def test_a_folder_is_complete_only_for_the_same_configuration(tmp_path: Path) -> None:
-    assert not is_complete(tmp_path, "abc")
-    summary = tmp_path / "summary.json"
-    summary.write_text(json.dumps({"status": "completed", "config_hash": "abc"}))
-    assert is_complete(tmp_path, "abc")
-    with pytest.raises(ConfigurationError, match="another configuration"):
-        is_complete(tmp_path, "def")
-    summary.write_text(json.dumps({"status": "interrupted", "config_hash": "abc"}))
-    with pytest.raises(ConfigurationError, match="not complete"):
-        is_complete(tmp_path, "abc")
+def test_processes_that_start_in_the_same_instant_have_folders_of_their_own(tmp_path: Path) -> None:
+    wanted = tmp_path / "outputs" / "now"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", CLAIM, str(wanted), str(tmp_path / "go")], stdout=subprocess.PIPE)
+        for _ in range(8)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+    (tmp_path / "go").touch()
+    printed = [process.communicate(timeout=30)[0].decode().strip() for process in processes]
+    assert sorted(printed) == sorted(str(path) for path in wanted.parent.iterdir())
+    assert len(set(printed)) == 8
 
 
-def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
+def test_a_name_is_taken_by_whatever_stands_there(tmp_path: Path) -> None:
+    (tmp_path / "now").mkdir()
+    (tmp_path / "now_2").touch()
+    with claim_new_folder(tmp_path / "now") as claim:
+        assert claim.folder.name == "now_3"
+
+
+def test_claims_that_come_and_go_do_not_disturb_each_other(tmp_path: Path) -> None:
+    def come_and_go(_: int) -> int:
+        held = 0
+        for _ in range(200):
+            with contextlib.suppress(FolderInUseError), FolderClaim(tmp_path / "a" / "b"):
+                held += 1
+        return held
+
+    with ThreadPoolExecutor(4) as pool:
+        held = list(pool.map(come_and_go, range(4)))
+    assert sum(held) >= 200
+    assert list(tmp_path.rglob(".lock")) == []
+
+
+def test_a_message_names_the_host_of_the_holder_and_since_when(tmp_path: Path) -> None:
+    with FolderClaim(tmp_path / "x"), pytest.raises(FolderInUseError) as caught:
+        FolderClaim(tmp_path / "x")
+    match = re.search(r"in use by process (\d+) on (.+) since (\S+)$", str(caught.value))
+    assert match is not None
+    assert (int(match[1]), match[2]) == (os.getpid(), platform.node())
+    assert datetime.fromisoformat(match[3]).tzinfo is not None
+
+
+def test_a_file_in_the_place_of_the_folder_or_above_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("thesis")
+    with pytest.raises(ConfigurationError, match=r"x cannot be used: it is a file$"):
+        FolderClaim(tmp_path / "x")
+    for claim in (FolderClaim, claim_new_folder):
+        with pytest.raises(ConfigurationError, match=r"x/y cannot be used: Not a directory$"):
+            claim(tmp_path / "x" / "y")
+    assert (tmp_path / "x").read_text() == "thesis"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES, errno.ENOLCK])
+@pytest.mark.parametrize("call", ["os.mkdir", "os.open", "os.pwrite", "fcntl.flock"])
+def test_a_disk_that_refuses_is_named_in_one_line(
+    call: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(call, refuse)
+        for claim in (FolderClaim, claim_new_folder):
+            with pytest.raises(ConfigurationError, match=rf"x cannot be used: {os.strerror(number)}$"):
+                claim(tmp_path / claim.__name__ / "x")
+    assert call == "fcntl.flock" or list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_other_files_is_no_sweeps(tmp_path: Path) -> None:
+    check_sweep_folder(tmp_path / "new")
+    check_sweep_folder(tmp_path)
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ConfigurationError, match="files that are no run's"):
-        is_complete(tmp_path, "abc")
+    with pytest.raises(ConfigurationError, match="files that are no sweep's"):
+        check_sweep_folder(tmp_path)
+    (tmp_path / "multirun.yaml").touch()
+    check_sweep_folder(tmp_path)
 
 
 def test_job_folders_are_named_by_what_varies() -> None:

@@ -1,7 +1,9 @@
 """summary.json, the plan, provenance."""
 
+import errno
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -9,12 +11,26 @@ import pytest
 from bbrl_exp.app.plan import Plan, in_words
 from bbrl_exp.app.provenance import config_hash
 from bbrl_exp.app.summary import Summary, read_summary, write_json
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
 
 
 def test_nan_and_infinity_become_null(tmp_path: Path) -> None:
     write_json(tmp_path / "x.json", {"a": math.nan, "b": [math.inf, 1.5], "c": (2,)})
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [None, 1.5], "c": [2]}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_full_disk_leaves_what_was_written_before_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_json(tmp_path / "x.json", {"a": 1})
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(BbrlExpError, match=r"^cannot write '.*x\.json': No space left on device$"):
+        write_json(tmp_path / "x.json", {"a": 2})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
@@ -55,6 +71,13 @@ def test_a_workspace_that_cannot_fit_is_refused_with_both_sizes() -> None:
     with pytest.raises(ConfigurationError, match=r"needs 1 GB and 500 MB of memory are there"):
         plan.check_memory(500 * 10**6)
     plan.check_memory(10**9)
+
+
+def test_replay_buffers_count_beside_the_workspace() -> None:
+    plan = Plan(1, 8, 33, 3, bytes_per_time_step=10**7, replay_capacity=70, replay_bytes=5 * 10**8)
+    with pytest.raises(ConfigurationError, match=r"'agent.learner.replay_capacity' = 70: .* needs 500 MB, .* 1 GB, "):
+        plan.check_memory(1_499_999_999)
+    plan.check_memory(15 * 10**8)
 
 
 def test_sizes_are_said_in_words() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.workspace import Workspace
 
 OBSERVATIONS = ["env/env_obs"]
@@ -60,3 +64,19 @@ def with_random_ends(n_rows: int, batch_size: int, seed: int = 0) -> Workspace:
 def window(workspace: Workspace, first_row: int, n_rows: int) -> Workspace:
     """Rows ``first_row`` … ``first_row + n_rows - 1``, as a loop leaves them after a cut."""
     return workspace.subtime(first_row, first_row + n_rows)
+
+
+def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint makes of a state."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    return loaded
+
+
+def load_all_rows(restored: ReplayBuffer, saved: ReplayBuffer, n_rows: int = 7) -> None:
+    """Hands over the rows of ``saved``, ``n_rows`` at a time."""
+    kept = saved.kept_rows
+    for first in range(kept.start, kept.stop, n_rows):
+        restored.load_rows(first, through_a_file(saved.read_rows(first, min(first + n_rows, kept.stop))))

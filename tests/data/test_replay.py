@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
-from recordings import ACTIONS, OBSERVATIONS, endless, recording, window, with_random_ends
+from recordings import (
+    ACTIONS,
+    OBSERVATIONS,
+    endless,
+    load_all_rows,
+    recording,
+    through_a_file,
+    window,
+    with_random_ends,
+)
 
+from bbrl_exp.data.packing import Field
 from bbrl_exp.data.replay import Batch, ReplayBuffer, ReplayError
-from bbrl_exp.data.transitions import align
+from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, align
 from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.workspace import Workspace
 
@@ -218,16 +227,19 @@ def test_sequences_want_a_buffer_made_for_them() -> None:
         buffer.sample_sequences(1, 2, np.random.default_rng(0))
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("capacity", [30, 1000])
-def test_a_restored_buffer_goes_on_as_the_saved_one(capacity: int) -> None:
-    workspace = with_random_ends(100, 3)
-    saved = buffer_of(capacity, n_steps=3)
-    put_in_chunks(saved, window(workspace, 0, 61), (20, 40))
-    file = io.BytesIO()
-    torch.save(saved.state(), file)
-    file.seek(0)
-    restored = buffer_of(capacity, n_steps=3)
-    restored.load_state(torch.load(file, weights_only=True))
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_a_restored_buffer_goes_on_as_the_saved_one(capacity: int, batch_size: int, n_steps: int) -> None:
+    workspace = with_random_ends(100, batch_size)
+    saved, restored = (buffer_of(capacity, n_steps) for _ in range(2))
+    put_in_chunks(saved, window(workspace, 0, 55), (14, 40))
+    saved.begin_recording()
+    saved.put(window(workspace, 56, 5), 0)
+    restored.load_state(through_a_file(saved.state()))
+    load_all_rows(restored, saved)
+    assert restored.state() == saved.state()
+    assert restored.stored == saved.stored
     generators = np.random.default_rng(5), np.random.default_rng(5)
     for first_row in (60, 70, 80, 90):
         for buffer in (saved, restored):
@@ -237,33 +249,73 @@ def test_a_restored_buffer_goes_on_as_the_saved_one(capacity: int) -> None:
         )
         assert one.indexes.tolist() == other.indexes.tolist()
         assert torch.equal(one.rewards, other.rewards)
-        assert torch.equal(one.next_observations[0], other.next_observations[0])
+        for ours, theirs in zip(one.next_observations, other.next_observations, strict=True):
+            assert ours.dtype == theirs.dtype
+            assert torch.equal(ours, theirs)
         one_rows, other_rows = (
             buffer.sample_sequences(9, 5, generator)["action"]
             for buffer, generator in zip((saved, restored), generators, strict=True)
         )
         assert torch.equal(one_rows, other_rows)
+    assert restored.state() == saved.state()
 
 
-def test_equal_buffers_have_equal_states_however_their_rows_came() -> None:
-    workspace = with_random_ends(60, 3)
-    one, other = buffer_of(60), buffer_of(60)
-    put_in_chunks(one, workspace, (59,))
-    put_in_chunks(other, workspace, (1,) * 59)
-    first, second = one.state(), other.state()
-    assert torch.equal(first["ring"].pop("rows"), second["ring"].pop("rows"))
-    assert torch.equal(first["ring"].pop("is_start"), second["ring"].pop("is_start"))
-    assert torch.equal(first["ring"].pop("goes_on"), second["ring"].pop("goes_on"))
-    assert first == second
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_restored_buffer_knows_whether_the_recording_had_ended(ended: bool) -> None:
+    saved, restored = buffer_of(100), buffer_of(100)
+    saved.put(endless(4, 2), 0)
+    if ended:
+        saved.begin_recording()
+    restored.load_state(through_a_file(saved.state()))
+    load_all_rows(restored, saved)
+    restored.put(endless(3, 2, first_time=3), 0)
+    transitions = everything(restored).actions[0].tolist()
+    assert transitions == [0, 1, 100, 101, 200, 201, 300, 301, 400, 401]
+    assert restored.kept_rows == range(7 if ended else 6)
 
 
-def test_a_saved_state_keeps_its_values_when_the_buffer_goes_on() -> None:
+def test_rows_are_read_by_their_numbers_as_they_were_put() -> None:
+    workspace, buffer = with_random_ends(60, 3), buffer_of(60)
+    put_in_chunks(buffer, workspace, (20, 39))
+    assert buffer.kept_rows == range(60 - 21, 60)
+    for first, stop in ((39, 60), (41, 43), (50, 50)):
+        for name, rows in buffer.read_rows(first, stop).items():
+            assert rows.dtype == workspace[name].dtype
+            assert torch.equal(rows, workspace[name][first:stop])
+    for first, stop in ((38, 42), (50, 61)):
+        with pytest.raises(ReplayError, match="stored: rows 39 to 59"):
+            buffer.read_rows(first, stop)
+
+
+def test_rows_that_were_read_keep_their_values_when_the_buffer_goes_on() -> None:
     workspace, buffer = endless(40, 2), buffer_of(20)
     buffer.put(window(workspace, 0, 21), 0)
-    state = buffer.state()
-    rows = state["ring"]["rows"].clone()
+    rows = buffer.read_rows(10, 21)["action"]
+    before = rows.clone()
     buffer.put(window(workspace, 20, 20), 0)
-    assert torch.equal(state["ring"]["rows"], rows)
+    assert torch.equal(rows, before)
+
+
+def test_nothing_is_drawn_put_or_saved_before_all_rows_are_loaded() -> None:
+    saved, restored = buffer_of(100), buffer_of(100)
+    saved.put(endless(9, 2), 0)
+    restored.load_state(saved.state())
+    assert restored.kept_rows == range(9)
+    with pytest.raises(ReplayError, match="rows 2 to 4 do not follow; missing: rows 0 to 8"):
+        restored.load_rows(2, saved.read_rows(2, 5))
+    restored.load_rows(0, saved.read_rows(0, 6))
+    for refused in (
+        lambda: restored.sample(1, np.random.default_rng(0)),
+        lambda: restored.put(endless(2, 2, first_time=8), 0),
+        lambda: restored.read_rows(0, 2),
+        restored.state,
+    ):
+        with pytest.raises(ReplayError, match="rows 6 to 8 are not loaded yet"):
+            refused()
+    restored.load_rows(4, saved.read_rows(4, 9))
+    assert everything(restored).actions[0].tolist() == everything(saved).actions[0].tolist()
+    with pytest.raises(ReplayError, match="rows 8 to 8 do not follow; missing: none"):
+        restored.load_rows(8, saved.read_rows(8, 9))
 
 
 def test_an_empty_buffer_can_be_saved_and_restored() -> None:
@@ -306,13 +358,21 @@ def test_a_batch_keeps_its_values_when_rows_are_overwritten() -> None:
     assert torch.equal(batch.rewards, before[1])
 
 
-def test_every_row_is_stored_once() -> None:
-    buffer = buffer_of(10_000, extras=None)
-    buffer.put(endless(5, 2), 0)
+def test_every_row_is_stored_once_and_the_bytes_are_known_before() -> None:
+    buffer, workspace = buffer_of(10_000, extras=None), endless(5, 2)
+    full = {name: workspace[name] for name in ["env/env_obs", "env/image", "action", REWARD, TERMINATED, DONE]}
+    fields = {name: Field(tuple(value.shape[2:]), value.dtype) for name, value in full.items()}
+    expected = buffer.bytes_for(fields, 2)
+    assert buffer.n_bytes == 0
+    buffer.put(workspace, 0)
     # Two floats, a byte image of four, an int64 action, a reward and two flags; padded to words of eight bytes.
     row_bytes = 32
     assert row_bytes >= 8 + 4 + 8 + 4 + 2
     assert row_bytes * 10_000 <= buffer.n_bytes < 1.5 * row_bytes * 10_000
+    assert buffer.n_bytes == expected
+    del fields["action"]
+    with pytest.raises(WorkspaceError, match="no variable 'action'"):
+        buffer.bytes_for(fields, 2)
 
 
 def test_transitions_that_are_gone_or_not_there_yet_are_refused() -> None:

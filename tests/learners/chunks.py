@@ -6,7 +6,7 @@ import torch
 
 from bbrl_exp.agents import Agent, Agents, TemporalAgent
 from bbrl_exp.envs import AutoResetGymAgent, EnvSpec
-from bbrl_exp.learners.learner import Progress
+from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.training.loop import collect
 from bbrl_exp.workspace import Workspace
 
@@ -58,3 +58,10 @@ def whole(workspace: Workspace) -> Progress:
     """All rows are new, at the beginning of a run of a hundred such chunks."""
     env_steps = (workspace.time_size() - 1) * workspace.batch_size()
     return Progress(first_row=0, env_steps=env_steps, total_steps=100 * env_steps)
+
+
+def hand_over_rows(saved: Learner, restored: Learner) -> None:
+    """What a checkpoint keeps apart from the state of a learner: the rows of its replay buffers."""
+    for name, buffer in restored.replay_buffers().items():
+        kept = buffer.kept_rows
+        buffer.load_rows(kept.start, saved.replay_buffers()[name].read_rows(kept.start, kept.stop))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from chunks import env_spec_of, written_chunk
+from chunks import env_spec_of, hand_over_rows, written_chunk
 
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
@@ -166,6 +166,7 @@ def test_state_is_complete() -> None:
     first, second = DQN(a_policy(), learning_starts=0), DQN(a_policy(seed=5), learning_starts=0)
     first.update(chunk(5), Progress(0, 8, 100))
     second.load_state_dict(copy.deepcopy(first.state_dict()))
+    hand_over_rows(first, second)
     for learner in (first, second):
         learner.update(shifted(1), Progress(0, 16, 100))
     assert all(map(torch.equal, first.policy.parameters(), second.policy.parameters()))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from chunks import env_spec_of, recorded_chunk, written_chunk
+from chunks import env_spec_of, hand_over_rows, recorded_chunk, written_chunk
 
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Progress
@@ -108,6 +108,7 @@ def test_state_is_complete() -> None:
         late.set_full(name, chunk[name][8:])
     first.update(early, Progress(0, 16, 100))
     second.load_state_dict(copy.deepcopy(first.state_dict()))
+    hand_over_rows(first, second)
     for learner in (first, second):
         learner.update(late, Progress(0, 32, 100))
     assert all(map(torch.equal, first.policy.parameters(), second.policy.parameters()))

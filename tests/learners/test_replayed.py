@@ -6,6 +6,7 @@ import io
 
 import pytest
 import torch
+from chunks import hand_over_rows
 from continuous_batches import run
 
 from bbrl_exp.envs import AutoResetGymAgent
@@ -103,6 +104,7 @@ def test_a_learner_with_the_state_of_another_goes_on_as_that_one() -> None:
     file.seek(0)
     other = sac()
     other.load_state_dict(torch.load(file, weights_only=True))
+    hand_over_rows(learner, other)
     for one in (learner, other):
         workspace = Workspace()
         workspace.set_full("env/env_obs", torch.stack([learner_rows(t) for t in range(2)]))

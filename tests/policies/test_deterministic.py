@@ -83,12 +83,12 @@ def test_noise_depends_on_the_seed_alone() -> None:
     assert torch.equal(rollout(policy, 20), first)
 
 
-def test_how_many_actions_at_random_were_drawn_is_part_of_the_state() -> None:
-    policy = DeterministicPolicy(spec_of(), (8,), noise_std=0.0, random_steps=20)
-    rollout(policy, 10)
-    other = DeterministicPolicy(spec_of(), (8,), noise_std=0.0, random_steps=20, seed=1)
-    other.load_state_dict(policy.state_dict())
-    assert torch.equal(rollout(other, 3), rollout(policy.eval(), 3))
+def test_a_policy_that_is_taken_over_makes_its_first_actions_at_random_anew() -> None:
+    policy, fresh = (DeterministicPolicy(spec_of(), (8,), noise_std=0.0, random_steps=20) for _ in range(2))
+    drawn = rollout(policy, 10)
+    fresh.load_state_dict(policy.state_dict())
+    assert not torch.equal(drawn, rollout(policy, 10))
+    assert torch.equal(drawn, rollout(fresh, 10))
 
 
 def test_evaluation_draws_nothing() -> None:

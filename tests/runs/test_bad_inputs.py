@@ -52,6 +52,10 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["device=gpu"], ["'device' = 'gpu'", "cuda"]),
         (["a=b=c"], ["'a=b=c'", "key=value"]),
         (["batch_size=1000000000"], ["'batch_size' = 1000000000", "needs 5.", "TB", "of memory are there"]),
+        (
+            ["agent=dqn", "agent.learner.replay_capacity=1000000000000"],
+            ["'agent.learner.replay_capacity' = 1000000000000", "TB", "of memory are there", "fewer transitions"],
+        ),
         (["tracking.csv=5"], ["'tracking.csv' = 5", "true or false"]),
         (["name=../x"], ["'name' = '../x'"]),
         (["hydra.run.dirr=x"], ["'hydra.run.dirr'", "did you mean 'dir'"]),
@@ -137,7 +141,7 @@ def test_a_bad_input_is_one_line_and_leaves_nothing(
         ("job_logging: {root: {handlers: [a]}, handlers: {a: {(): os.mkdir, path: owned}}}", "'hydra/job_logging'"),
         ("hydra_logging: {root: {handlers: [a]}, handlers: {a: {(): os.mkdir, path: owned}}}", "'hydra/hydra_logging'"),
         ("launcher: {_target_: os.getcwd}", "'hydra.launcher._target_'"),
-        ("job: {env_set: {_target_: os.mkdir}}", "'hydra.job.env_set._target_'"),
+        ("job: {env_set: {_target_: os.mkdir}}", "'hydra.job.env_set'"),
     ],
 )
 def test_what_stands_below_hydra_calls_nothing(

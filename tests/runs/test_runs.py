@@ -110,7 +110,13 @@ def test_a_named_run_that_is_complete_is_left_as_it_is(command_line: CommandLine
 def test_without_tracking_only_summary_and_log_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = run(["tracking=none", *SHORT]).folder
-    assert {path.name for path in folder.iterdir()} == {".hydra", "run.log", "summary.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        ".hydra",
+        "checkpoints",
+        "provenance.json",
+        "run.log",
+        "summary.json",
+    }
 
 
 def test_debug_shortens_the_run(command_line: CommandLine) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bbrl_exp.errors import WorkspaceError
+from bbrl_exp.agents.slices import BatchSlice, KnowsItsSlice
+from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.workspace import RowFacts, Workspace
+
+_GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
 class Agent(nn.Module):
@@ -189,6 +194,34 @@ class Agent(nn.Module):
             if module is not self and isinstance(module, Agent) and type(module).dry_copy is not Agent.dry_copy
         }
         return copy.deepcopy(self, stand_ins)
+
+    def for_slice(self, part: BatchSlice) -> Agent:
+        """A copy for a part of the batch, to be pickled and sent to another process.
+
+        A deep copy, in which agents that have a way of their own are replaced by what that gives, and modules that know
+        their slice are told.
+
+        Raises:
+            ConfigurationError: a module with a random generator of which nobody knows how its numbers are divided.
+        """
+        for path, module in self.named_modules():
+            draws = any(isinstance(value, _GENERATORS) for value in vars(module).values())
+            if draws and not isinstance(module, KnowsItsSlice):
+                where = f" '{path}'" if path else ""
+                raise ConfigurationError(
+                    f"{type(module).__name__}{where} has a random generator, from which copies for parts of the batch "
+                    f"would draw the same numbers; possible: a method take_slice, or one process"
+                )
+        stand_ins: dict[int, Any] = {
+            id(module): module.for_slice(part)
+            for module in self.modules()
+            if module is not self and isinstance(module, Agent) and type(module).for_slice is not Agent.for_slice
+        }
+        copied = copy.deepcopy(self, stand_ins)
+        for module in copied.modules():
+            if isinstance(module, KnowsItsSlice):
+                module.take_slice(part)
+        return copied
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._agent_device = fn(torch.empty(0, device=self._agent_device)).device

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -14,6 +15,7 @@ from omegaconf import DictConfig
 from bbrl_exp.app.action_space import check_action_space
 from bbrl_exp.app.compose import resolve, written_key
 from bbrl_exp.app.graph import check_nodes
+from bbrl_exp.app.identity import identity
 from bbrl_exp.app.learner import build_graph_and_learner, check_reads
 from bbrl_exp.app.plan import Plan, available_memory, chunks_per_recording
 from bbrl_exp.app.provenance import config_hash
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from bbrl_exp.tracking.settings import TrackingSettings
 
 _DEBUG_RECORDINGS = 2
+_CHECKPOINTS_OF_A_RUN = 10
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class CheckedRun:
         tracking: what is recorded.
         device: where networks live, ``"cpu"``, ``"cuda:0"``, …
         plan: the size of the run.
-        config_hash: equal for equal configurations.
+        identity: the part of ``config`` that makes it the same run as another.
+        config_hash: of ``identity``.
         written: where the user writes what stands at a key.
         choices: option of each group, ``{"agent": "random", …}``.
     """
@@ -49,9 +53,16 @@ class CheckedRun:
     tracking: TrackingSettings
     device: str
     plan: Plan
+    identity: dict[str, Any]
     config_hash: str
     written: Callable[[str], str]
     choices: dict[str, str | None]
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Environment steps between two checkpoints, 0 for none at all."""
+        every = self.root.checkpoint["every"]
+        return math.ceil(self.plan.total_steps / _CHECKPOINTS_OF_A_RUN) if every is None else int(every)
 
 
 def check(config: DictConfig, *, graph_too: bool = True) -> CheckedRun:
@@ -73,13 +84,15 @@ def check(config: DictConfig, *, graph_too: bool = True) -> CheckedRun:
     written = functools.partial(written_key, config)
     check_nodes(plain, written)
     plan = _plan(root)
+    same = identity(config)
     return CheckedRun(
         config=plain,
         root=root,
         tracking=tracking,
         device=device,
         plan=_with_memory(plan, config, plain, written) if graph_too else plan,
-        config_hash=config_hash(plain),
+        identity=same,
+        config_hash=config_hash(same),
         written=written,
         choices=_choices(config),
     )
@@ -134,6 +147,7 @@ def _with_memory(plan: Plan, composed: DictConfig, config: Mapping[str, Any], wr
             environment fails at once, or the memory is not there.
     """
     from bbrl_exp.agents.dry_run import check_graph
+    from bbrl_exp.data.packing import Field
     from bbrl_exp.envs.try_out import try_out
 
     def stand_in(single: GymAgent, batch_size: int) -> Agent:
@@ -152,7 +166,15 @@ def _with_memory(plan: Plan, composed: DictConfig, config: Mapping[str, Any], wr
         variables = check_graph(graph)
         if learner is not None:
             check_reads(learner, [variable.name for variable in variables])
-    plan = replace(plan, bytes_per_time_step=sum(variable.bytes_per_step for variable in variables))
+    buffers = [] if learner is None else list(learner.replay_buffers().values())
+    stored = {variable.name: Field(variable.shape[1:], variable.dtype) for variable in variables}
+    plan = replace(
+        plan,
+        bytes_per_time_step=sum(variable.bytes_per_step for variable in variables),
+        replay_capacity=sum(buffer.capacity for buffer in buffers),
+        replay_bytes=sum(buffer.bytes_for(stored, plan.batch_size) for buffer in buffers),
+        schedules=() if learner is None else learner.schedules,
+    )
     plan.check_memory(available_memory())
     return plan
 

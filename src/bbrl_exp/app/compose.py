@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
@@ -19,7 +20,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode, TaskFunction
 from hydra.version import VersionBase
-from omegaconf import DictConfig, Node, OmegaConf
+from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 from omegaconf.errors import (
     InterpolationResolutionError,
     InterpolationToMissingValueError,
@@ -29,7 +30,7 @@ from omegaconf.errors import (
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from bbrl_exp.app.folder import job_folder_name, run_folder_name
-from bbrl_exp.app.hydra_node import check_hydra_node
+from bbrl_exp.app.hydra_node import check_hydra_node, check_search_path
 from bbrl_exp.app.refusals import one_line, refusal
 from bbrl_exp.app.schema import bad_value
 from bbrl_exp.errors import ConfigurationError
@@ -106,6 +107,7 @@ class Composer:
         Raises:
             ConfigurationError: it cannot be composed; the message names key, value and what is allowed.
         """
+        self.check_search_path(overrides)
         self._check_choices(overrides)
         with self._refusals(overrides):
             config: DictConfig = self.hydra.compose_config(
@@ -145,8 +147,31 @@ class Composer:
         return parsed
 
     def asks_for_multirun(self, overrides: Sequence[str]) -> bool:
-        """Whether the configuration itself says ``hydra.mode=MULTIRUN``."""
+        """Whether the configuration itself says ``hydra.mode=MULTIRUN``.
+
+        Raises:
+            ConfigurationError: the search path of configurations is refused.
+        """
+        self.check_search_path(overrides)
         return bool(self.hydra.get_mode(self.config_name, list(overrides)) == RunMode.MULTIRUN)
+
+    def check_search_path(self, overrides: Sequence[str]) -> None:
+        """Refuses ``hydra.searchpath``, in the overrides or the root file, where it would import a package.
+
+        Raises:
+            ConfigurationError: it would.
+        """
+        with self._refusals(overrides):
+            for override in self.parse(overrides):
+                if override.get_key_element() == "hydra.searchpath":
+                    check_search_path(override.value())
+            loader = self.hydra.config_loader
+            assert isinstance(loader, ConfigLoaderImpl)
+            root = loader.repository.load_config(self.config_name)
+            places = OmegaConf.select(root.config, "hydra.searchpath") if root is not None else None
+            check_search_path(
+                OmegaConf.to_container(places, resolve=True) if isinstance(places, ListConfig) else places
+            )
 
     def launch(self, task: TaskFunction, overrides: Sequence[str]) -> None:
         """Runs ``task`` as Hydra's job in the folder ``hydra.run.dir``."""
@@ -238,6 +263,6 @@ def is_named(config: DictConfig, kind: Literal["run", "sweep"]) -> bool:
 
 
 def quoted(text: str) -> str:
-    """``text`` as a quoted value of Hydra's override grammar."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    r"""``text`` as a quoted value of Hydra's grammar, where ``\`` escapes ``'``, the end, and itself before them."""
+    escaped = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), text)
     return f"'{escaped}'"

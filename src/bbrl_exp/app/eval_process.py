@@ -16,8 +16,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from bbrl_exp.envs.worker_protocol import DONE, ERROR, SEED, STEP, receive, send
+from bbrl_exp.envs.worker_protocol import SEED, STEP
 from bbrl_exp.errors import WorkerError
+from bbrl_exp.processes.messages import DONE, ERROR, receive, send
 
 if TYPE_CHECKING:
     from bbrl_exp.app.check import CheckedRun
@@ -51,6 +52,10 @@ class EvaluationProcess:
     def has_pending(self) -> bool:
         """See :class:`~bbrl_exp.app.evaluations.Place`."""
         return self._running is not None or bool(self._waiting)
+
+    def pending(self) -> list[Task]:
+        """See :class:`~bbrl_exp.app.evaluations.Place`."""
+        return [*([] if self._running is None else [self._running]), *self._waiting]
 
     def submit(self, task: Task) -> None:
         """Hands the task over, at once or when the process is free.

@@ -16,9 +16,9 @@ import sys
 import threading
 import traceback
 
-from bbrl_exp.envs.worker import exit_on_hang_up, leave_with_parent
-from bbrl_exp.envs.worker_protocol import DONE, ERROR, receive, send
 from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.processes.child import exit_on_hang_up, leave_with_parent
+from bbrl_exp.processes.messages import DONE, ERROR, receive, send
 
 
 def main(arguments: list[str]) -> None:

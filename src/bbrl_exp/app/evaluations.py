@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -74,6 +75,9 @@ class Place(Protocol):
     def has_pending(self) -> bool:
         """Whether there are tasks that have not been done yet."""
 
+    def pending(self) -> list[Task]:
+        """The tasks that have not been done yet, in their order."""
+
     def arrived(self) -> list[Done]:
         """What has been done since the last call, in the order of the tasks; does not wait."""
 
@@ -112,6 +116,10 @@ class InThisProcess:
     def has_pending(self) -> bool:
         """Never: an evaluation is done when it has been submitted."""
         return False
+
+    def pending(self) -> list[Task]:
+        """See :class:`Place`: none."""
+        return []
 
     def arrived(self) -> list[Done]:
         """See :class:`Place`."""
@@ -196,6 +204,24 @@ class Evaluations:
         is_done = self._place.wait()
         self._record_arrived()
         return is_done
+
+    def state(self) -> dict[str, Any]:
+        """What was measured, what is due next, and what is being evaluated elsewhere."""
+        return {
+            "means": list(self._means),
+            "best_mean": self.best_mean,
+            "next": self._next,
+            "pending": [dataclasses.asdict(task) for task in self._place.pending()],
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state` gave, and begins anew what was being evaluated."""
+        self._means = list(state["means"])
+        self.best_mean = state["best_mean"]
+        self._next = state["next"]
+        for task in state["pending"]:
+            self._has_pending = True
+            self._place.submit(Task(**task))
 
     def keep_last(self, env_steps: int) -> None:
         """Writes ``checkpoints/last.pt``, unless the graph has nothing that could be kept."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.app.graph import build_graph_of
+from bbrl_exp.app.nodes import ORDER_KEYS
 from bbrl_exp.app.targets import find_target
 from bbrl_exp.errors import ConfigurationError
 
@@ -50,16 +51,24 @@ def build_evaluator(
 
 
 def _replaced(node: Any, changes: Mapping[str, Any], env_kwargs: Mapping[str, Any]) -> Any:
-    """``node`` with every environment agent changed to one without automatic reset."""
+    """``node`` with every environment agent changed to one without automatic reset; remote agents run here."""
     if not isinstance(node, Mapping):
         return node
     children = {name: _replaced(child, changes, env_kwargs) for name, child in node.items()}
+    if "_target_" in node and _is_remote(node):
+        return {**children["agent"], **{name: node[name] for name in ORDER_KEYS if name in node}}
     if "_target_" not in node or not _is_environment(node):
         return children
     kept = inspect.signature(find_target(_ONE_EPISODE_EACH, "_target_")).parameters
     children = {name: child for name, child in children.items() if name in (*kept, "after", "before")}
     kwargs = {**(children.get("kwargs") or {}), **env_kwargs}
     return {**children, **changes, "kwargs": kwargs, "_target_": _ONE_EPISODE_EACH}
+
+
+def _is_remote(node: Mapping[str, Any]) -> bool:
+    from bbrl_exp.agents.remote.agents import NRemoteAgent, RemoteAgent
+
+    return issubclass(find_target(node["_target_"], "_target_"), (RemoteAgent, NRemoteAgent))
 
 
 def _is_environment(node: Mapping[str, Any]) -> bool:

@@ -2,44 +2,69 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import itertools
 import os
+import platform
 import re
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
-from bbrl_exp.app.summary import read_summary
 from bbrl_exp.errors import ConfigurationError
 
 _LOCK_NAME = ".lock"
 _LONGEST_NAME = 100
+_ATTEMPTS = 100
+SWEEP_FILE = "multirun.yaml"
+
+
+class FolderInUseError(ConfigurationError):
+    """Another run holds the folder."""
 
 
 class FolderClaim:
     """The exclusive right to write in a folder, until ``release`` or the end of the process.
 
+    It is a lock of the kernel on a file in the folder, which ends with its holder whatever ends that. On a network
+    drive the server keeps it, and ends it for a host that has died after its lease (NFS); where the server keeps no
+    locks the folder is refused, and where a mount keeps them on its own host (``nolock``, ``local_lock``) the claim
+    holds on that host only.
+
     Args:
         folder: made if it is not there.
+        is_new: it must not be there.
 
     Raises:
-        ConfigurationError: another process holds the folder; a claim whose holder died is taken over.
+        FolderInUseError: another process holds the folder; a claim whose holder died is taken over.
+        ConfigurationError: the folder cannot be made or written in.
+        FileExistsError: it is there, and ``is_new``.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_new: bool = False) -> None:
         self.folder = folder
+        if "${" in str(folder):
+            raise ConfigurationError(f"folder {folder} cannot be used: Hydra takes ${{ in a path for a reference")
+        self._made = list(itertools.takewhile(lambda parent: not parent.exists(), (folder, *folder.parents)))
         try:
-            self._made = _make_folder(folder)
-            self._file = _lock(folder)
+            self._file = _make_and_lock(folder, is_new)
+        except FileExistsError:
+            if is_new:
+                raise
+            raise ConfigurationError(f"folder {folder} cannot be used: it is a file") from None
         except OSError as error:
+            self._remove_made()
             raise ConfigurationError(f"folder {folder} cannot be used: {error.strerror}") from None
 
     def release(self) -> None:
         """Gives the folder back; folders that the claim made and nobody wrote in are removed."""
         (self.folder / _LOCK_NAME).unlink(missing_ok=True)
         os.close(self._file)
+        self._remove_made()
+
+    def _remove_made(self) -> None:
         for folder in self._made:
             try:
                 folder.rmdir()
@@ -55,10 +80,25 @@ class FolderClaim:
         self.release()
 
 
-def _make_folder(folder: Path) -> list[Path]:
-    missing = list(itertools.takewhile(lambda parent: not parent.exists(), (folder, *folder.parents)))
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
+def _make_and_lock(folder: Path, is_new: bool) -> int:
+    """Makes and locks the folder; begins again where another claim, being released, removed it in between."""
+    for attempt in itertools.count(1):
+        try:
+            if is_new:
+                _make_parent(folder)
+            folder.mkdir(parents=True, exist_ok=not is_new)
+            return _lock(folder)
+        except FileNotFoundError:
+            if attempt == _ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _make_parent(folder: Path) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder.parent)) from None
 
 
 def _lock(folder: Path) -> int:
@@ -67,66 +107,61 @@ def _lock(folder: Path) -> int:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The holder removes the file before it lets go: the lock counts only on the file that is still there.
+            if _is_still_there(file, path):
+                _write_holder(file, path)
+                return file
         except BlockingIOError:
-            holder = os.pread(file, 32, 0).decode() or "unknown"
+            holder = os.pread(file, 500, 0).decode(errors="replace") or "that has just begun"
             os.close(file)
-            raise ConfigurationError(f"folder {folder} is in use by process {holder}") from None
-        # The holder removes the file before it lets go: the lock counts only on the file that is still there.
-        if path.exists() and os.fstat(file).st_ino == path.stat().st_ino:
-            os.ftruncate(file, 0)
-            os.pwrite(file, str(os.getpid()).encode(), 0)
-            return file
+            raise FolderInUseError(f"folder {folder} is in use by process {holder}") from None
+        except OSError:
+            os.close(file)
+            raise
         os.close(file)
 
 
+def _write_holder(file: int, path: Path) -> None:
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()} on {platform.node()} since {since}".encode(), 0)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _is_still_there(file: int, path: Path) -> bool:
+    try:
+        return os.fstat(file).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
+
+
 def claim_new_folder(wanted: Path) -> FolderClaim:
-    """Claims ``wanted``, or ``wanted_2``, ``wanted_3``, … where runs that started in the same second took it."""
+    """Makes and claims ``wanted``, or ``wanted_2``, ``wanted_3``, … where runs that started in the same second took it.
+
+    Raises:
+        ConfigurationError: it cannot be made.
+    """
     for number in itertools.count(1):
         folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
-        if folder.exists() and any(folder.iterdir()):
-            continue
         try:
-            claim = FolderClaim(folder)
-        except ConfigurationError:
-            if (folder / _LOCK_NAME).exists():
-                continue
-            raise
-        if len(list(folder.iterdir())) == 1:
-            return claim
-        claim.release()
+            return FolderClaim(folder, is_new=True)
+        except (FileExistsError, FolderInUseError):
+            continue
     raise AssertionError("unreachable")
 
 
-def is_complete(folder: Path, config_hash: str) -> bool:
-    """Whether ``folder`` holds a completed run of the configuration with this hash.
+def check_sweep_folder(folder: Path) -> None:
+    """Refuses a folder that holds files, and those of no sweep.
 
     Raises:
-        ConfigurationError: it holds something else; nothing in it is changed.
+        ConfigurationError: it does.
     """
-    if not folder.exists():
-        return False
-    if not folder.is_dir():
-        raise ConfigurationError(f"folder {folder} is a file")
-    if not any(folder.iterdir()):
-        return False
-    summary = read_summary(folder)
-    if summary is None:
-        if all(entry.name == _LOCK_NAME for entry in folder.iterdir()):
-            return False
-        raise ConfigurationError(f"folder {folder} holds files that are no run's; choose another name")
-    if summary.get("status") == "failed" and not summary.get("versions"):  # it was refused before it began
-        return False
-    status = summary.get("status")
-    if summary.get("config_hash") != config_hash:
-        raise ConfigurationError(
-            f"folder {folder} holds a run ({status}) of another configuration; choose another name"
-        )
-    if status != "completed":
-        raise ConfigurationError(
-            f"folder {folder} holds a run of this configuration that is not complete ({status}), and runs cannot be "
-            "resumed yet; choose another name or remove the folder"
-        )
-    return True
+    names = {entry.name for entry in folder.iterdir()} - {_LOCK_NAME} if folder.is_dir() else set()
+    if names and SWEEP_FILE not in names:
+        raise ConfigurationError(f"folder {folder} holds files that are no sweep's; choose another name")
 
 
 def run_folder_name(name: object) -> str:

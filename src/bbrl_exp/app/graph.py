@@ -184,7 +184,6 @@ def _build_members(
     members: dict[str, Node], key: str, spec: EnvSpec | None, stand_in: StandIn | None
 ) -> dict[str, Any]:
     from bbrl_exp.envs.gym_agents import GymAgent
-    from bbrl_exp.envs.spec import EnvSpec
 
     order = ordered_members(members, key)
     built: dict[str, Any] = {}
@@ -196,11 +195,25 @@ def _build_members(
         if stand_in is not None and issubclass(target, GymAgent):
             built[name] = _build_stand_in(node, f"{key}.{name}", stand_in)
         else:
+            if stand_in is not None:
+                node = _with_stand_ins(node, f"{key}.{name}", stand_in)
             built[name] = build(node, f"{key}.{name}", functools.partial(_env_spec_for, spec=spec, key=key))
-        known = getattr(built[name], "env_spec", None)
-        if spec is None and isinstance(known, EnvSpec):
-            spec = known
+        if spec is None:
+            spec = env_spec_of(built[name])
     return {name: built[name] for name in order}
+
+
+def _with_stand_ins(node: Any, key: str, stand_in: StandIn) -> Any:
+    """``node`` with the environment agents that stand inside it, as in a remote agent, replaced."""
+    from bbrl_exp.envs.gym_agents import GymAgent
+
+    if isinstance(node, list):
+        return [_with_stand_ins(child, f"{key}.{index}", stand_in) for index, child in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    if "_target_" in node and issubclass(find_target(node["_target_"], f"{key}._target_"), GymAgent):
+        return _build_stand_in(dict(node), key, stand_in)
+    return {name: _with_stand_ins(child, f"{key}.{name}", stand_in) for name, child in node.items()}
 
 
 def _build_stand_in(node: Node, key: str, stand_in: StandIn) -> Agent:

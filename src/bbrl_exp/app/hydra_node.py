@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,41 +17,70 @@ _CLASSES = {
     },
     "sweeper": {"hydra._internal.core_plugins.basic_sweeper.BasicSweeper": "basic"},
 }
-_FIXED = {
-    "sweep.subdir": "${job_folder:${hydra.job.override_dirname}}",
-    "job.config.override_dirname.kv_sep": "=",
-    "job.config.override_dirname.item_sep": ",",
+_NAMED_BY_IT = "cannot be set, job folders are named by it"
+_NO_LOGS = {"version": 1, "root": None, "disable_existing_loggers": False}
+_FIXED: dict[str, tuple[object, str]] = {
+    "callbacks": ({}, "must be empty, callbacks are not supported"),
+    "job.env_set": ({}, "must be empty, a configuration sets no environment variables"),
+    "output_subdir": (".hydra", "must be .hydra, the configuration lies there"),
+    "sweep.subdir": ("${job_folder:${hydra.job.override_dirname}}", _NAMED_BY_IT),
+    "job.config.override_dirname.kv_sep": ("=", _NAMED_BY_IT),
+    "job.config.override_dirname.item_sep": (",", _NAMED_BY_IT),
+}
+_FIXED_OF_JOBLIB: dict[str, tuple[object, str]] = {
+    "launcher.temp_folder": (None, "must be null, nothing is written outside the sweep's folder"),
+    "launcher.pre_dispatch": ("2*n_jobs", "must be 2*n_jobs, joblib would evaluate it"),
 }
 
 
 def check_hydra_node(config: DictConfig) -> None:
-    """Refuses what would make Hydra call something, and what would give the jobs of a sweep other folders.
+    """Refuses what would make Hydra call something, write elsewhere, or give the jobs of a sweep other folders.
+
+    What counts is what is written: an interpolation may lead to nothing now, and to a class once a job has its number.
 
     Args:
         config: composed, with its ``hydra`` node.
 
     Raises:
-        ConfigurationError: callbacks, handlers of logs, another launcher or sweeper, or another name of job folders.
+        ConfigurationError: callbacks, handlers of logs, another launcher or sweeper, environment variables, or another
+            name of job folders.
     """
-    if config.hydra.callbacks:
-        raise ConfigurationError("key 'hydra.callbacks': must be empty, callbacks are not supported")
+    written = OmegaConf.to_container(config.hydra, resolve=False)
     for group in ("job_logging", "hydra_logging"):
-        if config.hydra[group] is None or config.hydra[group].get("root") is not None:
+        if _at(written, group) != _NO_LOGS:
             raise ConfigurationError(f"key 'hydra/{group}': must be none, the run writes run.log itself")
     for group, classes in _CLASSES.items():
-        target = OmegaConf.select(config, f"hydra.{group}._target_")
-        if target not in classes:
+        target = _at(written, f"{group}._target_")
+        if not isinstance(target, str) or target not in classes:
             raise bad_value(f"hydra.{group}._target_", target, f"that of hydra/{group}={' or '.join(classes.values())}")
-    as_written = OmegaConf.to_container(config.hydra, resolve=False)
-    for key, target in _targets(as_written, "hydra"):
+    is_joblib = _CLASSES["launcher"][_at(written, "launcher._target_")] == "joblib"
+    for key, (value, reason) in {**_FIXED, **(_FIXED_OF_JOBLIB if is_joblib else {})}.items():
+        found = _at(written, key)
+        if found != value:
+            raise ConfigurationError(f"key 'hydra.{key}' = {shown(found)}: {reason}")
+    for key, target in _targets(written, "hydra"):
         if key not in (f"hydra.{group}._target_" for group in _CLASSES):
             raise ConfigurationError(f"key '{key}' = {shown(target)}: not allowed below 'hydra'")
-    for key, value in _FIXED.items():
-        found = as_written
-        for name in key.split("."):
-            found = found.get(name) if isinstance(found, dict) else None
-        if found != value:
-            raise ConfigurationError(f"key 'hydra.{key}' = {shown(found)}: cannot be set, job folders are named by it")
+
+
+def check_search_path(places: object) -> None:
+    """Refuses a search path of configurations that is not of folders: to look into a package is to import it.
+
+    Args:
+        places: the value of ``hydra.searchpath``, None where there is none.
+
+    Raises:
+        ConfigurationError: a place is no folder.
+    """
+    for place in places if isinstance(places, list) else []:
+        if isinstance(place, str) and "://" in place and not place.startswith("file://"):
+            raise ConfigurationError(f"key 'hydra.searchpath' = {shown(place)}: must be a list of folders")
+
+
+def _at(node: object, key: str) -> Any:
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
 
 
 def _targets(node: object, key: str) -> Iterator[tuple[str, object]]:

@@ -22,6 +22,9 @@ class Plan:
         steps_per_chunk: time steps of a chunk.
         chunks_per_recording: chunks after which the recording in the workspace is cut.
         bytes_per_time_step: memory of one row of all variables.
+        replay_capacity: transitions that the learner's replay buffers keep.
+        replay_bytes: memory of these buffers once they are full.
+        schedules: options below ``agent.learner`` that depend on ``total_steps``.
     """
 
     total_steps: int
@@ -29,6 +32,9 @@ class Plan:
     steps_per_chunk: int
     chunks_per_recording: int
     bytes_per_time_step: int
+    replay_capacity: int = 0
+    replay_bytes: int = 0
+    schedules: tuple[str, ...] = ()
 
     @property
     def chunks(self) -> int:
@@ -53,7 +59,7 @@ class Plan:
         return (self.steps_per_chunk * self.chunks_per_recording + 1) * self.bytes_per_time_step
 
     def check_memory(self, available: int) -> None:
-        """Refuses a workspace that cannot fit.
+        """Refuses a workspace that cannot fit, and replay buffers that cannot fit beside it.
 
         Raises:
             ConfigurationError: more than ``available`` bytes are needed.
@@ -63,6 +69,12 @@ class Plan:
                 f"key 'batch_size' = {self.batch_size} with 'agent.steps_per_chunk' = {self.steps_per_chunk}: the "
                 f"workspace needs {in_words(self.workspace_bytes)} and {in_words(available)} of memory are there; must "
                 "be fewer environments or shorter chunks"
+            )
+        if self.workspace_bytes + self.replay_bytes > available:
+            raise ConfigurationError(
+                f"key 'agent.learner.replay_capacity' = {self.replay_capacity}: the replay buffer needs "
+                f"{in_words(self.replay_bytes)}, the workspace {in_words(self.workspace_bytes)}, and "
+                f"{in_words(available)} of memory are there; must be fewer transitions"
             )
 
 

@@ -1,17 +1,31 @@
-"""Where a run comes from: command, commit, versions, and the hash that knows a configuration again."""
+"""Where a run comes from: command, commit, versions, machine, times, and the hash that knows a configuration again.
+
+``provenance.json`` holds one entry for each start of the run. It tells of the machine: nothing else in the folder that
+equal runs have equal depends on it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+from bbrl_exp.app.summary import write_json
+from bbrl_exp.app.targets import allowed_packages
+
+FILE_NAME = "provenance.json"
 
 _PACKAGES = (
     "bbrl_exp",
@@ -43,25 +57,46 @@ def command() -> str:
 
 def git_commit() -> str | None:
     """The commit of the checkout that this package lies in, with ``+changes`` where it was edited; None without one."""
-    folder = Path(__file__).resolve().parent
+    root = _repository_of(Path(__file__))
+    found = _commit(root) if root is not None else None
+    return None if found is None else f"{found['commit']}{'+changes' if found['changes'] else ''}"
+
+
+def repositories(packages: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The git repositories of this package, of the current directory and of ``packages``: folder, commit, changes.
+
+    Files that git does not track count for nothing.
+
+    Args:
+        packages: imported packages of the user's own.
+    """
+    files = [getattr(sys.modules.get(package), "__file__", None) for package in packages]
+    places = [Path(__file__), Path.cwd() / "here", *(Path(file) for file in files if file)]
+    roots = dict.fromkeys(root for place in places if (root := _repository_of(place)) is not None)
+    return [{"folder": str(root), **found} for root in roots if (found := _commit(root)) is not None]
+
+
+def _repository_of(path: Path) -> Path | None:
+    return next((parent for parent in path.resolve().parents if (parent / ".git").exists()), None)
+
+
+def _commit(root: Path) -> dict[str, Any] | None:
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        return f"{commit}+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
+        done = subprocess.run(
+            ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=5,
-        stdin=subprocess.DEVNULL,
-    )
-    return done.stdout.strip()
+    lines = done.stdout.splitlines()
+    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), None)
+    return {"commit": commit, "changes": any(not line.startswith("# ") for line in lines)}
 
 
 def versions() -> dict[str, str]:
@@ -73,3 +108,98 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def distributions() -> dict[str, str]:
+    """Every installed distribution and its version, by the names of their folders."""
+    found: dict[str, str] = {}
+    for place in reversed(sys.path):
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(place or "."):
+                if entry.name.endswith(".dist-info"):
+                    name, _, version = entry.name.removesuffix(".dist-info").partition("-")
+                    found[name] = version
+    return dict(sorted(found.items()))
+
+
+def machine() -> dict[str, Any]:
+    """What the run runs on: host, system, processor, cores, memory."""
+    return {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": psutil.cpu_count(logical=False),
+        "logical_cores": psutil.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _accelerator(device: str) -> str | None:
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def record_start(
+    folder: Path, overrides: Sequence[str], seeds: Mapping[str, int], threads: int, device: str, known_as: str | None
+) -> None:
+    """Adds this start of the run to ``provenance.json`` in its folder; a run that goes on has several.
+
+    Args:
+        folder: of the run.
+        overrides: of this job.
+        seeds: by what they are the roots of.
+        threads: of torch.
+        device: where networks live.
+        known_as: the hash of the configuration.
+    """
+    session = {
+        "started": _now(),
+        "ended": None,
+        "status": "running",
+        "command": command(),
+        "overrides": list(overrides),
+        "directory": os.getcwd(),
+        "process": os.getpid(),
+        "config_hash": known_as,
+        "seeds": dict(seeds),
+        "threads": threads,
+        "device": device,
+        "accelerator": _accelerator(device),
+        "machine": machine(),
+        "repositories": repositories(allowed_packages()),
+        "python": platform.python_version(),
+        "packages": distributions(),
+    }
+    write_json(folder / FILE_NAME, {"sessions": [*read_sessions(folder), session]})
+
+
+def record_end(folder: Path, status: str) -> None:
+    """Notes when the newest session of the run ended, and how."""
+    sessions = read_sessions(folder)
+    if sessions:
+        sessions[-1] |= {"ended": _now(), "status": status}
+        write_json(folder / FILE_NAME, {"sessions": sessions})
+
+
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """The sessions in ``provenance.json``, oldest first; none where there is no such file."""
+    try:
+        sessions = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))["sessions"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    return sessions if isinstance(sessions, list) else []
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from bbrl_exp.app.evaluations import EvaluationPlan
 from bbrl_exp.app.plan import Plan, in_words
 from bbrl_exp.app.summary import Summary
+from bbrl_exp.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.agents.dry_run import VariableFacts
     from bbrl_exp.app.check import CheckedRun
@@ -87,6 +92,27 @@ def _nobody_may_read() -> Iterator[None]:
         os.close(nowhere)
 
 
+class _ForgivingFile(io.FileIO):
+    def write(self, content: Buffer, /) -> int:
+        try:
+            return super().write(content)
+        except OSError:
+            return memoryview(content).nbytes
+
+
+def open_log(path: Path) -> TextIO:
+    """A text file to append to. What the disk refuses is lost: a log ends no run, and no other error is hidden by it.
+
+    Raises:
+        ConfigurationError: it cannot be opened.
+    """
+    try:
+        file = _ForgivingFile(path, "a")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write '{path}': {error.strerror}") from error
+    return io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8")
+
+
 def graph_lines(agent: Agent) -> list[str]:
     """The graph as a tree, one agent a line."""
     return [agent.label, *_branches(agent, "")]
@@ -145,7 +171,9 @@ def show_start(
             f"{plan.chunks:,} of {plan.steps_per_chunk:,} time steps x {plan.batch_size:,} environments",
         ),
         ("memory", f"{in_words(plan.workspace_bytes)} of workspace"),
+        *([("replay", f"{in_words(plan.replay_bytes)} of memory once it is full")] if plan.replay_bytes else []),
         *([("recording", _recording_in_words(plan))] if plan.chunks_per_recording > 1 else []),
+        ("checkpoints", _checkpoints_in_words(run)),
         ("evaluation", _evaluation_in_words(EvaluationPlan.of(run))),
         ("seed", str(root.seed)),
         ("device", f"{device}, {root.num_threads} thread{'s' if root.num_threads > 1 else ''}"),
@@ -162,14 +190,25 @@ def _recording_in_words(plan: Plan) -> str:
     return f"{plan.chunks_per_recording:,} chunks stay in the workspace together"
 
 
+def _checkpoints_in_words(run: CheckedRun) -> str:
+    every = run.checkpoint_every
+    return f"every {every:,} steps" if every else "none: the run cannot go on once it has stopped"
+
+
 def _evaluation_in_words(plan: EvaluationPlan) -> str:
     parts = [f"every {plan.every:,} steps, {plan.episodes:,} episodes"] if plan.every else []
     parts += [f"at the end {plan.final_episodes:,} episodes"] if plan.final_episodes else []
     return "; ".join(parts) or "none"
 
 
-def end_lines(summary: Summary, folder: Path) -> list[str]:
-    """A short summary of the run, and where it lies."""
+def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
+    """A short summary of the run, how to go on with one that is not complete, and where it lies.
+
+    Args:
+        summary: of the run.
+        folder: of the run.
+        is_saved: whether it has a checkpoint.
+    """
     mean = "none ended" if summary.return_mean is None else f"mean return {summary.return_mean:.4g} (last 100)"
     speed = f", {summary.steps_per_second:,.0f} steps/s" if summary.steps_per_second is not None else ""
     lines = [
@@ -183,4 +222,7 @@ def end_lines(summary: Summary, folder: Path) -> list[str]:
         )
     if summary.error is not None:
         lines.append(f"error: {summary.error}")
+    if summary.status != "completed" and is_saved:
+        again = [text for text in summary.overrides if not text.startswith(("resume=", "hydra.run.dir="))]
+        lines.append(f"to go on: {shlex.join(['python', 'scripts/run.py', *again, f'resume={folder}'])}")
     return [*lines, f"folder: {folder}"]

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from bbrl_exp.app.compose import Composer, default_config_dir, is_named, quoted, register_resolvers
-from bbrl_exp.app.folder import FolderClaim, claim_new_folder, is_complete
+from bbrl_exp.app.folder import FolderClaim, claim_new_folder
 from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.schema import help_text
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
@@ -113,6 +113,7 @@ def _show(composer: Composer, parser: argparse.ArgumentParser, args: Any, config
     if args.help:
         sys.stdout.write(f"{help_text(composer.groups())}\n")
         return 0
+    composer.check_search_path([] if args.shell_completion else args.overrides)
     if args.cfg:
         composer.compose(args.overrides)
     if args.hydra_help:  # Hydra sets up the logs that its configuration asks for, and nobody has checked them
@@ -150,19 +151,23 @@ def _dispatch(composer: Composer, args: Any) -> int:
 def _run_one(composer: Composer, overrides: Sequence[str]) -> RunResult:
     from bbrl_exp.app.check import check
     from bbrl_exp.app.job import RunResult, execute
+    from bbrl_exp.app.resume import is_complete, standing, wanted_folder
     from bbrl_exp.app.summary import Summary, read_summary
 
     config = composer.compose(overrides)
     checked = check(config)
-    wanted = Path(config.hydra.run.dir).absolute()
+    default = Path(config.hydra.run.dir).absolute()
+    wanted = wanted_folder(checked, default)
     results: list[RunResult] = []
 
     def task(_: DictConfig) -> None:
-        results.append(execute(checked, claim.folder, HydraConfig.get().overrides.task))
+        results.append(execute(checked, claim.folder, HydraConfig.get().overrides.task, before))
 
-    with FolderClaim(wanted) if is_named(config, "run") else claim_new_folder(wanted) as claim:
-        if is_complete(claim.folder, checked.config_hash):
+    is_chosen = is_named(config, "run") or wanted != default
+    with FolderClaim(wanted) if is_chosen else claim_new_folder(wanted) as claim:
+        if is_complete(claim.folder, checked):
             Terminal().line(f"already complete\nfolder: {wanted}")
             return RunResult(wanted, Summary(**(read_summary(wanted) or {})))
+        before = standing(claim.folder, checked)
         composer.launch(task, [*overrides, f"hydra.run.dir={quoted(str(claim.folder))}"])
     return results[0]

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 
 _DEVICE = re.compile(r"cpu|auto|cuda|cuda:\d+|mps")
-_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+-]{0,119}")
-_Settings = TypeVar("_Settings", "RootSettings", "AgentSettings", "EnvSettings", "EvalSettings")
+_FOLDER_NAME = re.compile(r"[^\W_][\w.=,+-]{0,119}")
+_Settings = TypeVar("_Settings", "RootSettings", "AgentSettings", "EnvSettings", "EvalSettings", "CheckpointSettings")
 SWEEPS_FOLDER = "multirun"
 STEPPINGS = ("auto", "scalar", "workers", "vectorized")
 ACTION_SPACES = ("any", "discrete", "continuous")
@@ -86,6 +86,15 @@ class RootSettings:
         metadata=_key("group: what is recorded, and how often", "an option of the group", _is_mapping)
     )
     eval: dict[str, Any] = field(metadata=_key("how the policy is evaluated", "a mapping", _is_mapping))
+    checkpoint: dict[str, Any] = field(metadata=_key("what a run goes on from", "a mapping", _is_mapping))
+    resume: str = field(
+        metadata=_key(
+            "auto: go on with the run in the folder, if it is of this configuration; never: begin only; else the "
+            "folder of the run to go on with",
+            "auto, never or the folder of a run",
+            lambda value: isinstance(value, str) and bool(value),
+        )
+    )
     name: str | None = field(
         metadata=_key(
             "folder of the run, outputs/<name>; null: date and time",
@@ -212,6 +221,20 @@ class EvalSettings:
     )
 
 
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """What stands below ``checkpoint``."""
+
+    every: int | None = field(
+        metadata=_key(
+            "environment steps between two checkpoints; 0: none at all; null: a 10th of total_steps",
+            "null or an integer of 0 or more",
+            _is_int_or_null(0),
+        )
+    )
+    keep: int = field(metadata=_key("how many of the newest are kept", "an integer of at least 1", _is_int(1)))
+
+
 def check_keys(values: Mapping[str, Any], known: Collection[str], key: str = "") -> None:
     """Refuses the keys of ``values`` that are not ``known``, with the nearest known one.
 
@@ -244,7 +267,7 @@ def _read(kind: type[_Settings], values: Mapping[str, Any], key: str) -> _Settin
 
 
 def read_root(values: Mapping[str, Any]) -> RootSettings:
-    """The root of a resolved configuration, checked down to ``agent.*``, ``env.*`` and ``eval.*``.
+    """The root of a resolved configuration, checked down to what the schema knows below it.
 
     Raises:
         ConfigurationError: a key is unknown or missing, or a value is not allowed.
@@ -253,6 +276,7 @@ def read_root(values: Mapping[str, Any]) -> RootSettings:
     _read(AgentSettings, root.agent, "agent")
     env = _read(EnvSettings, root.env, "env")
     _read(EvalSettings, root.eval, "eval")
+    _read(CheckpointSettings, root.checkpoint, "checkpoint")
     if env.workers and env.stepping not in ("auto", "workers"):
         raise bad_value("env.workers", env.workers, f"0 with env.stepping={env.stepping}")
     if env.workers > root.batch_size:
@@ -282,6 +306,7 @@ def help_text(groups: Mapping[str, Sequence[str]]) -> str:
         *_help_lines(AgentSettings, "agent."),
         *_help_lines(EnvSettings, "env."),
         *_help_lines(EvalSettings, "eval."),
+        *_help_lines(CheckpointSettings, "checkpoint."),
         *_help_lines(TrackingSettings, "tracking."),
         "",
         "An agent is added to the graph by a new member, from the command line alone:",

@@ -8,20 +8,29 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
 
 class StopSignal:
-    """Whether the run was asked to stop: the first SIGINT or SIGTERM sets a flag, a second one interrupts at once."""
+    """Whether the run was asked to stop.
+
+    The first of the signals SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 sets a flag. A SIGINT after that interrupts at once;
+    the others, which schedulers repeat, change nothing any more.
+
+    Attributes:
+        number: the signal that asked, None as long as none has.
+    """
 
     def __init__(self) -> None:
         self.number: int | None = None
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
-        """Catches both signals while the block runs; outside the main thread nothing is caught."""
+        """Catches the signals while the block runs; outside the main thread nothing is caught."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._set) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._set) for number in CAUGHT}
         try:
             yield
         finally:
@@ -29,6 +38,7 @@ class StopSignal:
                 signal.signal(number, handler)
 
     def _set(self, number: int, frame: FrameType | None) -> None:
-        if self.number is not None:
+        if self.number is None:
+            self.number = number
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.number = number

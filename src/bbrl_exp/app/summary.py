@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -9,6 +10,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from bbrl_exp.errors import BbrlExpError
 
 Status = Literal["running", "completed", "interrupted", "failed", "diverged"]
 FILE_NAME = "summary.json"
@@ -81,14 +84,23 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, contents: object) -> None:
-    """Writes ``contents`` as strict JSON (NaN and infinities become null) and replaces ``path`` at once."""
+    """Writes ``contents`` as strict JSON (NaN and infinities become null) and replaces ``path`` at once.
+
+    Raises:
+        BbrlExpError: the disk refuses; the old contents are still there.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps(_without_nan(contents), indent=2, allow_nan=False) + "\n"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise BbrlExpError(f"cannot write '{path}': {error.strerror or error}") from error
 
 
 def _without_nan(value: object) -> object:

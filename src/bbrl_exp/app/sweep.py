@@ -17,12 +17,14 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from bbrl_exp.app.check import check
-from bbrl_exp.app.compose import Composer, is_named, quoted, resolve
-from bbrl_exp.app.folder import FolderClaim, claim_new_folder, is_complete, job_folder_name
+from bbrl_exp.app.check import CheckedRun, check
+from bbrl_exp.app.compose import Composer, is_named, quoted
+from bbrl_exp.app.folder import SWEEP_FILE, FolderClaim, check_sweep_folder, claim_new_folder, job_folder_name
+from bbrl_exp.app.identity import identity_hash
 from bbrl_exp.app.job import execute
-from bbrl_exp.app.provenance import command, config_hash
+from bbrl_exp.app.provenance import command
 from bbrl_exp.app.report import Terminal
+from bbrl_exp.app.resume import is_complete, standing
 from bbrl_exp.app.summary import Summary, read_summary
 from bbrl_exp.app.sweep_table import row_of, show_table, write_tables
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
@@ -44,6 +46,7 @@ class Job:
         folder: the name of its folder in the sweep's.
         error: why it cannot run, found before the sweep began.
         config_hash: of its configuration; None where it has none.
+        run: its configuration, checked; None where it cannot run.
         is_complete: whether its folder holds a completed run of the same configuration.
     """
 
@@ -52,6 +55,7 @@ class Job:
     folder: str
     error: str | None = None
     config_hash: str | None = None
+    run: CheckedRun | None = None
     is_complete: bool = False
 
 
@@ -88,9 +92,10 @@ def run_sweep(composer: Composer, overrides: Sequence[str]) -> int:
     wanted = Path(master.hydra.sweep.dir).absolute()
     with FolderClaim(wanted) if is_named(master, "sweep") else claim_new_folder(wanted) as claim:
         folder = claim.folder
+        check_sweep_folder(folder)
         jobs = [_with_folder_state(job, folder) for job in jobs]
         runnable = [job for job in jobs if job.error is None and not job.is_complete]
-        OmegaConf.save(master, folder / "multirun.yaml")
+        OmegaConf.save(master, folder / SWEEP_FILE)
         for job in jobs:
             if job.error is not None:
                 _record_failure(folder / job.folder, job)
@@ -117,10 +122,11 @@ def run_job_of_sweep(config: DictConfig) -> int:
         with FolderClaim(folder):
             try:
                 run = check(config)
+                before = standing(folder, run)
             except BbrlExpError as error:
                 _record_failure(folder, Job(overrides, overrides, folder.name, str(error)))
                 return error.exit_code
-            result = execute(run, folder, overrides, in_sweep=True)
+            result = execute(run, folder, overrides, before, in_sweep=True)
     except (Exception, SystemExit) as error:
         sys.stderr.write(f"error: job {folder.name}: {type(error).__name__}: {error}\n")
         return error.exit_code if isinstance(error, BbrlExpError) else 1
@@ -137,8 +143,8 @@ def _check_jobs(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> 
         kind = tuple(text for text in job.overrides if not _is_plain_seed(text))
         try:
             config = composer.compose_job(master, job.overrides)
-            job = replace(job, config_hash=config_hash(resolve(config)))
-            check(config, graph_too=kind not in errors_by_kind)
+            job = replace(job, config_hash=identity_hash(config))
+            job = replace(job, run=check(config, graph_too=kind not in errors_by_kind))
             errors_by_kind.setdefault(kind, None)
             job = replace(job, error=errors_by_kind[kind])
         except BbrlExpError as error:
@@ -159,10 +165,10 @@ def _is_plain_seed(text: str) -> bool:
 
 
 def _with_folder_state(job: Job, sweep: Path) -> Job:
-    if job.error is not None or job.config_hash is None:
+    if job.error is not None or job.run is None:
         return job
     try:
-        return replace(job, is_complete=is_complete(sweep / job.folder, job.config_hash))
+        return replace(job, is_complete=is_complete(sweep / job.folder, job.run))
     except ConfigurationError as error:
         return replace(job, error=str(error))
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_WORD = 8
+# Bytes of a word, the widest dtype of a variable.
+WORD = 8
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class RowLayout:
         for name, field in sorted(self.fields.items(), key=lambda item: -item[1].dtype.itemsize):
             self._starts[name] = self.n_bytes
             self.n_bytes += math.prod(field.shape) * field.dtype.itemsize
-        self.n_words = math.ceil(self.n_bytes / _WORD)
+        self.n_words = math.ceil(self.n_bytes / WORD)
 
     def view(self, words: Tensor, name: str) -> Tensor:
         """The variable ``name`` of packed rows, int64 ``[…, n_words]``, as a view ``[…, *shape]`` of its own dtype."""
@@ -58,7 +59,7 @@ class RowLayout:
             n_rows: rows of a window.
         """
         fields = [self.fields[name] for _, name in wanted]
-        n_bytes = self.n_words * _WORD
+        n_bytes = self.n_words * WORD
         return np.dtype(
             {
                 "names": [str(index) for index in range(len(wanted))],

@@ -69,9 +69,12 @@ class PrioritisedReplay:
         if self._tree is None:
             self._tree = SumTree(self.buffer.max_transitions)
         tree = self._tree
-        # Dropped ones first: a new transition may stand where a dropped one stood.
-        tree[self._leaves(np.arange(old.start, min(old.stop, new.start)))] = 0.0
-        tree[self._leaves(np.arange(max(old.stop, new.start), new.stop))] = self._largest
+        # Where a dropped one stood a new one stands, as far as there are new ones.
+        n_leaves = self.buffer.max_transitions
+        left = np.arange(max(old.start, new.stop - n_leaves), min(old.stop, new.start))
+        if len(left):
+            tree[left % n_leaves] = 0.0
+        tree[np.arange(max(old.stop, new.start), new.stop) % n_leaves] = self._largest
 
     def sample(self, batch_size: int, generator: np.random.Generator, *, importance_exponent: float) -> Batch:
         """``batch_size`` transitions, one from each of as many equal parts of the sum of all p^α.
@@ -117,7 +120,7 @@ class PrioritisedReplay:
         self._largest = float(priorities.max(initial=self._largest))
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`load_state` needs to go on exactly as this one would: copies of tensors, and plain Python."""
+        """What :meth:`load_state` needs besides the rows of the buffer, to go on exactly as this one would."""
         stored, tree = self.buffer.stored, self._tree
         leaves = self._leaves(np.arange(stored.start, stored.stop))
         return {
@@ -127,7 +130,7 @@ class PrioritisedReplay:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over what :meth:`state` gave.
+        """Takes over what :meth:`state` gave; the rows of the buffer are to follow, as there.
 
         Raises:
             ConfigurationError: as :meth:`ReplayBuffer.load_state`.
@@ -136,9 +139,10 @@ class PrioritisedReplay:
         self._largest = state["largest"]
         self._tree = None
         if state["priorities"] is not None:
-            stored = self.buffer.stored
+            first = self.buffer.stored.start
+            priorities = state["priorities"].cpu().numpy()
             self._tree = SumTree(self.buffer.max_transitions)
-            self._tree[self._leaves(np.arange(stored.start, stored.stop))] = state["priorities"].cpu().numpy()
+            self._tree[self._leaves(np.arange(first, first + len(priorities)))] = priorities
 
     def _leaves(self, indexes: NDArray[np.int64]) -> NDArray[np.int64]:
         return indexes % max(self.buffer.max_transitions, 1)

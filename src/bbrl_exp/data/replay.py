@@ -112,6 +112,7 @@ class ReplayBuffer:
         self._powers = discount ** np.arange(n_steps + 1)
         self._ring: Ring | None = None
         self._last_row: int | None = None
+        self._loading = range(0)
 
     def __len__(self) -> int:
         """Number of transitions that can be drawn."""
@@ -125,7 +126,24 @@ class ReplayBuffer:
     @property
     def n_bytes(self) -> int:
         """Bytes of memory of the full buffer; 0 before anything was put."""
-        return 0 if self._ring is None else self._ring.n_bytes
+        ring = self._ring
+        return 0 if ring is None else Ring.bytes_for(ring.layout, ring.n_slots, ring.batch_size)
+
+    def bytes_for(self, fields: Mapping[str, Field], batch_size: int) -> int:
+        """Bytes of memory of the full buffer, known before anything is put.
+
+        Args:
+            fields: at least the variables that are stored.
+            batch_size: number B of environments.
+
+        Raises:
+            WorkspaceError: a stored variable is missing.
+        """
+        missing = [name for name in self._names if name not in fields]
+        if missing:
+            raise WorkspaceError(f"replay: no variable '{missing[0]}'; present: {', '.join(fields)}")
+        layout = RowLayout({name: fields[name] for name in self._names})
+        return Ring.bytes_for(layout, self._n_slots(batch_size), batch_size)
 
     @property
     def max_transitions(self) -> int:
@@ -150,6 +168,8 @@ class ReplayBuffer:
                 ``first_row``.
             ReplayError: row ``first_row`` is not the last one that was stored.
         """
+        if self._loading:
+            raise self._not_loaded()
         n_rows = workspace.n_steps(DONE)
         if not 0 <= first_row < n_rows:
             raise WorkspaceError(f"replay: no row {first_row}: '{DONE}' has {n_rows} rows")
@@ -160,10 +180,15 @@ class ReplayBuffer:
             if first_row != self._last_row:
                 self._check_follows(ring, workspace, first_row)
             first_new += 1
-        if first_new < n_rows:
-            values = self._values(ring, workspace, first_new, n_rows)
-            done = values[self._done]
-            ring.append(values, done.cpu().numpy() if isinstance(done, Tensor) else done)
+        if not ring.is_on_cpu:
+            tensors = [workspace.get_full(name)[first_new:].detach() for name in self._names]
+            ring.append(tensors, tensors[self._done].cpu().numpy())
+        elif first_new == n_rows - 1:
+            row = workspace.row_reader(self._names).rows(first_new)
+            ring.append_row(row, row[self._done])
+        else:
+            arrays = [workspace.get_full(name)[first_new:].detach().numpy() for name in self._names]
+            ring.append(arrays, arrays[self._done])
         self._ring, self._last_row = ring, n_rows - 1
 
     def _facts(self, workspace: Workspace) -> tuple[dict[str, Field], int, torch.device]:
@@ -179,15 +204,10 @@ class ReplayBuffer:
         return fields, full[DONE].shape[1], full[DONE].device
 
     def _new_ring(self, fields: Mapping[str, Field], batch_size: int, device: torch.device) -> Ring:
-        return Ring(RowLayout(fields), self._wanted, math.ceil(self.capacity / batch_size) + 1, batch_size, device)
+        return Ring(RowLayout(fields), self._wanted, self._n_slots(batch_size), batch_size, device)
 
-    def _values(self, ring: Ring, workspace: Workspace, first_row: int, n_rows: int) -> list[Any]:
-        """Rows ``first_row`` … T - 1 of each variable, ``[L, B, …]``: arrays on the CPU, tensors elsewhere."""
-        if ring.memory.device.type != "cpu":
-            return [workspace.get_full(name)[first_row:].detach() for name in self._names]
-        if n_rows - first_row > 1:
-            return [workspace.get_full(name)[first_row:].detach().numpy() for name in self._names]
-        return [row[None] for row in workspace.row_reader(self._names).rows(first_row)]
+    def _n_slots(self, batch_size: int) -> int:
+        return math.ceil(self.capacity / batch_size) + 1
 
     def _check_follows(self, ring: Ring, workspace: Workspace, first_row: int) -> None:
         name, stored = self._names[0], ring.last_row(0)
@@ -247,7 +267,7 @@ class ReplayBuffer:
         ring = self._filled()
         if not self._has_sequences:
             raise ReplayError("replay: a buffer for sequences is made with extras=…, an empty tuple at least")
-        begins = np.array([max(row, ring.first_row) for row in ring.segments])
+        begins = np.array([max(row, ring.first_row) for row in ring.recordings])
         n_windows = np.maximum(np.diff(begins, append=ring.n_rows) - length + 1, 0)
         ends = np.cumsum(n_windows) * ring.batch_size
         if length < 1 or ends[-1] == 0:
@@ -264,12 +284,15 @@ class ReplayBuffer:
         return sequences
 
     def _filled(self) -> Ring:
-        if self._ring is None or len(self) == 0:
+        ring = self._ring
+        if self._loading:
+            raise self._not_loaded()
+        if ring is None or ring.first_transition == ring.end_transition:
             raise ReplayError("replay: nothing to draw, no transition is stored yet")
-        return self._ring
+        return ring
 
-    def _to_device(self, ring: Ring, indexes: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(indexes).to(ring.memory.device)
+    def _to_device(self, ring: Ring, values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).to(ring.memory.device)
 
     def _gather(self, ring: Ring, indexes: NDArray[np.int64]) -> Batch:
         places = ring.places_of(indexes)
@@ -296,33 +319,58 @@ class ReplayBuffer:
     def _span(self, ring: Ring, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[Tensor, Tensor]]:
         """Where the transitions that start at ``places`` end; Σ γ^i r and γ^k."""
         following = ring.following(places, self.n_steps)
-        is_taken = np.logical_and.accumulate(ring.starts_at(following[:-1]), axis=0)
+        goes_on = ring.starts_at(following[:-1])
+        is_taken = goes_on if goes_on.all() else np.logical_and.accumulate(goes_on, axis=0)
         n_taken = is_taken.sum(0)
-        ends = following[n_taken, np.arange(len(places))]
-        rewards = ring.fields[self._reward].flatten(0, 1)[self._to_device(ring, following[1:])]
+        ends = following.reshape(-1).take(n_taken * len(places) + np.arange(len(places)))
         # What stands beyond the end may be no number, and 0 times that is none either.
-        rewards = rewards.masked_fill(self._to_device(ring, ~is_taken), 0.0)
+        rewards = ring.values_at(self._reward, following[1:]).masked_fill_(self._to_device(ring, ~is_taken), 0.0)
         powers = torch.from_numpy(self._powers).to(rewards)
         return ends, (powers[:-1] @ rewards, powers[self._to_device(ring, n_taken)])
 
     # Saving
 
-    def state(self) -> dict[str, Any]:
-        """What :meth:`load_state` needs to go on exactly as this buffer would: copies of tensors, and plain Python."""
+    @property
+    def kept_rows(self) -> range:
+        """The numbers of the rows that are stored, counted from the first that was ever put.
+
+        While a state is being loaded, of those that the saved buffer had.
+        """
         ring = self._ring
-        if ring is None:
-            return {"capacity": self.capacity, "variables": list(self._names), "ring": None}
-        fields = [[list(field.shape), str(field.dtype)] for field in ring.layout.fields.values()]
-        ring_state = {
-            "fields": fields,
-            "device": str(ring.memory.device),
-            "batch_size": ring.batch_size,
-            **ring.state(),
-        }
+        return range(0) if ring is None else range(ring.first_row, max(ring.n_rows, self._loading.stop))
+
+    def read_rows(self, first: int, stop: int) -> dict[str, Tensor]:
+        """A copy on the CPU of the rows ``first`` … ``stop - 1``: name of a variable → ``[L, B, …]``.
+
+        What was put once never changes; rows are only dropped, the oldest first.
+
+        Raises:
+            ReplayError: rows that are not stored.
+        """
+        ring, kept = self._ring, self.kept_rows
+        if self._loading:
+            raise self._not_loaded()
+        if ring is None or not kept.start <= first <= stop <= kept.stop:
+            raise ReplayError(f"replay: rows {first} to {stop - 1} are not all stored; stored: {_shown(kept)}")
+        return ring.read_rows(first, stop)
+
+    def state(self) -> dict[str, Any]:
+        """What :meth:`load_state` needs besides the rows, to go on exactly as this buffer would: plain Python."""
+        if self._loading:
+            raise self._not_loaded()
+        ring = self._ring
+        ring_state = None
+        if ring is not None:
+            ring_state = {
+                "fields": [[list(field.shape), str(field.dtype)] for field in ring.layout.fields.values()],
+                "device": str(ring.memory.device),
+                "batch_size": ring.batch_size,
+                **ring.state(),
+            }
         return {"capacity": self.capacity, "variables": list(self._names), "ring": ring_state}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over what :meth:`state` gave.
+        """Takes over what :meth:`state` gave; the rows, :attr:`kept_rows` now, are to follow by :meth:`load_rows`.
 
         Raises:
             ConfigurationError: the state of a buffer of another capacity or of other variables; nothing is changed.
@@ -331,13 +379,38 @@ class ReplayBuffer:
             if state[name] != own:
                 raise ConfigurationError(f"replay: this buffer has {name} {own}, the saved one {state[name]}")
         saved = state["ring"]
+        self._ring, self._last_row, self._loading = None, None, range(0)
         if saved is None:
-            self._ring = self._last_row = None
             return
         fields = {
             name: Field(tuple(shape), getattr(torch, dtype.removeprefix("torch.")))
             for name, (shape, dtype) in zip(self._names, saved["fields"], strict=True)
         }
-        ring = self._new_ring(fields, saved["batch_size"], torch.device(saved["device"]))
-        ring.load_state(saved)
-        self._ring, self._last_row = ring, None
+        self._ring = self._new_ring(fields, saved["batch_size"], torch.device(saved["device"]))
+        self._ring.load_state(saved)
+        self._loading = range(saved["first_row"], saved["n_rows"])
+
+    def load_rows(self, first: int, rows: Mapping[str, Tensor]) -> None:
+        """Takes rows of the saved buffer, as :meth:`read_rows` gave them, after :meth:`load_state` and in their order.
+
+        Args:
+            first: the number of the first of them; rows that came before are passed over.
+            rows: name of a variable → ``[L, B, …]``.
+
+        Raises:
+            ReplayError: a gap after the rows that came before, or rows that the saved buffer did not have.
+        """
+        ring, missing = self._ring, self._loading
+        stop = first + len(rows[DONE])
+        if ring is None or not missing or first > missing.start or stop > missing.stop:
+            raise ReplayError(f"replay: rows {first} to {stop - 1} do not follow; missing: {_shown(missing)}")
+        if stop > missing.start:
+            ring.load_rows({name: value[missing.start - first :] for name, value in rows.items()}, DONE)
+            self._loading = range(stop, missing.stop)
+
+    def _not_loaded(self) -> ReplayError:
+        return ReplayError(f"replay: rows {self._loading.start} to {self._loading.stop - 1} are not loaded yet")
+
+
+def _shown(rows: range) -> str:
+    return f"rows {rows.start} to {rows.stop - 1}" if rows else "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bbrl_exp.data.packing import RowLayout
+from bbrl_exp.data.packing import WORD, RowLayout
 from bbrl_exp.errors import WorkspaceError
 
-Values = Sequence[NDArray[Any] | Tensor]
+# Arrays on the CPU, tensors elsewhere; their writing is the same.
+Values = Sequence[Any]
 
 
 class Ring:
@@ -37,8 +39,9 @@ class Ring:
         rows: the same as ``[B · (n_slots + 1), n_words]``.
         fields: name → the variable, ``[B, n_slots + 1, …]``, a view.
         n_rows: rows ever written.
-        segments: numbers of the first rows of the recordings of which rows are stored, and of the next one.
-        is_start: bool ``[n_slots, B]``: whether a transition starts there.
+        is_on_cpu: whether the rows are there.
+        first_row: number of the oldest row that is stored.
+        recordings: numbers of the first rows of the recordings of which rows are stored, and of the next one.
     """
 
     def __init__(
@@ -57,14 +60,14 @@ class Ring:
             self.memory = torch.empty((batch_size, n_slots + 1, n_words), dtype=torch.int64, device=device)
             self.rows = self.memory.flatten(0, 1)
             self.fields = {name: layout.view(self.memory, name) for name in layout.fields}
-        # By slot, then environment; arrays where there can be some, because a few rows are written faster through them.
-        is_on_cpu = device.type == "cpu"
-        by_slot = [field.transpose(0, 1) for field in self.fields.values()]
-        self._writable: Values = [field.numpy() if is_on_cpu else field for field in by_slot]
+            self._by_slot = [field.transpose(0, 1) for field in self.fields.values()]
+        # Arrays where there can be some, because a few rows are written and read faster through them.
+        self.is_on_cpu = device.type == "cpu"
+        self._writable: Values = [field.numpy() if self.is_on_cpu else field for field in self._by_slot]
         self._row_facts = [(tuple(field.shape[1:]), field.dtype) for field in self._writable]
         self.wanted = tuple(wanted)
         self._pair_items: NDArray[np.void] | None = None
-        if is_on_cpu:
+        if self.is_on_cpu:
             # Opaque items, overlapping for the pairs: numpy gathers and splits them in half of torch's time.
             self._pair_dtype = layout.window_dtype(self.wanted, 2)
             self._pair_names = self._pair_dtype.names or ()
@@ -72,30 +75,30 @@ class Ring:
             self._row_items = np.ndarray((len(self.rows),), np.dtype((np.void, n_bytes)), self.rows.numpy())
             pair = np.dtype((np.void, 2 * n_bytes))
             self._pair_items = np.ndarray((len(self.rows) - 1,), pair, self.rows.numpy(), strides=(n_bytes,))
+            self._by_place = {name: field.flatten(0, 1).numpy() for name, field in self.fields.items()}
         self.n_rows = 0
-        self.segments = [0]
+        self.first_row = 0
+        self.recordings = [0]
         self.first_transition = 0
         self.end_transition = 0
-        self.is_start = np.zeros((n_slots, batch_size), np.bool_)
+        # Whether a transition starts at each place; the same by slot and environment.
+        self._is_start = np.zeros(batch_size * (n_slots + 1), np.bool_)
+        self._is_start_by_slot = self._is_start.reshape(batch_size, n_slots + 1).T
         self._starts_in_slot = [0] * n_slots
         self._places = np.empty(n_slots * batch_size, np.int64)
         self._first_places = np.arange(batch_size) * (n_slots + 1)
         self._goes_on = np.zeros((1, batch_size), np.bool_)
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of memory once the ring is full."""
-        return self.memory.nbytes + self.is_start.nbytes + self._places.nbytes + 8 * self.n_slots
-
-    @property
-    def first_row(self) -> int:
-        """Number of the oldest row that is stored."""
-        return max(0, self.n_rows - self.n_slots)
+    @staticmethod
+    def bytes_for(layout: RowLayout, n_slots: int, batch_size: int) -> int:
+        """Bytes of memory of a ring once it is full."""
+        row = batch_size * (layout.n_words * WORD + 1)
+        return (n_slots + 1) * row + n_slots * 8 * (batch_size + 1)
 
     @property
     def is_at_beginning(self) -> bool:
         """Whether the next row is the first one of a recording."""
-        return self.segments[-1] == self.n_rows
+        return self.recordings[-1] == self.n_rows
 
     def last_row(self, index: int) -> Any:
         """The last row of variable number ``index``, ``[B, …]``: an array on the CPU, a tensor elsewhere."""
@@ -105,7 +108,7 @@ class Ring:
         """The next row follows none of those stored."""
         self._goes_on = np.zeros_like(self._goes_on)
         if not self.is_at_beginning:
-            self.segments.append(self.n_rows)
+            self.recordings.append(self.n_rows)
 
     def append(self, values: Values, done: NDArray[np.bool_]) -> None:
         """Writes L further rows.
@@ -120,56 +123,73 @@ class Ring:
         n_new = len(done)
         for index, (value, (shape, dtype)) in enumerate(zip(values, self._row_facts, strict=True)):
             if value.dtype != dtype or value.shape[1:] != shape or len(value) != n_new:
-                raise self._mismatch(list(self.fields)[index], value, n_new)
+                raise self._mismatch(index, value, (n_new, *shape))
         start = 0
         while start < n_new:
             slot = self.n_rows % self.n_slots
             stop = min(n_new, start + min(self.n_slots - slot, self.n_slots - 1))
-            block = values if n_new == stop - start else [value[start:stop] for value in values]
-            self._append_block(slot, block, done[start:stop])
+            for field, value in zip(self._writable, values, strict=True):
+                field[slot : slot + stop - start] = value[start:stop]
+            self._note_rows(slot, done[start:stop])
             start = stop
-        while len(self.segments) > 1 and self.segments[1] <= self.first_row:
-            del self.segments[0]
 
-    def _mismatch(self, name: str, value: NDArray[Any] | Tensor, n_new: int) -> WorkspaceError:
-        field = self.layout.fields[name]
-        expected = f"{[n_new, self.batch_size, *field.shape]} {field.dtype}".replace("torch.", "")
+    def append_row(self, values: Values, done: NDArray[np.bool_]) -> None:
+        """As :meth:`append`, for one row: ``values`` are ``[B, …]``, ``done`` is ``[B]``."""
+        if [(value.shape, value.dtype) for value in values] != self._row_facts:
+            for index, (value, (shape, dtype)) in enumerate(zip(values, self._row_facts, strict=True)):
+                if value.dtype != dtype or value.shape != shape:
+                    raise self._mismatch(index, value, shape)
+        slot = self.n_rows % self.n_slots
+        for field, value in zip(self._writable, values, strict=True):
+            field[slot] = value
+        self._note_rows(slot, done[None])
+
+    def _mismatch(self, index: int, value: Any, shape: tuple[int, ...]) -> WorkspaceError:
+        name, field = list(self.layout.fields.items())[index]
+        expected = f"{list(shape)} {field.dtype}".replace("torch.", "")
         found = f"{list(value.shape)} {value.dtype}".replace("torch.", "")
         return WorkspaceError(f"replay: '{name}': expected {expected}, found {found}")
 
-    def _append_block(self, slot: int, values: Sequence[Any], done: NDArray[np.bool_]) -> None:
-        """Writes rows that fit in between ``slot`` and the end of the ring, and are fewer than the ring has."""
-        stop = slot + len(done)
+    def _note_rows(self, slot: int, done: NDArray[np.bool_]) -> None:
+        """Counts rows written from ``slot`` on, fewer than the ring has and none beyond its end; bool ``[L, B]``."""
+        n_new = len(done)
+        stop = slot + n_new
         self.first_transition += sum(self._starts_in_slot[slot:stop])
-        for field, value in zip(self._writable, values, strict=True):
-            field[slot:stop] = value
         if slot == 0:
             self.memory[:, -1] = self.memory[:, 0]
         goes_on = ~done
         self._add_starts((self.n_rows - 1) % self.n_slots, self._goes_on)
-        if len(done) > 1:
+        if n_new > 1:
             self._add_starts(slot, goes_on[:-1])
-        self._goes_on = goes_on[-1:]
-        self.is_start[stop - 1] = False
+            goes_on = goes_on[-1:]
+        self._goes_on = goes_on
+        self._is_start_by_slot[stop - 1] = False
         self._starts_in_slot[stop - 1] = 0
-        self.n_rows += len(done)
+        self.n_rows += n_new
+        self.first_row = max(self.first_row, self.n_rows - self.n_slots)
+        while len(self.recordings) > 1 and self.recordings[1] <= self.first_row:
+            del self.recordings[0]
 
     def _add_starts(self, slot: int, starts: NDArray[np.bool_]) -> None:
         """Notes where transitions start in the L slots from ``slot`` on, bool ``[L, B]``."""
         stop = slot + len(starts)
-        self.is_start[slot:stop] = starts
         if len(starts) == 1:
+            self._is_start_by_slot[slot] = starts[0]
             places = (self._first_places + slot)[starts[0]]
             self._starts_in_slot[slot] = len(places)
         else:
+            self._is_start_by_slot[slot:stop] = starts
             places = (np.arange(slot, stop)[:, None] + self._first_places)[starts]
             self._starts_in_slot[slot:stop] = starts.sum(1).tolist()
+        n_places = len(places)
         first = self.end_transition % len(self._places)
-        room = len(self._places) - first
-        self._places[first : first + len(places)] = places[:room]
-        if len(places) > room:
-            self._places[: len(places) - room] = places[room:]
-        self.end_transition += len(places)
+        beyond = first + n_places - len(self._places)
+        if beyond <= 0:
+            self._places[first : first + n_places] = places
+        else:
+            self._places[first:] = places[: n_places - beyond]
+            self._places[:beyond] = places[n_places - beyond :]
+        self.end_transition += n_places
 
     def places_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the transitions of these numbers start."""
@@ -203,41 +223,51 @@ class Ring:
         slots = places % (self.n_slots + 1)
         return places - slots + (slots + np.arange(n + 1)[:, None]) % self.n_slots
 
+    def values_at(self, name: str, places: NDArray[np.int64]) -> Tensor:
+        """The variable ``name`` of the rows at ``places``, of any shape, copied."""
+        if self._pair_items is None:
+            return self.fields[name].flatten(0, 1)[torch.from_numpy(places).to(self.memory.device)]
+        return torch.from_numpy(self._by_place[name][places])
+
     def starts_at(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether a transition starts at each of the places."""
-        environments, slots = np.divmod(places, self.n_slots + 1)
-        return self.is_start[slots, environments]
+        return self._is_start[places]
+
+    # Saving
+
+    def read_rows(self, first: int, stop: int) -> dict[str, Tensor]:
+        """A copy on the CPU of the stored rows ``first`` … ``stop - 1``: name → ``[L, B, …]``."""
+        slot = first % self.n_slots
+        end = min(slot + stop - first, self.n_slots)
+        beyond = stop - first - (end - slot)
+        return {
+            name: torch.cat((field[slot:end], field[:beyond])).cpu()
+            for name, field in zip(self.fields, self._by_slot, strict=True)
+        }
 
     def state(self) -> dict[str, Any]:
-        """The stored rows in the order of time, and what is known of them: copies of tensors, and plain Python."""
-        slots = np.arange(self.first_row, self.n_rows) % self.n_slots
-        rows = self.memory.index_select(1, torch.from_numpy(slots).to(self.memory.device)).cpu()
-        # The bytes after the last variable were never written; equal buffers shall give equal states.
-        rows.view(torch.uint8)[..., self.layout.n_bytes :] = 0
+        """What is not known from the rows."""
         return {
             "n_rows": self.n_rows,
-            "segments": list(self.segments),
+            "first_row": self.first_row,
+            "recordings": list(self.recordings),
             "first_transition": self.first_transition,
-            "end_transition": self.end_transition,
-            "goes_on": torch.from_numpy(self._goes_on.copy()),
-            "rows": rows,
-            "is_start": torch.from_numpy(self.is_start[slots]),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over what :meth:`state` gave; the ring is a new one of the same layout and size."""
-        self.n_rows = state["n_rows"]
-        self.segments = list(state["segments"])
-        self.first_transition = state["first_transition"]
-        self.end_transition = state["end_transition"]
-        self._goes_on = state["goes_on"].cpu().numpy().copy()
-        slots = np.arange(self.first_row, self.n_rows) % self.n_slots
-        device = self.memory.device
-        self.memory[:, torch.from_numpy(slots).to(device)] = state["rows"].to(device)
-        self.memory[:, -1] = self.memory[:, 0]
-        is_start = state["is_start"].cpu().numpy()
-        self.is_start[slots] = is_start
-        for slot, n_starts in zip(slots.tolist(), is_start.sum(1).tolist(), strict=True):
-            self._starts_in_slot[slot] = n_starts
-        numbers = np.arange(self.first_transition, self.end_transition)
-        self._places[numbers % len(self._places)] = (slots[:, None] + self._first_places)[is_start]
+        """Makes a new ring one that lacks nothing but its rows, which :meth:`load_rows` takes in their order."""
+        self.n_rows = self.first_row = state["first_row"]
+        self.recordings = list(state["recordings"])
+        self.first_transition = self.end_transition = state["first_transition"]
+
+    def load_rows(self, rows: Mapping[str, Tensor], done: str) -> None:
+        """Appends rows as :meth:`read_rows` gave them; the variable ``done`` says where no transition starts."""
+        first, n_new = self.n_rows, len(rows[done])
+        ends = [row - first for row in self.recordings if first < row < first + n_new]
+        is_end = rows[done].numpy()
+        tensors = [rows[name].to(self.memory.device) for name in self.fields]
+        values: Values = tensors if self._pair_items is None else [tensor.numpy() for tensor in tensors]
+        for start, stop in itertools.pairwise((0, *ends, n_new)):
+            self.append([value[start:stop] for value in values], is_end[start:stop])
+            if self.n_rows in self.recordings:
+                self._goes_on = np.zeros_like(self._goes_on)

@@ -7,15 +7,17 @@ Row t of the workspace is what the environments show at time t; reward and ends 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol, Self
 
 from numpy.typing import NDArray
 
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.agents.slices import BatchSlice
 from bbrl_exp.envs.actions import ActionReader
 from bbrl_exp.envs.dry_agent import DryGymAgent
+from bbrl_exp.envs.episode_state import check_fits
 from bbrl_exp.envs.kernels import Stepping, open_kernel
 from bbrl_exp.envs.make import Env, EnvFactory, Wrapper, env_recipe
 from bbrl_exp.envs.plan import BatchPlan
@@ -23,9 +25,10 @@ from bbrl_exp.envs.rows import info_dtypes, row_layout
 from bbrl_exp.envs.scalar import ScalarKernel
 from bbrl_exp.envs.spaces import space_leaves
 from bbrl_exp.envs.spec import EnvSpec, SpaceMismatchError
-from bbrl_exp.envs.staging import StagedRows, packed_to_host
+from bbrl_exp.envs.staging import StagedRows, arrays_of, packed_to_host, tensors_of
+from bbrl_exp.envs.vectorized import VectorizedKernel
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
-from bbrl_exp.seeding import stream_seed
+from bbrl_exp.seeding import stream_seed, untouched_global_generators
 from bbrl_exp.workspace import Workspace
 
 
@@ -64,6 +67,8 @@ class GymAgent(Agent):
             chosen.
         info_keys: info keys to record, as a mapping to dtype names, or a list for float32; None for none. Where an info
             lacks one, 0 or False is written.
+        first: index of the first environment, where these are a part of a larger batch: environment i of them has the
+            streams of environment ``first + i``.
         name: the agent's name.
 
     Raises:
@@ -86,6 +91,7 @@ class GymAgent(Agent):
         kwargs: Mapping[str, Any] | None = None,
         clip_actions: bool = True,
         info_keys: Mapping[str, str] | Sequence[str] | None = None,
+        first: int = 0,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
@@ -98,13 +104,18 @@ class GymAgent(Agent):
             "kwargs": kwargs,
             "clip_actions": clip_actions,
             "info_keys": info_keys,
+            "first": first,
         }
         self._env, self._seed = env, seed
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ConfigurationError(f"batch_size={batch_size!r}: expected an integer of 1 or more")
+        if isinstance(first, bool) or not isinstance(first, int) or first < 0:
+            raise ConfigurationError(f"first={first!r}: expected an integer of 0 or more")
+        if first and stepping == "vectorized":
+            raise ConfigurationError(f"first={first}: vectorised environments have one stream for their whole batch")
         stream_seed(seed, role)
         recipe = env_recipe(env, kwargs, wrappers)
-        plan = BatchPlan(recipe, batch_size, seed, role, self.auto_reset, info_dtypes(info_keys or ()))
+        plan = BatchPlan(recipe, batch_size, seed, role, self.auto_reset, info_dtypes(info_keys or ()), first)
         batch = open_kernel(plan, stepping, workers, worker_timeout)
         self._kernel = batch.kernel
         self._finalizer = weakref.finalize(self, self._kernel.close)
@@ -121,6 +132,8 @@ class GymAgent(Agent):
         self.reads: tuple[str, ...] = tuple(leaf.name for leaf in self.env_spec.actions)
         self.writes = tuple(self._layout)
         self._sink: tuple[Workspace, RowSink] | None = None
+        self._has_begun = False
+        self._has_failed = False
 
     @property
     def batch_size(self) -> int:
@@ -148,10 +161,11 @@ class GymAgent(Agent):
         try:
             if t == 0:
                 self._kernel.reset(t, rows)
+                self._has_begun, self._has_failed = True, False
             else:
                 self._kernel.step(t, actions, rows)
         except BaseException:
-            self._sink = None
+            self._sink, self._has_begun, self._has_failed = None, False, True
             raise
         sink.commit(t)
 
@@ -160,6 +174,48 @@ class GymAgent(Agent):
         stream_seed(seed)
         self._kernel.seed(seed)
         self._seed = seed
+
+    def run_state(self) -> dict[str, Any]:
+        """What leads other environments to where these are, tensors and plain Python: equal for any number of workers.
+
+        Of environments that are stepped one by one, the seed of each one's episode and its actions since; of vectorised
+        ones their attributes.
+
+        Raises:
+            BbrlExpError: vectorised environments that hold what cannot be saved; environments that have failed.
+        """
+        if self._has_failed:
+            raise BbrlExpError(f"{self.label} has failed, so that there is nothing to go on from")
+        found: dict[str, Any] = tensors_of(self._kernel.state())
+        return {"has_begun": self._has_begun, "is_vectorized": self._is_vectorized, "kernel": found}
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from where :meth:`run_state` was taken: the next call is at t > 0, on a workspace with the same rows.
+
+        Episodes are begun again with their seeds, and their actions are repeated; what is then seen must be what was
+        seen before. The global generators are where they were afterwards.
+
+        Raises:
+            ConfigurationError: the state is that of other environments, or of another number of them.
+            BbrlExpError: an environment that is not deterministic.
+        """
+        if state["is_vectorized"] != self._is_vectorized:
+            kinds = ("stepped one by one", "vectorised")
+            raise ConfigurationError(
+                f"a state of environments that are {kinds[state['is_vectorized']]} cannot be taken over by "
+                f"{self.env_spec.env_id}, {kinds[self._is_vectorized]}"
+            )
+        kernel_state = arrays_of(state["kernel"])
+        check_fits(kernel_state, self.env_spec)
+        self._sink, self._has_begun, self._has_failed = None, False, True
+        with untouched_global_generators():
+            self._kernel.load_state(kernel_state)
+        self._seed = kernel_state["seed"]
+        self._has_begun, self._has_failed = state["has_begun"], False
+
+    @property
+    def _is_vectorized(self) -> bool:
+        return isinstance(self._kernel, VectorizedKernel)
 
     def close(self) -> None:
         """Closes the environments and ends the workers; may be called again."""
@@ -177,6 +233,22 @@ class GymAgent(Agent):
         layout = row_layout(spec.observations, info_dtypes(options["info_keys"] or ()), size)
         readers = [ActionReader(leaf, size, options["clip_actions"]) for leaf in spec.actions]
         return DryGymAgent(self.name or type(self).__name__, self.label, spec, layout, readers, self.agent_device)
+
+    def for_slice(self, part: BatchSlice) -> GymAgentOfSlice:
+        if part.whole != self.batch_size:
+            raise ConfigurationError(f"{self.label} has {self.batch_size} environments, and the batch {part.whole}")
+        options = {**self._options, "first": self._options["first"] + part.first}
+        if options["stepping"] == "vectorized" and part.count < part.whole:
+            raise ConfigurationError(
+                f"{self.label}: vectorised environments have one stream for their whole batch, which cannot be divided"
+            )
+        options["workers"] = min(options["workers"], part.count)
+        return GymAgentOfSlice(type(self), (self._env, part.count, self._seed), options, self)
+
+    def __reduce__(self) -> tuple[Callable[..., GymAgent], tuple[Any, ...]]:
+        # As in a copy: what is unpickled has environments of its own, which begin from the seed.
+        place = (self._env, self.batch_size, self._seed)
+        return _made, (type(self), place, self._options, self.name, self.prefix, self.training)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Environments and workers cannot be copied: a copy has its own, which begin from the seed.
@@ -201,7 +273,7 @@ class GymAgent(Agent):
             raise BbrlExpError(f"{self.label} has been closed")
         if t == 0:
             workspace.truncate(1)
-        elif self._sink is None:
+        elif not self._has_begun:
             raise BbrlExpError(f"{self.label} at t={t}: its environments have not been reset; begin at t=0")
         sink = self._open_sink(workspace)
         self._sink = (workspace, sink)
@@ -211,6 +283,39 @@ class GymAgent(Agent):
         if not self.is_on_cpu:
             return StagedRows(workspace, self._layout, self.agent_device)
         return workspace.row_writer(self._layout)
+
+
+class GymAgentOfSlice(Agent):
+    """An environment agent for a part of the batch, which has no environments before it is unpickled elsewhere.
+
+    Args:
+        kind: its class.
+        place: the environment, the number of them, and the root seed.
+        options: its other arguments.
+        whole: the agent of the whole batch.
+    """
+
+    def __init__(
+        self, kind: type[GymAgent], place: tuple[Any, int, int], options: Mapping[str, Any], whole: GymAgent
+    ) -> None:
+        super().__init__(whole.name)
+        self._made_of = (kind, place, dict(options), whole.name, whole.prefix, whole.training)
+
+    def __reduce__(self) -> tuple[Callable[..., GymAgent], tuple[Any, ...]]:
+        return _made, self._made_of
+
+
+def _made(
+    kind: type[GymAgent],
+    place: tuple[Any, int, int],
+    options: Mapping[str, Any],
+    name: str | None,
+    prefix: str,
+    training: bool,
+) -> GymAgent:
+    agent = kind(*place, name=name, **options).with_prefix(prefix)
+    agent.training = training
+    return agent
 
 
 class AutoResetGymAgent(GymAgent):

@@ -22,6 +22,7 @@ class BatchPlan:
         role: ``"train"`` or ``"eval"``; roles have separate streams of random numbers.
         auto_reset: whether a finished environment begins its next episode, or is frozen.
         info: info key → dtype name, of the infos that are recorded.
+        first: index of the first environment, where the batch is a part of a larger one.
     """
 
     recipe: EnvRecipe
@@ -30,6 +31,7 @@ class BatchPlan:
     role: str
     auto_reset: bool
     info: Mapping[str, str]
+    first: int = 0
 
 
 class Kernel(Protocol):
@@ -43,6 +45,20 @@ class Kernel(Protocol):
 
     def seed(self, seed: int) -> None:
         """Another root seed from the next reset on; episodes are counted from 0 again."""
+
+    def state(self) -> dict[str, Any]:
+        """What is needed to go on from here, in other environments of the same plan: arrays and plain Python.
+
+        Raises:
+            BbrlExpError: the environments hold what cannot be saved.
+        """
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state` gave, which fits this plan.
+
+        Raises:
+            BbrlExpError: the environments do not come to where they were.
+        """
 
     def close(self) -> None:
         """Closes the environments; may be called again."""

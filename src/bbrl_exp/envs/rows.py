@@ -87,6 +87,12 @@ class EpisodeRows(Protocol):
     def repeat_final(self, rows: Sequence[Row], index: int) -> None:
         """This row repeats the last one of the episode: reward 0, and everything else as it was."""
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What is kept of the episodes from row to row, ``[B]`` each: ends, steps and the sum of rewards."""
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Takes over what :meth:`state` gave. Final rows are not part of it: see :meth:`keep_final`."""
+
     def write(self, rows: Sequence[Row], t: int) -> None:
         """Counts the step, checks that reward and observation are finite, and fills the rows of the episode variables.
 
@@ -131,6 +137,15 @@ class _Rows:
             if shown not in self._final:
                 self._final[shown] = np.zeros_like(rows[shown])
             self._final[shown][index] = rows[shown][index]
+
+    @property
+    def final(self) -> dict[int, Row]:
+        """Observations and infos of final rows, ``[B, …]`` by position among the rows; zeros where none has ended."""
+        return self._final
+
+    @final.setter
+    def final(self, rows: Mapping[int, Row]) -> None:
+        self._final = {position: row.copy() for position, row in rows.items()}
 
     def _repeat_shown(self, rows: Sequence[Row], index: Index) -> None:
         for shown in self._shown:
@@ -188,6 +203,21 @@ class ManyEpisodes(_Rows):
         self._advances[index] = False
         self._repeat_shown(rows, index)
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See :class:`EpisodeRows`."""
+        return {
+            "terminated": self.terminated.copy(),
+            "truncated": self.truncated.copy(),
+            "timestep": self._timestep.copy(),
+            "cumulated_reward": self._cumulated_reward.copy(),
+        }
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """See :class:`EpisodeRows`."""
+        self.terminated, self.truncated = state["terminated"].copy(), state["truncated"].copy()
+        self._timestep, self._cumulated_reward = state["timestep"].copy(), state["cumulated_reward"].copy()
+        self._advances = None
+
     def write(self, rows: Sequence[Row], t: int) -> None:
         """See :class:`EpisodeRows`."""
         reward, total, steps = self.reward, self._cumulated_reward, self._timestep
@@ -195,10 +225,9 @@ class ManyEpisodes(_Rows):
         np.add(steps, 1 if self._advances is None else self._advances, steps)
         initial_state[...] = self._begun
         if self._has_begun:
-            others = np.logical_not(self._begun)
-            reward = np.multiply(reward, others)
-            np.multiply(steps, others, steps)
-            np.multiply(total, others, total)
+            reward = np.where(self._begun, 0.0, reward)
+            steps[self._begun] = 0
+            total[self._begun] = 0.0
             self._begun.fill(False)
             self._has_begun = False
         np.add(total, reward, total)
@@ -246,6 +275,21 @@ class FewEpisodes(_Rows):
         self._advance[index] = 0
         self._repeat_shown(rows, index)
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See :class:`EpisodeRows`."""
+        return {
+            "terminated": np.array(self.terminated, np.bool_),
+            "truncated": np.array(self.truncated, np.bool_),
+            "timestep": np.array(self._timestep, np.int64),
+            "cumulated_reward": np.array(self._cumulated_reward, np.float64),
+        }
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """See :class:`EpisodeRows`."""
+        self.terminated, self.truncated = state["terminated"].tolist(), state["truncated"].tolist()
+        self._timestep, self._cumulated_reward = state["timestep"].tolist(), state["cumulated_reward"].tolist()
+        self._advance = [1] * len(self._advance)
+
     def write(self, rows: Sequence[Row], t: int) -> None:
         """See :class:`EpisodeRows`."""
         self._check_observations(rows, t)
@@ -254,7 +298,8 @@ class FewEpisodes(_Rows):
         for i, (reward, is_terminated, is_truncated) in enumerate(
             zip(self.reward, self.terminated, self.truncated, strict=True)
         ):
-            total = totals[i] + reward
+            # Without float(), rewards that are float32 would be summed in float32.
+            total = totals[i] + float(reward)
             if not -_LARGEST_FLOAT32 <= reward <= _LARGEST_FLOAT32:
                 self._refuse("env/reward", i, float(reward), t)
             if not -_LARGEST_FLOAT32 <= total <= _LARGEST_FLOAT32:

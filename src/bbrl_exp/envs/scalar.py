@@ -12,11 +12,14 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import NDArray
 
+from bbrl_exp.envs.action_log import ActionLog
+from bbrl_exp.envs.episode_state import NOT_BEGUN, episodes_of, packed
 from bbrl_exp.envs.make import Env
 from bbrl_exp.envs.plan import BatchPlan
-from bbrl_exp.envs.rows import episode_rows
+from bbrl_exp.envs.rows import episode_rows, row_layout
 from bbrl_exp.envs.spaces import assembler, flattener, space_leaves
 from bbrl_exp.envs.spec import SpaceMismatchError
+from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.seeding import EpisodeSeeds
 
 Rows = Sequence[NDArray[Any]]
@@ -36,8 +39,8 @@ class ScalarKernel:
 
     def __init__(self, envs: Sequence[Env], plan: BatchPlan, first: int = 0) -> None:
         self.envs = list(envs)
-        self._first = first
-        self._role = plan.role
+        self._first = first = plan.first + first
+        self._plan = plan
         self._auto_reset = plan.auto_reset
         self._leaves = space_leaves(envs[0].observation_space, "env/env_obs")
         self._dtypes = [np.dtype(leaf.dtype) for leaf in self._leaves]
@@ -47,11 +50,17 @@ class ScalarKernel:
         self._rows = episode_rows(self._leaves, len(plan.info), len(envs), first)
         self._steps = [env.step for env in envs]
         self._ended = [False] * len(envs)
+        self._action_leaves = space_leaves(envs[0].action_space, "action")
+        self._log = ActionLog(self._action_leaves, len(envs))
+        self._keep, self._keeps_numbers = self._log.append, self._log.takes_numbers
+        self._shown: list[Any] = [None] * len(envs)
+        self._episode_seeds = [NOT_BEGUN] * len(envs)
         self.seed(plan.seed)
 
     def seed(self, seed: int) -> None:
         """See :class:`~bbrl_exp.envs.plan.Kernel`."""
-        self._seeds = [EpisodeSeeds(seed, self._role, self._first + i) for i in range(len(self.envs))]
+        self._seed = int(seed)
+        self._seeds = [EpisodeSeeds(seed, self._plan.role, self._first + i) for i in range(len(self.envs))]
         self._episodes = [0] * len(self.envs)
 
     def reset(self, t: int, rows: Rows) -> None:
@@ -67,13 +76,16 @@ class ScalarKernel:
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
         """See :class:`~bbrl_exp.envs.plan.Kernel`."""
-        record, steps, ended = self._rows, self._steps, self._ended
+        record, steps, ended, shown = self._rows, self._steps, self._ended, self._shown
         reward, first_row = record.reward, rows[0]
         # The common case, an observation of one array, is written here without another call.
         shape, dtype = (self._leaves[0].shape, self._dtypes[0]) if len(self._leaves) == 1 else (None, None)
+        given = self._assemble(iter(actions))
+        if self._auto_reset or not all(ended):
+            self._keep(given if self._keeps_numbers else [values.copy() for values in actions])
         i = 0
         try:
-            for i, action in enumerate(self._assemble(iter(actions))):
+            for i, action in enumerate(given):
                 if ended[i]:
                     if self._auto_reset:
                         self._begin_episode(i, rows)
@@ -81,6 +93,7 @@ class ScalarKernel:
                         record.repeat_final(rows, i)
                     continue
                 observation, reward[i], terminated, truncated, info = steps[i](action)
+                shown[i] = observation
                 if type(observation) is ndarray and observation.shape == shape and observation.dtype is dtype:
                     first_row[i] = observation
                 else:
@@ -91,12 +104,83 @@ class ScalarKernel:
                     record.terminated[i] = terminated
                     record.truncated[i] = truncated
                     ended[i] = True
+                    self._log.end(i)
                     if not self._auto_reset:
                         record.keep_final(rows, i)
         except Exception as error:
             self._note(error, i, t)
             raise
         record.write(rows, t)
+
+    def state(self) -> dict[str, Any]:
+        """See :class:`~bbrl_exp.envs.plan.Kernel`: for each environment the seed of its episode and its actions."""
+        episodes = self._log.episodes()
+        rows = self._new_rows()
+        for i, seed in enumerate(self._episode_seeds):
+            if seed != NOT_BEGUN:
+                self._write_observation(i, self._shown[i], rows)
+        return {
+            "seed": self._seed,
+            "next_episode": np.array(self._episodes, np.int64),
+            "episode_seed": np.array(self._episode_seeds, np.int64),
+            "ended": np.array(self._ended, np.bool_),
+            "n_actions": np.array([len(actions[0]) for actions in episodes], np.int64),
+            "actions": packed(self._action_leaves, episodes),
+            "observation": {leaf.name: row for leaf, row in zip(self._leaves, rows, strict=False)},
+            **self._rows.state(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """See :class:`~bbrl_exp.envs.plan.Kernel`: every episode is begun again and its actions are repeated."""
+        self.seed(state["seed"])
+        self._episodes = state["next_episode"].tolist()
+        self._episode_seeds = state["episode_seed"].tolist()
+        self._ended = state["ended"].tolist()
+        self._rows.load_state(state)
+        episodes = episodes_of(state)
+        self._log.restore(episodes, self._ended)
+        rows = self._new_rows()
+        for i, seed in enumerate(self._episode_seeds):
+            if seed == NOT_BEGUN:
+                continue
+            n_actions = len(episodes[i][0])
+            try:
+                outcome = self._replay(i, seed, self._assemble(iter(episodes[i])), rows)
+            except Exception as error:
+                error.add_note(f"in environment {self._first + i}, while {n_actions} actions were replayed")
+                raise
+            expected = [state[name][i] for name in ("ended", "terminated", "truncated", "cumulated_reward")]
+            seen = [state["observation"][leaf.name][i] for leaf in self._leaves]
+            if list(outcome) != expected or any(
+                row[i].tobytes() != before.tobytes() for row, before in zip(rows, seen, strict=False)
+            ):
+                raise BbrlExpError(
+                    f"environment {self._first + i} of {self._plan.recipe.name} is not deterministic: after replaying "
+                    f"{n_actions} actions it shows other observations than it did; this run cannot be resumed exactly"
+                )
+            if self._ended[i] and not self._auto_reset:
+                self._rows.keep_final(rows, i)
+
+    def _replay(self, i: int, seed: int, actions: Sequence[Any], rows: Rows) -> tuple[bool, bool, bool, float]:
+        """Plays an episode, as far as it goes, to its last row: (whether it has ended, the two ends, its return)."""
+        observation, info = self.envs[i].reset(seed=seed)
+        terminated, truncated, total, n_played = False, False, 0.0, 0
+        for action in actions:
+            if terminated or truncated:
+                break
+            observation, reward, terminated, truncated, info = self._steps[i](action)
+            total += float(reward)
+            n_played += 1
+        self._shown[i] = observation
+        self._write_observation(i, observation, rows)
+        if self._info_keys:
+            self._write_info(i, info, rows)
+        is_over = bool(terminated or truncated)
+        return is_over and n_played == len(actions), bool(terminated), bool(truncated), total
+
+    def _new_rows(self) -> list[NDArray[Any]]:
+        layout = row_layout(self._leaves, self._plan.info, len(self.envs))
+        return [np.zeros(shape, dtype) for shape, dtype in layout.values()]
 
     def close(self) -> None:
         """See :class:`~bbrl_exp.envs.plan.Kernel`."""
@@ -107,8 +191,11 @@ class ScalarKernel:
     def _begin_episode(self, i: int, rows: Rows) -> None:
         episode = self._episodes[i]
         self._episodes[i] += 1
-        observation, info = self.envs[i].reset(seed=self._seeds[i](episode))
+        self._episode_seeds[i] = self._seeds[i](episode)
+        observation, info = self.envs[i].reset(seed=self._episode_seeds[i])
         self._ended[i] = False
+        self._shown[i] = observation
+        self._log.begin(i)
         self._rows.begin(i)
         self._write_observation(i, observation, rows)
         if self._info_keys:

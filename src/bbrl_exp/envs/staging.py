@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,3 +70,23 @@ def packed_to_host(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
         .reshape(tensor.shape)
         for tensor, part, end in zip(tensors, parts, ends, strict=True)
     ]
+
+
+def tensors_of(value: Any) -> Any:
+    """``value`` with tensors in place of arrays, also inside dicts, lists and tuples; they share memory."""
+    return _replaced(value, np.ndarray, torch.from_numpy)
+
+
+def arrays_of(value: Any) -> Any:
+    """``value`` with arrays in place of tensors of the CPU, also inside dicts, lists and tuples; they share memory."""
+    return _replaced(value, Tensor, Tensor.numpy)
+
+
+def _replaced(value: Any, kind: type, replace: Callable[[Any], Any]) -> Any:
+    if isinstance(value, kind):
+        return replace(value)
+    if isinstance(value, Mapping):
+        return {name: _replaced(item, kind, replace) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_replaced(item, kind, replace) for item in value)
+    return value

@@ -6,7 +6,7 @@ repeats itself by seed, and the episodes of environment i depend on the batch si
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -15,11 +15,12 @@ from gymnasium.envs.registration import EnvSpec as RegisteredEnv
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from bbrl_exp.envs.plain_attributes import NotPlainError, load_attributes, save_attributes
 from bbrl_exp.envs.plan import BatchPlan
 from bbrl_exp.envs.rows import ManyEpisodes, row_layout
 from bbrl_exp.envs.spaces import batch_assembler, flattener, space_leaves
 from bbrl_exp.envs.spec import SpaceMismatchError
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.seeding import stream_seed
 
 Rows = Sequence[NDArray[Any]]
@@ -61,7 +62,7 @@ class VectorizedKernel:
 
     def seed(self, seed: int) -> None:
         """See :class:`~bbrl_exp.envs.plan.Kernel`."""
-        self._seed = seed
+        self._seed = int(seed)
         self._n_resets = 0
 
     def reset(self, t: int, rows: Rows) -> None:
@@ -103,10 +104,45 @@ class VectorizedKernel:
             record.keep_final(rows, done & ~ended)
         self._ended = done
 
+    def state(self) -> dict[str, Any]:
+        """See :class:`~bbrl_exp.envs.plan.Kernel`: the attributes of the environments themselves."""
+        return {
+            "seed": self._seed,
+            "n_resets": self._n_resets,
+            "ended": self._ended.copy(),
+            "final": {position: row.copy() for position, row in self._rows.final.items()},
+            **self._rows.state(),
+            "attributes": self._saved_attributes(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        self._vector_env.reset(seed=0)  # some make their attributes there
+        try:
+            load_attributes(self._vector_env, state["attributes"])
+        except NotPlainError as error:
+            raise self._not_resumable(error) from error
+        self._seed, self._n_resets = state["seed"], state["n_resets"]
+        self._ended = state["ended"].copy()
+        self._rows.final = state["final"]
+        self._rows.load_state(state)
+
     def close(self) -> None:
         """See :class:`~bbrl_exp.envs.plan.Kernel`."""
         if not self._vector_env.closed:
             self._vector_env.close()
+
+    def _saved_attributes(self) -> dict[str, Any]:
+        try:
+            return save_attributes(self._vector_env)
+        except NotPlainError as error:
+            raise self._not_resumable(error) from error
+
+    def _not_resumable(self, error: NotPlainError) -> BbrlExpError:
+        return BbrlExpError(
+            f"stepping=vectorized: the vectorised {self._plan.recipe.name} cannot be checkpointed for its attribute "
+            f"{error}; possible: attributes that are numbers, arrays or numpy generators; stepping scalar or workers"
+        )
 
     def _write(self, observation: Any, info: dict[str, Any], rows: Rows) -> None:
         for leaf, values, row in zip(self._leaves, self._flatten(observation), rows, strict=False):

@@ -1,15 +1,11 @@
 """What a worker and its parent tell each other: a few bytes a step over a socket, rows in shared memory.
 
-A message is one byte of kind, four of length and the content. The memory has no name: it goes when its last user goes.
+The messages are those of :mod:`bbrl_exp.processes`, with the kinds below.
 """
 
 from __future__ import annotations
 
 import mmap
-import os
-import socket
-import struct
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbrl_exp.envs.plan import BatchPlan
+from bbrl_exp.processes.messages import anonymous_file
 
-RESET, STEP, SEED, LEAVE = b"R", b"S", b"D", b"Q"
-DONE, ERROR = b"K", b"E"
+RESET, STEP, SEED, STATE, LOAD = b"R", b"S", b"D", b"G", b"L"
 
-_HEADER = struct.Struct("=cI")
 _ALIGNMENT = 64
 
 Layout = tuple[tuple[tuple[int, ...], str], ...]
@@ -50,34 +45,9 @@ class WorkerSetup:
     layout: Layout
 
 
-def send(connection: socket.socket, kind: bytes, content: bytes = b"") -> None:
-    """Sends one message.
-
-    Raises:
-        OSError: nobody is there any more.
-    """
-    connection.sendall(_HEADER.pack(kind, len(content)) + content)
-
-
-def receive(connection: socket.socket) -> tuple[bytes, bytes]:
-    """Waits for one message, (kind, content).
-
-    Raises:
-        EOFError: the other side has gone.
-    """
-    kind, length = _HEADER.unpack(_exactly(connection, _HEADER.size))
-    return kind, _exactly(connection, length) if length else b""
-
-
 def shared_file(layout: Layout) -> int:
     """A file descriptor of anonymous memory for the arrays of ``layout``, all zeros."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("bbrl-env-rows")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, _offsets(layout)[-1])
-    return descriptor
+    return anonymous_file("bbrl-env-rows", _offsets(layout)[-1])
 
 
 def shared_arrays(descriptor: int, layout: Layout) -> list[NDArray[Any]]:
@@ -95,13 +65,3 @@ def _offsets(layout: Layout) -> Sequence[int]:
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         offsets.append(offsets[-1] + -(-max(size, 1) // _ALIGNMENT) * _ALIGNMENT)
     return offsets
-
-
-def _exactly(connection: socket.socket, length: int) -> bytes:
-    received = connection.recv(length)
-    while len(received) < length:
-        chunk = connection.recv(length - len(received))
-        if not chunk:
-            raise EOFError
-        received += chunk
-    return received

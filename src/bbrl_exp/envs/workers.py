@@ -2,52 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import select
-import signal
-import socket
-import subprocess
 import sys
-import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import Any
 
 import cloudpickle
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from bbrl_exp.envs.episode_state import joined, part_of
 from bbrl_exp.envs.plan import BatchPlan
 from bbrl_exp.envs.rows import row_layout
 from bbrl_exp.envs.spaces import space_leaves
 from bbrl_exp.envs.worker_protocol import (
-    DONE,
-    LEAVE,
+    LOAD,
     RESET,
     SEED,
+    STATE,
     STEP,
     Layout,
     WorkerSetup,
-    receive,
-    send,
     shared_arrays,
     shared_file,
 )
 from bbrl_exp.errors import ConfigurationError, WorkerError
+from bbrl_exp.processes.parent import ChildProcess, end_all
 
 Rows = Sequence[NDArray[Any]]
 
 _STARTUP_SECONDS = 120.0
-_GRACE_SECONDS = 2.0
 _LOOK_EVERY_MS = 200
-_SINGLE_THREADED = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
+_ACTIONS_PER_TIMEOUT = 1000
 
 
 class WorkersKernel:
@@ -86,16 +78,22 @@ class WorkersKernel:
             *((shape, dtype.name) for shape, dtype in rows.values()),
         )
         memory = shared_file(layout)
-        self._workers: list[_Worker] = []
-        self._finalizer = weakref.finalize(self, _end, os.getpid(), self._workers)
+        self._workers: list[ChildProcess] = []
+        self._finalizer = weakref.finalize(self, end_all, os.getpid(), self._workers)
         try:
             self._time, *arrays = shared_arrays(memory, layout)
             self._actions, self._rows = arrays[: len(actions)], arrays[len(actions) :]
             bounds = np.linspace(0, plan.batch_size, n_workers + 1).astype(int).tolist()
-            for index, (first, end) in enumerate(pairwise(bounds)):
-                self._workers.append(_Worker(index, memory))
+            self._slices = list(pairwise(bounds))
+            for index, (first, end) in enumerate(self._slices):
+                label = f"bbrl-env-worker-{index}"
+                kind = f"environment worker {index}"
+                worker = ChildProcess("bbrl_exp.envs.worker", label, kind, (memory,), WorkerError)
+                self._workers.append(worker)
                 setup = WorkerSetup(plan, first, end - first, spaces, len(actions), layout)
-                self._workers[-1].set_up(setup)
+                # With the paths of this process, user code is importable there as it is here.
+                worker.send(STEP, pickle.dumps(sys.path))
+                worker.send(STEP, cloudpickle.dumps(setup))
             self._poll = select.poll()
             for worker in self._workers:
                 self._poll.register(worker.connection.fileno(), select.POLLIN)
@@ -124,6 +122,16 @@ class WorkersKernel:
         self._command(STEP)
         self._copy_to(rows)
 
+    def state(self) -> dict[str, Any]:
+        """See :class:`~bbrl_exp.envs.plan.Kernel`; the same as that of the scalar kernel, for any number of workers."""
+        return joined([pickle.loads(part) for part in self._command(STATE)])
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """See :class:`~bbrl_exp.envs.plan.Kernel`. The workers have the timeout once for every thousand actions."""
+        parts = [pickle.dumps(part_of(state, first, stop)) for first, stop in self._slices]
+        n_timeouts = 1 + int(state["n_actions"].sum()) // _ACTIONS_PER_TIMEOUT
+        self._send_and_await(LOAD, parts, self._timeout * n_timeouts)
+
     def close(self) -> None:
         """See :class:`~bbrl_exp.envs.plan.Kernel`. A worker that does not leave within two seconds is killed."""
         self._finalizer()
@@ -132,108 +140,40 @@ class WorkersKernel:
         for row, shared in zip(rows, self._rows, strict=True):
             row[...] = shared
 
-    def _command(self, kind: bytes, content: bytes = b"") -> None:
+    def _command(self, kind: bytes, content: bytes = b"") -> list[bytes]:
+        return self._send_and_await(kind, [content] * len(self._workers), self._timeout)
+
+    def _send_and_await(self, kind: bytes, contents: Sequence[bytes], timeout: float) -> list[bytes]:
         if not self._finalizer.alive:
             raise WorkerError("the environment workers have been closed")
         try:
-            for worker in self._workers:
-                with worker.gone_is_an_error():
-                    send(worker.connection, kind, content)
-            self._await_all(self._timeout)
+            for worker, content in zip(self._workers, contents, strict=True):
+                worker.send(kind, content)
+            return self._await_all(timeout)
         except BaseException:
             self._kill()
             raise
 
-    def _await_all(self, timeout: float) -> None:
+    def _await_all(self, timeout: float) -> list[bytes]:
         by_descriptor = {worker.connection.fileno(): worker for worker in self._workers}
         pending = set(by_descriptor)
+        replies: dict[int, bytes] = {}
         deadline = time.monotonic() + timeout
         while pending:
             events = self._poll.poll(_LOOK_EVERY_MS)
             for descriptor, _ in events:
-                by_descriptor[descriptor].take_reply()
+                replies[descriptor] = by_descriptor[descriptor].receive()[1]
                 pending.discard(descriptor)
             if events:
                 continue
             for descriptor in sorted(pending):
                 worker = by_descriptor[descriptor]
-                if worker.process.poll() is not None:
-                    worker.raise_dead()
+                worker.check_alive()
                 if time.monotonic() > deadline:
-                    raise WorkerError(f"{worker.label} is stuck: no answer for {timeout:g} s (worker_timeout)")
+                    worker.raise_stuck(timeout, "worker_timeout")
+        return [replies[descriptor] for descriptor in by_descriptor]
 
     def _kill(self) -> None:
         for worker in self._workers:
             worker.process.kill()
         self._finalizer()
-
-
-class _Worker:
-    """One process and the socket to it."""
-
-    def __init__(self, index: int, memory: int) -> None:
-        self.index = index
-        self.connection, child_side = socket.socketpair()
-        bound_to_thread = threading.current_thread() is threading.main_thread()
-        arguments = [str(child_side.fileno()), str(memory), str(os.getpid()), str(int(bound_to_thread))]
-        with child_side:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "bbrl_exp.envs.worker", f"bbrl-env-worker-{index}", *arguments],
-                pass_fds=(child_side.fileno(), memory),
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **_SINGLE_THREADED},
-            )
-
-    @property
-    def label(self) -> str:
-        return f"environment worker {self.index} (pid {self.process.pid})"
-
-    def set_up(self, setup: WorkerSetup) -> None:
-        """Sends what the process needs to begin; user code is then importable there as it is here."""
-        with self.gone_is_an_error():
-            send(self.connection, STEP, pickle.dumps(sys.path))
-            send(self.connection, STEP, cloudpickle.dumps(setup))
-
-    def take_reply(self) -> None:
-        """Receives an answer, and raises what the worker raised."""
-        with self.gone_is_an_error():
-            kind, content = receive(self.connection)
-        if kind == DONE:
-            return
-        error, text = pickle.loads(content)
-        if error is not None:
-            error.add_note(f"in {self.label}")
-            raise error
-        raise WorkerError(f"{self.label} raised:\n{text}")
-
-    @contextlib.contextmanager
-    def gone_is_an_error(self) -> Iterator[None]:
-        try:
-            yield
-        except (EOFError, OSError):
-            self.raise_dead()
-
-    def raise_dead(self) -> NoReturn:
-        try:
-            code = self.process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            raise WorkerError(f"{self.label} closed its connection") from None
-        how = f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.Signals(-code).name})"
-        raise WorkerError(f"{self.label} died: {how}") from None
-
-
-def _end(owner: int, workers: Sequence[_Worker]) -> None:
-    # A forked copy of the parent inherits the finalizer, but not the workers.
-    if os.getpid() != owner:
-        return
-    for worker in workers:
-        with contextlib.suppress(OSError):
-            send(worker.connection, LEAVE)
-    deadline = time.monotonic() + _GRACE_SECONDS
-    for worker in workers:
-        try:
-            worker.process.wait(max(deadline - time.monotonic(), 0.01))
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
-        worker.connection.close()

@@ -75,6 +75,7 @@ class A2C(Learner):
         self.reads = (*policy.reads, *policy.writes, reward, "env/terminated", "env/truncated", "env/done")
         self._learning_rate = learning_rate
         self._anneals = anneal_learning_rate
+        self.schedules = ("anneal_learning_rate",) if anneal_learning_rate else ()
         self._discount = discount
         self._trace_decay = trace_decay
         self._entropy_weight = entropy_weight

@@ -121,6 +121,8 @@ class DQN(Learner):
         self._loss = mse_loss if loss == "squared" else smooth_l1_loss
         self._learning_rate = learning_rate
         self._anneals = anneal_learning_rate
+        annealed = ("anneal_learning_rate",) if anneal_learning_rate else ()
+        self.schedules = ("exploration_fraction", *annealed, *(("importance_exponent",) if prioritised else ()))
         self._batch_size = batch_size
         self._learning_starts = learning_starts
         self._updates_per_step = updates_per_step

@@ -41,7 +41,12 @@ class Learner(nn.Module):
     All that it remembers is in its ``state_dict``: parameters, buffers, and what is found among its attributes, which
     are optimizers, random generators, numbers and objects with ``state`` and ``load_state``. Whatever else a learner
     remembers, in a list for instance, it adds in ``get_extra_state`` and ``set_extra_state``.
+
+    Attributes:
+        schedules: options that make it depend on the length of the run; a run with any cannot be made longer.
     """
+
+    schedules: tuple[str, ...] = ()
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         """Learns from the new rows.

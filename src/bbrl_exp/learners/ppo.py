@@ -115,6 +115,7 @@ class PPO(Learner):
         self._is_clipped = objective == "clip"
         self._learning_rate = learning_rate
         self._anneals = anneal_learning_rate
+        self.schedules = ("anneal_learning_rate",) if anneal_learning_rate else ()
         self._discount = discount
         self._trace_decay = trace_decay
         self._n_epochs = n_epochs

@@ -77,6 +77,8 @@ class PQN(Learner):
         self.reads = (*policy.reads, *policy.writes, reward, "env/terminated", "env/truncated", "env/done")
         self._learning_rate = learning_rate
         self._anneals = anneal_learning_rate
+        annealed = ("anneal_learning_rate",) if anneal_learning_rate else ()
+        self.schedules = ("exploration_fraction", *annealed)
         self._discount = discount
         self._trace_decay = trace_decay
         self._n_epochs = n_epochs

@@ -64,6 +64,7 @@ class RecurrentA2C(Learner):
         self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)
         self._learning_rate = learning_rate
         self._anneals = anneal_learning_rate
+        self.schedules = ("anneal_learning_rate",) if anneal_learning_rate else ()
         self._discount = discount
         self._trace_decay = trace_decay
         self._entropy_weight = entropy_weight

@@ -114,6 +114,8 @@ class RecurrentDQN(Learner):
         self._batch_size = batch_size
         self._learning_rate = learning_rate
         self._anneals = anneal_learning_rate
+        annealed = ("anneal_learning_rate",) if anneal_learning_rate else ()
+        self.schedules = ("exploration_fraction", *annealed)
         self._discount = discount
         self._learning_starts = learning_starts
         self._updates_per_step = updates_per_step

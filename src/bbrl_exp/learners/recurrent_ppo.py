@@ -93,6 +93,8 @@ class RecurrentPPO(Learner):
         self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)
         self._learning_rate = learning_rate
         self._anneals = anneal_learning_rate
+        switches = {"anneal_learning_rate": anneal_learning_rate, "anneal_clip_range": anneal_clip_range}
+        self.schedules = tuple(name for name, is_on in switches.items() if is_on)
         self._discount = discount
         self._trace_decay = trace_decay
         self._n_epochs = n_epochs

@@ -78,6 +78,7 @@ class Reinforce(Learner):
         self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)
         self._learning_rate = learning_rate
         self._anneals = anneal_learning_rate
+        self.schedules = ("anneal_learning_rate",) if anneal_learning_rate else ()
         self._discount = discount
         self._episodes_per_update = episodes_per_update
         self._entropy_weight = entropy_weight

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.agents.slices import BatchSlice
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 
@@ -46,6 +47,11 @@ class ConstantAgent(Agent):
         for index, (variable, leaf) in enumerate(leaves.items()):
             row = _constant_row(leaf, values.get(variable), env_spec.batch_size)
             self.register_buffer(f"_row_{index}", row, persistent=False)
+
+    def take_slice(self, part: BatchSlice) -> None:
+        """See :class:`~bbrl_exp.agents.slices.KnowsItsSlice`."""
+        for name, row in list(self.named_buffers()):
+            self.register_buffer(name, row[part.first : part.first + part.count].clone(), persistent=False)
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from bbrl_exp.agents.slices import BatchSlice
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.policies.draws import BlockedDraws
+from bbrl_exp.policies.draws import BlockedDraws, Draws, DrawsByBatchSize
 from bbrl_exp.seeding import numpy_generator
 
 
@@ -43,61 +46,92 @@ class Exploration(nn.Module):
         self._correlation = correlation
         self._name = name or ""
         self._n_drawn = 0
-        self.restart(seed)
+        self._n_environments: int | None = None
+        self._uniform_for = DrawsByBatchSize(self._uniform, seed)
+        self._normal_for = DrawsByBatchSize(self._normal, seed)
 
     def restart(self, seed: int) -> None:
         """Begins the streams anew from the root ``seed``."""
-        self._root_seed = seed
-        self._uniform: dict[int, BlockedDraws] = {}
-        self._normal: dict[int, BlockedDraws] = {}
+        self._uniform_for.restart(seed)
+        self._normal_for.restart(seed)
 
     def uniform(self, batch_size: int) -> NDArray[Any] | None:
         """Actions float32 ``[B, D]`` drawn uniformly from [-1, 1] for the next step; None once there were enough."""
         if self._n_drawn >= self._random_steps:
             return None
-        self._n_drawn += batch_size
-        draws = self._uniform.get(batch_size)
-        if draws is None:
-            generator = numpy_generator(self._root_seed, "action", self._name, "uniform")
-            draws = self._uniform[batch_size] = BlockedDraws(_uniform, generator, (batch_size, self._n_components))
-        return draws.next()
+        self._n_drawn += self._n_environments or batch_size
+        return self._uniform_for(batch_size)[0].next()
 
     def normal(self, batch_size: int) -> NDArray[Any]:
         """Noise float32 ``[B, D]`` for the next step."""
-        draws = self._normal.get(batch_size)
-        if draws is None:
-            generator = numpy_generator(self._root_seed, "action", self._name, "noise")
-            process = _Autoregression(self._correlation)
-            draws = self._normal[batch_size] = BlockedDraws(process, generator, (batch_size, self._n_components))
-        return draws.next()
+        return self._normal_for(batch_size)[0].next()
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """How many of the actions at random were drawn."""
-        return {"n_drawn": self._n_drawn}
+    def take_slice(self, part: BatchSlice) -> None:
+        """See :class:`~bbrl_exp.agents.slices.KnowsItsSlice`."""
+        self._n_environments = part.whole
+        self._uniform_for.take_slice(part)
+        self._normal_for.take_slice(part)
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
+    def run_state(self) -> dict[str, Any]:
+        """How many actions at random there were, and where the streams stand.
+
+        It is no part of the policy: a run that begins with the policy of another one makes its first actions at random
+        as any other run does.
+        """
+        return {"n_drawn": self._n_drawn, "uniform": self._uniform_for.state(), "normal": self._normal_for.state()}
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from where :meth:`run_state` was taken."""
         self._n_drawn = state["n_drawn"]
+        self._uniform_for.load_state(state["uniform"])
+        self._normal_for.load_state(state["normal"])
+
+    def _uniform(self, seed: int, batch_size: int) -> list[BlockedDraws]:
+        generator = numpy_generator(seed, "action", self._name, "uniform")
+        return [BlockedDraws(_uniform, generator, (batch_size, self._n_components))]
+
+    def _normal(self, seed: int, batch_size: int) -> list[Draws]:
+        generator = numpy_generator(seed, "action", self._name, "noise")
+        draws = BlockedDraws(_normal, generator, (batch_size, self._n_components))
+        return [_Autoregression(draws, self._correlation) if self._correlation else draws]
 
 
 def _uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
     return generator.uniform(-1.0, 1.0, shape).astype(np.float32)
 
 
-class _Autoregression:
-    """Blocks of the process, each the continuation of the one before."""
+def _normal(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    return generator.standard_normal(shape, dtype=np.float32)
 
-    def __init__(self, correlation: float) -> None:
+
+class _Autoregression:
+    """The process x' = ρ x + √(1 - ρ²) ε.
+
+    Args:
+        draws: the ε.
+        correlation: ρ.
+    """
+
+    def __init__(self, draws: BlockedDraws, correlation: float) -> None:
+        self._draws = draws
         self._correlation = correlation
         self._last: NDArray[Any] | None = None
 
-    def __call__(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
-        block = generator.standard_normal(shape, dtype=np.float32)
-        if self._correlation == 0.0:
-            return block
-        for row in block:
-            if self._last is not None:
-                row *= math.sqrt(1.0 - self._correlation**2)
-                row += self._correlation * self._last
-            self._last = row
-        return block
+    def next(self) -> NDArray[Any]:
+        """See :class:`~bbrl_exp.policies.draws.Draws`."""
+        row = self._draws.next()
+        if self._last is not None:
+            row *= math.sqrt(1.0 - self._correlation**2)
+            row += self._correlation * self._last
+        self._last = row
+        return row
+
+    def state(self) -> dict[str, Any]:
+        """See :class:`~bbrl_exp.policies.draws.Draws`."""
+        last = None if self._last is None else torch.from_numpy(self._last.copy())
+        return {"draws": self._draws.state(), "last": last}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """See :class:`~bbrl_exp.policies.draws.Draws`."""
+        self._draws.load_state(state["draws"])
+        self._last = None if state["last"] is None else state["last"].numpy().copy()

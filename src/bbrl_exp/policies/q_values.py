@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.agents.slices import BatchSlice
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.mlp import ArrayMlp
-from bbrl_exp.policies.draws import BlockedDraws
+from bbrl_exp.policies.draws import BlockedDraws, DrawsByBatchSize
 from bbrl_exp.policies.q_network import DistributionKind, QNetwork, ReturnAtoms, combined_arrays, n_actions_of
 from bbrl_exp.seeding import numpy_generator, torch_generator
 
@@ -41,13 +42,23 @@ class EpsilonGreedy(torch.nn.Module):
         self._numpy_dtype = np.dtype(leaf.dtype)
         self._dtype = torch.from_numpy(np.empty(0, leaf.dtype)).dtype
         self.register_buffer("epsilon", torch.ones(()))
-        self._root_seed = seed
-        self._draws: dict[int, BlockedDraws] = {}
+        self._draws_for = DrawsByBatchSize(_draws, seed)
 
     def seed(self, seed: int) -> None:
         """Begins the draws anew."""
-        self._root_seed = seed
-        self._draws = {}
+        self._draws_for.restart(seed)
+
+    def take_slice(self, part: BatchSlice) -> None:
+        """See :class:`~bbrl_exp.agents.slices.KnowsItsSlice`."""
+        self._draws_for.take_slice(part)
+
+    def run_state(self) -> dict[str, Any]:
+        """Where the draws stand."""
+        return self._draws_for.state()
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on with the draws from where :meth:`run_state` was taken."""
+        self._draws_for.load_state(state)
 
     def set_epsilon(self, epsilon: float) -> None:
         """Sets ε."""
@@ -75,12 +86,12 @@ class EpsilonGreedy(torch.nn.Module):
         return (indexes + self.start).to(self._dtype)
 
     def _exploration(self, batch_size: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        draws = self._draws.get(batch_size)
-        if draws is None:
-            generator = numpy_generator(self._root_seed, "exploration")
-            draws = self._draws[batch_size] = BlockedDraws(_uniform, generator, (batch_size, 2))
-        numbers = draws.next()
+        numbers = self._draws_for(batch_size)[0].next()
         return numbers[:, 0] < self.epsilon.item(), (numbers[:, 1] * self.n_actions).astype(np.int64)
+
+
+def _draws(seed: int, batch_size: int) -> list[BlockedDraws]:
+    return [BlockedDraws(_uniform, numpy_generator(seed, "exploration"), (batch_size, 2))]
 
 
 def _uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:

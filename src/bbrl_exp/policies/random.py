@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.agents.slices import BatchSlice
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
-from bbrl_exp.policies.draws import BlockedDraws
+from bbrl_exp.policies.draws import BlockedDraws, Draws, DrawsOfSlice
 from bbrl_exp.seeding import numpy_generator
 
 
@@ -32,12 +33,30 @@ class RandomAgent(Agent):
         self.env_spec = env_spec
         self.writes = tuple(leaf.name for leaf in env_spec.actions)
         self._root_seed = seed
-        self._draws: list[BlockedDraws] = []
+        self._part: BatchSlice | None = None
+        self._draws: list[Draws] = []
         self._rows: dict[str, tuple[tuple[int, ...], str]] = {}
 
     def seed(self, seed: int) -> None:
         self._root_seed = seed
         self._draws = []
+
+    def take_slice(self, part: BatchSlice) -> None:
+        """See :class:`~bbrl_exp.agents.slices.KnowsItsSlice`."""
+        self._part = part
+        self._draws = []
+
+    def run_state(self) -> dict[str, Any]:
+        """The root seed, and where the draws of each action leaf stand; none where there were none yet."""
+        return {"seed": self._root_seed, "draws": [draws.state() for draws in self._draws]}
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on with the draws from where :meth:`run_state` was taken."""
+        self.seed(state["seed"])
+        if state["draws"]:
+            self._start()
+        for draws, saved in zip(self._draws, state["draws"], strict=True):
+            draws.load_state(saved)
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype."""
@@ -53,9 +72,12 @@ class RandomAgent(Agent):
     def _start(self) -> None:
         for index, leaf in enumerate(self.env_spec.actions):
             generator = numpy_generator(self._root_seed, "action", self.name or "", index)
-            shape = (self.env_spec.batch_size, *leaf.shape)
-            self._draws.append(BlockedDraws(_uniform(leaf), generator, shape))
-            self._rows[self.prefix + leaf.name] = (shape, leaf.dtype)
+            batch_size, part = self.env_spec.batch_size, self._part
+            draws: Draws = BlockedDraws(_uniform(leaf), generator, (batch_size, *leaf.shape))
+            if part is not None:
+                batch_size, draws = part.count, DrawsOfSlice(draws, part)
+            self._draws.append(draws)
+            self._rows[self.prefix + leaf.name] = ((batch_size, *leaf.shape), leaf.dtype)
 
 
 def _uniform(leaf: LeafSpec) -> Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.agents.slices import BatchSlice
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.distributions import ActionDistribution
 from bbrl_exp.nn.heads import CategoricalHead, GaussianHead
 from bbrl_exp.nn.mlp import ArrayMlp, Mlp
-from bbrl_exp.policies.draws import BlockedDraws
+from bbrl_exp.policies.draws import BlockedDraws, DrawsByBatchSize
 from bbrl_exp.policies.observation import ObservationFeatures
 from bbrl_exp.seeding import numpy_generator, torch_generator
 
@@ -70,12 +71,22 @@ class StochasticPolicy(Agent):
         self._on_arrays = ArrayMlp(self.network) if can_be_array else None
         self._action_rows: dict[int, dict[str, tuple[tuple[int, ...], str]]] = {}
         self._leaves = env_spec.actions
-        self._root_seed = seed
-        self._noise: dict[int, list[BlockedDraws]] = {}
+        self._noise_for = DrawsByBatchSize(self._noise, seed)
 
     def seed(self, seed: int) -> None:
-        self._root_seed = seed
-        self._noise = {}
+        self._noise_for.restart(seed)
+
+    def take_slice(self, part: BatchSlice) -> None:
+        """See :class:`~bbrl_exp.agents.slices.KnowsItsSlice`."""
+        self._noise_for.take_slice(part)
+
+    def run_state(self) -> dict[str, Any]:
+        """Where the action noise stands."""
+        return self._noise_for.state()
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on with the noise from where :meth:`run_state` was taken."""
+        self._noise_for.load_state(state)
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype."""
@@ -125,18 +136,13 @@ class StochasticPolicy(Agent):
         actions = self._heads[0].on_arrays(network(observation), noise)
         self.write_rows(t, rows, [actions.astype(self._leaves[0].dtype, copy=False)])
 
-    def _noise_for(self, batch_size: int) -> list[BlockedDraws]:
-        noise = self._noise.get(batch_size)
-        if noise is None:
-            noise = self._noise[batch_size] = [
-                BlockedDraws(
-                    head.draw,
-                    numpy_generator(self._root_seed, "action", self.name or "", index),
-                    (batch_size, head.n_parameters),
-                )
-                for index, head in enumerate(self._heads)
-            ]
-        return noise
+    def _noise(self, seed: int, batch_size: int) -> list[BlockedDraws]:
+        return [
+            BlockedDraws(
+                head.draw, numpy_generator(seed, "action", self.name or "", index), (batch_size, head.n_parameters)
+            )
+            for index, head in enumerate(self._heads)
+        ]
 
 
 def action_head(leaf: LeafSpec, initial_log_std: float) -> CategoricalHead | GaussianHead:

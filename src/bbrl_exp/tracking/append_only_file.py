@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from bbrl_exp.errors import BbrlExpError
 
 
 class AppendOnlyFile:
-    """A new file that is written piece by piece; every piece has reached the operating system when `write` returns.
+    """A file that is written piece by piece; every piece has reached the operating system when `write` returns.
 
     After a failure the file is closed, and writing again repeats the error.
 
     Args:
-        path: the file to make; it must not exist yet.
+        path: the file.
+        position: None to make a new file, which must not exist yet; else where to go on in the one that is there, and
+            what stands beyond is cut off.
 
     Raises:
-        BbrlExpError: if the file cannot be made or a piece cannot be written, naming the file.
+        BbrlExpError: if the file cannot be made or a piece cannot be written, naming the file, or if it is shorter than
+            ``position``.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, position: int | None = None) -> None:
         self.path = path
-        self._position = 0
+        self._position = position or 0
         self._failure: BbrlExpError | None = None
         try:
-            self._file = open(path, "xb", buffering=0)  # noqa: SIM115  (closed by `close`)
+            self._file = open(path, "xb" if position is None else "r+b", buffering=0)  # noqa: SIM115  (see `close`)
+            if position is not None:
+                self._go_on_at(position)
         except OSError as error:
             raise self._refusal(error) from error
+
+    def _go_on_at(self, position: int) -> None:
+        found = self._file.seek(0, os.SEEK_END)
+        if found < position:
+            self._file.close()
+            raise BbrlExpError(f"cannot go on with '{self.path}': it has {found} bytes and had {position}")
+        self._file.truncate(position)
+        self._file.seek(position)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append the whole of ``data``."""

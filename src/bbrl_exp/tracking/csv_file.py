@@ -17,15 +17,20 @@ FILE_NAME = "metrics.csv"
 
 
 class CsvFile:
-    """A new ``metrics.csv`` in ``folder``; what a call adds has reached the file when it returns.
+    """``metrics.csv`` in ``folder``; what a call adds has reached the file when it returns.
+
+    Args:
+        folder: the run's folder; it must exist.
+        position: None for a new file; else where the one that is there goes on.
 
     Raises:
         BbrlExpError: if the file cannot be made or written, naming it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._file = AppendOnlyFile(folder / FILE_NAME)
-        self._file.write(b"env_steps,name,value,environment\n")
+    def __init__(self, folder: Path, position: int | None = None) -> None:
+        self._file = AppendOnlyFile(folder / FILE_NAME, position)
+        if position is None:
+            self._file.write(b"env_steps,name,value,environment\n")
 
     def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
         """One row for each name in ``values``, at ``env_steps``."""

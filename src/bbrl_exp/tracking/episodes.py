@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +68,15 @@ class EpisodeCount:
         """Counts more episodes."""
         self.finished += len(episodes.total_reward)
         self._last_returns.extend(episodes.total_reward.tolist())
+
+    def state(self) -> dict[str, Any]:
+        """The count and the last returns."""
+        return {"finished": self.finished, "last_returns": list(self._last_returns)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state` gave."""
+        self.finished = state["finished"]
+        self._last_returns = deque(state["last_returns"], maxlen=EPISODES_IN_MEAN)
 
     @property
     def return_mean(self) -> float | None:

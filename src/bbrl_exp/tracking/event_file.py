@@ -15,21 +15,27 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from bbrl_exp.tracking.append_only_file import AppendOnlyFile
 from bbrl_exp.tracking.event_records import ScalarRecords, framed
 
+FILE_PREFIX = "events.out.tfevents."
+
 
 class EventFile:
-    """A new ``events.out.tfevents.<seconds>.<process>`` directly in ``folder``.
+    """``events.out.tfevents.<seconds>.<process>`` directly in ``folder``.
 
     Args:
         folder: the run's folder; it must exist.
+        continued: None for a new file; else the name of the one that is there, and where it goes on.
 
     Raises:
         BbrlExpError: if the file cannot be made or written, naming it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        seconds = time.time()
-        self._file = AppendOnlyFile(folder / f"events.out.tfevents.{int(seconds):010d}.{os.getpid()}")
+    def __init__(self, folder: Path, continued: tuple[str, int] | None = None) -> None:
         self._encoders: dict[tuple[str, ...], ScalarRecords] = {}
+        if continued is not None:
+            self._file = AppendOnlyFile(folder / continued[0], continued[1])
+            return
+        seconds = time.time()
+        self._file = AppendOnlyFile(folder / f"{FILE_PREFIX}{int(seconds):010d}.{os.getpid()}")
         self._append(Event(wall_time=seconds, file_version="brain.Event:2"))
 
     @property

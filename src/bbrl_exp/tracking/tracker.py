@@ -41,6 +41,8 @@ class Tracker:
         console: where progress is shown.
         clock: seconds spent in the loop, from any origin; a clock that stands still during evaluations keeps them out
             of the measured speed.
+        continued: what :meth:`positions` gave, for a tracker that goes on with these files: what stands beyond is cut
+            off. None for new files.
 
     Attributes:
         episodes: the episodes that have finished, counted with or without files.
@@ -59,6 +61,7 @@ class Tracker:
         discrete_actions: Mapping[str, tuple[int, int]] | None = None,
         console: Console | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        continued: Mapping[str, Any] | None = None,
     ) -> None:
         self.episodes = EpisodeCount()
         self._settings = settings
@@ -66,9 +69,11 @@ class Tracker:
         self._planned_time_steps = planned_time_steps
         self._discrete_actions = dict(discrete_actions or {})
         self._console = console if console is not None and settings.console else SilentConsole()
-        self._csv = CsvFile(folder) if settings.enabled and settings.csv else None
+        self._positions = dict(continued or {"csv": None, "events": None, "seconds_at_last_speed": clock()})
+        csv, events = self._positions["csv"], self._positions["events"]
+        self._csv = CsvFile(folder, csv) if settings.enabled and settings.csv else None
         try:
-            self._events = EventFile(folder) if settings.enabled and settings.tensorboard else None
+            self._events = EventFile(folder, events) if settings.enabled and settings.tensorboard else None
         except BbrlExpError:
             if self._csv:
                 self._csv.close()
@@ -79,7 +84,7 @@ class Tracker:
         self._next_histogram = 0
         self._env_steps = 0
         self._start_seconds = time.time()
-        self._speed = _SpeedMeter(clock)
+        self._speed = _SpeedMeter(clock, self._positions["seconds_at_last_speed"])
 
     def chunk(self, workspace: Workspace, first_new_row: int, first_global_time: int) -> None:
         """Record the new rows of a chunk.
@@ -155,6 +160,37 @@ class Tracker:
             column = np.array([[float(value)] for value in final.values()])
             self._events.scalars(list(final), np.array([self._env_steps]), column)
 
+    def state(self) -> dict[str, Any]:
+        """How far the records are, as plain Python; equal between equal runs."""
+        return {
+            "episodes": self.episodes.state(),
+            "env_steps": self._env_steps,
+            "next_histogram": self._next_histogram,
+            "laid_out": self._laid_out,
+            "steps_at_last_speed": self._speed.steps,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state` gave."""
+        self.episodes.load_state(state["episodes"])
+        self._env_steps = state["env_steps"]
+        self._next_histogram = state["next_histogram"]
+        self._laid_out = state["laid_out"]
+        self._speed.steps = state["steps_at_last_speed"]
+
+    def positions(self) -> dict[str, Any]:
+        """Where files and clock stand.
+
+        Returns:
+            ``{"csv": bytes, "events": (file name, bytes), "seconds_at_last_speed": seconds}``; None for a file that
+            was never made.
+        """
+        if self._csv:
+            self._positions["csv"] = self._csv.tell()
+        if self._events:
+            self._positions["events"] = (self._events.path.name, self._events.tell())
+        return {**self._positions, "seconds_at_last_speed": self._speed.seconds}
+
     def close(self) -> None:
         """Record the last speed, end the progress and close the files; closing again does nothing."""
         self._console.close()
@@ -229,23 +265,28 @@ class Tracker:
 
 
 class _SpeedMeter:
-    """Environment steps per second, from one measurement to the next."""
+    """Environment steps per second, from one measurement to the next.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    Attributes:
+        steps: environment steps at the last measurement.
+        seconds: what the clock showed then.
+    """
+
+    def __init__(self, clock: Callable[[], float], seconds: float) -> None:
         self.latest = 0.0
+        self.steps = 0
+        self.seconds = seconds
         self._clock = clock
-        self._steps = 0
-        self._seconds = clock()
 
     def measure(self, env_steps: int, least_env_steps: int) -> bool:
         """Whether there is a new measurement: at least so many steps after the one before."""
-        steps, seconds = env_steps - self._steps, self._clock() - self._seconds
+        steps, seconds = env_steps - self.steps, self._clock() - self.seconds
         if seconds <= 0 or steps <= 0:
             return False
-        if self._steps == 0 or steps >= least_env_steps:
+        if self.steps == 0 or steps >= least_env_steps:
             self.latest = steps / seconds
         if steps < least_env_steps:
             return False
-        self._steps += steps
-        self._seconds += seconds
+        self.steps += steps
+        self.seconds += seconds
         return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,11 @@ def _copied(value: Any) -> Any:
     return value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value
 
 
-def write_checkpoint(path: Path, state: dict[str, Any], meta: dict[str, Any]) -> None:
+def write_checkpoint(path: Path, state: dict[str, Any], meta: dict[str, Any]) -> str:
     """Writes a checkpoint and its checksum; at every moment the old or the new one is there, whole and with its sum.
+
+    Returns:
+        The checksum, SHA-256.
 
     Raises:
         BbrlExpError: the disk refuses; the message names the file.
@@ -114,22 +118,36 @@ def write_checkpoint(path: Path, state: dict[str, Any], meta: dict[str, Any]) ->
             os.close(folder)
     except OSError as error:
         raise BbrlExpError(f"cannot write '{path}': {error.strerror or error}") from error
+    return digest
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def remove_checkpoint(path: Path) -> None:
+    """Removes a checkpoint, and then its checksum."""
+    path.unlink(missing_ok=True)
+    _sums_path(path).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path, digest: str | None = None) -> dict[str, Any]:
     """A checkpoint, checked against its checksum: ``{"state": …, "meta": …}``, tensors on the CPU.
+
+    Args:
+        path: the file.
+        digest: the checksum that it must have; by default, the one that stands beside it.
 
     Raises:
         ConfigurationError: it is not there, or is damaged.
     """
     try:
         contents = path.read_bytes()
-        digests = _digests(_sums_path(path))
+        digests = _digests(_sums_path(path)) if digest is None else [digest]
     except OSError as error:
         raise ConfigurationError(f"no checkpoint '{path}': {error.strerror or error}") from error
     if hashlib.sha256(contents).hexdigest() not in digests:
-        raise ConfigurationError(f"checkpoint '{path}' is damaged: it does not have the checksum that stands beside it")
-    found: dict[str, Any] = torch.load(io.BytesIO(contents), map_location="cpu", weights_only=True)
+        raise ConfigurationError(f"checkpoint '{path}' is damaged: it does not have the checksum that was noted for it")
+    try:
+        found: dict[str, Any] = torch.load(io.BytesIO(contents), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ConfigurationError(f"checkpoint '{path}' holds more than tensors and plain Python") from error
     return found
 
 
@@ -142,9 +160,13 @@ def _digests(path: Path) -> list[str]:
 
 
 def _replace(path: Path, contents: bytes | memoryview) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(contents)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(contents)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

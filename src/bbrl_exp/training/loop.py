@@ -32,12 +32,14 @@ class Chunk:
     """What one pass of the loop has added to the workspace.
 
     Attributes:
+        number: chunks done since the beginning of the run, this one included.
         first_row: the row from which transitions are new: the pairs (t, t + 1) from t = ``first_row`` on.
         env_steps: environment steps since the beginning of the run: rows after the first, times the batch size.
         recorded: the rows that were added since the recording was cut the last time, this chunk's included.
         is_cut_next: whether the next chunk begins by cutting the recording, or there is none.
     """
 
+    number: int
     first_row: int
     env_steps: int
     recorded: Rows
@@ -57,6 +59,7 @@ def collect(
     batch_size: int,
     steps_per_chunk: int,
     chunks_per_recording: int = 1,
+    chunks_done: int = 0,
 ) -> Iterator[Chunk]:
     """Runs ``agent`` without gradients until ``total_steps`` environment steps are done, and yields after every chunk.
 
@@ -70,9 +73,11 @@ def collect(
         batch_size: number B of environments.
         steps_per_chunk: time steps of a chunk.
         chunks_per_recording: chunks after which the recording is cut.
+        chunks_done: chunks that were done before, for a loop that goes on: ``workspace`` holds the rows of the
+            recording as they were after the last of them, or its last row where the recording is cut next.
     """
     chunks = n_chunks(total_steps, batch_size, steps_per_chunk)
-    for index in range(chunks):
+    for index in range(chunks_done, chunks):
         in_recording = index % chunks_per_recording
         first_row = in_recording * steps_per_chunk
         first_new_row = first_row + 1 if index > 0 else 0
@@ -84,6 +89,7 @@ def collect(
             agent(workspace, t=first_new_row, n_steps=last_row + 1 - first_new_row)
         is_first = index < chunks_per_recording
         yield Chunk(
+            number=index + 1,
             first_row=first_row,
             env_steps=(index + 1) * steps_per_chunk * batch_size,
             recorded=Rows(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +48,15 @@ class NewestMetrics:
         self._next_record = (env_steps // self._every + 1) * self._every
         newest, self._newest = self._newest, {}
         return finite_metrics(newest, env_steps)
+
+    def state(self) -> dict[str, Any]:
+        """When the next record is due, and what there is for it."""
+        return {"next_record": self._next_record, "newest": dict(self._newest)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state` gave."""
+        self._next_record = state["next_record"]
+        self._newest = state["newest"]
 
 
 def finite_metrics(metrics: Metrics, env_steps: int) -> dict[str, float]:

@@ -8,10 +8,14 @@ from collections.abc import Iterator
 
 
 class Stopwatch:
-    """Seconds since it was made, without those spent in pauses."""
+    """Seconds since it was made, without those spent in pauses.
 
-    def __init__(self) -> None:
-        self._begun = time.perf_counter()
+    Args:
+        seconds: what it shows at first.
+    """
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._begun = time.perf_counter() - seconds
         self._paused = 0.0
 
     def __call__(self) -> float:

@@ -1,0 +1,1 @@
+"""Processes that serve this one: how they are started, talked to, watched and ended."""

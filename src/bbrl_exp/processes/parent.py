@@ -1,0 +1,134 @@
+"""The parent's side: starts a process, names it in every error, and never leaves one behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+from bbrl_exp.errors import WorkerError
+from bbrl_exp.processes.messages import ERROR, LEAVE, receive, send
+
+_GRACE_SECONDS = 2.0
+_SINGLE_THREADED = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+
+
+class ChildProcess:
+    """One process, ``python -m <module> <label> <socket> <parent> <bound> <descriptors…>``, and the socket to it.
+
+    Args:
+        module: what it runs.
+        command_label: an argument by which people find it in a list of processes.
+        kind: what messages call it, ``"environment worker 3"``.
+        descriptors: open files that it inherits; their numbers are its last arguments.
+        error: the class of the errors of a child that died, was stuck or raised.
+    """
+
+    def __init__(
+        self, module: str, command_label: str, kind: str, descriptors: Sequence[int], error: type[WorkerError]
+    ) -> None:
+        self._kind = kind
+        self._error = error
+        self.connection, child_side = socket.socketpair()
+        bound_to_thread = threading.current_thread() is threading.main_thread()
+        numbers = [child_side.fileno(), os.getpid(), int(bound_to_thread), *descriptors]
+        with child_side:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, command_label, *map(str, numbers)],
+                pass_fds=(child_side.fileno(), *descriptors),
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **_SINGLE_THREADED},
+            )
+
+    @property
+    def label(self) -> str:
+        """How messages call it: what it is, its index and its process id."""
+        return f"{self._kind} (pid {self.process.pid})"
+
+    def send(self, kind: bytes, content: bytes = b"") -> None:
+        """Sends one message.
+
+        Raises:
+            WorkerError: the process has died.
+        """
+        with self._gone_is_an_error():
+            send(self.connection, kind, content)
+
+    def receive(self) -> tuple[bytes, bytes]:
+        """Waits for one message, (kind, content), and raises what the process raised.
+
+        Raises:
+            WorkerError: the process has died, or raised an error that is none of this project.
+        """
+        with self._gone_is_an_error():
+            kind, content = receive(self.connection)
+        if kind != ERROR:
+            return kind, content
+        error, text = pickle.loads(content)
+        if error is not None:
+            error.add_note(f"in {self.label}")
+            raise error
+        raise self._error(f"{self.label} raised:\n{text}")
+
+    def check_alive(self) -> None:
+        """Raises the error of a process that has died.
+
+        Raises:
+            WorkerError: it has.
+        """
+        if self.process.poll() is not None:
+            self._raise_dead()
+
+    def raise_stuck(self, timeout: float, option: str) -> NoReturn:
+        """Raises the error of a process that has not answered for ``timeout`` seconds, the value of ``option``."""
+        raise self._error(f"{self.label} is stuck: no answer for {timeout:g} s ({option})")
+
+    @contextlib.contextmanager
+    def _gone_is_an_error(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            self.raise_stuck(self.connection.gettimeout() or 0.0, "timeout")
+        except (EOFError, OSError):
+            self._raise_dead()
+
+    def _raise_dead(self) -> NoReturn:
+        try:
+            code = self.process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            raise self._error(f"{self.label} closed its connection") from None
+        how = f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.Signals(-code).name})"
+        raise self._error(f"{self.label} died: {how}") from None
+
+
+def end_all(owner: int, children: Sequence[ChildProcess]) -> None:
+    """Ends processes; one that does not leave within two seconds is killed.
+
+    Args:
+        owner: process id of the one that started them. A forked copy of it inherits finalizers, but not the children.
+        children: the processes.
+    """
+    if os.getpid() != owner:
+        return
+    for child in children:
+        child.connection.settimeout(_GRACE_SECONDS)
+        with contextlib.suppress(OSError):
+            send(child.connection, LEAVE)
+    deadline = time.monotonic() + _GRACE_SECONDS
+    for child in children:
+        try:
+            child.process.wait(max(deadline - time.monotonic(), 0.01))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
+        child.connection.close()

@@ -1,0 +1,123 @@
+"""The checkpoints of a run in its folder: when they are due, how many are kept, which is the newest whole one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bbrl_exp.data.replay import ReplayBuffer
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.training.checkpoint import FOLDER_NAME, read_checkpoint, remove_checkpoint, write_checkpoint
+from bbrl_exp.training.segments import Segments, check_segments
+
+_NAME = re.compile(r"step_(\d+)\.pt")
+_SEGMENTS = "segments"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint that was read.
+
+    Attributes:
+        path: its file.
+        state: equal to the bit between equal runs.
+        meta: what differs between them.
+    """
+
+    path: Path
+    state: dict[str, Any]
+    meta: dict[str, Any]
+
+
+class Checkpoints:
+    """Writes ``checkpoints/step_<environment steps>.pt``.
+
+    Args:
+        run_folder: of the run.
+        every: environment steps between two of them, 0 for none at all.
+        keep: how many of the newest are kept.
+        buffers: replay buffers by name; their rows lie in files of their own, each written once.
+        env_steps: environment steps that were done before.
+    """
+
+    def __init__(
+        self, run_folder: Path, every: int, keep: int, buffers: Mapping[str, ReplayBuffer], env_steps: int = 0
+    ) -> None:
+        self._folder = run_folder / FOLDER_NAME
+        self._every = every
+        self._keep = keep
+        self._segments = {name: Segments(self._folder, name, buffer) for name, buffer in buffers.items()}
+        self._next = env_steps + every
+
+    def is_due(self, env_steps: int) -> bool:
+        """Whether the next one of those that come regularly is due."""
+        return self._every > 0 and env_steps >= self._next
+
+    def write(self, env_steps: int, state: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+        """Writes one, and removes those that are not among the newest any more; none where there shall be none.
+
+        Raises:
+            BbrlExpError: the disk refuses; those that were there are still whole.
+        """
+        if self._every == 0:
+            return
+        self._next = (env_steps // self._every + 1) * self._every
+        segments = {name: own.write() for name, own in self._segments.items()}
+        path = self._folder / f"step_{env_steps}.pt"
+        write_checkpoint(path, dict(state), {**meta, _SEGMENTS: segments})
+        self._prune(env_steps)
+
+    def load_rows(self, checkpoint: Checkpoint) -> None:
+        """Fills the replay buffers, whose states have been loaded.
+
+        Raises:
+            ConfigurationError: a file with rows is missing or damaged; the message names it.
+        """
+        for name, own in self._segments.items():
+            own.load(checkpoint.meta[_SEGMENTS][name])
+
+    def _prune(self, env_steps: int) -> None:
+        """Removes what the newest ones, up to ``env_steps``, do not need; later ones are of a future that is redone."""
+        numbered = [(number, path) for number, path in _numbered(self._folder) if number <= env_steps]
+        kept = [path for _, path in numbered[: self._keep]]
+        for _, path in numbered[self._keep :]:
+            remove_checkpoint(path)
+        if self._segments:
+            lists = [read_checkpoint(path)["meta"][_SEGMENTS] for path in kept]
+            for name, own in self._segments.items():
+                own.remove_all_but([needed for segments in lists for needed in segments[name]])
+
+
+def newest_checkpoint(run_folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint of a run, and what is wrong with those after it.
+
+    Returns:
+        None where there never was a checkpoint.
+
+    Raises:
+        ConfigurationError: there are checkpoints, and none is whole.
+    """
+    complaints: list[str] = []
+    for _, path in _numbered(run_folder / FOLDER_NAME):
+        try:
+            found = read_checkpoint(path)
+            for segments in found["meta"][_SEGMENTS].values():
+                check_segments(path.parent, segments)
+        except BbrlExpError as error:
+            complaints.append(str(error))
+            continue
+        return Checkpoint(path, found["state"], found["meta"]), complaints
+    if complaints:
+        raise ConfigurationError(f"no checkpoint in {run_folder / FOLDER_NAME} is whole: {'; '.join(complaints)}")
+    return None, []
+
+
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    """The files of the checkpoints in ``folder`` with their environment steps, the newest first."""
+    if not folder.is_dir():
+        return []
+    found = [(_NAME.fullmatch(path.name), path) for path in folder.iterdir()]
+    return sorted(((int(match[1]), path) for match, path in found if match is not None), reverse=True)

@@ -1,0 +1,92 @@
+"""Agents for remote processes: some count, some learn, some misbehave."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from bbrl_exp.agents import Agent
+from bbrl_exp.errors import ConfigurationError
+
+
+class Counts(Agent):
+    """Writes ``n``, ``[B]``: how often it was called; its count is what a run needs to go on."""
+
+    def __init__(self, batch_size=1):
+        super().__init__()
+        self.batch_size = batch_size
+        self.n_calls = 0
+
+    def forward(self, t, **kwargs):
+        self.n_calls += 1
+        self.set(("n", t), torch.full((self.batch_size,), self.n_calls))
+
+    def run_state(self):
+        return {"n_calls": self.n_calls}
+
+    def load_run_state(self, state):
+        self.n_calls = state["n_calls"]
+
+
+class AddsUp(Agent):
+    """Writes ``sum``: that of ``n`` over all rows so far, which it reads; and removes ``old``, if there is one."""
+
+    def forward(self, t, **kwargs):
+        self.set(("sum", t), torch.stack([self.get(("n", row)) for row in range(t + 1)]).sum(dim=0))
+        if "old" in self.workspace:
+            self.workspace.remove_variable("old")
+
+
+class KeepsMean(Agent):
+    """A statistic of what it sees: the mean of ``x``."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, t, **kwargs):
+        self.mean.copy_(self.get(("x", t)).mean())
+        self.set(("mean", t), self.mean.expand(len(self.get(("x", t)))))
+
+
+class Blinks(Agent):
+    """Writes ``stop``, ``[B]``: true at t > 0 where t is a multiple of the element's period."""
+
+    def __init__(self, periods):
+        super().__init__()
+        self.register_buffer("periods", torch.tensor(periods), persistent=False)
+
+    def take_slice(self, part):
+        self.periods = self.periods[part.first : part.first + part.count]
+
+    def forward(self, t, **kwargs):
+        self.set(("stop", t), (t % self.periods == 0) & (t > 0))
+
+
+class DrawsAlone(Agent):
+    """Has a generator of its own, and nothing that says how its numbers are divided."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = torch.Generator()
+
+    def forward(self, t, **kwargs):
+        self.set(("drawn", t), torch.rand(2, generator=self.generator))
+
+
+class Misbehaves(Agent):
+    """Does something wrong at t = 2."""
+
+    def __init__(self, wrong):
+        super().__init__()
+        self.wrong = wrong
+
+    def forward(self, t, **kwargs):
+        self.set(("row", t), torch.zeros(2))
+        if t == 2 and self.wrong == "raise":
+            raise RuntimeError("the toy broke")
+        if t == 2 and self.wrong == "refuse":
+            raise ConfigurationError("the toy refuses")
+        if t == 2 and self.wrong == "hang":
+            time.sleep(600)
