@@ -12,6 +12,7 @@ FILES = sorted(path for folder in ("src", "scripts") for path in (ROOT / folder)
 TALK_WITH_OWN_PROCESSES = {
     "src/bbrl_exp/agents/remote/crew.py",
     "src/bbrl_exp/agents/remote/process.py",
+    "src/bbrl_exp/agents/remote/remote_copy.py",
     "src/bbrl_exp/agents/remote/run.py",
     "src/bbrl_exp/agents/remote/state.py",
     "src/bbrl_exp/app/eval_process.py",

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.seeding import EpisodeSeeds, numpy_generator, seed_global_generators, stream_seed, torch_generator
+from bbrl_exp.seeding import (
+    EpisodeSeeds,
+    global_generator_states,
+    load_global_generator_states,
+    numpy_generator,
+    seed_global_generators,
+    stream_seed,
+    torch_generator,
+    untouched_global_generators,
+)
 
 
 def test_no_two_streams_of_neighbouring_seeds_roles_environments_and_episodes_are_equal() -> None:
@@ -55,3 +65,42 @@ def test_the_global_generators_are_seeded_together() -> None:
 def test_a_seed_is_an_integer_of_zero_or_more(seed: object) -> None:
     with pytest.raises(ConfigurationError, match="a seed is an integer of 0 or more"):
         stream_seed(seed)  # type: ignore[arg-type]
+
+
+def drawn() -> list[float]:
+    """Of every kind that leaves something behind in its generator: Gaussians come in pairs."""
+    numbers = [random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn()]
+    return [*numbers, torch.rand(1).item(), torch.randn(1).item(), *torch.randn(3).tolist()]
+
+
+def test_the_states_of_the_global_generators_are_plain_and_lead_back(tmp_path: Path) -> None:
+    with untouched_global_generators():
+        seed_global_generators(7)
+        drawn()
+        torch.save(global_generator_states(), tmp_path / "states.pt")
+        expected = [drawn() for _ in range(3)]
+        seed_global_generators(8)
+        assert drawn() != expected[0]
+        load_global_generator_states(torch.load(tmp_path / "states.pt", weights_only=True))
+        assert [drawn() for _ in range(3)] == expected
+
+
+def test_the_states_of_the_global_generators_do_not_change_with_the_draws_after_them() -> None:
+    with untouched_global_generators():
+        states = global_generator_states()
+        expected = drawn()
+        load_global_generator_states(states)
+        assert drawn() == expected
+        load_global_generator_states(states)
+        assert drawn() == expected
+
+
+def test_a_block_that_draws_leaves_the_global_generators_where_they_were() -> None:
+    with untouched_global_generators():
+        seed_global_generators(1)
+        expected = drawn()
+        seed_global_generators(1)
+        with pytest.raises(ZeroDivisionError), untouched_global_generators():
+            drawn()
+            raise ZeroDivisionError
+        assert drawn() == expected

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from bbrl_exp.app.schema import AgentSettings, EnvSettings, EvalSettings, RootSettings, help_text, read_root
+from bbrl_exp.app.schema import (
+    AgentSettings,
+    CheckpointSettings,
+    EnvSettings,
+    EvalSettings,
+    RootSettings,
+    help_text,
+    read_root,
+)
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.tracking.settings import TrackingSettings
 
@@ -30,6 +38,8 @@ def root(**changes: Any) -> dict[str, Any]:
         },
         "tracking": {},
         "eval": {"every": None, "episodes": 10, "final_episodes": None, "seed": 0, "workers": 0},
+        "checkpoint": {"every": None, "keep": 2},
+        "resume": "auto",
         "init_from": None,
         "name": None,
         "seed": 0,
@@ -58,6 +68,10 @@ def root(**changes: Any) -> dict[str, Any]:
         ("num_threads", 0),
         ("init_from", 3),
         ("init_from", ""),
+        ("resume", ""),
+        ("resume", True),
+        ("resume", None),
+        ("checkpoint", None),
         ("seed", -1),
         ("seed", "x"),
         ("device", "gpu"),
@@ -89,7 +103,11 @@ def test_a_missing_key_is_refused() -> None:
         read_root(values)
 
 
-def test_keys_below_env_agent_and_eval_are_checked_too() -> None:
+def test_keys_below_env_agent_eval_and_checkpoint_are_checked_too() -> None:
+    with pytest.raises(ConfigurationError, match=r"'checkpoint\.every' = -1: must be null or an integer of 0 or more"):
+        read_root(root(checkpoint={"every": -1, "keep": 2}))
+    with pytest.raises(ConfigurationError, match=r"'checkpoint\.keep' = 0: must be an integer of at least 1"):
+        read_root(root(checkpoint={"every": None, "keep": 0}))
     with pytest.raises(ConfigurationError, match=r"'eval\.workers' = 2: must be 0 or 1"):
         read_root(root(eval={**root()["eval"], "workers": 2}))
     with pytest.raises(ConfigurationError, match=r"'env\.workers' = -1"):
@@ -116,6 +134,7 @@ def test_a_name_of_digits_is_a_name() -> None:
         ("agent.", AgentSettings),
         ("env.", EnvSettings),
         ("eval.", EvalSettings),
+        ("checkpoint.", CheckpointSettings),
         ("tracking.", TrackingSettings),
     ],
 )

@@ -19,6 +19,7 @@ from bbrl_exp.tracking.tracker import Tracker
 from bbrl_exp.workspace import Workspace
 
 B = 4
+OF_A_RUN = {"batch_size": B, "planned_time_steps": 20, "discrete_actions": {"action": (0, 2)}}
 
 
 class Clock:
@@ -48,10 +49,10 @@ def recording(n_rows, batch_size=B):
     }
 
 
-def run(tracker, rows, chunk):
+def run(tracker, rows, chunk, done=0):
     """What the loop does: the first chunk has a row more, the others begin with the last row of the one before."""
     n_steps = len(rows["x"]) - 1
-    for first in range(0, n_steps, chunk):
+    for first in range(done, n_steps, chunk):
         workspace = Workspace()
         for name, values in rows.items():
             workspace.set_full(name, values[first : first + chunk + 1])
@@ -332,3 +333,87 @@ def test_a_run_folder_that_has_metrics_already_is_not_overwritten(tmp_path):
     with pytest.raises(BbrlExpError, match=r"metrics\.csv': File exists"):
         Tracker(tmp_path, TrackingSettings(), batch_size=B, planned_time_steps=5)
     assert (tmp_path / "metrics.csv").read_text() == "mine"
+
+
+def interrupted(folder, before, after, chunk=5):
+    """A run of which state and positions were kept after ``before`` time steps; it recorded ``after`` more."""
+    tracker = Tracker(folder, TrackingSettings(speed_every=20, histogram_every=40), **OF_A_RUN, clock=Clock())
+    run(tracker, recording(before + 1), chunk)
+    kept = tracker.state(), tracker.positions()
+    run(tracker, recording(before + after + 1), chunk, done=before)
+    tracker.text("later", "cut off")
+    tracker.scalars(10**6, {"losses/later": 1.0})
+    tracker.close()
+    return kept
+
+
+def resumed(folder, state, positions, before, n_steps=20, chunk=5):
+    clock = Clock()
+    clock.seconds = positions["seconds_at_last_speed"]
+    settings = TrackingSettings(speed_every=20, histogram_every=40)
+    tracker = Tracker(folder, settings, **OF_A_RUN, clock=clock, continued=positions)
+    tracker.load_state(state)
+    run(tracker, recording(n_steps + 1), chunk, done=before)
+    return tracker
+
+
+@pytest.mark.parametrize("before", [5, 10, 15])
+def test_a_tracker_that_goes_on_cuts_off_what_stands_beyond_and_ends_like_one_that_never_stopped(tmp_path, before):
+    for name in ("straight", "stopped"):
+        (tmp_path / name).mkdir()
+    straight = tracked(tmp_path / "straight", speed_every=20, histogram_every=40)
+    state, positions = interrupted(tmp_path / "stopped", before, 5)
+    tracker = resumed(tmp_path / "stopped", state, positions, before)
+    assert tracker.state() == straight.state()
+    assert tracker.episodes.finished == straight.episodes.finished
+    for one in (straight, tracker):
+        one.close()
+    assert len(list((tmp_path / "stopped").iterdir())) == 2
+    found, expected = csv_rows(tmp_path / "stopped"), csv_rows(tmp_path / "straight")
+    assert [row for row in found if "time/" not in row["name"]] == [r for r in expected if "time/" not in r["name"]]
+    events = read(tmp_path / "stopped"), read(tmp_path / "straight")
+    assert events[0].Tags() == events[1].Tags()
+    for tag in events[0].Tags()["scalars"]:
+        if not tag.startswith("time/"):
+            assert points(events[0], tag) == points(events[1], tag), tag
+    for tag in events[0].Tags()["histograms"]:
+        steps = [[histogram.step for histogram in each.Histograms(tag)] for each in events]
+        assert steps[0] == steps[1]
+
+
+def test_the_state_and_the_positions_are_plain_python(tmp_path):
+    tracker = tracked(tmp_path)
+    kept = {"state": tracker.state(), "positions": tracker.positions()}
+    tracker.close()
+    torch.save(kept, tmp_path / "kept.pt")
+    assert torch.load(tmp_path / "kept.pt", weights_only=True) == kept
+    (events,) = tmp_path.glob("events*")
+    assert kept["positions"]["csv"] <= (tmp_path / "metrics.csv").stat().st_size
+    assert kept["positions"]["events"][0] == events.name
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "events"])
+def test_a_file_that_is_shorter_than_it_was_is_one_error_that_names_it(tmp_path, name):
+    state, positions = interrupted(tmp_path, 10, 5)
+    (path,) = tmp_path.glob(f"{name}*")
+    path.write_bytes(path.read_bytes()[:9])
+    with pytest.raises(BbrlExpError, match=rf"^cannot go on with '{path}': it has 9 bytes and had \d+$"):
+        resumed(tmp_path, state, positions, 10)
+    path.unlink()
+    with pytest.raises(BbrlExpError, match=rf"^cannot write '{path}': No such file or directory$"):
+        resumed(tmp_path, state, positions, 10)
+
+
+def test_a_file_that_was_left_out_before_begins_where_the_run_goes_on_and_one_left_out_later_keeps_its_place(tmp_path):
+    tracker = tracked(tmp_path, n_steps=10, tensorboard=False)
+    state, positions = tracker.state(), tracker.positions()
+    tracker.close()
+    assert positions["events"] is None
+    assert positions["csv"] > 0
+    tracker = Tracker(tmp_path, TrackingSettings(csv=False), **OF_A_RUN, continued=positions)
+    tracker.load_state(state)
+    assert tracker.positions()["csv"] == positions["csv"]
+    tracker.scalars(44, {"losses/new": 2.0})
+    tracker.close()
+    assert points(read(tmp_path), "losses/new") == [(44, 2.0)]
+    assert "losses/new" not in {row["name"] for row in csv_rows(tmp_path)}

@@ -47,9 +47,10 @@ def _serve(connection: socket.socket) -> None:
 
     from bbrl_exp.app.evaluator import build_evaluator
     from bbrl_exp.app.targets import import_allowed_packages
+    from bbrl_exp.app.threads import set_threads
     from bbrl_exp.training.evaluation import Evaluator
 
-    torch.set_num_threads(setup["threads"])
+    set_threads(setup["threads"])
     import_allowed_packages()
     evaluators: dict[str, Evaluator] = {}
     while True:

@@ -9,6 +9,7 @@ import itertools
 import os
 import platform
 import re
+import stat
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -91,6 +92,10 @@ def _make_and_lock(folder: Path, is_new: bool) -> int:
         except FileNotFoundError:
             if attempt == _ATTEMPTS:
                 raise
+        except FileExistsError:
+            # Python says this too of a folder that was there, and was removed before it could see that it is one.
+            if is_new or _is_no_folder(folder) or attempt == _ATTEMPTS:
+                raise
     raise AssertionError("unreachable")
 
 
@@ -98,7 +103,16 @@ def _make_parent(folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
+        if not _is_no_folder(folder.parent):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder.parent)) from None
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder.parent)) from None
+
+
+def _is_no_folder(path: Path) -> bool:
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _lock(folder: Path) -> int:

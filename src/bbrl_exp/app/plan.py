@@ -54,6 +54,11 @@ class Plan:
         return self.time_steps * self.batch_size
 
     @property
+    def steps_per_recording(self) -> int:
+        """Environment steps between two cuts of the recording."""
+        return self.chunks_per_recording * self.steps_per_chunk * self.batch_size
+
+    @property
     def workspace_bytes(self) -> int:
         """Memory of the workspace: a recording, and the row that it begins with."""
         return (self.steps_per_chunk * self.chunks_per_recording + 1) * self.bytes_per_time_step

@@ -18,6 +18,7 @@ from bbrl_exp.app.report import show_start
 from bbrl_exp.app.resume import Standing
 from bbrl_exp.app.stop import StopSignal
 from bbrl_exp.app.summary import Summary
+from bbrl_exp.app.threads import set_threads
 from bbrl_exp.seeding import seed_global_generators
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _run_loop(
     from bbrl_exp.training.checkpoints import Checkpoints
     from bbrl_exp.training.loop import collect
     from bbrl_exp.training.metrics import NewestMetrics
-    from bbrl_exp.training.resumption import RunningParts
+    from bbrl_exp.training.resumption import RunningParts, check_parameters
     from bbrl_exp.training.stopwatch import Stopwatch
     from bbrl_exp.workspace import Workspace
 
@@ -137,7 +138,7 @@ def _run_loop(
         buffers = {} if learner is None else learner.replay_buffers()
         progress.env_steps = meta.get("env_steps", 0)
         every = run.checkpoint_every
-        checkpoints = Checkpoints(folder, every, run.root.checkpoint["keep"], buffers, progress.env_steps)
+        checkpoints = Checkpoints(folder, every, run.root.checkpoint["keep"], buffers, plan.steps_per_recording)
         if checkpoint is None:
             tracker.config(OmegaConf.to_yaml(OmegaConf.create(run.config)))
         else:
@@ -162,6 +163,7 @@ def _run_loop(
                 metrics.add(learner.update(parts.workspace, done))
                 if metrics.due(chunk.env_steps):
                     tracker.scalars(chunk.env_steps, metrics.take(chunk.env_steps))
+                    check_parameters(learner, chunk.env_steps)
             if chunk.is_cut_next:
                 tracker.chunk(parts.workspace, chunk.recorded.first_row, chunk.recorded.first_time)
             progress.env_steps, progress.loop_seconds = chunk.env_steps, stopwatch()
@@ -207,11 +209,7 @@ def _remove_records(folder: Path) -> None:
 
 def prepare_process(run: CheckedRun) -> None:
     """Sets threads and the global generators, so that a job depends on nothing that ran before it."""
-    import torch
-
-    torch.set_num_threads(run.root.num_threads)
-    with contextlib.suppress(RuntimeError):  # may be set once a process only, by a sweep's first job
-        torch.set_num_interop_threads(run.root.num_threads)
+    set_threads(run.root.num_threads)
     seed_global_generators(run.root.seed)
 
 

@@ -40,21 +40,25 @@ class Checkpoints:
         every: environment steps between two of them, 0 for none at all.
         keep: how many of the newest are kept.
         buffers: replay buffers by name; their rows lie in files of their own, each written once.
-        env_steps: environment steps that were done before.
+        steps_per_recording: environment steps between two cuts of the recording, which is where they are written.
     """
 
     def __init__(
-        self, run_folder: Path, every: int, keep: int, buffers: Mapping[str, ReplayBuffer], env_steps: int = 0
+        self, run_folder: Path, every: int, keep: int, buffers: Mapping[str, ReplayBuffer], steps_per_recording: int
     ) -> None:
         self._folder = run_folder / FOLDER_NAME
         self._every = every
         self._keep = keep
         self._segments = {name: Segments(self._folder, name, buffer) for name, buffer in buffers.items()}
-        self._next = env_steps + every
+        self._steps_per_recording = steps_per_recording
 
     def is_due(self, env_steps: int) -> bool:
-        """Whether the next one of those that come regularly is due."""
-        return self._every > 0 and env_steps >= self._next
+        """Whether one of those that come regularly is due where the recording is cut after ``env_steps``.
+
+        This depends on nothing else, so that a run that goes on writes the same ones.
+        """
+        before = env_steps - self._steps_per_recording
+        return self._every > 0 and env_steps // self._every > before // self._every
 
     def write(self, env_steps: int, state: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
         """Writes one, and removes those that are not among the newest any more; none where there shall be none.
@@ -64,7 +68,6 @@ class Checkpoints:
         """
         if self._every == 0:
             return
-        self._next = (env_steps // self._every + 1) * self._every
         segments = {name: own.write() for name, own in self._segments.items()}
         path = self._folder / f"step_{env_steps}.pt"
         write_checkpoint(path, dict(state), {**meta, _SEGMENTS: segments})

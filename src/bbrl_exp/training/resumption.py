@@ -96,6 +96,18 @@ def check_finite(state: Mapping[str, Any], env_steps: int) -> None:
             raise DivergedError(f"'{name}' holds numbers that are not finite after {env_steps:,} environment steps")
 
 
+def check_parameters(module: nn.Module, env_steps: int) -> None:
+    """Refuses a NaN or an infinity in a parameter; a gradient that had one has left it there.
+
+    Raises:
+        DivergedError: there is one; the message names the parameter.
+    """
+    parameters = dict(module.named_parameters())
+    sums = [parameter.detach().sum(dtype=torch.float64) for parameter in parameters.values()]
+    if sums and not bool(torch.stack(sums).isfinite().all()):  # a sum of finite numbers is finite in twice the width
+        check_finite(parameters, env_steps)
+
+
 def _float_tensors(value: Any, name: str) -> list[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         return [(name, value)] if value.is_floating_point() else []

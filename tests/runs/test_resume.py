@@ -1,0 +1,102 @@
+"""A run that was stopped, in whatever way, and goes on ends as the run that never was."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bbrl_exp.app import job, session
+from bbrl_exp.app.run import main, run
+from bbrl_exp.app.stop import CAUGHT
+
+from .same_run import assert_same_run, summary_of
+
+SMALL = [
+    "total_steps=1536",
+    "eval.every=500",
+    "eval.episodes=2",
+    "eval.final_episodes=2",
+    "tracking.metrics_every=200",
+    "checkpoint.every=300",
+]
+FEW_UPDATES = ["agent.learner.learning_starts=200", "agent.learner.updates_per_step=0.05"]
+SMALL_NETS = ["agent.members.policy.hidden_sizes=[8]", "agent.learner.critic.hidden_sizes=[8]"]
+CONTINUOUS = ["env=pendulum", "batch_size=2", *FEW_UPDATES, *SMALL_NETS]
+AGENTS = {
+    "random": ["agent.steps_per_chunk=32"],
+    "constant": ["agent.steps_per_chunk=32"],
+    "mlp": ["env=pendulum"],
+    "reinforce": [],
+    "a2c": [],
+    "ppo": ["agent.learner.objective=kl", "agent.learner.n_epochs=2"],
+    "recurrent_a2c": ["env=masked_cartpole"],
+    "recurrent_ppo": ["env=masked_cartpole", "agent.learner.n_epochs=2"],
+    "cem": [],
+    "pqn": [],
+    "dqn": FEW_UPDATES,
+    "dqn prioritised": [*FEW_UPDATES, "agent.learner.prioritised=true", "agent.learner.n_steps=3"],
+    "recurrent_dqn": ["env=masked_cartpole", *FEW_UPDATES],
+    "ddpg": CONTINUOUS,
+    "td3": CONTINUOUS,
+    "sac": [*CONTINUOUS, "agent.members.policy.noise_correlation=0.7"],
+    "discrete_sac": FEW_UPDATES,
+    "tqc": CONTINUOUS,
+    "crossq": CONTINUOUS,
+    "droq": CONTINUOUS,
+}
+
+
+class PowerCut(BaseException):
+    """What the tests raise where the power goes."""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@contextlib.contextmanager
+def at(env_steps: int, action: Callable[[], None]) -> Iterator[None]:
+    """Does something as soon as a run has done so many environment steps, at every chunk from there."""
+
+    class Tripwire(session.RunProgress):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == "loop_seconds" and self.env_steps >= env_steps:
+                action()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "RunProgress", Tripwire)
+        yield
+
+
+def power_cut() -> None:
+    raise PowerCut
+
+
+def command(agent: str, name: str, *more: str) -> list[str]:
+    return [f"agent={agent.split()[0]}", *AGENTS[agent], *SMALL, f"name={name}", *more]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_run_that_was_cut_off_ends_like_one_that_was_not(agent: str) -> None:
+    straight = run(command(agent, "straight"))
+    with at(1100, power_cut):
+        assert main(command(agent, "cut")) == 1
+    assert main(command(agent, "cut")) == 0
+    assert_same_run(straight.folder, Path("outputs/cut"))
+
+
+@pytest.mark.parametrize("agent", ["random", "ppo", "dqn", "sac"])
+@pytest.mark.parametrize("number", CAUGHT, ids=lambda number: number.name)
+def test_a_run_that_was_stopped_by_a_signal_ends_like_one_that_was_not(agent: str, number: signal.Signals) -> None:
+    straight = run(command(agent, "straight"))
+    for env_steps in (300, 900):
+        with at(env_steps, lambda: os.kill(os.getpid(), number)):
+            assert main(command(agent, "stopped")) == 128 + number
+        assert summary_of(Path("outputs/stopped"))["status"] == "interrupted"
+    assert main(command(agent, "stopped")) == 0
+    assert_same_run(straight.folder, Path("outputs/stopped"))
