@@ -4,8 +4,8 @@
 
 A pair is an experiment ``conf/experiment/<agent>_<env>.yaml``, run as ``python scripts/run.py experiment=<pair>
 seed=<seed>`` with twenty evaluations along training. A run that has a record in ``benchmarks/results/learning`` is not
-repeated; the table ``benchmarks/results/learning.md`` is written anew after every run. ``learning_peer.py`` adds the
-peer's records.
+repeated; the table ``benchmarks/results/learning.md`` is written anew after every run, and the headers of the
+experiments at the end. ``learning_peer.py`` adds the peer's records.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from learning_headers import with_expectation
 from learning_records import (
     EVALUATION_EPISODES,
     EVALUATION_SEED,
@@ -114,12 +115,21 @@ def write_table() -> None:
     TABLE.write_text(f"`{command}`, and `{peer}`:\n\n{table(read_records())}", encoding="utf-8")
 
 
+def write_headers() -> None:
+    """Writes what the records say into the headers of the experiments."""
+    records = read_records()
+    for pair in learning_pairs():
+        file = EXPERIMENTS / f"{pair}.yaml"
+        own = [record for key, record in records.items() if key[:2] == (pair, IMPLEMENTATION)]
+        file.write_text(with_expectation(file.read_text(encoding="utf-8"), pair, own), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", nargs="*", metavar="pair", help="experiments (all that learn)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--again", action="store_true", help="repeat runs that have a record")
-    parser.add_argument("--table", action="store_true", help="only write and print the table")
+    parser.add_argument("--table", action="store_true", help="only write the table and the headers")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.pairs) - set(learning_pairs()))
     if unknown:
@@ -141,6 +151,7 @@ def main() -> None:
                 flush=True,
             )
     write_table()
+    write_headers()
     print(table(read_records()))
 
 

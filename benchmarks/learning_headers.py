@@ -1,0 +1,56 @@
+"""The headers of ``conf/experiment``: what a pair does, said by its author, and what it returns, said by the records."""
+
+from __future__ import annotations
+
+import statistics
+import textwrap
+from collections.abc import Sequence
+
+from learning_records import EVALUATIONS, FINAL_EPISODES, Record
+from learning_statistics import bootstrap_interval, interquartile_mean
+
+MARK = "Expected return"
+_WIDTH = 118
+_PACKAGE = "# @package _global_"
+
+
+def expectation(pair: str, records: Sequence[Record]) -> list[str]:
+    """The lines that the records of one pair stand for, without the sign of a comment.
+
+    Args:
+        pair: the experiment.
+        records: one a seed, of this project; none where it was never run.
+    """
+    command = ["", f"    OMP_NUM_THREADS=1 python benchmarks/learning.py {pair}"]
+    if not records:
+        return [f"{MARK}: not measured yet; it would be by", *command]
+    finals = [record.final for record in records]
+    lower, upper = bootstrap_interval(finals)
+    seeds = ", ".join(str(record.seed) for record in sorted(records, key=lambda record: record.seed))
+    text = (
+        f"{MARK}: {float(interquartile_mean(finals)):.1f}, 95 % interval {lower:.1f} to {upper:.1f} (interquartile mean "
+        f"over the seeds {seeds}; last policy, {FINAL_EPISODES} episodes) after {records[0].env_steps:,} environment "
+        f"steps, which take {statistics.mean(record.cpu_seconds for record in records):.0f} CPU seconds a seed. Mean of "
+        f"the {EVALUATIONS} evaluations along the way: {statistics.mean(record.curve_mean for record in records):.0f}. "
+        "Measured by"
+    )
+    return [*textwrap.wrap(text, _WIDTH), *command]
+
+
+def with_expectation(yaml: str, pair: str, records: Sequence[Record]) -> str:
+    """A file of ``conf/experiment`` with the newest numbers in its header; the description before them stays.
+
+    Args:
+        yaml: the file's contents, which begin with comments.
+        pair: the experiment.
+        records: one a seed.
+    """
+    lines = yaml.splitlines()
+    n_comments = next(index for index, line in enumerate(lines) if not line.startswith("#"))
+    description = []
+    for line in lines[1:n_comments]:
+        if MARK in line:
+            break
+        description.append(line)
+    said = [f"# {line}".rstrip() for line in expectation(pair, records)]
+    return "\n".join([_PACKAGE, *description, *said, *lines[n_comments:]]) + "\n"
