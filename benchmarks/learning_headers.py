@@ -1,4 +1,4 @@
-"""The headers of ``conf/experiment``: what a pair does, said by its author, and what it returns, said by the records."""
+"""The headers of ``conf/experiment``: what a pair does, by its author, and what it returns, by the records."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ def expectation(pair: str, records: Sequence[Record]) -> list[str]:
     finals = [record.final for record in records]
     lower, upper = bootstrap_interval(finals)
     seeds = ", ".join(str(record.seed) for record in sorted(records, key=lambda record: record.seed))
+    cpu_seconds = statistics.mean(record.cpu_seconds for record in records)
+    curve = statistics.mean(record.curve_mean for record in records)
     text = (
-        f"{MARK}: {float(interquartile_mean(finals)):.1f}, 95 % interval {lower:.1f} to {upper:.1f} (interquartile mean "
-        f"over the seeds {seeds}; last policy, {FINAL_EPISODES} episodes) after {records[0].env_steps:,} environment "
-        f"steps, which take {statistics.mean(record.cpu_seconds for record in records):.0f} CPU seconds a seed. Mean of "
-        f"the {EVALUATIONS} evaluations along the way: {statistics.mean(record.curve_mean for record in records):.0f}. "
-        "Measured by"
+        f"{MARK}: {float(interquartile_mean(finals)):.1f}, 95 % interval {lower:.1f} to {upper:.1f} (interquartile "
+        f"mean over the seeds {seeds}; last policy, {FINAL_EPISODES} episodes) after {records[0].env_steps:,} "
+        f"environment steps, which take {cpu_seconds:.0f} CPU seconds a seed. Mean of the {EVALUATIONS} evaluations "
+        f"along the way: {curve:.0f}. Measured by"
     )
     return [*textwrap.wrap(text, _WIDTH), *command]
 

@@ -19,6 +19,7 @@ from bbrl_exp.app.resume import Standing
 from bbrl_exp.app.stop import StopSignal
 from bbrl_exp.app.summary import Summary
 from bbrl_exp.app.threads import set_threads
+from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.seeding import seed_global_generators
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _run_loop(
         parts = RunningParts(graph, learner, Workspace(), {"metrics": metrics, "tracker": tracker})
         buffers = {} if learner is None else learner.replay_buffers()
         progress.env_steps = meta.get("env_steps", 0)
-        every = run.checkpoint_every
+        every = _checkpoint_every(run, graph, console)
         checkpoints = Checkpoints(folder, every, run.root.checkpoint["keep"], buffers, plan.steps_per_recording)
         if checkpoint is None:
             tracker.config(OmegaConf.to_yaml(OmegaConf.create(run.config)))
@@ -196,6 +197,19 @@ def _run_loop(
             is_whole = progress.env_steps == plan.env_steps
             progress.is_done = is_whole and evaluations.finish(progress.env_steps)
         tracker.hparams(_parameters(run), progress.results)
+
+
+def _checkpoint_every(run: CheckedRun, graph: TemporalAgent, console: Console) -> int:
+    """Environment steps between two checkpoints; 0 for none, also where vectorised environments cannot be saved."""
+    from bbrl_exp.envs.resume_check import check_vectorized
+
+    if run.checkpoint_every:
+        try:
+            check_vectorized(graph)
+        except ConfigurationError as error:
+            console.line(f"no checkpoints, the run cannot go on once it has stopped: {error}")
+            return 0
+    return run.checkpoint_every
 
 
 def _remove_records(folder: Path) -> None:

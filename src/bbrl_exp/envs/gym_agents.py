@@ -187,7 +187,7 @@ class GymAgent(Agent):
         if self._has_failed:
             raise BbrlExpError(f"{self.label} has failed, so that there is nothing to go on from")
         found: dict[str, Any] = tensors_of(self._kernel.state())
-        return {"has_begun": self._has_begun, "is_vectorized": self._is_vectorized, "kernel": found}
+        return {"has_begun": self._has_begun, "is_vectorized": self.is_vectorized, "kernel": found}
 
     def load_run_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from where :meth:`run_state` was taken: the next call is at t > 0, on a workspace with the same rows.
@@ -199,11 +199,11 @@ class GymAgent(Agent):
             ConfigurationError: the state is that of other environments, or of another number of them.
             BbrlExpError: an environment that is not deterministic.
         """
-        if state["is_vectorized"] != self._is_vectorized:
+        if state["is_vectorized"] != self.is_vectorized:
             kinds = ("stepped one by one", "vectorised")
             raise ConfigurationError(
                 f"a state of environments that are {kinds[state['is_vectorized']]} cannot be taken over by "
-                f"{self.env_spec.env_id}, {kinds[self._is_vectorized]}"
+                f"{self.env_spec.env_id}, {kinds[self.is_vectorized]}"
             )
         kernel_state = arrays_of(state["kernel"])
         check_fits(kernel_state, self.env_spec)
@@ -214,7 +214,8 @@ class GymAgent(Agent):
         self._has_begun, self._has_failed = state["has_begun"], False
 
     @property
-    def _is_vectorized(self) -> bool:
+    def is_vectorized(self) -> bool:
+        """Whether the environments step as one, by an implementation of their own."""
         return isinstance(self._kernel, VectorizedKernel)
 
     def close(self) -> None:

@@ -8,14 +8,29 @@ from collections.abc import Sequence
 import gymnasium
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bbrl_exp.envs.gym_agents import GymAgent
 from bbrl_exp.envs.spaces import flattener
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.seeding import untouched_global_generators
 from bbrl_exp.workspace import Workspace
 
 _STEPS = 16
+
+
+def check_vectorized(graph: nn.Module) -> None:
+    """Tries the vectorised environments of a graph as :func:`check_resumable` does; their state may be of any kind.
+
+    The global generators are where they were afterwards.
+
+    Raises:
+        ConfigurationError: they cannot be saved, or are not deterministic.
+    """
+    for module in graph.modules():
+        if isinstance(module, GymAgent) and module.is_vectorized:
+            with untouched_global_generators():
+                check_resumable(module)
 
 
 def check_resumable(agent: GymAgent) -> None:
