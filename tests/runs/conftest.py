@@ -105,6 +105,20 @@ class Stops(Agent):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+class Ruins(Learner):
+    # Leaves a parameter that is no number, and says nothing wrong.
+
+    def __init__(self, policy: Agent) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def update(self, workspace, progress):
+        if progress.env_steps >= 512:
+            with torch.no_grad():
+                next(self.policy.parameters())[0] = float("nan")
+        return {"losses/policy": 1.0}
+
+
 class Shifts(Learner):
     # Changes the biases of the policy as time goes by: no algorithm, but something that can be told from nothing.
 

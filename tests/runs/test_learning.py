@@ -204,10 +204,46 @@ def test_a_dead_evaluation_worker_is_an_error_that_says_so(monkeypatch: pytest.M
         self._process.kill()
 
     monkeypatch.setattr(EvaluationProcess, "submit", submit_and_kill)
-    with pytest.raises(WorkerError, match=r"evaluation worker died .* policy of step 512"):
+    with pytest.raises(
+        WorkerError, match=r"evaluation worker \(pid \d+\) died, signal 9 \(SIGKILL\) .* policy of step 512"
+    ):
         run([*LEARNS, *EVALUATED, "eval.workers=1"])
     with pytest.raises(ProcessLookupError):
         os.kill(started[0], 0)
+
+
+def test_a_stuck_evaluation_worker_is_named_after_the_timeout_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bbrl_exp.app import eval_process
+
+    started: list[int] = []
+    submit = eval_process.EvaluationProcess.submit
+
+    def submit_and_stop(self: eval_process.EvaluationProcess, task: Any) -> None:
+        submit(self, task)
+        assert self._process is not None
+        started.append(self._process.pid)
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    monkeypatch.setattr(eval_process, "_STARTUP_SECONDS", 0.0)
+    monkeypatch.setattr(eval_process.EvaluationProcess, "submit", submit_and_stop)
+    with pytest.raises(WorkerError, match=r"evaluation worker \(pid \d+\) is stuck: no sign of life for 1 s"):
+        run([*LEARNS, *EVALUATED, "eval.workers=1", "env.worker_timeout=1"])
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
+
+
+def test_a_parameter_that_is_no_number_ends_the_run_with_3_and_is_in_no_checkpoint() -> None:
+    others = [text for text in LEARNS if not text.startswith("agent.learner=")]
+    ruined = [*others, "agent.learner={_target_: users_own.Ruins}", "name=ruined", "checkpoint.every=32"]
+    with pytest.raises(DivergedError, match=r"'.*policy.*' holds numbers that are not finite after \d+ environment"):
+        run(ruined)
+    folder = Path("outputs/ruined")
+    assert json.loads((folder / "summary.json").read_text())["status"] == "diverged"
+    kept = list((folder / "checkpoints").glob("*.pt"))
+    assert kept
+    for path in kept:
+        for tensor in torch.load(path, weights_only=True)["state"]["graph"].values():
+            assert not isinstance(tensor, torch.Tensor) or tensor.isfinite().all()
 
 
 def test_the_script_evaluates_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,24 +7,26 @@ import json
 import os
 import pickle
 import select
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from bbrl_exp.envs.worker_protocol import SEED, STEP
 from bbrl_exp.errors import WorkerError
-from bbrl_exp.processes.messages import DONE, ERROR, receive, send
+from bbrl_exp.processes.messages import ALIVE, DONE, ERROR, receive, send
 
 if TYPE_CHECKING:
     from bbrl_exp.app.check import CheckedRun
     from bbrl_exp.app.evaluations import Done, EvaluationPlan, Task
 
-SETUP, TASK = SEED, STEP
+SETUP, TASK = b"U", b"T"
+_STARTUP_SECONDS = 60.0
 _LOOK_EVERY_MS = 200
 
 
@@ -47,6 +49,8 @@ class EvaluationProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
         self._poll = select.poll()
+        self._timeout = _STARTUP_SECONDS + run.root.env["worker_timeout"]
+        self._last_word = 0.0
 
     @property
     def has_pending(self) -> bool:
@@ -96,13 +100,19 @@ class EvaluationProcess:
 
     def _look(self, milliseconds: int) -> None:
         """Takes the result that is there, and hands the next task over."""
-        if self._running is not None and self._poll.poll(milliseconds):
-            self._done.append((self._running, self._result()))
-            self._running = None
+        while self._running is not None and self._poll.poll(milliseconds):
+            kind, content = self._word()
+            self._timeout = self._run.root.env["worker_timeout"]
+            if kind != ALIVE:
+                self._done.append((self._running, self._result(kind, content)))
+                self._running = None
+        if self._running is not None and time.monotonic() - self._last_word > self._timeout:
+            raise self._stall()
         if self._running is None and self._waiting:
             if self._process is None:
                 self._start()
             self._running = self._waiting.popleft()
+            self._last_word = time.monotonic()
             self._send(TASK, self._packed(self._running))
 
     def _packed(self, task: Task) -> bytes:
@@ -112,14 +122,18 @@ class EvaluationProcess:
         torch.save({"role": task.role, "graph": task.policy["graph"]}, contents)
         return contents.getvalue()
 
-    def _result(self) -> Any:
-        from bbrl_exp.training.evaluation import Evaluation
-
+    def _word(self) -> tuple[bytes, bytes]:
+        """The next message of the process."""
         assert self._connection is not None
+        self._last_word = time.monotonic()
         try:
-            kind, content = receive(self._connection)
+            return receive(self._connection)
         except (EOFError, OSError) as error:
             raise self._death() from error
+
+    def _result(self, kind: bytes, content: bytes) -> Any:
+        from bbrl_exp.training.evaluation import Evaluation
+
         if kind == ERROR:
             known, text = pickle.loads(content)
             if known is not None:
@@ -145,8 +159,18 @@ class EvaluationProcess:
     def _death(self) -> WorkerError:
         assert self._process is not None
         code = self._process.wait(10)
-        step = "" if self._running is None else f" while it evaluated the policy of step {self._running.env_steps:,}"
-        return WorkerError(f"the evaluation worker died (exit code {code}){step}")
+        how = f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.Signals(-code).name})"
+        return WorkerError(f"the evaluation worker (pid {self._process.pid}) died, {how}{self._doing()}")
+
+    def _stall(self) -> WorkerError:
+        assert self._process is not None
+        return WorkerError(
+            f"the evaluation worker (pid {self._process.pid}) is stuck: no sign of life for {self._timeout:g} s "
+            f"(env.worker_timeout){self._doing()}"
+        )
+
+    def _doing(self) -> str:
+        return "" if self._running is None else f" while it evaluated the policy of step {self._running.env_steps:,}"
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()

@@ -14,11 +14,14 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.processes.child import exit_on_hang_up, leave_with_parent
-from bbrl_exp.processes.messages import DONE, ERROR, receive, send
+from bbrl_exp.processes.messages import ALIVE, DONE, ERROR, receive, send
+
+_SECONDS_BETWEEN_SIGNS = 1.0
 
 
 def main(arguments: list[str]) -> None:
@@ -40,6 +43,20 @@ def main(arguments: list[str]) -> None:
         send(connection, ERROR, pickle.dumps((error if isinstance(error, BbrlExpError) else None, text)))
 
 
+class SignOfLife:
+    """Tells the parent now and then that an evaluation goes on; asked at every step whether to stop, it says no."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._next = 0.0
+
+    def __call__(self) -> bool:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _SECONDS_BETWEEN_SIGNS
+            send(self._connection, ALIVE)
+        return False
+
+
 def _serve(connection: socket.socket) -> None:
     setup = json.loads(receive(connection)[1])
     sys.path[:] = setup["path"]
@@ -59,7 +76,7 @@ def _serve(connection: socket.socket) -> None:
         if role not in evaluators:
             evaluators[role] = build_evaluator(setup["config"], role, setup["episodes"][role], device=setup["device"])
         evaluators[role].load(task["graph"])
-        evaluation = evaluators[role].run()
+        evaluation = evaluators[role].run(SignOfLife(connection))
         assert evaluation is not None
         send(connection, DONE, json.dumps(dataclasses.asdict(evaluation)).encode())
 

@@ -50,10 +50,10 @@ def identity_hash(config: DictConfig) -> str:
 
 
 def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """The keys, dotted, at which two identities differ; the graph, which repeats others, comes last."""
+    """The keys, dotted, at which two identities differ: first those of few parts, last the graph, which repeats others."""
     flat = _flat(one, ""), _flat(other, "")
     found = [key for key in {**flat[0], **flat[1]} if flat[0].get(key, ...) != flat[1].get(key, ...)]
-    return sorted(found, key=lambda key: (key.startswith("graph."), key))
+    return sorted(found, key=lambda key: (key.startswith("graph."), key.count("."), key))
 
 
 def _flat(value: Mapping[str, Any], prefix: str) -> dict[str, Any]:

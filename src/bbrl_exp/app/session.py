@@ -169,7 +169,8 @@ def _run_loop(
                 tracker.chunk(parts.workspace, chunk.recorded.first_row, chunk.recorded.first_time)
             progress.env_steps, progress.loop_seconds = chunk.env_steps, stopwatch()
             is_last = chunk.env_steps == plan.env_steps
-            if stop.number is not None or is_last or (chunk.is_cut_next and checkpoints.is_due(chunk.env_steps)):
+            is_due = stop.number is not None or is_last or (chunk.is_cut_next and checkpoints.is_due(chunk.env_steps))
+            if every > 0 and is_due:
                 checkpoints.write(
                     chunk.env_steps,
                     parts.state(chunk),
@@ -182,7 +183,9 @@ def _run_loop(
                         "evaluations": evaluations.state(),
                     },
                 )
-                progress.is_saved = every > 0
+                progress.is_saved = True
+            elif learner is not None and is_due:
+                check_parameters(learner, chunk.env_steps)
             if stop.number is not None:
                 if not chunk.is_cut_next:  # what a run that goes on records again
                     tracker.chunk(parts.workspace, chunk.recorded.first_row, chunk.recorded.first_time)

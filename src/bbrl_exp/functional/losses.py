@@ -9,7 +9,7 @@ from bbrl_exp.functional.shapes import ShapeError, expect_alike, expect_bool
 
 
 def policy_gradient(log_probs: Tensor, advantages: Tensor) -> Tensor:
-    """-log π(a|s) A (Sutton & Barto 2018, eq. 13.8, as a loss); no gradient through A.
+    """-log π(a|s) A (Sutton & Barto 2018, sections 13.3 and 13.4, without γ^t, as a loss); no gradient through A.
 
     Args:
         log_probs: log π(a|s), ``[N]``.
@@ -155,7 +155,7 @@ def q_target(rewards: Tensor, terminated: Tensor, discount: float | Tensor, next
 
 
 def double_q_values(selecting: Tensor, evaluating: Tensor) -> Tensor:
-    """Q_evaluating(s, argmax_a Q_selecting(s, a)), ``[N]``, for ``[N, A]`` (van Hasselt et al. 2016, eq. 4)."""
+    """Q_evaluating(s, argmax_a Q_selecting(s, a)), ``[N]``, for ``[N, A]`` (van Hasselt et al. 2016, "Double DQN")."""
     expect_alike("double_q_values", "NA", selecting=selecting, evaluating=evaluating)
     return evaluating.gather(1, selecting.argmax(dim=1, keepdim=True)).squeeze(1)
 

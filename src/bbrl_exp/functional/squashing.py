@@ -34,7 +34,7 @@ class SquashedSample(NamedTuple):
 
 
 def squashed_normal(mean: Tensor, log_std: Tensor, noise: Tensor) -> SquashedSample:
-    """tanh(mean + exp(log_std) noise), reparametrised (Haarnoja et al. 2018, appendix C, eq. 21).
+    """tanh(mean + exp(log_std) noise), reparametrised (Haarnoja et al. 2018, arXiv:1812.05905, appendix C).
 
     Args:
         mean: ``[N, D]``.

@@ -7,7 +7,9 @@ One step of gradient descent for each chunk, on all its transitions at once:
 with the generalised advantage estimate A (its n-step form at λ = 1) and G = A + V.
 
 Deviations from the paper: environments step in one batch instead of asynchronous threads; λ may be below 1; the
-gradient is clipped by its norm. The advantages are not normalised.
+gradient is the mean over transitions, not the sum, and clipped by its norm; the critic's loss has the factor ½ and a
+weight; RMSprop's ε is that of OpenAI Baselines; an episode that a time limit cuts keeps its bootstrap. The advantages
+are not normalised.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class A2C(Learner):
     Args:
         policy: the policy that chooses the actions.
         critic: the critic of states.
-        optimizer: ``rmsprop`` (decay 0.99, ε 1e-5, as in the paper) or ``adam`` (ε 1e-5).
+        optimizer: ``rmsprop`` (decay 0.99, as in the paper, and ε 1e-5) or ``adam`` (ε 1e-5).
         learning_rate: of the optimizer.
         anneal_learning_rate: whether it falls linearly to zero over the run.
         discount: γ.

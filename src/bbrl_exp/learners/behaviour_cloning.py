@@ -7,8 +7,9 @@ With the pairs (s, a) of a recording D, the policy maximises its likelihood of t
 in minibatches drawn without replacement. A part of the recording is held out, and tells when the policy begins to learn
 by heart.
 
-Deviations from the paper: none to speak of; the likelihood of a normal distribution takes the place of its squared
-error. The environment's own steps teach nothing: they are there to be evaluated on, and they set the pace.
+Deviations from the paper: the likelihood takes the place of the squared error of output units that code the action; no
+observations are made up by shifting what was seen; the recording is there from the beginning, all of it. The
+environment's own steps teach nothing: they are there to be evaluated on, and they set the pace.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ extra variance Z_g of generation g = 0, 1, …
 
     μ ← mean(elite),    σ² ← variance(elite) + Z_g,    Z_g = Z_0 max(1 − g / G, 0)
 
-where Z (Szita & Lőrincz, 2006, section 2.3, with Z_0 = 5 and G = 50) keeps the distribution from narrowing too early.
+where Z (Szita & Lőrincz, 2006, "decreasing noise": Z_0 = 5, G = 50) keeps the distribution from narrowing too early.
 
 Deviations from the papers: the return of a candidate is the mean over ``episodes_per_candidate`` episodes;
 environments that wait for the end of a generation play μ, and those episodes count for nothing.

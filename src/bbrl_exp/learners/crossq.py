@@ -1,4 +1,4 @@
-"""CrossQ: soft actor-critic without target networks (Bhatt et al., 2024, arXiv:1902.05605, algorithm 1).
+"""CrossQ: soft actor-critic without target networks (Bhatt et al., 2024, arXiv:1902.05605).
 
 The critics have batch normalisation, and see both ends of the transitions in one batch, so that they are normalised by
 the same statistics. Each critic minimises, with Q and Q' from one pass over (s, a_taken) and (s', a'),
@@ -8,8 +8,8 @@ the same statistics. Each critic minimises, with Q and Q' from one pass over (s,
 without gradient through y, and, once in ``policy_delay`` updates, the policy minimises α log π(a|s) - min_i Q_i(s, a)
 with the critics in evaluation mode, and the temperature is learned as in SAC.
 
-Deviations from the paper: the policy has no batch normalisation; the critics are as wide as the configuration says; the
-temperature's loss is of log α; the first actions are drawn uniformly (``random_steps``); a truncated episode keeps its
+Deviations from the paper: the policy has no batch normalisation; the critics are as wide as the configuration says, not
+2048 units; the temperature's loss is of log α; the first actions are drawn uniformly (``random_steps``); a truncated episode keeps its
 bootstrap.
 """
 

@@ -6,9 +6,10 @@ From batches of a replay buffer, with target networks Q' and μ' that follow Q a
 
 and a deterministic policy maximises Q(s, μ(s)). The policy explores by noise on its actions.
 
-Deviations from the paper: the noise is independent from step to step unless ``noise_correlation`` says otherwise; no
-weight decay, no batch normalisation; actions enter the critic's first layer, as numbers in [-1, 1]; the weights are
-orthogonal at first; the first actions are drawn uniformly (``random_steps``); a truncated episode keeps its bootstrap.
+Deviations from the paper: the critic's loss has the factor ½; the noise is independent from step to step unless
+``noise_correlation`` says otherwise; no weight decay, no batch normalisation; actions enter the critic's first layer,
+as numbers in [-1, 1]; the weights are orthogonal at first; the first actions are drawn uniformly (``random_steps``); a
+truncated episode keeps its bootstrap.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Transitions are kept in a replay buffer. For batches of them, drawn again and ag
 move towards
 
     r + γ max_a' Q'(s', a')                          (Mnih et al., 2015, algorithm 1)
-    r + γ Q'(s', argmax_a' Q(s', a'))                double        (van Hasselt et al., 2016, equation 4)
+    r + γ Q'(s', argmax_a' Q(s', a'))                double        (van Hasselt et al., 2016, "Double DQN")
     r_1 + γ r_2 + … + γⁿ⁻¹ r_n + γⁿ …                n_steps       (Sutton & Barto, 2018, equation 7.1)
 
 where Q' is a target network that follows Q slowly, and s' is worth nothing where the episode has terminated.
@@ -16,8 +16,10 @@ where Q' is a target network that follows Q slowly, and s' is worth nothing wher
         quantile      the target is a set of returns, met by quantile regression  (Dabney et al., 2018, algorithm 1)
 
 Deviations from the papers: Adam everywhere; the learning rate may fall linearly to zero; the target network may follow
-by moving averages (Lillicrap et al., 2016); the gradient is clipped by its norm; the streams of a dueling network share
-all hidden layers; next to the newest row an n-step target has fewer steps.
+by moving averages (Lillicrap et al., 2016); the gradient is clipped by its norm, as Wang et al. do; the streams of a
+dueling network share all hidden layers; next to the newest row an n-step target has fewer steps, and it is corrected
+for no action that was not greedy, as in Hessel et al. (2018); a transition of a distribution is drawn by its last loss,
+as there; a truncated episode keeps its bootstrap.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ and the generalised advantage estimate A, the policy maximises one of
 plus an entropy bonus, while the critic minimises half the squared error to A + V_old.
 
 Deviations from the paper: advantages are normalised in each minibatch; the gradient is clipped by its norm; the
-learning rate may fall linearly to zero; an update may stop early at a divergence (``target_kl``); the divergence is
-estimated from the actions taken; an episode that a time limit or the end of a chunk cuts keeps its bootstrap.
+critic's loss has the factor ½, and may be clipped; an update may stop early at a divergence (``target_kl``); the
+divergence is estimated from the actions taken; an episode that a time limit cuts keeps its bootstrap, as one that the
+end of a chunk cuts does. The learning rate may fall linearly to zero, as in the paper's Atari experiments.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Parallelised Q-network (Gallici et al., 2024, arXiv:2407.04811): Q-learning without a buffer or a target network.
 
 Several environments run side by side. Each chunk of experience is used for several epochs of minibatches, in which the
-values of the actions taken move towards the λ-return of the greedy policy (algorithm 2; Peng & Williams, 1996)
+values of the actions taken move towards the λ-return of the greedy policy (Peng & Williams, 1996)
 
     G_t = r_t + γ ((1 − λ) max_a Q(s_{t+1}, a) + λ G_{t+1})
 
-computed once, with the network as it was. What keeps this stable is a network with layer normalisation (section 3).
+computed once, with the network as it was; at the end of the chunk G_t = r_t + γ max_a Q(s_{t+1}, a). What keeps this
+stable is a network with layer normalisation.
 
-Deviations from the paper: where an episode is truncated, or the chunk ends, G_t = r_t + γ max_a Q(s_{t+1}, a); Adam
-takes the place of rectified Adam.
+Deviations from the paper: where an episode is truncated, G_t is the same as at the end of the chunk; Adam takes the
+place of rectified Adam.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ the state that is recorded in its first row, zeroed where an episode starts, and
 Rows in which an episode is over count in no loss.
 
 Deviations from the paper: environments side by side in place of asynchronous threads; Adam in place of RMSprop; the
-gradient is the mean over steps, not the sum, clipped by its norm; the learning rate may fall linearly to zero.
+gradient is the mean over steps, not the sum, clipped by its norm; the critic's loss has the factor ½ and a weight; an
+episode that a time limit cuts keeps its bootstrap. The learning rate may fall linearly to zero, as in the paper.
 """
 
 from __future__ import annotations

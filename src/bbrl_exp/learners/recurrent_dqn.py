@@ -10,8 +10,9 @@ where Q' is a target network that follows Q slowly, unrolled over the same rows.
 cut or the sequence ends; the future is worth nothing where the episode has terminated. A sequence may hold several
 episodes: the state is zeroed where one begins, and the pair of rows between two is masked.
 
-Deviations from R2D2: sequences are drawn uniformly; values are not rescaled; one policy acts, with one ε; the previous
-action and reward are no inputs.
+Deviations from R2D2: sequences are drawn uniformly, begin at any row and may cross the end of an episode; values are
+not rescaled; one policy acts, with one ε; the previous action and reward are no inputs; the loss is that of Huber; a
+truncated episode keeps its bootstrap.
 """
 
 from __future__ import annotations

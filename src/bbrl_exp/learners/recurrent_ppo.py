@@ -10,8 +10,9 @@ sequences: each passes through the memory from the state that is recorded where 
 starts, and the gradient flows through all of it. Rows in which an episode is over count in no loss.
 
 Deviations from the paper: it has no memory; advantages are normalised in each minibatch; the gradient is clipped by its
-norm; learning rate and ε may fall linearly to zero; an update may stop early at a divergence (``target_kl``). Recorded
-states are those of the policy before the update of the chunk, in every epoch.
+norm; the critic's loss has the factor ½; an update may stop early at a divergence (``target_kl``); an episode that a
+time limit cuts keeps its bootstrap. Recorded states are those of the policy before the update of the chunk, in every
+epoch. Learning rate and ε may fall linearly to zero, as in the paper's Atari experiments.
 """
 
 from __future__ import annotations

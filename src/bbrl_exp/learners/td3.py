@@ -8,8 +8,9 @@ policy are smoothed by noise, and the policy moves more rarely than the critics.
 
 and, once in ``policy_delay`` updates, the policy maximises Q_1(s, μ(s)) and the targets follow.
 
-Deviations from the paper: the losses have the factor ½; the weights are orthogonal at first; a truncated episode keeps
-its bootstrap. All numbers of actions are for actions in [-1, 1].
+Deviations from the paper: the losses have the factor ½; the weights are orthogonal at first. As in its authors' code,
+smoothed actions are clipped, and a truncated episode keeps its bootstrap. All numbers of actions are for actions in
+[-1, 1].
 """
 
 from __future__ import annotations

@@ -3,15 +3,15 @@
 SAC whose M critics each give K quantiles of the return. All M K target quantiles of the next state are sorted, and the
 largest, ``dropped_quantiles`` for each critic, are left out; k of them are kept, z_1 ≤ … ≤ z_k. Each critic minimises
 
-    Σ_m mean_i |τ_m - [u_mi < 0]| L(u_mi),    u_mi = y_i - θ_m(s, a_taken),                        (equations 12 and 13)
+    Σ_m mean_i |τ_m - [u_mi < 0]| L(u_mi),    u_mi = y_i - θ_m(s, a_taken),    τ_m = (2 m - 1) / (2 K),
     y_i = r + γ (z_i - α log π(a'|s')) [s' not terminal]
 
 with the Huber loss L, while the policy minimises α log π(a|s) minus the mean of all quantiles of all critics, and the
 temperature is learned as in SAC.
 
 Deviations from the paper: the quantile loss is a sum over levels and a mean over targets instead of a mean over both;
-the temperature's loss is of log α; the first actions are drawn uniformly (``random_steps``); a truncated episode
-keeps its bootstrap.
+the first actions are drawn uniformly (``random_steps``); a truncated episode keeps its bootstrap. The temperature's
+loss is of log α, as in its authors' code.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class TQC(Learner):
     Args:
         policy: the policy that chooses the actions.
         critic: critics of state and action, five of 25 quantiles in the paper.
-        dropped_quantiles: quantiles that are left out of the targets, for each critic.
+        dropped_quantiles: quantiles that are left out of the targets, for each critic; 0 to 5 in the paper, by the task.
         policy_learning_rate: of the policy's Adam.
         critic_learning_rate: of the critics' Adam.
         temperature_learning_rate: of the temperature's Adam; None keeps the temperature as it is.

@@ -15,6 +15,9 @@ class BatchRenormalization(nn.Module):
     with the batch's μ_B, σ_B and moving averages μ, σ; no gradient through r and d. During the first ``n_warm_up``
     batches r = 1 and d = 0, which is batch normalisation. In evaluation mode y = w (x - μ) / σ + b.
 
+    Deviations from the paper: σ² is averaged, not σ; after the warm-up r_max and d_max hold at once, and do not grow
+    little by little. 3 and 5 are where they end there; the other numbers are those of CrossQ (Bhatt et al., 2024).
+
     Args:
         n_members: number M of networks.
         n_units: number H of units.

@@ -20,8 +20,8 @@ _N_GATES = {"gru": 3, "lstm": 4}
 class RecurrentNet(nn.Module):
     """A layer with memory: from features and a state to an output and the next state.
 
-    ``gru`` (Cho et al. 2014, arXiv:1406.1078, with the reset gate after the product and without its bias), σ the
-    logistic function:
+    ``gru`` (Cho et al. 2014, arXiv:1406.1078, but with the reset gate after the product with U_n, as in cuDNN, which
+    has a bias there too), σ the logistic function:
 
         r = σ(W_r x + b_r + U_r h)    z = σ(W_z x + b_z + U_z h)    n = tanh(W_n x + b_n + r ⊙ (U_n h))
         h' = z ⊙ h + (1 - z) ⊙ n

@@ -10,7 +10,7 @@ import socket
 import struct
 import tempfile
 
-DONE, ERROR, LEAVE = b"K", b"E", b"Q"
+DONE, ERROR, LEAVE, ALIVE = b"K", b"E", b"Q", b"A"
 
 _HEADER = struct.Struct("=cI")
 

@@ -11,7 +11,7 @@ from typing import Any
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.training.checkpoint import FOLDER_NAME, read_checkpoint, remove_checkpoint, write_checkpoint
-from bbrl_exp.training.segments import Segments, check_segments
+from bbrl_exp.training.segments import Segment, Segments, check_segments
 
 _NAME = re.compile(r"step_(\d+)\.pt")
 _SEGMENTS = "segments"
@@ -51,6 +51,7 @@ class Checkpoints:
         self._keep = keep
         self._segments = {name: Segments(self._folder, name, buffer) for name, buffer in buffers.items()}
         self._steps_per_recording = steps_per_recording
+        self._needed: dict[Path, Mapping[str, list[Segment]]] = {}  # of the checkpoints that are known to be whole
 
     def is_due(self, env_steps: int) -> bool:
         """Whether one of those that come regularly is due where the recording is cut after ``env_steps``.
@@ -71,6 +72,7 @@ class Checkpoints:
         segments = {name: own.write() for name, own in self._segments.items()}
         path = self._folder / f"step_{env_steps}.pt"
         write_checkpoint(path, dict(state), {**meta, _SEGMENTS: segments})
+        self._needed[path] = segments
         self._prune(env_steps)
 
     def load_rows(self, checkpoint: Checkpoint) -> None:
@@ -84,14 +86,25 @@ class Checkpoints:
 
     def _prune(self, env_steps: int) -> None:
         """Removes what the newest ones, up to ``env_steps``, do not need; later ones are of a future that is redone."""
-        numbered = [(number, path) for number, path in _numbered(self._folder) if number <= env_steps]
-        kept = [path for _, path in numbered[: self._keep]]
-        for _, path in numbered[self._keep :]:
-            remove_checkpoint(path)
-        if self._segments:
-            lists = [read_checkpoint(path)["meta"][_SEGMENTS] for path in kept]
-            for name, own in self._segments.items():
-                own.remove_all_but([needed for segments in lists for needed in segments[name]])
+        kept: list[Path] = []
+        for number, path in _numbered(self._folder):
+            if number > env_steps:
+                continue
+            if len(kept) < self._keep and self._is_whole(path):
+                kept.append(path)
+            else:
+                remove_checkpoint(path)
+                self._needed.pop(path, None)
+        for name, own in self._segments.items():
+            own.remove_all_but([needed for path in kept for needed in self._needed[path][name]])
+
+    def _is_whole(self, path: Path) -> bool:
+        if path not in self._needed:
+            try:
+                self._needed[path] = _whole_checkpoint(path).meta[_SEGMENTS]
+            except BbrlExpError:
+                return False
+        return True
 
 
 def newest_checkpoint(run_folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -106,16 +119,24 @@ def newest_checkpoint(run_folder: Path) -> tuple[Checkpoint | None, list[str]]:
     complaints: list[str] = []
     for _, path in _numbered(run_folder / FOLDER_NAME):
         try:
-            found = read_checkpoint(path)
-            for segments in found["meta"][_SEGMENTS].values():
-                check_segments(path.parent, segments)
+            return _whole_checkpoint(path), complaints
         except BbrlExpError as error:
             complaints.append(str(error))
-            continue
-        return Checkpoint(path, found["state"], found["meta"]), complaints
     if complaints:
         raise ConfigurationError(f"no checkpoint in {run_folder / FOLDER_NAME} is whole: {'; '.join(complaints)}")
     return None, []
+
+
+def _whole_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint, and the replay rows that it needs.
+
+    Raises:
+        ConfigurationError: a file is missing or damaged; the message names it.
+    """
+    found = read_checkpoint(path)
+    for segments in found["meta"][_SEGMENTS].values():
+        check_segments(path.parent, segments)
+    return Checkpoint(path, found["state"], found["meta"])
 
 
 def _numbered(folder: Path) -> list[tuple[int, Path]]:
