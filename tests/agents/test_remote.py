@@ -80,24 +80,14 @@ def test_an_environment_in_another_process_is_a_member_like_any_other_and_leaves
         assert len(os.listdir("/proc/self/fd")) == n_files
 
 
-def test_three_copies_share_five_environments_and_stop_together_where_one_batch_would():
-    local = TemporalAgent(cartpole_graph(env=NoAutoResetGymAgent))
-    expected = Workspace()
-    local(expected, t=0, stop_variable="env/done")
-    graph = TemporalAgent(cartpole_graph(env=NoAutoResetGymAgent))
-    with contextlib.closing(NRemoteAgent(graph, 3)) as remote:
-        found = Workspace()
-        remote(found, t=0, stop_variable="env/done")
-        assert_same_bits([found], [expected])
-        for workspace, agent in ((found, remote), (expected, local)):
-            agent(workspace, t=0, stop_variable="env/done")
-        assert_same_bits([found], [expected])
-
-
-def test_two_copies_draw_their_parts_of_the_noise_of_the_whole_batch():
-    expected = rollout(TemporalAgent(cartpole_graph(StochasticPolicy)))
-    with contextlib.closing(NRemoteAgent(TemporalAgent(cartpole_graph(StochasticPolicy)), 2)) as remote:
-        assert_same_bits(rollout(remote), expected)
+def test_two_copies_share_five_environments_and_draw_and_stop_as_one_batch_would():
+    agents = [TemporalAgent(cartpole_graph(StochasticPolicy, env=NoAutoResetGymAgent)) for _ in range(2)]
+    with contextlib.closing(NRemoteAgent(agents[0], 2)) as remote:
+        found, expected = Workspace(), Workspace()
+        for _ in range(2):
+            remote(found, t=0, stop_variable="env/done")
+            agents[1](expected, t=0, stop_variable="env/done")
+            assert_same_bits([found], [expected])
 
 
 def test_copies_stop_at_the_first_time_at_which_all_are_true_even_if_they_were_true_before():
@@ -112,7 +102,8 @@ def test_copies_stop_at_the_first_time_at_which_all_are_true_even_if_they_were_t
 
 
 def test_rows_that_others_change_are_read_anew_and_what_is_written_cut_or_removed_comes_back():
-    with contextlib.closing(RemoteAgent(Agents(Counts(), AddsUp()))) as remote:
+    agent = Agents(Counts(), AddsUp())
+    with contextlib.closing(RemoteAgent(agent)) as remote:
         workspace = Workspace()
         workspace.set("old", 0, torch.zeros(1))
         for t in range(3):
@@ -120,41 +111,30 @@ def test_rows_that_others_change_are_read_anew_and_what_is_written_cut_or_remove
         assert workspace["sum"].flatten().tolist() == [1, 3, 6]
         assert "old" not in workspace
         workspace.set("n", 0, torch.tensor([100]))
-        remote(workspace, t=2)
-        assert workspace["n"].flatten().tolist() == [100, 2, 4]
-        assert workspace["sum"].flatten().tolist() == [1, 3, 106]
+        state = run_state(Agents(remote))
+        for _ in range(2):  # the second time from the state that was taken before the first
+            remote(workspace, t=2)
+            assert workspace["n"].flatten().tolist() == [100, 2, 4]
+            assert workspace["sum"].flatten().tolist() == [1, 3, 106]
+            load_run_state(Agents(remote), state)
         workspace.copy_n_last_steps(1)
         remote(workspace, t=1)
-        assert workspace["sum"].flatten().tolist() == [106, 9]
-        with pytest.raises(WorkspaceError, match="nobody has written"):
-            RemoteAgent(AddsUp()).dry_copy()(Workspace(), t=0)
-
-
-def test_a_run_goes_on_where_its_state_was_taken():
-    with contextlib.closing(RemoteAgent(Agents(Counts()))) as first:
-        workspace = Workspace()
-        first(workspace, t=0)
-        first(workspace, t=1)
-        state = run_state(Agents(first))
+        assert workspace["sum"].flatten().tolist() == [106, 8]
     assert list(state) == ["agents.0"]
-    with contextlib.closing(RemoteAgent(Agents(Counts()))) as second:
-        load_run_state(Agents(second), state)
-        second(workspace, t=2)
-        assert workspace["n"].flatten().tolist() == [1, 2, 3]
+    with pytest.raises(WorkspaceError, match="nobody has written"):
+        RemoteAgent(AddsUp()).dry_copy()(Workspace(), t=0)
 
 
 def test_statistics_kept_there_come_back_and_several_copies_of_them_are_refused():
     workspace = Workspace()
-    workspace.set("x", 0, torch.tensor([1.0, 3.0]))
-    with contextlib.closing(RemoteAgent(KeepsMean())) as remote:
+    workspace.set("x", 0, torch.tensor([1.0, 1.0]))
+    with contextlib.closing(NRemoteAgent(KeepsMean(), 2)) as remote:
         remote(workspace, t=0)
-        assert remote.agent.mean == 2.0
-        assert workspace["mean"].tolist() == [[2.0, 2.0]]
-    with (
-        contextlib.closing(NRemoteAgent(KeepsMean(), 2)) as remote,
-        pytest.raises(ConfigurationError, match="copies 0 and 1 of the agent have changed mean differently"),
-    ):
-        remote(workspace, t=0)
+        assert remote.agent.mean == 1.0
+        assert workspace["mean"].tolist() == [[1.0, 1.0]]
+        workspace.set("x", 0, torch.tensor([1.0, 3.0]))
+        with pytest.raises(ConfigurationError, match="copies 0 and 1 of the agent have changed mean differently"):
+            remote(workspace, t=0)
 
 
 def test_an_asynchronous_agent_returns_at_once_and_shows_its_result_apart():
@@ -192,7 +172,7 @@ def test_environments_of_a_slice_have_the_streams_that_they_have_in_the_whole_ba
             env.for_slice(BatchSlice(0, 1, 2))
 
 
-def test_copies_of_environments_go_on_where_their_state_was_taken():
+def test_copies_go_on_where_their_state_was_taken():
     def build():
         env, policy = cartpole_graph()
         remote = NRemoteAgent(env, 2)

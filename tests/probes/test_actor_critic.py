@@ -18,7 +18,16 @@ from bbrl_exp.policies.values import ValueCritic
 from bbrl_exp.workspace import Workspace
 
 DISCOUNT = 0.9
-PROBES = ["ConstantReward", "Observation", "DelayedReward", "Action", "ObservationAction", "TimeLimit"]
+# Probe and number of environments.
+PROBES = [
+    ("ConstantReward", 1),
+    ("Observation", 2),
+    ("DelayedReward", 1),
+    ("DelayedReward", 2),
+    ("Action", 1),
+    ("ObservationAction", 2),
+    ("TimeLimit", 2),
+]
 
 
 def a_policy(env_spec: EnvSpec) -> Agent:
@@ -35,8 +44,7 @@ def a_ppo(env_spec: EnvSpec, policy: Any) -> Learner:
     return PPO(policy, critic, learning_rate=1e-2, anneal_learning_rate=True, discount=DISCOUNT)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2])
-@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize(("probe", "batch_size"), PROBES)
 @pytest.mark.parametrize("make_learner", [an_a2c, a_ppo])
 def test_values_and_best_actions_are_learned(make_learner: Any, probe: str, batch_size: int) -> None:
     updates = 40 if make_learner is a_ppo else 300

@@ -22,8 +22,9 @@ def a_learner(env_spec: EnvSpec, policy: Any) -> Learner:
     return CrossEntropyMethod(policy, elite_fraction=0.25, extra_variance=0.5, extra_variance_generations=8)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 5])
-@pytest.mark.parametrize("probe", ["Action", "ObservationAction", "ObservationActionContinuous"])
+@pytest.mark.parametrize(
+    ("probe", "batch_size"), [("Action", 1), ("ObservationAction", 2), ("ObservationActionContinuous", 5)]
+)
 def test_the_best_actions_are_found(probe: str, batch_size: int) -> None:
     trained = train_probe(
         f"bbrl_exp/Probe{probe}-v0",

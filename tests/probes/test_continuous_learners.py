@@ -36,8 +36,8 @@ REPLAY: dict[str, Any] = {
     "replay_capacity": 2000,
     "critic_learning_rate": 1e-2,
 }
-# The others are special cases of these.
-PROBES = ("DelayedReward", "ObservationAction", "TimeLimit")
+# Probe and number of environments. The other probes are special cases of these.
+PROBES = (("DelayedReward", 2), ("ObservationAction", 1), ("TimeLimit", 2))
 COLD: dict[str, Any] = {"initial_temperature": 1e-3, "temperature_learning_rate": None}
 
 
@@ -124,8 +124,7 @@ def value_of(trained: TrainedProbe, workspace: Workspace) -> Tensor:
     return critic.values(observations, critic.bounds.to_unit(workspace["action"][-1])).mean(dim=0)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2])
-@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize(("probe", "batch_size"), PROBES)
 @pytest.mark.parametrize("name", list(LEARNERS))
 def test_true_values_and_right_actions_are_learned(name: str, probe: str, batch_size: int) -> None:
     torch.manual_seed(0)
@@ -143,8 +142,7 @@ def test_true_values_and_right_actions_are_learned(name: str, probe: str, batch_
     assert_true_values(trained, lambda workspace: value_of(trained, workspace), discount=DISCOUNT)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2])
-@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize(("probe", "batch_size"), PROBES)
 def test_discrete_sac_learns_true_values_and_right_actions(probe: str, batch_size: int) -> None:
     trained = train_probe(
         f"bbrl_exp/Probe{probe}-v0",

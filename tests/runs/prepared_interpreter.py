@@ -31,14 +31,18 @@ def serve() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if isinstance(request, int):
-            answer = os.waitstatus_to_exitcode(os.waitpid(request, 0)[1])
+            say(os.waitstatus_to_exitcode(os.waitpid(request, 0)[1]))
+        elif pid := os.fork():
+            say(pid)
         else:
-            answer = os.fork()
-        if answer == 0 and not isinstance(request, int):
             become(**request)
             return
-        sys.stdout.write(f"{answer}\n")
-        sys.stdout.flush()
+
+
+def say(number: int) -> None:
+    """Answers."""
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
 
 
 def become(cwd: str, output: str, arguments: list[str]) -> None:

@@ -154,9 +154,9 @@ def test_a_run_goes_on_by_the_path_of_its_folder(
 @pytest.mark.parametrize("agent", [RANDOM, SAC], ids=["random", "sac"])
 def test_a_run_may_be_made_longer(agent: list[str], command_line: CommandLine) -> None:
     longer = [text for text in agent if not text.startswith("total_steps")] + ["total_steps=2048"]
-    assert command_line(*longer, "name=straight", "eval.final_episodes=0").code == 0
-    assert command_line(*agent, "name=run", "eval.final_episodes=0").code == 0
-    ended = command_line(*longer, "name=run", "eval.final_episodes=0")
+    assert command_line(*longer, "name=straight").code == 0
+    assert command_line(*agent, "name=run").code == 0
+    ended = command_line(*longer, "name=run")
     assert ended.code == 0
     assert "goes on after 1,024 environment steps" in ended.out
     assert summary_of(RUN)["env_steps"] == 2048
@@ -169,6 +169,14 @@ def test_a_run_with_a_schedule_cannot_be_made_longer(command_line: CommandLine) 
         command_line, *PPO, "name=run", "total_steps=2048"
     )
     assert "differs in total_steps" in assert_refused(command_line, *PPO, "name=run", "total_steps=512")
+
+
+def test_no_job_of_a_sweep_with_a_schedule_can_be_made_longer(command_line: CommandLine) -> None:
+    sweep = ["-m", *PPO, "name=s", "seed=1,2", "total_steps=256", "eval.every=0", "eval.final_episodes=0"]
+    assert command_line(*sweep).code == 0
+    ended = command_line(*sweep, "total_steps=512")
+    assert ended.code == 1
+    assert ended.out.count("anneal_learning_rate depends on it") == 2
 
 
 def test_what_is_recorded_and_kept_may_differ(command_line: CommandLine) -> None:

@@ -10,7 +10,9 @@ import psutil
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
-PROCESSES = ["env.workers=2", "eval.workers=1", "eval.every=200", "eval.episodes=2", "eval.final_episodes=2"]
+RUN = ["agent=reinforce", "name=x", "total_steps=600", "batch_size=2"]
+RUN += ["eval.every=200", "eval.episodes=2", "eval.final_episodes=2"]
+PROCESSES = ["env.workers=2", "eval.workers=1"]
 
 
 def sockets_of(process: psutil.Process) -> list[str]:
@@ -38,7 +40,7 @@ def test_a_run_listens_nowhere_and_writes_in_its_folder_only(processes: list[str
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     running = subprocess.Popen(
-        [sys.executable, str(SCRIPT), "agent=reinforce", "name=x", "total_steps=1000", "batch_size=2", *processes],
+        [sys.executable, str(SCRIPT), *RUN, *processes],
         cwd=places["here"],
         env=environment,
         stdout=subprocess.DEVNULL,

@@ -5,14 +5,16 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bbrl_exp.app import job, session
 from bbrl_exp.app.run import main, run
 from bbrl_exp.app.stop import CAUGHT
+from bbrl_exp.training.evaluation import Evaluation, Evaluator
 
-from .same_run import assert_same_run, summary_of
+from .same_run import assert_equal, assert_same_run, csv_of, state_of, summary_of
 
 SMALL = [
     "total_steps=1536",
@@ -82,21 +84,55 @@ def command(agent: str, name: str, *more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_a_run_that_was_cut_off_ends_like_one_that_was_not(agent: str) -> None:
+def test_a_run_that_was_stopped_and_then_cut_off_ends_like_one_that_was_not(agent: str) -> None:
     straight = run(command(agent, "straight"))
+    number = CAUGHT[list(AGENTS).index(agent) % len(CAUGHT)]
+    with at(400, lambda: os.kill(os.getpid(), number)):
+        assert main(command(agent, "stopped")) == 128 + number
     with at(1100, power_cut):
-        assert main(command(agent, "cut")) == 1
-    assert main(command(agent, "cut")) == 0
-    assert_same_run(straight.folder, Path("outputs/cut"))
-
-
-@pytest.mark.parametrize("agent", ["random", "ppo", "dqn", "sac"])
-@pytest.mark.parametrize("number", CAUGHT, ids=lambda number: number.name)
-def test_a_run_that_was_stopped_by_a_signal_ends_like_one_that_was_not(agent: str, number: signal.Signals) -> None:
-    straight = run(command(agent, "straight"))
-    for env_steps in (300, 900):
-        with at(env_steps, lambda: os.kill(os.getpid(), number)):
-            assert main(command(agent, "stopped")) == 128 + number
-        assert summary_of(Path("outputs/stopped"))["status"] == "interrupted"
+        assert main(command(agent, "stopped")) == 1
     assert main(command(agent, "stopped")) == 0
     assert_same_run(straight.folder, Path("outputs/stopped"))
+
+
+@pytest.mark.parametrize("number", CAUGHT, ids=lambda number: number.name)
+def test_each_signal_stops_a_run_at_the_next_chunk(number: signal.Signals) -> None:
+    with at(300, lambda: os.kill(os.getpid(), number)):
+        assert main(command("random", "stopped")) == 128 + number
+    summary = summary_of(Path("outputs/stopped"))
+    assert (summary["status"], summary["env_steps"]) == ("interrupted", 512)
+    assert summary["error"] == f"stopped by {number.name}"
+
+
+@pytest.mark.parametrize("agent", ["ppo", "sac"])
+def test_a_signal_in_an_evaluation_leaves_that_one_to_the_run_that_goes_on(
+    agent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = run(command(agent, "straight"))
+    begin, begun = Evaluator.run, []
+
+    def signalled(own: Evaluator, *arguments: Any) -> Evaluation | None:
+        begun.append(own)
+        if len(begun) in (2, 5):  # the second one along the run, and the last one
+            os.kill(os.getpid(), signal.SIGTERM)
+        return begin(own, *arguments)
+
+    monkeypatch.setattr(Evaluator, "run", signalled)
+    for _ in range(2):
+        assert main(command(agent, "stopped")) == 128 + signal.SIGTERM
+    assert main(command(agent, "stopped")) == 0
+    assert_same_run(straight.folder, Path("outputs/stopped"))
+
+
+def test_an_evaluation_beside_the_run_is_begun_again_where_it_was_not_over() -> None:
+    straight = run(command("ppo", "straight"))
+    beside = command("ppo", "cut", "eval.workers=1")
+    with at(1100, power_cut):
+        assert main(beside) == 1
+    assert main(beside) == 0
+    one, other = straight.folder, Path("outputs/cut")
+    assert sorted(csv_of(one)) == sorted(csv_of(other))  # evaluations arrive when they are done
+    names = [path.name for path in (one / "checkpoints").glob("*.pt")]
+    assert "best.pt" in names
+    for name in names:
+        assert_equal(state_of(one, name), state_of(other, name), name)

@@ -15,7 +15,7 @@ import pytest
 from .conftest import CommandLine
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
-SHORT = ["total_steps=512", "agent.steps_per_chunk=32"]
+SHORT = ["total_steps=256", "agent.steps_per_chunk=32", "tracking=none"]
 
 
 def sweep_folder(tmp_path: Path) -> Path:
@@ -114,7 +114,7 @@ def test_two_sweeps_of_the_same_second_have_folders_of_their_own(
 ) -> None:
     monkeypatch.setattr("bbrl_exp.app.compose.run_folder_name", lambda name: "now")
     for _ in range(2):
-        assert command_line("-m", "seed=1", *SHORT, "tracking=none").code == 0
+        assert command_line("-m", "seed=1", *SHORT).code == 0
     assert {path.name for path in (tmp_path / "outputs" / "multirun").iterdir()} == {"now", "now_2"}
 
 

@@ -98,6 +98,14 @@ def test_files_of_other_names_are_no_checkpoints_and_stay(tmp_path: Path) -> Non
     assert names(tmp_path) == others | {"step_20.pt", "step_20.pt.sha256"}
 
 
+def test_what_a_run_left_that_was_killed_while_it_wrote_or_removed_one_is_removed(tmp_path: Path) -> None:
+    written(tmp_path, 100, keep=1)
+    for name in ("step_90.pt.sha256", ".step_200.pt.part", ".step_200.pt.sha256.part", "step_300.pt.sha256"):
+        (tmp_path / "checkpoints" / name).write_text("left")
+    written(tmp_path, 200, keep=1)
+    assert names(tmp_path) == {"step_200.pt", "step_200.pt.sha256"}
+
+
 def test_a_run_that_goes_on_before_a_damaged_one_does_not_count_it_among_those_it_keeps(tmp_path: Path) -> None:
     written(tmp_path, 100, 200, 300, keep=3)
     damage(tmp_path / "checkpoints" / "step_300.pt")
@@ -200,5 +208,5 @@ def test_a_parameter_that_is_no_number_is_named_and_large_ones_pass() -> None:
     check_parameters(nn.Module(), 5)
     with torch.no_grad():
         module.bias.fill_(float("nan"))
-    with pytest.raises(DivergedError, match="^'bias' holds numbers that are not finite after 5 environment steps"):
+    with pytest.raises(DivergedError, match=r"^'bias' holds numbers that are not finite after 5 environment steps"):
         check_parameters(module, 5)

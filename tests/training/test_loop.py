@@ -41,9 +41,9 @@ def test_the_new_rows_of_all_chunks_are_every_time_step_once() -> None:
         chunks.append(chunk)
     assert seen == list(range(13))
     assert chunks == [
-        Chunk(1, 0, 12, Rows(0, 0, 5), True),
-        Chunk(2, 0, 24, Rows(1, 5, 4), True),
-        Chunk(3, 0, 36, Rows(1, 9, 4), True),
+        Chunk(1, 0, 12, Rows(0, 0, 5), True, False),
+        Chunk(2, 0, 24, Rows(1, 5, 4), True, False),
+        Chunk(3, 0, 36, Rows(1, 9, 4), True, True),
     ]
 
 
@@ -64,7 +64,7 @@ def test_several_chunks_may_share_a_recording(chunks_per_recording: int) -> None
         assert len(times) <= 4 * chunks_per_recording + 1
         rows = times[chunk.recorded.first_row :]
         assert (rows[0], len(rows)) == (chunk.recorded.first_time, chunk.recorded.n_rows)
-        if chunk.is_cut_next:
+        if chunk.is_cut_next or chunk.is_last:
             recorded += rows
     assert transitions == list(range(20))
     assert recorded == list(range(21))
@@ -83,3 +83,22 @@ def test_the_loop_leaves_gradients_enabled_for_the_caller() -> None:
     for _ in collect(TemporalAgent(Counter()), Workspace(), total_steps=30, batch_size=3, steps_per_chunk=5):
         assert torch.is_grad_enabled()
         assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize("chunks_done", [1, 2, 3, 4])
+@pytest.mark.parametrize("chunks_per_recording", [1, 2, 3])
+def test_a_loop_that_goes_on_yields_the_chunks_that_were_left(chunks_per_recording: int, chunks_done: int) -> None:
+    sizes = {"total_steps": 60, "batch_size": 3, "steps_per_chunk": 4, "chunks_per_recording": chunks_per_recording}
+    workspace, counter, straight = Workspace(), Counter(), []
+    kept = Workspace()
+    for chunk in collect(TemporalAgent(counter), workspace, **sizes):
+        straight.append((chunk, workspace["time"].tolist()))
+        if chunk.number == chunks_done:
+            kept = workspace.clone()
+            if chunk.is_cut_next:
+                kept.copy_n_last_steps(1)
+    counter = Counter()
+    counter.time = 4 * chunks_done
+    going_on = collect(TemporalAgent(counter), kept, **sizes, chunks_done=chunks_done)
+    found = [(chunk, kept["time"].tolist()) for chunk in going_on]
+    assert found == straight[chunks_done:]

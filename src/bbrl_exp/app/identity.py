@@ -23,6 +23,8 @@ _FREE: Mapping[str, Any] = {
     "env.worker_timeout": 60.0,
 }
 _SAME_ROWS = ("auto", "scalar", "workers")
+# Agents run, and wrappers wrap, in the order in which they stand.
+_ORDERED = ("agent.members", "env.wrappers")
 
 
 def identity(config: DictConfig) -> dict[str, Any]:
@@ -50,10 +52,17 @@ def identity_hash(config: DictConfig) -> str:
 
 
 def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """The keys, dotted, at which two identities differ: first those of few parts, last the graph, which repeats others."""
+    """The keys, dotted, at which two identities differ: short ones first, last the graph, which repeats others."""
     flat = _flat(one, ""), _flat(other, "")
     found = [key for key in {**flat[0], **flat[1]} if flat[0].get(key, ...) != flat[1].get(key, ...)]
+    if not found:
+        found = [key for key in _ORDERED if _names_below(flat[0], key) != _names_below(flat[1], key)]
     return sorted(found, key=lambda key: (key.startswith("graph."), key.count("."), key))
+
+
+def _names_below(flat: Mapping[str, Any], key: str) -> list[str]:
+    below = (name.removeprefix(f"{key}.") for name in flat if name.startswith(f"{key}."))
+    return list(dict.fromkeys(name.partition(".")[0] for name in below))
 
 
 def _flat(value: Mapping[str, Any], prefix: str) -> dict[str, Any]:

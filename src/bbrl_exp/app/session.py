@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from bbrl_exp.learners.learner import Learner
     from bbrl_exp.tracking.console import Console
     from bbrl_exp.tracking.tracker import Tracker
+    from bbrl_exp.training.checkpoints import Checkpoint
+    from bbrl_exp.training.loop import Chunk, Rows
+    from bbrl_exp.training.stopwatch import Stopwatch
 
 
 @dataclass
@@ -108,98 +111,174 @@ def _run_loop(
     graph: TemporalAgent,
     learner: Learner | None,
 ) -> None:
-    from bbrl_exp.learners.learner import Progress
     from bbrl_exp.tracking.tracker import Tracker
-    from bbrl_exp.training.checkpoints import Checkpoints
-    from bbrl_exp.training.loop import collect
-    from bbrl_exp.training.metrics import NewestMetrics
-    from bbrl_exp.training.resumption import RunningParts, check_parameters
     from bbrl_exp.training.stopwatch import Stopwatch
-    from bbrl_exp.workspace import Workspace
 
-    plan, checkpoint = run.plan, before.checkpoint
-    meta: Mapping[str, Any] = checkpoint.meta if checkpoint is not None else {}
+    meta = before.checkpoint.meta if before.checkpoint is not None else {}
     stopwatch = Stopwatch(meta.get("loop_seconds", 0.0))
     progress.tracker = tracker = Tracker(
         folder,
         run.tracking,
-        batch_size=plan.batch_size,
-        planned_time_steps=plan.time_steps,
+        batch_size=run.plan.batch_size,
+        planned_time_steps=run.plan.time_steps,
         discrete_actions=_discrete_actions(graph),
         console=console,
         clock=stopwatch,
         continued=meta.get("positions"),
     )
-    progress.evaluations = evaluations = Evaluations(
-        run, folder, graph, learner, tracker, console, lambda: stop.number is not None
-    )
+    progress.evaluations = evaluations = Evaluations(run, folder, graph, learner, tracker, console, stop.came)
     with contextlib.closing(tracker), contextlib.closing(evaluations):
-        metrics = NewestMetrics(run.tracking.metrics_every)
-        parts = RunningParts(graph, learner, Workspace(), {"metrics": metrics, "tracker": tracker})
+        loop = _Loop(run, folder, console, progress, stop, graph, learner, tracker, evaluations, stopwatch)
+        loop.run(before.checkpoint)
+        loop.finish()
+
+
+class _Loop:
+    """The loop over chunks, with all that stands around it."""
+
+    def __init__(
+        self,
+        run: CheckedRun,
+        folder: Path,
+        console: Console,
+        progress: RunProgress,
+        stop: StopSignal,
+        graph: TemporalAgent,
+        learner: Learner | None,
+        tracker: Tracker,
+        evaluations: Evaluations,
+        stopwatch: Stopwatch,
+    ) -> None:
+        from bbrl_exp.training.checkpoints import Checkpoints
+        from bbrl_exp.training.metrics import NewestMetrics
+        from bbrl_exp.training.resumption import RunningParts
+        from bbrl_exp.workspace import Workspace
+
+        self._run, self._plan, self._console, self._progress, self._stop = run, run.plan, console, progress, stop
+        self._graph, self._learner = graph, learner
+        self._tracker, self._evaluations, self._stopwatch = tracker, evaluations, stopwatch
+        self._metrics = NewestMetrics(run.tracking.metrics_every)
+        self._parts = RunningParts(graph, learner, Workspace(), {"metrics": self._metrics, "tracker": tracker})
+        self._keeps_checkpoints = _checkpoint_every(run, graph, console) > 0
         buffers = {} if learner is None else learner.replay_buffers()
-        progress.env_steps = meta.get("env_steps", 0)
-        every = _checkpoint_every(run, graph, console)
-        checkpoints = Checkpoints(folder, every, run.root.checkpoint["keep"], buffers, plan.steps_per_recording)
+        every, keep = run.checkpoint_every, run.root.checkpoint["keep"]
+        self._checkpoints = Checkpoints(folder, every, keep, buffers, run.plan.steps_per_recording)
+
+    def run(self, checkpoint: Checkpoint | None) -> None:
+        """All chunks that are left, unless a signal comes."""
+        from bbrl_exp.training.loop import collect
+
+        chunks_done = 0
         if checkpoint is None:
-            tracker.config(OmegaConf.to_yaml(OmegaConf.create(run.config)))
+            self._tracker.config(OmegaConf.to_yaml(OmegaConf.create(self._run.config)))
         else:
-            parts.load_state(checkpoint.state)
-            checkpoints.load_rows(checkpoint)
-            evaluations.load_state(meta["evaluations"])
-            console.line(f"goes on after {progress.env_steps:,} environment steps, from {checkpoint.path.name}")
-            if evaluations.is_due(progress.env_steps):
-                with stopwatch.pause():
-                    evaluations.after_chunk(progress.env_steps)
+            chunks_done = checkpoint.state["chunks"]
+            self._go_on_from(checkpoint)
+        if self._stop.came():
+            return
         for chunk in collect(
-            graph,
-            parts.workspace,
-            total_steps=plan.total_steps,
-            batch_size=plan.batch_size,
-            steps_per_chunk=plan.steps_per_chunk,
-            chunks_per_recording=plan.chunks_per_recording,
-            chunks_done=checkpoint.state["chunks"] if checkpoint is not None else 0,
+            self._graph,
+            self._parts.workspace,
+            total_steps=self._plan.total_steps,
+            batch_size=self._plan.batch_size,
+            steps_per_chunk=self._plan.steps_per_chunk,
+            chunks_per_recording=self._plan.chunks_per_recording,
+            chunks_done=chunks_done,
         ):
-            if learner is not None:
-                done = Progress(chunk.first_row, chunk.env_steps, plan.env_steps)
-                metrics.add(learner.update(parts.workspace, done))
-                if metrics.due(chunk.env_steps):
-                    tracker.scalars(chunk.env_steps, metrics.take(chunk.env_steps))
-                    check_parameters(learner, chunk.env_steps)
+            self._learn_from(chunk)
             if chunk.is_cut_next:
-                tracker.chunk(parts.workspace, chunk.recorded.first_row, chunk.recorded.first_time)
-            progress.env_steps, progress.loop_seconds = chunk.env_steps, stopwatch()
-            is_last = chunk.env_steps == plan.env_steps
-            is_due = stop.number is not None or is_last or (chunk.is_cut_next and checkpoints.is_due(chunk.env_steps))
-            if every > 0 and is_due:
-                checkpoints.write(
-                    chunk.env_steps,
-                    parts.state(chunk),
-                    {
-                        "env_steps": chunk.env_steps,
-                        "config_hash": run.config_hash,
-                        "versions": versions(),
-                        "loop_seconds": stopwatch(),
-                        "positions": tracker.positions(),
-                        "evaluations": evaluations.state(),
-                    },
-                )
-                progress.is_saved = True
-            elif learner is not None and is_due:
-                check_parameters(learner, chunk.env_steps)
-            if stop.number is not None:
-                if not chunk.is_cut_next:  # what a run that goes on records again
-                    tracker.chunk(parts.workspace, chunk.recorded.first_row, chunk.recorded.first_time)
+                self._record(chunk.recorded)
+            self._progress.env_steps, self._progress.loop_seconds = chunk.env_steps, self._stopwatch()
+            self._save_and_evaluate(chunk)
+            if self._stop.came():
                 break
-            if evaluations.is_due(chunk.env_steps):
-                with stopwatch.pause():
-                    evaluations.after_chunk(chunk.env_steps)
-        if metrics.has_any:
-            tracker.scalars(progress.env_steps, metrics.take(progress.env_steps))
-        evaluations.keep_last(progress.env_steps)
-        with stopwatch.pause():
-            is_whole = progress.env_steps == plan.env_steps
-            progress.is_done = is_whole and evaluations.finish(progress.env_steps)
-        tracker.hparams(_parameters(run), progress.results)
+
+    def finish(self) -> None:
+        """What comes after the last chunk, or after the one in which a signal came."""
+        env_steps = self._progress.env_steps
+        if self._metrics.has_any:
+            self._tracker.scalars(env_steps, self._metrics.take(env_steps))
+        self._evaluations.keep_last(env_steps)
+        with self._stopwatch.pause():
+            is_whole = env_steps == self._plan.env_steps
+            self._progress.is_done = is_whole and self._evaluations.finish(env_steps)
+        self._tracker.hparams(_parameters(self._run), self._progress.results)
+
+    def _go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Puts everything to where the checkpoint was written, and does what came after that."""
+        from bbrl_exp.training.loop import recorded_rows
+
+        env_steps = self._progress.env_steps = checkpoint.meta["env_steps"]
+        self._progress.loop_seconds = checkpoint.meta["loop_seconds"]
+        self._progress.is_saved = True
+        self._parts.load_state(checkpoint.state)
+        self._checkpoints.load_rows(checkpoint)
+        self._evaluations.load_state(checkpoint.meta["evaluations"])
+        self._console.line(f"goes on after {env_steps:,} environment steps, from {checkpoint.path.name}")
+        plan, chunks_done = self._plan, checkpoint.state["chunks"]
+        if chunks_done == plan.chunks and chunks_done % plan.chunks_per_recording:
+            self._record(recorded_rows(chunks_done, plan.steps_per_chunk, plan.chunks_per_recording))
+        self._evaluate_if_due(env_steps)
+
+    def _learn_from(self, chunk: Chunk) -> None:
+        from bbrl_exp.learners.learner import Progress
+        from bbrl_exp.training.resumption import check_parameters
+
+        if self._learner is None:
+            return
+        progress = Progress(chunk.first_row, chunk.env_steps, self._plan.env_steps)
+        self._metrics.add(self._learner.update(self._parts.workspace, progress))
+        if self._metrics.due(chunk.env_steps):
+            self._tracker.scalars(chunk.env_steps, self._metrics.take(chunk.env_steps))
+            check_parameters(self._learner, chunk.env_steps)
+
+    def _record(self, rows: Rows) -> None:
+        self._tracker.chunk(self._parts.workspace, rows.first_row, rows.first_time)
+
+    def _save_and_evaluate(self, chunk: Chunk) -> None:
+        """Writes the checkpoint that is due, then evaluates if that is due; a signal that comes meanwhile undoes it.
+
+        A run that goes on evaluates again after the chunk, and records again what was not recorded before the
+        checkpoint.
+        """
+        is_stopped = self._stop.came()
+        is_regular = chunk.is_cut_next and self._checkpoints.is_due(chunk.env_steps)
+        if not (is_stopped or is_regular or chunk.is_last or self._evaluations.is_due(chunk.env_steps)):
+            return
+        meta = {
+            "env_steps": chunk.env_steps,
+            "config_hash": self._run.config_hash,
+            "versions": versions(),
+            "loop_seconds": self._stopwatch(),
+            "positions": self._tracker.positions(),
+            "evaluations": self._evaluations.state(),
+        }
+        state = None
+        if is_stopped or is_regular or chunk.is_last:
+            state = self._save(chunk, meta)
+        if (is_stopped or chunk.is_last) and not chunk.is_cut_next:
+            self._record(chunk.recorded)
+        if not is_stopped:
+            self._evaluate_if_due(chunk.env_steps)
+            if self._stop.came() and state is None:
+                self._save(chunk, meta)
+
+    def _save(self, chunk: Chunk, meta: Mapping[str, Any]) -> dict[str, Any]:
+        from bbrl_exp.training.resumption import check_parameters
+
+        if not self._keeps_checkpoints:  # perhaps because the environments have no state to be asked for
+            if self._learner is not None:
+                check_parameters(self._learner, chunk.env_steps)
+            return {}
+        state = self._parts.state(chunk)
+        self._checkpoints.write(chunk.env_steps, state, meta)
+        self._progress.is_saved = True
+        return state
+
+    def _evaluate_if_due(self, env_steps: int) -> None:
+        if self._evaluations.is_due(env_steps):
+            with self._stopwatch.pause():
+                self._evaluations.after_chunk(env_steps)
 
 
 def _checkpoint_every(run: CheckedRun, graph: TemporalAgent, console: Console) -> int:

@@ -24,6 +24,10 @@ class StopSignal:
     def __init__(self) -> None:
         self.number: int | None = None
 
+    def came(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self.number is not None
+
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
         """Catches the signals while the block runs; outside the main thread nothing is caught."""

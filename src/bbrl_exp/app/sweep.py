@@ -22,9 +22,11 @@ from bbrl_exp.app.compose import Composer, is_named, quoted
 from bbrl_exp.app.folder import SWEEP_FILE, FolderClaim, check_sweep_folder, claim_new_folder, job_folder_name
 from bbrl_exp.app.identity import identity_hash
 from bbrl_exp.app.job import execute
+from bbrl_exp.app.plan import Plan
 from bbrl_exp.app.provenance import command
 from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.resume import is_complete, standing
+from bbrl_exp.app.stop import CAUGHT
 from bbrl_exp.app.summary import Summary, read_summary
 from bbrl_exp.app.sweep_table import row_of, show_table, write_tables
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
@@ -139,12 +141,14 @@ def _check_jobs(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> 
     """Checks every job; of jobs that differ in their seed alone only the first."""
     checked: list[Job] = []
     errors_by_kind: dict[tuple[str, ...], str | None] = {}
+    plans_by_kind: dict[tuple[str, ...], Plan] = {}
     for job in jobs:
         kind = tuple(text for text in job.overrides if not _is_plain_seed(text))
         try:
             config = composer.compose_job(master, job.overrides)
             job = replace(job, config_hash=identity_hash(config))
-            job = replace(job, run=check(config, graph_too=kind not in errors_by_kind))
+            run = check(config, graph_too=kind not in errors_by_kind)
+            job = replace(job, run=replace(run, plan=plans_by_kind.setdefault(kind, run.plan)))
             errors_by_kind.setdefault(kind, None)
             job = replace(job, error=errors_by_kind[kind])
         except BbrlExpError as error:
@@ -203,7 +207,7 @@ def _launch(composer: Composer, overrides: Sequence[str], runnable: Sequence[Job
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=context, task_function=run_job_of_sweep, config=master
     )
-    before = signal.signal(signal.SIGTERM, _stop)
+    before = {number: signal.signal(number, _stop) for number in CAUGHT if number != signal.SIGINT}
     try:
         if runnable:
             launcher.launch([list(job.overrides) for job in runnable], initial_job_idx=0)
@@ -214,7 +218,8 @@ def _launch(composer: Composer, overrides: Sequence[str], runnable: Sequence[Job
     except Exception as error:
         Terminal().line(f"the launcher gave up: {type(error).__name__}: {' '.join(str(error).split())}")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         callbacks.on_multirun_end(config=master, config_name=composer.config_name)
     return 0
 

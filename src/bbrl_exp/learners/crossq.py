@@ -9,8 +9,8 @@ without gradient through y, and, once in ``policy_delay`` updates, the policy mi
 with the critics in evaluation mode, and the temperature is learned as in SAC.
 
 Deviations from the paper: the policy has no batch normalisation; the critics are as wide as the configuration says, not
-2048 units; the temperature's loss is of log α; the first actions are drawn uniformly (``random_steps``); a truncated episode keeps its
-bootstrap.
+2048 units; the temperature's loss is of log α; the first actions are drawn uniformly (``random_steps``); a truncated
+episode keeps its bootstrap.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ where Q' is a target network that follows Q slowly, and s' is worth nothing wher
 
 Deviations from the papers: Adam everywhere; the learning rate may fall linearly to zero; the target network may follow
 by moving averages (Lillicrap et al., 2016); the gradient is clipped by its norm, as Wang et al. do; the streams of a
-dueling network share all hidden layers; next to the newest row an n-step target has fewer steps, and it is corrected
-for no action that was not greedy, as in Hessel et al. (2018); a transition of a distribution is drawn by its last loss,
-as there; a truncated episode keeps its bootstrap.
+dueling network share all hidden layers; next to the newest row an n-step target has fewer steps; it is not corrected
+for actions that were not greedy, and distributions are prioritised by their loss (both as in Hessel et al., 2018); a
+truncated episode keeps its bootstrap.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ plus an entropy bonus, while the critic minimises half the squared error to A + 
 
 Deviations from the paper: advantages are normalised in each minibatch; the gradient is clipped by its norm; the
 critic's loss has the factor ½, and may be clipped; an update may stop early at a divergence (``target_kl``); the
-divergence is estimated from the actions taken; an episode that a time limit cuts keeps its bootstrap, as one that the
-end of a chunk cuts does. The learning rate may fall linearly to zero, as in the paper's Atari experiments.
+divergence is estimated from the actions taken; an episode that a time limit cuts keeps its bootstrap, as in the paper
+only one that the end of a chunk cuts. The learning rate may fall linearly to zero, as in its Atari experiments.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class TQC(Learner):
     Args:
         policy: the policy that chooses the actions.
         critic: critics of state and action, five of 25 quantiles in the paper.
-        dropped_quantiles: quantiles that are left out of the targets, for each critic; 0 to 5 in the paper, by the task.
+        dropped_quantiles: quantiles left out of the targets, for each critic; 0 to 5 in the paper, by the task.
         policy_learning_rate: of the policy's Adam.
         critic_learning_rate: of the critics' Adam.
         temperature_learning_rate: of the temperature's Adam; None keeps the temperature as it is.

@@ -14,6 +14,8 @@ from bbrl_exp.training.checkpoint import FOLDER_NAME, read_checkpoint, remove_ch
 from bbrl_exp.training.segments import Segment, Segments, check_segments
 
 _NAME = re.compile(r"step_(\d+)\.pt")
+_SUM_NAME = re.compile(r"step_\d+\.pt\.sha256")
+_PART_NAME = re.compile(r"\.step_\d+\.pt(\.sha256)?\.part")
 _SEGMENTS = "segments"
 
 
@@ -95,6 +97,10 @@ class Checkpoints:
             else:
                 remove_checkpoint(path)
                 self._needed.pop(path, None)
+        for path in self._folder.iterdir():  # what a killed run left
+            is_lone_sum = _SUM_NAME.fullmatch(path.name) and not path.with_suffix("").exists()
+            if is_lone_sum or _PART_NAME.fullmatch(path.name):
+                path.unlink()
         for name, own in self._segments.items():
             own.remove_all_but([needed for path in kept for needed in self._needed[path][name]])
 

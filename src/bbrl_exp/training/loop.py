@@ -36,7 +36,8 @@ class Chunk:
         first_row: the row from which transitions are new: the pairs (t, t + 1) from t = ``first_row`` on.
         env_steps: environment steps since the beginning of the run: rows after the first, times the batch size.
         recorded: the rows that were added since the recording was cut the last time, this chunk's included.
-        is_cut_next: whether the next chunk begins by cutting the recording, or there is none.
+        is_cut_next: whether the next chunk begins by cutting the recording.
+        is_last: whether there is no next chunk.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Chunk:
     env_steps: int
     recorded: Rows
     is_cut_next: bool
+    is_last: bool
 
 
 def n_chunks(total_steps: int, batch_size: int, steps_per_chunk: int) -> int:
@@ -87,15 +89,22 @@ def collect(
                 workspace.copy_n_last_steps(1)
             workspace.reserve(steps_per_chunk * chunks_per_recording + 1)
             agent(workspace, t=first_new_row, n_steps=last_row + 1 - first_new_row)
-        is_first = index < chunks_per_recording
         yield Chunk(
             number=index + 1,
             first_row=first_row,
             env_steps=(index + 1) * steps_per_chunk * batch_size,
-            recorded=Rows(
-                first_row=0 if is_first else 1,
-                first_time=(index - in_recording) * steps_per_chunk + (0 if is_first else 1),
-                n_rows=last_row + (1 if is_first else 0),
-            ),
-            is_cut_next=in_recording == chunks_per_recording - 1 or index == chunks - 1,
+            recorded=recorded_rows(index + 1, steps_per_chunk, chunks_per_recording),
+            is_cut_next=in_recording == chunks_per_recording - 1,
+            is_last=index == chunks - 1,
         )
+
+
+def recorded_rows(chunks_done: int, steps_per_chunk: int, chunks_per_recording: int) -> Rows:
+    """The rows that were added, until ``chunks_done`` chunks (1 or more) are done, since the recording was cut."""
+    in_recording = (chunks_done - 1) % chunks_per_recording
+    is_first = chunks_done <= chunks_per_recording
+    return Rows(
+        first_row=0 if is_first else 1,
+        first_time=(chunks_done - 1 - in_recording) * steps_per_chunk + (0 if is_first else 1),
+        n_rows=(in_recording + 1) * steps_per_chunk + (1 if is_first else 0),
+    )
