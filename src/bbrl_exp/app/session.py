@@ -189,8 +189,7 @@ class _Loop:
             if chunk.is_cut_next:
                 self._record(chunk.recorded)
             self._progress.env_steps, self._progress.loop_seconds = chunk.env_steps, self._stopwatch()
-            self._save_and_evaluate(chunk)
-            if self._stop.came():
+            if self._save_and_evaluate(chunk):
                 break
 
     def finish(self) -> None:
@@ -235,16 +234,16 @@ class _Loop:
     def _record(self, rows: Rows) -> None:
         self._tracker.chunk(self._parts.workspace, rows.first_row, rows.first_time)
 
-    def _save_and_evaluate(self, chunk: Chunk) -> None:
-        """Writes the checkpoint that is due, then evaluates if that is due; a signal that comes meanwhile undoes it.
+    def _save_and_evaluate(self, chunk: Chunk) -> bool:
+        """Writes the checkpoint that is due, then evaluates if that is due; True where a signal has come.
 
-        A run that goes on evaluates again after the chunk, and records again what was not recorded before the
-        checkpoint.
+        The checkpoint is of the moment before the evaluation: a run that goes on evaluates again, and records again
+        what was not recorded before.
         """
         is_stopped = self._stop.came()
         is_regular = chunk.is_cut_next and self._checkpoints.is_due(chunk.env_steps)
         if not (is_stopped or is_regular or chunk.is_last or self._evaluations.is_due(chunk.env_steps)):
-            return
+            return False
         meta = {
             "env_steps": chunk.env_steps,
             "config_hash": self._run.config_hash,
@@ -253,27 +252,29 @@ class _Loop:
             "positions": self._tracker.positions(),
             "evaluations": self._evaluations.state(),
         }
-        state = None
-        if is_stopped or is_regular or chunk.is_last:
-            state = self._save(chunk, meta)
+        is_saved = is_stopped or is_regular or chunk.is_last
+        if is_saved:
+            self._save(chunk, meta)
         if (is_stopped or chunk.is_last) and not chunk.is_cut_next:
             self._record(chunk.recorded)
-        if not is_stopped:
-            self._evaluate_if_due(chunk.env_steps)
-            if self._stop.came() and state is None:
-                self._save(chunk, meta)
+        if is_stopped:
+            return True
+        self._evaluate_if_due(chunk.env_steps)
+        if not self._stop.came():
+            return False
+        if not is_saved:
+            self._save(chunk, meta)
+        return True
 
-    def _save(self, chunk: Chunk, meta: Mapping[str, Any]) -> dict[str, Any]:
+    def _save(self, chunk: Chunk, meta: Mapping[str, Any]) -> None:
         from bbrl_exp.training.resumption import check_parameters
 
         if not self._keeps_checkpoints:  # perhaps because the environments have no state to be asked for
             if self._learner is not None:
                 check_parameters(self._learner, chunk.env_steps)
-            return {}
-        state = self._parts.state(chunk)
-        self._checkpoints.write(chunk.env_steps, state, meta)
+            return
+        self._checkpoints.write(chunk.env_steps, self._parts.state(chunk), meta)
         self._progress.is_saved = True
-        return state
 
     def _evaluate_if_due(self, env_steps: int) -> None:
         if self._evaluations.is_due(env_steps):
