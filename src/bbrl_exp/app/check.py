@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bbrl_exp.tracking.settings import TrackingSettings
 
 _DEBUG_RECORDINGS = 2
-_CHECKPOINTS_OF_A_RUN = 10
+_CHECKPOINTS_OF_A_LEARNER, _CHECKPOINTS_OF_OTHERS = 10, 2
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,10 @@ class CheckedRun:
     def checkpoint_every(self) -> int:
         """Environment steps between two checkpoints, 0 for none at all."""
         every = self.root.checkpoint["every"]
-        return math.ceil(self.plan.total_steps / _CHECKPOINTS_OF_A_RUN) if every is None else int(every)
+        if every is not None:
+            return int(every)
+        learns = self.root.agent["learner"] is not None
+        return math.ceil(self.plan.total_steps / (_CHECKPOINTS_OF_A_LEARNER if learns else _CHECKPOINTS_OF_OTHERS))
 
 
 def check(config: DictConfig, *, graph_too: bool = True) -> CheckedRun:

@@ -227,7 +227,8 @@ class CheckpointSettings:
 
     every: int | None = field(
         metadata=_key(
-            "environment steps between two checkpoints; 0: none at all; null: a 10th of total_steps",
+            "environment steps between two checkpoints; 0: none at all; null: a 10th of total_steps if the "
+            "agent learns, else a half",
             "null or an integer of 0 or more",
             _is_int_or_null(0),
         )

@@ -110,7 +110,8 @@ def write_checkpoint(path: Path, state: dict[str, Any], meta: dict[str, Any]) ->
         # While the file is replaced both sums hold.
         _replace(sums, "".join(f"{known}  {path.name}\n" for known in (*before, digest)).encode())
         _replace(path, contents.getbuffer())
-        _replace(sums, f"{digest}  {path.name}\n".encode())
+        if before:
+            _replace(sums, f"{digest}  {path.name}\n".encode())
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
