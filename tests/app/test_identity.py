@@ -122,3 +122,12 @@ def test_a_run_of_the_front_door_is_the_same_with_other_records_and_another_with
         other = composer.compose(["agent=constant"])
     assert differing_keys(identity(front), identity(same)) == []
     assert differing_keys(identity(front), identity(other))[0] == "agent.members.policy._target_"
+
+
+def test_a_setting_may_refer_to_what_is_free_and_still_counts() -> None:
+    one, same, other = (
+        identity(config(eval__every="${checkpoint.every}", checkpoint__every=every, checkpoint__keep=keep))
+        for every, keep in ((7, 1), (7, 2), (8, 1))
+    )
+    assert differing_keys(one, same) == []
+    assert differing_keys(one, other) == ["eval.every"]

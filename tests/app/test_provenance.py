@@ -102,3 +102,20 @@ def test_to_record_a_start_costs_a_moment(tmp_path: Path) -> None:
         start(tmp_path)
         durations.append(time.perf_counter() - begun)
     assert min(durations) < 0.5  # about 10 ms; what is tested is that it is not a second
+
+
+def test_the_repository_of_the_current_directory_runs_no_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("1")
+    commit = commit_of(tmp_path)
+    trap = tmp_path / "trap"
+    trap.write_text(f"#!/bin/sh\ntouch {tmp_path}/sprung\ncat\n")
+    trap.chmod(0o755)
+    (tmp_path / ".gitattributes").write_text("* filter=a=b\n* filter=c\n")
+    for key in ("core.fsmonitor", "filter.a=b.clean", "filter.c.clean", "filter.c.process"):
+        subprocess.run(["git", "config", key, str(trap)], cwd=tmp_path, check=True)
+    (tmp_path / "file").write_text("2")
+    monkeypatch.chdir(tmp_path)
+    assert found_repositories()[-1] == {"folder": str(tmp_path), "commit": commit, "changes": True}
+    assert not (tmp_path / "sprung").exists()

@@ -82,3 +82,8 @@ def test_replay_buffers_count_beside_the_workspace() -> None:
 
 def test_sizes_are_said_in_words() -> None:
     assert [in_words(size) for size in (12, 1500, 2.5e9)] == ["12 B", "1.5 kB", "2.5 GB"]
+
+
+def test_a_summary_of_another_version_is_read_as_far_as_it_is_known() -> None:
+    found = Summary.of({"status": "completed", "env_steps": 5, "of_later": 1})
+    assert (found.status, found.env_steps, found.agent) == ("completed", 5, None)

@@ -109,3 +109,19 @@ def test_the_learning_rate_can_be_changed() -> None:
     optimizer.step(network.layers[0].bias.sum())
     assert optimizer.learning_rate == 0.25
     torch.testing.assert_close(network.layers[0].bias, before - 0.25)
+
+
+def test_what_is_loaded_after_a_move_is_not_forgotten_in_the_next_step() -> None:
+    straight, resumed = two_networks()[0], two_networks()[0]
+    inputs = torch.ones(2, 3)
+    first = FlatOptimizer(straight.parameters(), MAKERS[0])
+    first.step(straight(inputs).square().sum())
+    second = FlatOptimizer(resumed.parameters(), MAKERS[0])
+    for parameter in resumed.parameters():
+        parameter.data = parameter.data.clone()  # what a move to another device does
+    resumed.load_state_dict(straight.state_dict())
+    second.load_state(copy.deepcopy(first.state()))
+    second.learning_rate = first.learning_rate = 0.5
+    first.step(straight(inputs).square().sum())
+    second.step(resumed(inputs).square().sum())
+    assert all(map(torch.equal, straight.parameters(), resumed.parameters()))

@@ -3,14 +3,20 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
+from bbrl_exp.app import job
+from bbrl_exp.app.run import run
+from bbrl_exp.tracking.append_only_file import AppendOnlyFile
+from bbrl_exp.training.checkpoints import Checkpoints
+
 from .conftest import CommandLine
-from .same_run import assert_same_run, state_of, summary_of
-from .test_resume import at
+from .same_run import assert_same_run, events_of, state_of, summary_of
+from .test_resume import PowerCut, at, power_cut
 
 SMALL = [
     "total_steps=1024",
@@ -220,3 +226,57 @@ def test_environments_that_cannot_be_saved_run_without_checkpoints_and_say_why(c
         del gymnasium.registry["HoldsAnObject-v0"]
     assert ended.code == 0
     assert "goes on" not in ended.out
+
+
+def test_files_of_records_that_are_in_no_checkpoint_are_begun_anew(command_line: CommandLine) -> None:
+    stop_in_the_middle(command_line, *PPO, "tracking=none")
+    with at(768, power_cut), pytest.raises(PowerCut):
+        run([*PPO, "name=run", "checkpoint.every=1024"])
+    assert (RUN / "metrics.csv").exists()
+    assert command_line(*PPO, "name=run").code == 0
+    events_of(RUN)  # there is one file
+
+
+def test_a_run_that_was_killed_before_it_was_made_longer_is_not_taken_for_complete(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command_line(*RANDOM, "name=run", "total_steps=512").code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "git_commit", power_cut)  # Hydra has written its files, the run has not
+        with pytest.raises(PowerCut):
+            run([*RANDOM, "name=run"])
+    ended = command_line(*RANDOM, "name=run")
+    assert ended.code == 0
+    assert "goes on after 512" in ended.out
+    assert summary_of(RUN)["env_steps"] == 1024
+
+
+def test_a_run_goes_on_where_the_power_went_while_hydra_wrote_its_copy(command_line: CommandLine) -> None:
+    stop_in_the_middle(command_line, *PPO)
+    (RUN / ".hydra" / "config.yaml").write_text("")
+    ended = command_line(*PPO, "name=run")
+    assert ended.code == 0
+    assert "goes on after" in ended.out
+
+
+def test_what_a_checkpoint_says_of_the_records_is_on_the_disk_before_it(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[int] = []
+    beyond: list[int] = []
+    sync, write = AppendOnlyFile.sync, Checkpoints.write
+
+    def noted_sync(self: AppendOnlyFile) -> None:
+        sync(self)
+        handed.append(self.tell())
+
+    def noted_write(self: Checkpoints, env_steps: int, state: Any, meta: Any) -> None:
+        events, csv = handed[-2:]
+        beyond.append(max(meta["positions"]["csv"] - csv, meta["positions"]["events"][1] - events))
+        write(self, env_steps, state, meta)
+
+    monkeypatch.setattr(AppendOnlyFile, "sync", noted_sync)
+    monkeypatch.setattr(Checkpoints, "write", noted_write)
+    assert command_line(*PPO, "name=run").code == 0
+    assert len(beyond) >= 2
+    assert max(beyond) <= 0

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -138,3 +139,19 @@ def test_a_signal_ends_the_sweep_and_the_table_tells_what_was_not_begun(tmp_path
         "stopped by SIGTERM",
         "not begun",
     ]
+
+
+def test_a_signal_before_a_job_has_begun_ends_the_sweep(
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bbrl_exp.app.sweep.standing", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert command_line("-m", "seed=1,2", *SHORT).code == 128 + signal.SIGTERM
+    assert [row["error"] for row in table_of(sweep_folder(tmp_path))] == ["not begun", "not begun"]
+
+
+def test_a_sweep_cannot_resume_the_folder_of_a_run(command_line: CommandLine, tmp_path: Path) -> None:
+    assert command_line("name=run", *SHORT).code == 0
+    ended = command_line("-m", "seed=1,2", "resume=outputs/run", *SHORT)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "'resume' = 'outputs/run': must be auto or never in a sweep" in ended.err
+    assert not (tmp_path / "outputs" / "multirun").exists()

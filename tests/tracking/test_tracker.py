@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import resource
 import signal
 
@@ -417,3 +418,24 @@ def test_a_file_that_was_left_out_before_begins_where_the_run_goes_on_and_one_le
     tracker.close()
     assert points(read(tmp_path), "losses/new") == [(44, 2.0)]
     assert "losses/new" not in {row["name"] for row in csv_rows(tmp_path)}
+
+
+def test_synchronised_files_have_been_handed_to_the_disk(tmp_path, monkeypatch):
+    handed = []
+    monkeypatch.setattr("os.fsync", lambda number: handed.append(os.fstat(number).st_size))
+    tracker = tracked(tmp_path)
+    tracker.sync()
+    positions = tracker.positions()
+    assert sorted(handed) == sorted([positions["csv"], positions["events"][1]])
+    tracker.close()
+
+
+@pytest.mark.parametrize("name", ["../mine", "/tmp/mine", "mine", "events.out.tfevents.1/../../mine"])
+def test_a_tracker_goes_on_in_an_event_file_of_its_folder_only(tmp_path, name):
+    (tmp_path / "run").mkdir()
+    for path in (tmp_path / "mine", tmp_path / "run" / "mine"):
+        path.write_text("mine")
+    positions = {"csv": None, "events": (name, 0), "seconds_at_last_speed": 0.0}
+    with pytest.raises(BbrlExpError, match="its name is not that of an event file"):
+        Tracker(tmp_path / "run", TrackingSettings(csv=False), **OF_A_RUN, continued=positions)
+    assert (tmp_path / "mine").read_text() == (tmp_path / "run" / "mine").read_text() == "mine"

@@ -70,3 +70,25 @@ def test_a_graph_of_other_parameters_is_refused_by_name_and_shape() -> None:
     state = policy_state(nn.Linear(2, 2), None)
     with pytest.raises(ConfigurationError, match=r"here: .*'weight' is \[2, 2\] there and \[2, 3\] here"):
         load_graph(nn.Linear(3, 2), state, "here")
+
+
+def test_a_file_is_whole_however_often_its_replacement_is_cut_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoints" / "best.pt"
+    write_checkpoint(path, {"number": 1}, {})
+    replace = Path.replace
+
+    def cut_short(self: Path, target: Path) -> Path:
+        if target == path:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    for number in (2, 3):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", cut_short)
+            with pytest.raises(KeyboardInterrupt):
+                write_checkpoint(path, {"number": number}, {})
+        assert read_checkpoint(path)["state"] == {"number": 1}
+    write_checkpoint(path, {"number": 4}, {})
+    assert len((path.parent / "best.pt.sha256").read_text().splitlines()) == 1

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from bbrl_exp.agents.tools import CopyTAgent
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, DivergedError
+from bbrl_exp.seeding import global_generator_states
 from bbrl_exp.training.checkpoints import Checkpoints, newest_checkpoint
-from bbrl_exp.training.resumption import check_finite, check_parameters
+from bbrl_exp.training.resumption import RunningParts, check_finite, check_parameters
 from bbrl_exp.workspace import Workspace
 
 
@@ -210,3 +212,12 @@ def test_a_parameter_that_is_no_number_is_named_and_large_ones_pass() -> None:
         module.bias.fill_(float("nan"))
     with pytest.raises(DivergedError, match=r"^'bias' holds numbers that are not finite after 5 environment steps"):
         check_parameters(module, 5)
+
+
+def test_rows_are_loaded_to_where_the_graph_is_also_if_it_has_no_tensors() -> None:
+    graph = CopyTAgent("a", "b").to("meta")
+    workspace = Workspace()
+    saved = {"a": torch.ones(1, 2)}
+    state = {"graph": {}, "workspace": saved, "run": {}, "records": {}, "generators": global_generator_states()}
+    RunningParts(graph, None, workspace, {}).load_state(state)
+    assert workspace.get("a", 0).device.type == "meta"

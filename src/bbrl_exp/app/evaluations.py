@@ -62,6 +62,7 @@ class Task:
     policy: dict[str, dict[str, Any]]
 
 
+_FIELDS = dataclasses.fields(Task)
 Done = tuple[Task, "Evaluation"]
 
 
@@ -211,7 +212,7 @@ class Evaluations:
             "means": list(self._means),
             "best_mean": self.best_mean,
             "next": self._next,
-            "pending": [dataclasses.asdict(task) for task in self._place.pending()],
+            "pending": [{field.name: getattr(task, field.name) for field in _FIELDS} for task in self._place.pending()],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:

@@ -16,12 +16,12 @@ from bbrl_exp.errors import ConfigurationError
 _FREE: Mapping[str, Any] = {
     "name": None,
     "resume": "auto",
-    "tracking": {},
-    "checkpoint": {},
     "eval.workers": 0,
     "env.workers": 0,
     "env.worker_timeout": 60.0,
 }
+# Left out when all is resolved: a setting that refers to one of them counts.
+_FREE_GROUPS = ("tracking", "checkpoint")
 _SAME_ROWS = ("auto", "scalar", "workers")
 # Agents run, and wrappers wrap, in the order in which they stand.
 _ORDERED = ("agent.members", "env.wrappers")
@@ -43,7 +43,8 @@ def identity(config: DictConfig) -> dict[str, Any]:
         contents = OmegaConf.to_container(plain, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigurationError(one_line(error)) from error
-    return {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
+    found = {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
+    return {**found, **{key: {} for key in _FREE_GROUPS}}
 
 
 def identity_hash(config: DictConfig) -> str:

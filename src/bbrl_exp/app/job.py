@@ -61,7 +61,8 @@ def execute(
 
     started = time.perf_counter()
     earlier = (read_summary(folder) or {}) if before.checkpoint is not None else {}
-    summary = first_summary(run, overrides)
+    seconds_before = earlier.get("wall_seconds", 0.0)
+    summary = replace(first_summary(run, overrides), wall_seconds=seconds_before)
     summary.write(folder)
     seeds = {"run": run.root.seed, "eval": run.root.eval["seed"]}
     record_start(folder, overrides, seeds, run.root.num_threads, run.device, run.config_hash)
@@ -82,7 +83,7 @@ def execute(
             progress.put_in(summary),
             status=status,
             error=_reason(error, stop) if status != "completed" else None,
-            wall_seconds=earlier.get("wall_seconds", 0.0) + time.perf_counter() - started,
+            wall_seconds=seconds_before + time.perf_counter() - started,
         )
         try:
             summary.write(folder)

@@ -38,6 +38,7 @@ _PACKAGES = (
     "mujoco",
     "box2d",
 )
+_NO_FILTER = {"clean": "", "process": "", "required": "false"}
 _NOT_HASHED = ("hydra", "name")
 
 
@@ -81,22 +82,38 @@ def _repository_of(path: Path) -> Path | None:
 
 
 def _commit(root: Path) -> dict[str, Any] | None:
+    # Whoever made the current directory may have configured its repository so that git runs their programs.
+    harmless = {"core.fsmonitor": "false", "core.hooksPath": "/dev/null"}
     try:
-        done = subprocess.run(
-            ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=5,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
+        found = _git(root, {}, "config", "--name-only", "--null", "--get-regexp", r"^filter\.")
+        filters = {name.rpartition(".")[0] for name in found.stdout.split("\0") if name}
+        harmless |= {f"{name}.{key}": value for name in sorted(filters) for key, value in _NO_FILTER.items()}
+        options = ("--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=dirty")
+        told = _git(root, harmless, "status", *options)
+        told.check_returncode()
     except (OSError, subprocess.SubprocessError):
         return None
-    lines = done.stdout.splitlines()
+    lines = told.stdout.splitlines()
     commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), None)
     return {"commit": commit, "changes": any(not line.startswith("# ") for line in lines)}
+
+
+def _git(root: Path, settings: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    numbered = {
+        f"GIT_CONFIG_{part}_{number}": text
+        for number, setting in enumerate(settings.items())
+        for part, text in zip(("KEY", "VALUE"), setting, strict=True)
+    }
+    return subprocess.run(
+        ["git", *arguments],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=5,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_CONFIG_COUNT": str(len(settings)), **numbered},
+    )
 
 
 def versions() -> dict[str, str]:

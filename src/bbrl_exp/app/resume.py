@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,8 +52,10 @@ def is_complete(folder: Path, run: CheckedRun) -> bool:
         raise ConfigurationError(
             f"key 'resume' = 'never': folder {folder} holds a run ({summary.get('status')}); choose another name"
         )
-    is_longer = _check_same(folder, run)
-    return summary.get("status") == "completed" and not is_longer
+    is_longer = _check_same(folder, summary, run)
+    # The folder's configuration may be that of a longer run which was killed before it had told so in its summary.
+    is_whole = summary.get("env_steps", 0) >= run.plan.env_steps
+    return summary.get("status") == "completed" and is_whole and not is_longer
 
 
 def standing(folder: Path, run: CheckedRun) -> Standing:
@@ -107,8 +110,10 @@ def wanted_folder(run: CheckedRun, default: Path) -> Path:
     return folder
 
 
-def _check_same(folder: Path, run: CheckedRun) -> bool:
+def _check_same(folder: Path, summary: Mapping[str, Any], run: CheckedRun) -> bool:
     """Whether the run in the folder is this one but for more steps; refuses other differences."""
+    if summary.get("config_hash") == run.config_hash:
+        return False  # also where Hydra was killed, or the power cut, while it wrote its copy of the configuration
     saved = _saved_identity(folder)
     keys = differing_keys(saved, run.identity)
     if keys == ["total_steps"] and run.root.total_steps > saved["total_steps"]:

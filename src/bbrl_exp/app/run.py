@@ -167,7 +167,7 @@ def _run_one(composer: Composer, overrides: Sequence[str]) -> RunResult:
     with FolderClaim(wanted) if is_chosen else claim_new_folder(wanted) as claim:
         if is_complete(claim.folder, checked):
             Terminal().line(f"already complete\nfolder: {wanted}")
-            return RunResult(wanted, Summary(**(read_summary(wanted) or {})))
+            return RunResult(wanted, Summary.of(read_summary(wanted) or {}))
         before = standing(claim.folder, checked)
         composer.launch(task, [*overrides, f"hydra.run.dir={quoted(str(claim.folder))}"])
     return results[0]

@@ -88,8 +88,8 @@ def run_session(
     from bbrl_exp.agents.dry_run import check_graph
 
     prepare_process(run)
-    if before.has_begun and before.checkpoint is None:
-        _remove_records(folder)
+    if before.has_begun:
+        _remove_records(folder, before.checkpoint.meta["positions"] if before.checkpoint is not None else {})
     graph, learner = build_graph_and_learner(run.config, run.written)
     for module in (graph, learner):
         if module is not None:
@@ -159,6 +159,7 @@ class _Loop:
         self._tracker, self._evaluations, self._stopwatch = tracker, evaluations, stopwatch
         self._metrics = NewestMetrics(run.tracking.metrics_every)
         self._parts = RunningParts(graph, learner, Workspace(), {"metrics": self._metrics, "tracker": tracker})
+        self._versions = versions()
         self._keeps_checkpoints = _checkpoint_every(run, graph, console) > 0
         buffers = {} if learner is None else learner.replay_buffers()
         every, keep = run.checkpoint_every, run.root.checkpoint["keep"]
@@ -247,7 +248,7 @@ class _Loop:
         meta = {
             "env_steps": chunk.env_steps,
             "config_hash": self._run.config_hash,
-            "versions": versions(),
+            "versions": self._versions,
             "loop_seconds": self._stopwatch(),
             "positions": self._tracker.positions(),
             "evaluations": self._evaluations.state(),
@@ -273,7 +274,9 @@ class _Loop:
             if self._learner is not None:
                 check_parameters(self._learner, chunk.env_steps)
             return
-        self._checkpoints.write(chunk.env_steps, self._parts.state(chunk), meta)
+        state = self._parts.state(chunk)
+        self._tracker.sync()
+        self._checkpoints.write(chunk.env_steps, state, meta)
         self._progress.is_saved = True
 
     def _evaluate_if_due(self, env_steps: int) -> None:
@@ -295,13 +298,17 @@ def _checkpoint_every(run: CheckedRun, graph: TemporalAgent, console: Console) -
     return run.checkpoint_every
 
 
-def _remove_records(folder: Path) -> None:
-    """Removes what a run recorded that has no checkpoint to go on from."""
+def _remove_records(folder: Path, positions: Mapping[str, Any]) -> None:
+    """Removes the files of records in which a run goes on nowhere: all where it has no checkpoint to go on from."""
     from bbrl_exp.tracking.csv_file import FILE_NAME
     from bbrl_exp.tracking.event_file import FILE_PREFIX
 
-    for path in (*folder.glob(f"{FILE_PREFIX}*"), folder / FILE_NAME):
-        path.unlink(missing_ok=True)
+    events = positions.get("events")
+    for path in folder.glob(f"{FILE_PREFIX}*"):
+        if events is None or path.name != events[0]:
+            path.unlink()
+    if positions.get("csv") is None:
+        (folder / FILE_NAME).unlink(missing_ok=True)
 
 
 def prepare_process(run: CheckedRun) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -68,6 +69,14 @@ class Summary:
     git_commit: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     config_hash: str | None = None
+
+    @classmethod
+    def of(cls, contents: Mapping[str, Any]) -> Summary:
+        """The summary of a run of this or another version: what is not known here is left out."""
+        required = ("agent", "env", "env_id", "seed", "batch_size")
+        known: dict[str, Any] = dict.fromkeys(required)
+        known |= {field.name: contents[field.name] for field in dataclasses.fields(cls) if field.name in contents}
+        return cls(**known)
 
     def write(self, folder: Path) -> None:
         """Writes ``summary.json`` in ``folder`` so that a reader sees the old one or the new one, never a part."""

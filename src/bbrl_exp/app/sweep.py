@@ -25,7 +25,8 @@ from bbrl_exp.app.job import execute
 from bbrl_exp.app.plan import Plan
 from bbrl_exp.app.provenance import command
 from bbrl_exp.app.report import Terminal
-from bbrl_exp.app.resume import is_complete, standing
+from bbrl_exp.app.resume import AUTO, NEVER, is_complete, standing
+from bbrl_exp.app.schema import bad_value
 from bbrl_exp.app.stop import CAUGHT
 from bbrl_exp.app.summary import Summary, read_summary
 from bbrl_exp.app.sweep_table import row_of, show_table, write_tables
@@ -129,6 +130,8 @@ def run_job_of_sweep(config: DictConfig) -> int:
                 _record_failure(folder, Job(overrides, overrides, folder.name, str(error)))
                 return error.exit_code
             result = execute(run, folder, overrides, before, in_sweep=True)
+    except _Stopped:
+        raise
     except (Exception, SystemExit) as error:
         sys.stderr.write(f"error: job {folder.name}: {type(error).__name__}: {error}\n")
         return error.exit_code if isinstance(error, BbrlExpError) else 1
@@ -148,6 +151,8 @@ def _check_jobs(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> 
             config = composer.compose_job(master, job.overrides)
             job = replace(job, config_hash=identity_hash(config))
             run = check(config, graph_too=kind not in errors_by_kind)
+            if run.root.resume not in (AUTO, NEVER):
+                raise bad_value("resume", run.root.resume, "auto or never in a sweep, which goes on by its name")
             job = replace(job, run=replace(run, plan=plans_by_kind.setdefault(kind, run.plan)))
             errors_by_kind.setdefault(kind, None)
             job = replace(job, error=errors_by_kind[kind])
@@ -224,5 +229,9 @@ def _launch(composer: Composer, overrides: Sequence[str], runnable: Sequence[Job
     return 0
 
 
+class _Stopped(SystemExit):
+    """A signal came between two jobs, or before a job had begun."""
+
+
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(_SIGNALLED + number)
+    raise _Stopped(_SIGNALLED + number)

@@ -73,10 +73,14 @@ def _joined(first: Transitions, second: Transitions) -> Transitions:
     for field in fields(Transitions):
         one, other = getattr(first, field.name), getattr(second, field.name)
         if field.name in _GROUPS:
-            values[field.name] = tuple(torch.cat(pair) for pair in zip(one, other, strict=True))
+            values[field.name] = tuple(_appended(*pair) for pair in zip(one, other, strict=True))
         else:
-            values[field.name] = torch.cat((one, other))
+            values[field.name] = _appended(one, other)
     return Transitions(**values)
+
+
+def _appended(first: Tensor, second: Tensor) -> Tensor:
+    return torch.cat((first.to(second.device), second))  # what was loaded is on the CPU
 
 
 def _from_row(transitions: Transitions, first: int) -> Transitions:

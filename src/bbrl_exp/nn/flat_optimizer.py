@@ -40,12 +40,12 @@ class FlatOptimizer:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
+        self._follow_parameters()
         self._optimizer.param_groups[0]["lr"] = value
 
     def step(self, loss: Tensor) -> Tensor:
         """Minimises ``loss``, a scalar, by one step; returns the norm of its gradient before clipping, detached."""
-        if self._parameters[0].data_ptr() != self._block.data_ptr():
-            self._lay_out()
+        self._follow_parameters()
         gradient = self._gradient
         gradient.zero_()
         torch.autograd.backward(loss, inputs=self._parameters)
@@ -61,7 +61,13 @@ class FlatOptimizer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Takes over what :meth:`state` gave."""
+        self._follow_parameters()
         self._optimizer.load_state_dict(state)
+
+    def _follow_parameters(self) -> None:
+        """Lays out anew what was moved; the optimizer begins anew there, and whatever it was told before is gone."""
+        if self._parameters[0].data_ptr() != self._block.data_ptr():
+            self._lay_out()
 
     def _lay_out(self) -> None:
         with torch.no_grad():

@@ -57,6 +57,15 @@ class AppendOnlyFile:
             raise self._failure from error
         self._position += len(data)
 
+    def sync(self) -> None:
+        """Returns when what was written so far would be there after a power cut."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._refusal(error) from error
+
     def tell(self) -> int:
         """Number of bytes in whole pieces: truncating the file here leaves exactly what was written so far."""
         return self._position

@@ -50,6 +50,10 @@ class CsvFile:
         rows = (f"{env_steps},{name},{float(value)!r},{index}\n" for index, value in enumerate(values))
         self._file.write("".join(rows).encode())
 
+    def sync(self) -> None:
+        """As :meth:`AppendOnlyFile.sync`."""
+        self._file.sync()
+
     def tell(self) -> int:
         """Bytes written so far, always the end of a row."""
         return self._file.tell()

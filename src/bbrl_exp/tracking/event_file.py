@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.tracking.append_only_file import AppendOnlyFile
 from bbrl_exp.tracking.event_records import ScalarRecords, framed
 
@@ -26,12 +27,14 @@ class EventFile:
         continued: None for a new file; else the name of the one that is there, and where it goes on.
 
     Raises:
-        BbrlExpError: if the file cannot be made or written, naming it.
+        BbrlExpError: if the file cannot be made or written, naming it, or if ``continued`` leads to no event file.
     """
 
     def __init__(self, folder: Path, continued: tuple[str, int] | None = None) -> None:
         self._encoders: dict[tuple[str, ...], ScalarRecords] = {}
         if continued is not None:
+            if Path(continued[0]).name != continued[0] or not continued[0].startswith(FILE_PREFIX):
+                raise BbrlExpError(f"cannot go on with '{continued[0]}': its name is not that of an event file")
             self._file = AppendOnlyFile(folder / continued[0], continued[1])
             return
         seconds = time.time()
@@ -61,6 +64,10 @@ class EventFile:
     def record_length(self, tags: Sequence[str]) -> int:
         """Bytes that one event with these tags takes in the file."""
         return self._encoder(tags).record_length
+
+    def sync(self) -> None:
+        """As :meth:`AppendOnlyFile.sync`."""
+        self._file.sync()
 
     def tell(self) -> int:
         """Bytes written so far, always the end of a record."""

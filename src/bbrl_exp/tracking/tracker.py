@@ -191,6 +191,12 @@ class Tracker:
             self._positions["events"] = (self._events.path.name, self._events.tell())
         return {**self._positions, "seconds_at_last_speed": self._speed.seconds}
 
+    def sync(self) -> None:
+        """Returns when the files would be what they are after a power cut: a checkpoint may refer to them then."""
+        for file in (self._events, self._csv):
+            if file:
+                file.sync()
+
     def close(self) -> None:
         """Record the last speed, end the progress and close the files; closing again does nothing."""
         self._console.close()

@@ -106,8 +106,8 @@ def write_checkpoint(path: Path, state: dict[str, Any], meta: dict[str, Any]) ->
     sums = _sums_path(path)
     try:
         path.parent.mkdir(exist_ok=True)
-        before = _digests(sums)[-1:] if path.exists() else []
-        # While the file is replaced both sums hold.
+        before = _digests(sums) if path.exists() else []
+        # While the file is replaced both sums hold, and after a kill in between both of them again.
         _replace(sums, "".join(f"{known}  {path.name}\n" for known in (*before, digest)).encode())
         _replace(path, contents.getbuffer())
         if before:

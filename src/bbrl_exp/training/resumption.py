@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.resumable import load_run_state, run_state
 from bbrl_exp.errors import ConfigurationError, DivergedError
 from bbrl_exp.learners.learner import Learner
@@ -126,5 +127,7 @@ def _rows(workspace: Workspace, *, last_only: bool) -> dict[str, Tensor]:
 
 
 def _device_of(graph: nn.Module) -> torch.device:
+    if isinstance(graph, Agent):
+        return graph.agent_device
     tensor = next(graph.parameters(), next(graph.buffers(), None))
     return torch.device("cpu") if tensor is None else tensor.device
