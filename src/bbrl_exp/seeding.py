@@ -82,7 +82,7 @@ def load_global_generator_states(states: Mapping[str, Any]) -> None:
     name, keys, position, has_gauss, cached_gaussian = states["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached_gaussian))
     torch.set_rng_state(states["torch"])
-    if torch.cuda.is_available() and states["cuda"]:
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])
 
 

@@ -1,17 +1,21 @@
 """What a command does in a folder that holds a run: it goes on, or says why not and leaves the folder as it is."""
 
 import os
+import shlex
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import pytest
+import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 from bbrl_exp.app import job
 from bbrl_exp.app.run import run
 from bbrl_exp.tracking.append_only_file import AppendOnlyFile
+from bbrl_exp.training.checkpoint import write_checkpoint
 from bbrl_exp.training.checkpoints import Checkpoints
 
 from .conftest import CommandLine
@@ -280,3 +284,25 @@ def test_what_a_checkpoint_says_of_the_records_is_on_the_disk_before_it(
     assert command_line(*PPO, "name=run").code == 0
     assert len(beyond) >= 2
     assert max(beyond) <= 0
+
+
+def test_a_checkpoint_of_another_version_is_refused(command_line: CommandLine) -> None:
+    stop_in_the_middle(command_line, *RANDOM)
+    path = checkpoints_of(RUN)[-1]
+    found = torch.load(path, weights_only=True)
+    del found["meta"]["positions"]
+    write_checkpoint(path, found["state"], found["meta"])
+    assert "has no 'positions': it is of another version" in assert_refused(command_line, *RANDOM, "name=run")
+
+
+def test_the_command_that_goes_on_is_the_one_that_was_typed(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = ["scripts/run.py", "--config-dir", "my conf", *RANDOM, "name=run"]
+    monkeypatch.setattr(sys, "argv", typed)
+    Path("my conf").mkdir()
+    with at(700, terminate):
+        ended = command_line(*typed[1:])
+    assert ended.code == 128 + signal.SIGTERM
+    line = next(line for line in ended.out.splitlines() if line.startswith("to go on: "))
+    assert shlex.split(line.removeprefix("to go on: ")) == ["python", *typed, f"resume={RUN.absolute()}"]

@@ -14,7 +14,7 @@ from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, DivergedError
 from bbrl_exp.seeding import global_generator_states
 from bbrl_exp.training.checkpoints import Checkpoints, newest_checkpoint
-from bbrl_exp.training.resumption import RunningParts, check_finite, check_parameters
+from bbrl_exp.training.resumption import RunningParts, buffer_names, check_finite, check_parameters
 from bbrl_exp.workspace import Workspace
 
 
@@ -200,6 +200,19 @@ def test_numbers_that_are_none_are_refused_by_the_name_of_their_tensor(
 
 def test_finite_numbers_integers_and_what_is_no_tensor_pass() -> None:
     check_finite({"a": torch.tensor([3.4e38, -3.4e38]), "b": torch.tensor([2**62]), "c": float("nan"), "d": None}, 1)
+
+
+def test_an_infinity_may_stand_in_a_buffer_and_a_nan_may_not() -> None:
+    module = torch.nn.Module()
+    module.register_buffer("bound", torch.tensor([-float("inf"), 1.0]))
+    state = {"graph": module.state_dict()}
+    names = buffer_names(module, None)
+    check_finite(state, 1, names)
+    with pytest.raises(DivergedError, match=r"'graph\.bound'"):
+        check_finite(state, 1)
+    module.bound.fill_(float("nan"))
+    with pytest.raises(DivergedError, match=r"'graph\.bound'"):
+        check_finite(state, 1, names)
 
 
 def test_a_parameter_that_is_no_number_is_named_and_large_ones_pass() -> None:

@@ -263,9 +263,9 @@ class Evaluations:
 
     def _keep(self, name: str, env_steps: int, policy: dict[str, dict[str, Any]], meta: dict[str, Any]) -> None:
         from bbrl_exp.training.checkpoint import FOLDER_NAME, write_checkpoint
-        from bbrl_exp.training.resumption import check_finite
+        from bbrl_exp.training.resumption import buffer_names, check_finite
 
         if policy["graph"] or policy["learner"]:
-            check_finite(policy, env_steps)
+            check_finite(policy, env_steps, buffer_names(self._graph, self._learner))
             facts = {"env_steps": env_steps, "config_hash": self._run.config_hash, **meta}
             write_checkpoint(self._folder / FOLDER_NAME / f"{name}.pt", policy, facts)

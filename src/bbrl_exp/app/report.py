@@ -223,6 +223,13 @@ def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
     if summary.error is not None:
         lines.append(f"error: {summary.error}")
     if summary.status != "completed" and is_saved:
-        again = [text for text in summary.overrides if not text.startswith(("resume=", "hydra.run.dir="))]
-        lines.append(f"to go on: {shlex.join(['python', 'scripts/run.py', *again, f'resume={folder}'])}")
+        lines.append(f"to go on: {shlex.join([*_command_again(summary), f'resume={folder}'])}")
     return [*lines, f"folder: {folder}"]
+
+
+def _command_again(summary: Summary) -> list[str]:
+    """The command line of a run without what says where it lies: as it was typed, if it was one of this run alone."""
+    typed = shlex.split(summary.command or "")
+    is_of_this_run = len(typed) > 1 and Path(typed[1]).name == "run.py" and not {"-m", "--multirun"} & set(typed)
+    words = typed if is_of_this_run else ["python", "scripts/run.py", *summary.overrides]
+    return [word for word in words if not word.startswith(("resume=", "hydra.run.dir="))]

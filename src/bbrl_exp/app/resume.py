@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 AUTO, NEVER = "auto", "never"
 _SHOWN_KEYS = 5
+_META = ("env_steps", "loop_seconds", "positions", "evaluations", "segments")
+_STATE = ("chunks", "graph", "learner", "run", "workspace", "records", "generators")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def standing(folder: Path, run: CheckedRun) -> Standing:
     """How the run in ``folder`` stands, which is not complete; nothing in it is changed.
 
     Raises:
-        ConfigurationError: there are checkpoints and none is whole, or there is none where one is needed.
+        ConfigurationError: there are checkpoints and none is whole, the newest is of another version, or there is none
+            where one is needed.
     """
     from bbrl_exp.training.checkpoints import newest_checkpoint
 
@@ -70,12 +73,24 @@ def standing(folder: Path, run: CheckedRun) -> Standing:
     if summary is None:
         return Standing()
     checkpoint, complaints = newest_checkpoint(folder)
+    if checkpoint is not None:
+        _check_version(checkpoint)
     if checkpoint is None and summary.get("status") == "completed":
         raise ConfigurationError(
             f"key 'total_steps' = {run.root.total_steps}: the run in {folder} is complete, and cannot be made longer "
             "without a checkpoint"
         )
     return Standing(checkpoint, tuple(complaints), has_begun=True)
+
+
+def _check_version(checkpoint: Checkpoint) -> None:
+    for found, names in ((checkpoint.meta, _META), (checkpoint.state, _STATE)):
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise ConfigurationError(
+                f"checkpoint {checkpoint.path} has no '{missing[0]}': it is of another version of bbrl_exp, and the "
+                "run cannot go on with this one; choose another name"
+            )
 
 
 def _summary_of_a_run(folder: Path) -> dict[str, Any] | None:

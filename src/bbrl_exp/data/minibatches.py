@@ -12,8 +12,10 @@ from torch import Tensor
 from bbrl_exp.errors import ConfigurationError
 
 
-def minibatches(n_samples: int, size: int, generator: np.random.Generator) -> Iterator[Tensor]:
-    """One epoch: a random partition of the indexes 0 … ``n_samples - 1``, int64 ``[≤ size]`` each.
+def minibatches(
+    n_samples: int, size: int, generator: np.random.Generator, device: torch.device | str = "cpu"
+) -> Iterator[Tensor]:
+    """One epoch: a random partition of the indexes 0 … ``n_samples - 1``, int64 ``[≤ size]`` each, on ``device``.
 
     There are ⌈n_samples / size⌉ minibatches, none larger than ``size``, whose sizes differ by one at most: a small last
     one would give its samples a larger step than the others'.
@@ -27,5 +29,5 @@ def minibatches(n_samples: int, size: int, generator: np.random.Generator) -> It
     for name, value in (("n_samples", n_samples), ("size", size)):
         if value < 1:
             raise ConfigurationError(f"minibatches: {name}={value}: at least 1")
-    order = torch.from_numpy(generator.permutation(n_samples))
+    order = torch.from_numpy(generator.permutation(n_samples)).to(device)
     return iter(order.tensor_split(math.ceil(n_samples / size)))

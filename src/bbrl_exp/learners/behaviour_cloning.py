@@ -127,7 +127,7 @@ class BehaviourCloning(Learner):
     def _next_indexes(self) -> Tensor:
         if not self._waiting:
             self._waiting = list(minibatches(len(self._pairs[0]), self._minibatch_size, self._generator))
-        return self._waiting.pop()
+        return self._waiting.pop().to(self._pairs[0].device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # The recording is no part of the state, so it is no buffer; but it goes where the policy goes.

@@ -205,7 +205,7 @@ class PPO(Learner):
         size = math.ceil(len(samples) / self._n_minibatches)
         gradient_norm = torch.zeros(())
         for _ in range(self._n_epochs):
-            for indexes in minibatches(len(samples), size, self._generator):
+            for indexes in minibatches(len(samples), size, self._generator, samples.returns.device):
                 loss = self.loss(samples.select(indexes))
                 if self._target_kl is not None and self._divergence(loss) > 1.5 * self._target_kl:
                     return loss, gradient_norm

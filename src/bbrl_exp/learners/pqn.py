@@ -102,7 +102,7 @@ class PQN(Learner):
             self._optimizer.learning_rate = self._learning_rate * (1 - progress.fraction)
         metrics: dict[str, float | Tensor] = {}
         for _ in range(self._n_epochs if len(returns) else 0):
-            for part in minibatches(len(returns), self._minibatch_size, self._generator):
+            for part in minibatches(len(returns), self._minibatch_size, self._generator, returns.device):
                 rows = [leaf.index_select(0, part) for leaf in observations]
                 values = self.policy.network.values(rows).gather(1, indexes[part, None]).squeeze(1)
                 loss = 0.5 * (values - returns[part]).square().mean()

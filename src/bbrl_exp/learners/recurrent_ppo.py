@@ -144,7 +144,7 @@ class RecurrentPPO(Learner):
         metrics: dict[str, float | Tensor] = {}
         size = math.ceil(len(sequences) / self._n_minibatches)
         for _ in range(self._n_epochs):
-            for indexes in minibatches(len(sequences), size, self._generator):
+            for indexes in minibatches(len(sequences), size, self._generator, sequences.returns.device):
                 minibatch = sequences.select(indexes)
                 if not minibatch.valid.any():
                     continue

@@ -140,7 +140,7 @@ def _whole_checkpoint(path: Path) -> Checkpoint:
         ConfigurationError: a file is missing or damaged; the message names it.
     """
     found = read_checkpoint(path)
-    for segments in found["meta"][_SEGMENTS].values():
+    for segments in found["meta"].get(_SEGMENTS, {}).values():
         check_segments(path.parent, segments)
     return Checkpoint(path, found["state"], found["meta"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,7 +55,7 @@ class RunningParts:
             "graph": self.graph.state_dict(),
             "learner": None if self.learner is None else self.learner.state_dict(),
         }
-        check_finite(state, chunk.env_steps)
+        check_finite(state, chunk.env_steps, buffer_names(self.graph, self.learner))
         return {
             **state,
             "run": run_state(self.graph),
@@ -86,15 +86,28 @@ class RunningParts:
         load_global_generator_states(state["generators"])
 
 
-def check_finite(state: Mapping[str, Any], env_steps: int) -> None:
+def check_finite(state: Mapping[str, Any], env_steps: int, buffers: Collection[str] = ()) -> None:
     """Refuses a NaN or an infinity in any tensor of ``state``.
+
+    Args:
+        state: of graph and learner.
+        env_steps: for the message.
+        buffers: names of tensors in which an infinity may stand, for a bound that is none, say.
 
     Raises:
         DivergedError: there is one; the message names it.
     """
     for name, tensor in _float_tensors(state, ""):
-        if not bool(torch.isfinite(tensor).all()):
+        is_ruined = tensor.isnan() if name in buffers else ~tensor.isfinite()
+        if bool(is_ruined.any()):
             raise DivergedError(f"'{name}' holds numbers that are not finite after {env_steps:,} environment steps")
+
+
+def buffer_names(graph: nn.Module, learner: nn.Module | None) -> frozenset[str]:
+    """The names that buffers have in a state ``{"graph": …, "learner": …}``."""
+    own = {"graph": graph, "learner": learner}
+    modules = {name: module for name, module in own.items() if module is not None}
+    return frozenset(f"{part}.{name}" for part, module in modules.items() for name, _ in module.named_buffers())
 
 
 def check_parameters(module: nn.Module, env_steps: int) -> None:
