@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bbrl_exp.app import job, session
+from bbrl_exp.app.record_command import record
 from bbrl_exp.app.run import main, run
 from bbrl_exp.app.stop import CAUGHT
 from bbrl_exp.training.evaluation import Evaluation, Evaluator
@@ -37,6 +38,7 @@ AGENTS = {
     "recurrent_a2c": ["env=masked_cartpole"],
     "recurrent_ppo": ["env=masked_cartpole", "agent.learner.n_epochs=2"],
     "cem": [],
+    "behaviour_cloning": ["agent.learner.minibatch_size=16"],
     "pqn": [],
     "dqn": FEW_UPDATES,
     "dqn prioritised": [*FEW_UPDATES, "agent.learner.prioritised=true", "agent.learner.n_steps=3"],
@@ -58,6 +60,17 @@ class PowerCut(BaseException):
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The recording of an agent that has learned nothing."""
+    folder = tmp_path_factory.mktemp("teacher")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run(["agent=cem", "name=teacher", "total_steps=128", "eval.every=0", "eval.final_episodes=0"])
+        record("outputs/teacher", 200, Path("teacher.pt"), 0)
+    return str(folder / "teacher.pt")
 
 
 @contextlib.contextmanager
@@ -84,14 +97,15 @@ def command(agent: str, name: str, *more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_a_run_that_was_stopped_and_then_cut_off_ends_like_one_that_was_not(agent: str) -> None:
-    straight = run(command(agent, "straight"))
+def test_a_run_that_was_stopped_and_then_cut_off_ends_like_one_that_was_not(agent: str, recording: str) -> None:
+    more = [f"agent.learner.recording={recording}"] if agent == "behaviour_cloning" else []
+    straight = run(command(agent, "straight", *more))
     number = CAUGHT[list(AGENTS).index(agent) % len(CAUGHT)]
     with at(400, lambda: os.kill(os.getpid(), number)):
-        assert main(command(agent, "stopped")) == 128 + number
+        assert main(command(agent, "stopped", *more)) == 128 + number
     with at(1100, power_cut):
-        assert main(command(agent, "stopped")) == 1
-    assert main(command(agent, "stopped")) == 0
+        assert main(command(agent, "stopped", *more)) == 1
+    assert main(command(agent, "stopped", *more)) == 0
     assert_same_run(straight.folder, Path("outputs/stopped"))
 
 
