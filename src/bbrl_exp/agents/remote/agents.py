@@ -68,6 +68,13 @@ class _AgentElsewhere(Agent):
                 self._crew.start(self.agent, state["batch_size"])
             self._crew.set_states(state["copies"])
 
+    def _run_and_wait(self, kwargs: dict[str, Any]) -> None:
+        """Runs what is elsewhere with ``kwargs``, and writes what it did into the workspace."""
+        assert self.workspace is not None
+        run = self._begin(self.workspace, kwargs, everything=False)
+        run.wait()
+        run.write_to(self.workspace)
+
     def _begin(self, workspace: Workspace, keywords: Mapping[str, Any], everything: bool) -> RemoteRun:
         if not self._crew.is_started:
             self._crew.start(self.agent, self._size_of_batch(workspace, keywords) if self._shares_batch else None)
@@ -109,10 +116,7 @@ class RemoteAgent(_AgentElsewhere):
             BbrlExpError: what the agent raised there; a note names the process.
             RemoteAgentError: the process died, was stuck, or raised anything else.
         """
-        assert self.workspace is not None
-        run = self._begin(self.workspace, kwargs, everything=False)
-        run.wait()
-        run.write_to(self.workspace)
+        self._run_and_wait(kwargs)
 
 
 class NRemoteAgent(_AgentElsewhere):
@@ -147,10 +151,7 @@ class NRemoteAgent(_AgentElsewhere):
             BbrlExpError: what an agent raised there; a note names the process.
             RemoteAgentError: a process died, was stuck, or raised anything else.
         """
-        assert self.workspace is not None
-        run = self._begin(self.workspace, kwargs, everything=False)
-        run.wait()
-        run.write_to(self.workspace)
+        self._run_and_wait(kwargs)
 
 
 class AsynchronousAgent(_AgentElsewhere):
