@@ -6,7 +6,8 @@ import pytest
 
 from bbrl_exp.agents.combinators import Agents
 from bbrl_exp.app.check import check
-from bbrl_exp.app.compose import Composer, default_config_dir
+from bbrl_exp.app.compose import Composer
+from bbrl_exp.app.config_folder import default_config_dir
 from bbrl_exp.app.graph import ordered_members
 from bbrl_exp.app.run import build_graph
 from bbrl_exp.errors import ConfigurationError, GraphError

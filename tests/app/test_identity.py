@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from bbrl_exp.app.compose import Composer, default_config_dir
+from bbrl_exp.app.compose import Composer
+from bbrl_exp.app.config_folder import default_config_dir
 from bbrl_exp.app.identity import differing_keys, identity, identity_hash
 from bbrl_exp.errors import ConfigurationError
 
@@ -41,6 +42,7 @@ def config(**changes: Any) -> DictConfig:
     [
         {"name": "x"},
         {"resume": "never"},
+        {"pause_after": 7},
         {"resume": "outputs/x"},
         {"tracking": {"enabled": False}},
         {"checkpoint__every": 7},

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from bbrl_exp.app.help import help_text
 from bbrl_exp.app.schema import (
     AgentSettings,
     CheckpointSettings,
     EnvSettings,
     EvalSettings,
     RootSettings,
-    help_text,
     read_root,
 )
 from bbrl_exp.errors import ConfigurationError
@@ -40,6 +40,7 @@ def root(**changes: Any) -> dict[str, Any]:
         "eval": {"every": None, "episodes": 10, "final_episodes": None, "seed": 0, "workers": 0},
         "checkpoint": {"every": None, "keep": 2},
         "resume": "auto",
+        "pause_after": None,
         "init_from": None,
         "name": None,
         "seed": 0,
@@ -139,6 +140,6 @@ def test_a_name_of_digits_is_a_name() -> None:
     ],
 )
 def test_help_explains_every_key(prefix: str, settings: type[Any]) -> None:
-    text = help_text({"agent": ["random"]})
+    text = help_text({"agent": ["random"]}, {})
     for key in dataclasses.fields(settings):
         assert re.search(rf"\n  {re.escape(prefix + key.name)} +{re.escape(key.metadata['help'])} \[", text)

@@ -1,6 +1,7 @@
 """How a sweep becomes jobs."""
 
-from bbrl_exp.app.compose import Composer, default_config_dir
+from bbrl_exp.app.compose import Composer
+from bbrl_exp.app.config_folder import default_config_dir
 from bbrl_exp.app.sweep import Job, expand
 
 

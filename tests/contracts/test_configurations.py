@@ -6,7 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from bbrl_exp.app.check import check
-from bbrl_exp.app.compose import Composer, default_config_dir, resolve
+from bbrl_exp.app.compose import Composer, resolve
+from bbrl_exp.app.config_folder import default_config_dir
 from bbrl_exp.app.run import run
 from bbrl_exp.errors import ConfigurationError
 

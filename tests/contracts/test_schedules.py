@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from bbrl_exp.app.compose import Composer, default_config_dir, resolve
+from bbrl_exp.app.compose import Composer, resolve
+from bbrl_exp.app.config_folder import default_config_dir
 from bbrl_exp.app.learner import build_graph_and_learner
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.seeding import seed_global_generators

@@ -11,12 +11,12 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.tracking.console import PlainConsole
 from bbrl_exp.tracking.settings import TrackingSettings
 from bbrl_exp.tracking.tracker import Tracker
+from bbrl_exp.tracking.trial import Trial
 from bbrl_exp.workspace import Workspace
 
 B = 4
@@ -223,26 +223,6 @@ def test_the_configuration_is_a_text_as_a_block_of_yaml(tmp_path):
     assert text.tensor_proto.string_val[0].decode() == "```yaml\nseed: 0\nenv:\n  id: CartPole-v1\n```"
 
 
-def test_hyper_parameters_are_one_session_with_its_final_metrics_in_the_runs_own_file(tmp_path):
-    tracker = tracked(tmp_path)
-    tracker.hparams({"agent": "random", "seed": 3, "clip": True}, {"return_mean": 22.5, "eval_return_mean": None})
-    tracker.close()
-    assert len(list(tmp_path.glob("events*"))) == 1
-    events = read(tmp_path)
-    assert points(events, "final/return_mean") == [(80, 22.5)]
-    content = {
-        tag: HParamsPluginData.FromString(events.SummaryMetadata(tag).plugin_data.content)
-        for tag in events.Tags()["tensors"]
-        if tag.startswith("_hparams_")
-    }
-    start = content["_hparams_/session_start_info"].session_start_info.hparams
-    assert (start["agent"].string_value, start["seed"].number_value, start["clip"].bool_value) == ("random", 3, True)
-    experiment = content["_hparams_/experiment"].experiment
-    assert [info.name for info in experiment.hparam_infos] == ["agent", "seed", "clip"]
-    assert [info.name.tag for info in experiment.metric_infos] == ["final/return_mean"]
-    assert content["_hparams_/session_end_info"].HasField("session_end_info")
-
-
 def test_the_laid_out_page_has_a_band_for_each_number_and_one_chart_for_the_values_of_an_action(tmp_path):
     tracked(tmp_path).close()
     (config,) = read(tmp_path).Tensors("custom_scalars__config__")
@@ -259,7 +239,8 @@ def test_tracking_that_is_off_has_the_same_methods_and_makes_no_file(tmp_path, c
     tracker.scalars(1, {"a": 1.0})
     tracker.text("a", "b")
     tracker.config("a: 1")
-    tracker.hparams({"a": 1}, {"b": 2.0})
+    tracker.begin(Trial({"a": 1}, "setting"))
+    tracker.complete({"b": 2.0})
     tracker.close()
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr() == ("", "")

@@ -21,7 +21,9 @@ from bbrl_exp.app.plan import Plan, available_memory, chunks_per_recording
 from bbrl_exp.app.provenance import config_hash
 from bbrl_exp.app.schema import RootSettings, bad_value, check_keys, read_root
 from bbrl_exp.app.targets import import_allowed_packages
+from bbrl_exp.app.trial import trial_of
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.tracking.trial import Trial
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent
@@ -46,6 +48,7 @@ class CheckedRun:
         config_hash: of ``identity``.
         written: where the user writes what stands at a key.
         choices: option of each group, ``{"agent": "random", …}``.
+        make_trial: makes what of it stands on TensorBoard's HPARAMS page.
     """
 
     config: dict[str, Any]
@@ -57,6 +60,17 @@ class CheckedRun:
     config_hash: str
     written: Callable[[str], str]
     choices: dict[str, str | None]
+    make_trial: Callable[[], Trial]
+
+    @property
+    def trial(self) -> Trial:
+        """What of the run stands on TensorBoard's HPARAMS page."""
+        return self.make_trial()
+
+    @property
+    def shown_trial(self) -> Trial | None:
+        """The trial, None where nothing is written for TensorBoard."""
+        return self.trial if self.tracking.enabled and self.tracking.tensorboard else None
 
     @property
     def checkpoint_every(self) -> int:
@@ -68,13 +82,14 @@ class CheckedRun:
         return math.ceil(self.plan.total_steps / (_CHECKPOINTS_OF_A_LEARNER if learns else _CHECKPOINTS_OF_OTHERS))
 
 
-def check(config: DictConfig, *, graph_too: bool = True) -> CheckedRun:
+def check(config: DictConfig, same: dict[str, Any] | None = None, *, graph_too: bool = True) -> CheckedRun:
     """Checks a composed configuration and makes nothing.
 
     Args:
         config: with its ``hydra`` node.
-        graph_too: build the graph for one environment, run it dry and throw it away; without it, the memory of the
-            plan is unknown and counted as 0.
+        same: its identity, if that is known.
+        graph_too: check the nodes, build the graph for one environment, run it dry and throw it away; without it, the
+            memory of the plan is unknown and counted as 0.
 
     Raises:
         ConfigurationError: something cannot be used; the message names key, value and what is allowed.
@@ -85,19 +100,21 @@ def check(config: DictConfig, *, graph_too: bool = True) -> CheckedRun:
     device = resolve_device(root.device)
     import_allowed_packages()
     written = functools.partial(written_key, config)
-    check_nodes(plain, written)
+    if graph_too:
+        check_nodes(plain, written)
     plan = _plan(root)
-    same = identity(config)
+    same = identity(config) if same is None else same
     return CheckedRun(
         config=plain,
         root=root,
         tracking=tracking,
         device=device,
-        plan=_with_memory(plan, config, plain, written) if graph_too else plan,
+        plan=_with_memory(plan, config, plain, written, films=tracking.films) if graph_too else plan,
         identity=same,
         config_hash=config_hash(same),
         written=written,
         choices=_choices(config),
+        make_trial=functools.partial(trial_of, config, plain),
     )
 
 
@@ -142,7 +159,9 @@ def _plan(root: RootSettings) -> Plan:
     return Plan(total_steps, root.batch_size, steps_per_chunk, chunks, bytes_per_time_step=0)
 
 
-def _with_memory(plan: Plan, composed: DictConfig, config: Mapping[str, Any], written: Callable[[str], str]) -> Plan:
+def _with_memory(
+    plan: Plan, composed: DictConfig, config: Mapping[str, Any], written: Callable[[str], str], *, films: bool
+) -> Plan:
     """The plan with the memory of one row of all variables, from a dry run of the graph without its environments.
 
     Raises:
@@ -151,6 +170,7 @@ def _with_memory(plan: Plan, composed: DictConfig, config: Mapping[str, Any], wr
     """
     from bbrl_exp.agents.dry_run import check_graph
     from bbrl_exp.data.packing import Field
+    from bbrl_exp.envs.pictures import check_pictures
     from bbrl_exp.envs.try_out import try_out
 
     def stand_in(single: GymAgent, batch_size: int) -> Agent:
@@ -158,6 +178,8 @@ def _with_memory(plan: Plan, composed: DictConfig, config: Mapping[str, Any], wr
             raise bad_value("env.agent.batch_size", batch_size, f"the run's own batch_size, {plan.batch_size}")
         check_action_space(composed, config["agent"]["action_space"], single.env_spec)
         try_out(single)
+        if films:
+            check_pictures(single)
         # Before a row of the whole batch is made: a mistyped batch size is refused, and not an attempt to hold it.
         replace(plan, bytes_per_time_step=single.dry_copy().bytes_per_step * batch_size).check_memory(
             available_memory()

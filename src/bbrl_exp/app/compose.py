@@ -29,6 +29,7 @@ from omegaconf.errors import (
 )
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from bbrl_exp.app.config_loader import RememberingConfigLoader
 from bbrl_exp.app.folder import job_folder_name, run_folder_name
 from bbrl_exp.app.hydra_node import check_hydra_node, check_search_path
 from bbrl_exp.app.refusals import one_line, refusal
@@ -43,19 +44,6 @@ def register_resolvers() -> None:
     """Makes the resolvers known that ``conf/config.yaml`` uses: ``run_folder`` and ``job_folder``."""
     OmegaConf.register_new_resolver("run_folder", run_folder_name, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder_name, replace=True)
-
-
-def default_config_dir() -> Path:
-    """The folder ``conf`` of the checkout that this package lies in, else the one of the current directory.
-
-    Raises:
-        ConfigurationError: neither is there.
-    """
-    places = [Path(__file__).resolve().parents[3] / "conf", Path.cwd() / "conf"]
-    for place in places:
-        if (place / "config.yaml").is_file():
-            return place
-    raise ConfigurationError(f"no configuration folder found; looked at {', '.join(map(str, places))}")
 
 
 class Composer:
@@ -87,6 +75,7 @@ class Composer:
         GlobalHydra.instance().clear()
         self.config_name = config_name
         self.hydra = Hydra.create_main_hydra2(task_name="run", config_search_path=search_path)
+        self.hydra.config_loader = RememberingConfigLoader(search_path)
 
     def close(self) -> None:
         """Puts Hydra's global state back."""
@@ -196,7 +185,7 @@ class Composer:
     def _defaults(self, overrides: Sequence[str]) -> DictConfig | None:
         """The configuration with the chosen groups alone, to tell which keys there are; None if that fails too."""
         groups = set(self.hydra.config_loader.list_groups(""))
-        kept = [text for text in overrides if text.partition("=")[0] in groups]
+        kept = [text for text in overrides if (key := text.partition("=")[0]) in groups or key.startswith("hydra/")]
         try:
             config: DictConfig = self.hydra.compose_config(
                 config_name=self.config_name, overrides=kept, run_mode=RunMode.RUN, with_log_configuration=False

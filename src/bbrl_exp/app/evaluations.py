@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from bbrl_exp.app.check import CheckedRun
     from bbrl_exp.tracking.console import Console
     from bbrl_exp.tracking.tracker import Tracker
+    from bbrl_exp.training.animation import Animation
     from bbrl_exp.training.evaluation import Evaluation, Evaluator
 
 _EVALUATIONS_OF_A_RUN = 20
@@ -198,13 +200,29 @@ class Evaluations:
             self._submit(PERIODIC, env_steps)
         self._record_arrived()
 
+    def wait(self) -> bool:
+        """Waits for the evaluations that were begun; False where the run was asked to stop before their end."""
+        is_done = self._place.wait()
+        self._record_arrived()
+        return is_done
+
     def finish(self, env_steps: int) -> bool:
         """Evaluates the last policy and waits for everything; False where the run was asked to stop before the end."""
         if self._plan.final_episodes:
             self._submit(FINAL, env_steps)
-        is_done = self._place.wait()
-        self._record_arrived()
-        return is_done
+        return self.wait()
+
+    def film(self, most_steps: int) -> Animation:
+        """The last policy in the first of the final evaluation's episodes."""
+        from bbrl_exp.envs.pictures import PICTURES, prepare_pictures
+        from bbrl_exp.training.animation import film
+        from bbrl_exp.training.checkpoint import policy_state
+
+        prepare_pictures()
+        config, device, pictures = self._run.config, self._run.device, {"render_mode": PICTURES}
+        with contextlib.closing(build_evaluator(config, FINAL, 1, device=device, env_kwargs=pictures)) as evaluator:
+            evaluator.load(policy_state(self._graph, self._learner)["graph"])
+            return film(evaluator, most_steps)
 
     def state(self) -> dict[str, Any]:
         """What was measured, what is due next, and what is being evaluated elsewhere."""

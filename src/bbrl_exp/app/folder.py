@@ -20,6 +20,7 @@ _LOCK_NAME = ".lock"
 _LONGEST_NAME = 100
 _ATTEMPTS = 100
 SWEEP_FILE = "multirun.yaml"
+LOG_NAME = "run.log"
 
 
 class FolderInUseError(ConfigurationError):
@@ -79,6 +80,21 @@ class FolderClaim:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a process holds the folder."""
+    try:
+        file = os.open(folder / _LOCK_NAME, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 def _make_and_lock(folder: Path, is_new: bool) -> int:

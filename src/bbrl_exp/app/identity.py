@@ -16,6 +16,8 @@ from bbrl_exp.errors import ConfigurationError
 _FREE: Mapping[str, Any] = {
     "name": None,
     "resume": "auto",
+    "pause_after": None,
+    "dry_run": False,
     "eval.workers": 0,
     "env.workers": 0,
     "env.worker_timeout": 60.0,
@@ -25,6 +27,11 @@ _FREE_GROUPS = ("tracking", "checkpoint")
 _SAME_ROWS = ("auto", "scalar", "workers")
 # Agents run, and wrappers wrap, in the order in which they stand.
 _ORDERED = ("agent.members", "env.wrappers")
+
+
+def is_free(key: str) -> bool:
+    """Whether what stands at ``key`` changes none of a run's numbers."""
+    return key in _FREE or key.partition(".")[0] in _FREE_GROUPS
 
 
 def identity(config: DictConfig) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from bbrl_exp.app.check import CheckedRun
+from bbrl_exp.app.folder import LOG_NAME
 from bbrl_exp.app.provenance import command, git_commit, record_end, record_start, versions
 from bbrl_exp.app.report import SeveralConsoles, Terminal, end_lines, open_log
 from bbrl_exp.app.resume import Standing
@@ -22,8 +23,6 @@ from bbrl_exp.app.session import RunProgress, run_session
 from bbrl_exp.app.stop import StopSignal
 from bbrl_exp.app.summary import Status, Summary, read_summary
 from bbrl_exp.errors import BbrlExpError, DivergedError
-
-LOG_NAME = "run.log"
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,7 @@ def execute(
         in_sweep: say only a few lines on standard output; everything is in ``run.log``.
     """
     from bbrl_exp.tracking.console import PlainConsole
+    from bbrl_exp.tracking.hparams import mark_failed
 
     started = time.perf_counter()
     earlier = (read_summary(folder) or {}) if before.checkpoint is not None else {}
@@ -78,16 +78,18 @@ def execute(
             traceback.print_exception(caught, file=log)
             if run.root.debug:
                 traceback.print_exception(caught, file=sys.stderr)
-        status, exit_code = _outcome(error, stop, progress.is_done)
+        status, exit_code = _outcome(error, stop, progress)
         summary = replace(
             progress.put_in(summary),
             status=status,
-            error=_reason(error, stop) if status != "completed" else None,
+            error=_reason(error, stop, progress) if status != "completed" else None,
             wall_seconds=seconds_before + time.perf_counter() - started,
         )
         try:
             summary.write(folder)
             record_end(folder, status)
+            if status in ("failed", "diverged"):
+                mark_failed(folder, progress.env_steps, run.shown_trial)
         except BbrlExpError as caught:
             error, exit_code = error or caught, exit_code or caught.exit_code
             console.line(f"error: {caught}")
@@ -117,17 +119,19 @@ def first_summary(run: CheckedRun, overrides: Sequence[str]) -> Summary:
     )
 
 
-def _outcome(error: BaseException | None, stop: StopSignal, is_done: bool) -> tuple[Status, int]:
-    if isinstance(error, KeyboardInterrupt) or (error is None and stop.number is not None and not is_done):
+def _outcome(error: BaseException | None, stop: StopSignal, progress: RunProgress) -> tuple[Status, int]:
+    if isinstance(error, KeyboardInterrupt) or (error is None and stop.number is not None and not progress.is_done):
         return "interrupted", 128 + (stop.number or signal.SIGINT)
     if error is None:
-        return "completed", 0
+        return "interrupted" if progress.is_paused else "completed", 0
     if isinstance(error, DivergedError):
         return "diverged", error.exit_code
     return "failed", error.exit_code if isinstance(error, BbrlExpError) else 1
 
 
-def _reason(error: BaseException | None, stop: StopSignal) -> str | None:
+def _reason(error: BaseException | None, stop: StopSignal, progress: RunProgress) -> str | None:
+    if error is None and stop.number is None and progress.is_paused:
+        return f"paused after {progress.env_steps:,} environment steps (pause_after)"
     if stop.number is not None and (error is None or isinstance(error, KeyboardInterrupt)):
         return f"stopped by {signal.Signals(stop.number).name}"
     if error is None or isinstance(error, BbrlExpError):

@@ -158,10 +158,11 @@ def _evaluated(saved: SavedRun, episodes: int, seed: int | None) -> Evaluation:
 
 
 def _animate(saved: SavedRun, seed: int | None, path: Path) -> None:
+    from bbrl_exp.envs.pictures import PICTURES, prepare_pictures
     from bbrl_exp.training.animation import record
 
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures need no display, and SDL would look for one
-    frames = {"render_mode": "rgb_array"}
+    prepare_pictures()
+    frames = {"render_mode": PICTURES}
     with contextlib.closing(build_evaluator(saved.config, FINAL, 1, seed=seed, env_kwargs=frames)) as evaluator:
         if saved.graph_state:
             evaluator.load(saved.graph_state)

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from omegaconf import OmegaConf
+
 from bbrl_exp.app.evaluations import EvaluationPlan
 from bbrl_exp.app.plan import Plan, in_words
 from bbrl_exp.app.summary import Summary
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from bbrl_exp.agents.dry_run import VariableFacts
     from bbrl_exp.app.check import CheckedRun
     from bbrl_exp.tracking.console import Console
+    from bbrl_exp.tracking.tracker import Tracker
+
+_COMMANDS = ("run.py", "rerun.py")
+_COLUMNS = ("variable", "shape", "dtype", "writer", "readers")
 
 
 class SeveralConsoles:
@@ -150,7 +156,29 @@ def show_start(
     console.line("graph")
     for line in graph_lines(graph):
         console.line(f"  {line}")
-    rows = [
+    console.table("workspace", _COLUMNS, _rows(variables))
+    console.line("plan")
+    for name, value in (*_plan_in_words(run), ("folder", str(folder))):
+        console.line(f"  {name:<19}{value}")
+    if run.root.debug:
+        console.line("  debug: shortened, anomaly detection on, full tracebacks")
+
+
+def describe(tracker: Tracker, graph: Agent, variables: Sequence[VariableFacts], run: CheckedRun) -> None:
+    """Puts the same on TensorBoard's TEXT and IMAGES pages, and the configuration."""
+    from bbrl_exp.tracking.pictures import Line, graph_picture, png
+
+    tracker.config(OmegaConf.to_yaml(OmegaConf.create(run.config)))
+    tracker.text("graph", "\n".join(f"    {line}" for line in graph_lines(graph)))
+    tracker.text("workspace", _markdown(_COLUMNS, _rows(variables)))
+    tracker.text("plan", _markdown(("plan", ""), _plan_in_words(run)))
+    lines = [Line(variable.name, variable.writers, variable.readers) for variable in variables]
+    picture = graph_picture(lines)
+    tracker.image("variables", png(picture), picture.size)  # a tag is on one page only
+
+
+def _rows(variables: Sequence[VariableFacts]) -> list[tuple[str, ...]]:
+    return [
         (
             variable.name,
             f"[T, {', '.join(map(str, variable.shape))}]",
@@ -160,11 +188,18 @@ def show_start(
         )
         for variable in variables
     ]
-    console.table("workspace", ("variable", "shape", "dtype", "writer", "readers"), rows)
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+
+def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
     plan, root = run.plan, run.root
     asked = "" if plan.env_steps == plan.total_steps else f" ({plan.total_steps:,} asked, rounded up to whole chunks)"
     device = f"{run.device} (auto)" if root.device == "auto" else run.device
-    facts = [
+    return [
         ("environment steps", f"{plan.env_steps:,}{asked}"),
         (
             "chunks",
@@ -177,13 +212,7 @@ def show_start(
         ("evaluation", _evaluation_in_words(EvaluationPlan.of(run))),
         ("seed", str(root.seed)),
         ("device", f"{device}, {root.num_threads} thread{'s' if root.num_threads > 1 else ''}"),
-        ("folder", str(folder)),
     ]
-    console.line("plan")
-    for name, value in facts:
-        console.line(f"  {name:<19}{value}")
-    if root.debug:
-        console.line("  debug: shortened, anomaly detection on, full tracebacks")
 
 
 def _recording_in_words(plan: Plan) -> str:
@@ -230,6 +259,6 @@ def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
 def _command_again(summary: Summary) -> list[str]:
     """The command line of a run without what says where it lies: as it was typed, if it was one of this run alone."""
     typed = shlex.split(summary.command or "")
-    is_of_this_run = len(typed) > 1 and Path(typed[1]).name == "run.py" and not {"-m", "--multirun"} & set(typed)
+    is_of_this_run = len(typed) > 1 and Path(typed[1]).name in _COMMANDS and not {"-m", "--multirun"} & set(typed)
     words = typed if is_of_this_run else ["python", "scripts/run.py", *summary.overrides]
-    return [word for word in words if not word.startswith(("resume=", "hydra.run.dir="))]
+    return [word for word in words if not word.startswith(("resume=", "pause_after=", "hydra.run.dir="))]

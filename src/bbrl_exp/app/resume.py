@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from bbrl_exp.app.folder import LOG_NAME
 from bbrl_exp.app.identity import differing_keys, identity
 from bbrl_exp.app.schema import shown
 from bbrl_exp.app.summary import read_summary
@@ -104,11 +105,16 @@ def _summary_of_a_run(folder: Path) -> dict[str, Any] | None:
     if not folder.is_dir():
         raise ConfigurationError(f"folder {folder} is a file")
     summary = read_summary(folder)
-    if summary is None and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+    if summary is None and any(_is_of_somebody(entry) for entry in folder.iterdir()):
         raise ConfigurationError(f"folder {folder} holds files that are no run's; choose another name")
     if summary is not None and summary.get("status") == "failed" and not summary.get("versions"):
         return None  # it was refused before it began
     return summary
+
+
+def _is_of_somebody(entry: Path) -> bool:
+    """Whether a file was put there by other things than a run that is about to begin."""
+    return not entry.name.startswith(".") and entry.name != LOG_NAME
 
 
 def wanted_folder(run: CheckedRun, default: Path) -> Path:
@@ -129,7 +135,7 @@ def _check_same(folder: Path, summary: Mapping[str, Any], run: CheckedRun) -> bo
     """Whether the run in the folder is this one but for more steps; refuses other differences."""
     if summary.get("config_hash") == run.config_hash:
         return False  # also where Hydra was killed, or the power cut, while it wrote its copy of the configuration
-    saved = _saved_identity(folder)
+    saved = saved_identity(folder)
     keys = differing_keys(saved, run.identity)
     if keys == ["total_steps"] and run.root.total_steps > saved["total_steps"]:
         if run.plan.schedules:
@@ -148,7 +154,7 @@ def _check_same(folder: Path, summary: Mapping[str, Any], run: CheckedRun) -> bo
     return False
 
 
-def _saved_identity(folder: Path) -> dict[str, Any]:
+def saved_identity(folder: Path) -> dict[str, Any]:
     path = folder / ".hydra" / "config.yaml"
     try:
         saved = OmegaConf.load(path)

@@ -14,10 +14,11 @@ from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from bbrl_exp.app.compose import Composer, default_config_dir, is_named, quoted, register_resolvers
+from bbrl_exp.app.compose import Composer, is_named, quoted, register_resolvers, resolve
+from bbrl_exp.app.config_folder import default_config_dir
 from bbrl_exp.app.folder import FolderClaim, claim_new_folder
+from bbrl_exp.app.help import help_text
 from bbrl_exp.app.report import Terminal
-from bbrl_exp.app.schema import help_text
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def run(
     """
     folder = default_config_dir() if config_dir is None else Path(config_dir).absolute()
     with Composer(folder, config_name) as composer:
-        result = _run_one(composer, overrides)
+        result = run_one(composer, overrides)
     if result.error is not None:
         raise result.error
     return result
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _show(composer: Composer, parser: argparse.ArgumentParser, args: Any, config_dir: Path) -> int:
     """What only prints. All but ``--help`` is Hydra's own work."""
     if args.help:
-        sys.stdout.write(f"{help_text(composer.groups())}\n")
+        sys.stdout.write(f"{help_text(composer.groups(), resolve(composer.compose([])))}\n")
         return 0
     composer.check_search_path([] if args.shell_completion else args.overrides)
     if args.cfg:
@@ -142,19 +143,33 @@ def _dispatch(composer: Composer, args: Any) -> int:
     if args.experimental_rerun is not None:
         raise ConfigurationError("--experimental-rerun is not supported: repeat the command in summary.json")
     if args.multirun or composer.asks_for_multirun(args.overrides):
-        from bbrl_exp.app.sweep import run_sweep
+        from bbrl_exp.app.search.command import is_search, search
+        from bbrl_exp.app.sweeps.sweep import run_sweep
 
-        return run_sweep(composer, args.overrides)
-    return _run_one(composer, args.overrides).exit_code
+        master = composer.compose(args.overrides, multirun=True)
+        return search(composer, master, args.overrides) if is_search(master) else run_sweep(composer, args.overrides)
+    return run_one(composer, args.overrides).exit_code
 
 
-def _run_one(composer: Composer, overrides: Sequence[str]) -> RunResult:
+def run_one(composer: Composer, overrides: Sequence[str]) -> RunResult:
+    """Runs one experiment in its folder.
+
+    Args:
+        composer: of its configuration.
+        overrides: as for ``run``.
+
+    Raises:
+        ConfigurationError: the configuration cannot be used; nothing was made.
+    """
     from bbrl_exp.app.check import check
     from bbrl_exp.app.job import RunResult, execute
     from bbrl_exp.app.resume import is_complete, standing, wanted_folder
+    from bbrl_exp.app.search.command import is_search
     from bbrl_exp.app.summary import Summary, read_summary
 
     config = composer.compose(overrides)
+    if is_search(config):
+        raise ConfigurationError("key 'hydra/sweeper' = 'optuna': a search is a sweep, written with -m")
     checked = check(config)
     default = Path(config.hydra.run.dir).absolute()
     wanted = wanted_folder(checked, default)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -95,6 +95,13 @@ class RootSettings:
             lambda value: isinstance(value, str) and bool(value),
         )
     )
+    pause_after: int | None = field(
+        metadata=_key(
+            "environment steps after which the run stops, to go on with the same command and a larger number or none",
+            "null or an integer of at least 1",
+            _is_int_or_null(1),
+        )
+    )
     name: str | None = field(
         metadata=_key(
             "folder of the run, outputs/<name>; null: date and time",
@@ -124,6 +131,9 @@ class RootSettings:
             "null or the folder of a run",
             lambda value: value is None or (isinstance(value, str) and bool(value)),
         )
+    )
+    dry_run: bool = field(
+        metadata=_key("check, show the plan with an estimate of its time, and run nothing", "true or false", _is_bool)
     )
     debug: bool = field(metadata=_key("a short run, anomaly detection, full tracebacks", "true or false", _is_bool))
     graph: dict[str, Any] = field(metadata=_key("the graph of agents that runs", "a node with a _target_", _is_mapping))
@@ -284,42 +294,8 @@ def read_root(values: Mapping[str, Any]) -> RootSettings:
         raise bad_value("env.workers", env.workers, f"at most batch_size, which is {root.batch_size}")
     if env.stepping == "workers" and not env.workers:
         raise bad_value("env.workers", env.workers, "at least 1 with env.stepping=workers")
+    if root.pause_after is not None and root.checkpoint["every"] == 0:
+        raise bad_value(
+            "pause_after", root.pause_after, "null with checkpoint.every=0, which leaves nothing to go on from"
+        )
     return dataclasses.replace(root, name=None if root.name is None else str(root.name))
-
-
-def help_text(groups: Mapping[str, Sequence[str]]) -> str:
-    """What ``--help`` prints.
-
-    Args:
-        groups: the options of each group.
-    """
-    from bbrl_exp.tracking.settings import TrackingSettings
-
-    lines = [
-        "Runs one experiment: python scripts/run.py [group=option] [key=value] ...",
-        "Runs a sweep:        python scripts/run.py -m key=value,value ...",
-        "",
-        "Groups (group=option):",
-        *(f"  {group:<11} {', '.join(options)}" for group, options in groups.items()),
-        "",
-        "Keys (key=value):",
-        *_help_lines(RootSettings, ""),
-        *_help_lines(AgentSettings, "agent."),
-        *_help_lines(EnvSettings, "env."),
-        *_help_lines(EvalSettings, "eval."),
-        *_help_lines(CheckpointSettings, "checkpoint."),
-        *_help_lines(TrackingSettings, "tracking."),
-        "",
-        "An agent is added to the graph by a new member, from the command line alone:",
-        "  '+agent.members.printer={_target_: bbrl_exp.agents.tools.PrintAgent, names: [action], after: policy}'",
-        "Packages of your own: BBRL_EXP_ALLOW=mypackage,other; YAML of your own: --config-dir <folder>.",
-        "The composed configuration: --cfg job. Hydra's own options: --hydra-help.",
-    ]
-    return "\n".join(lines)
-
-
-def _help_lines(kind: type[Any], prefix: str) -> list[str]:
-    return [
-        f"  {prefix + key.name:<32} {key.metadata['help']} [{key.metadata['allowed']}]"
-        for key in dataclasses.fields(kind)
-    ]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from omegaconf import OmegaConf
 
 from bbrl_exp.app.evaluations import Evaluations
 from bbrl_exp.app.graph import env_spec_of
 from bbrl_exp.app.learner import build_graph_and_learner
 from bbrl_exp.app.provenance import versions
-from bbrl_exp.app.report import show_start
+from bbrl_exp.app.report import describe, show_start
 from bbrl_exp.app.resume import Standing
 from bbrl_exp.app.stop import StopSignal
 from bbrl_exp.app.summary import Summary
@@ -24,6 +22,7 @@ from bbrl_exp.seeding import seed_global_generators
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
+    from bbrl_exp.agents.dry_run import VariableFacts
     from bbrl_exp.app.check import CheckedRun
     from bbrl_exp.learners.learner import Learner
     from bbrl_exp.tracking.console import Console
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
     from bbrl_exp.training.checkpoints import Checkpoint
     from bbrl_exp.training.loop import Chunk, Rows
     from bbrl_exp.training.stopwatch import Stopwatch
+
+# The page shows five metrics: these, and the fraction of trials that failed.
+_ON_THE_HPARAMS_PAGE = ("return_mean", "eval_return_mean", "eval_curve_mean", "best_eval_return_mean")
 
 
 @dataclass
@@ -40,6 +42,7 @@ class RunProgress:
     env_steps: int = 0
     loop_seconds: float = 0.0
     is_done: bool = False
+    is_paused: bool = False
     is_saved: bool = False
     tracker: Tracker | None = None
     evaluations: Evaluations | None = None
@@ -88,17 +91,17 @@ def run_session(
     from bbrl_exp.agents.dry_run import check_graph
 
     prepare_process(run)
-    if before.has_begun:
-        _remove_records(folder, before.checkpoint.meta["positions"] if before.checkpoint is not None else {})
+    _remove_records(folder, before.checkpoint.meta["positions"] if before.checkpoint is not None else {})
     graph, learner = build_graph_and_learner(run.config, run.written)
     for module in (graph, learner):
         if module is not None:
             module.to(run.device)
     with contextlib.closing(graph), torch.autograd.set_detect_anomaly(run.root.debug):
-        show_start(console, graph, check_graph(graph), run, folder)
+        variables = check_graph(graph)
+        show_start(console, graph, variables, run, folder)
         for complaint in before.complaints:
             console.line(f"warning: {complaint}; an earlier one is used")
-        _run_loop(run, folder, console, progress, stop, before, graph, learner)
+        _run_loop(run, folder, console, progress, stop, before, graph, learner, variables)
 
 
 def _run_loop(
@@ -110,6 +113,7 @@ def _run_loop(
     before: Standing,
     graph: TemporalAgent,
     learner: Learner | None,
+    variables: Sequence[VariableFacts],
 ) -> None:
     from bbrl_exp.tracking.tracker import Tracker
     from bbrl_exp.training.stopwatch import Stopwatch
@@ -128,6 +132,9 @@ def _run_loop(
     )
     progress.evaluations = evaluations = Evaluations(run, folder, graph, learner, tracker, console, stop.came)
     with contextlib.closing(tracker), contextlib.closing(evaluations):
+        if tracker.is_new_in_tensorboard:
+            tracker.begin(run.trial)
+            describe(tracker, graph, variables, run)
         loop = _Loop(run, folder, console, progress, stop, graph, learner, tracker, evaluations, stopwatch)
         loop.run(before.checkpoint)
         loop.finish()
@@ -170,12 +177,13 @@ class _Loop:
         from bbrl_exp.training.loop import collect
 
         chunks_done = 0
-        if checkpoint is None:
-            self._tracker.config(OmegaConf.to_yaml(OmegaConf.create(self._run.config)))
-        else:
+        if checkpoint is not None:
             chunks_done = checkpoint.state["chunks"]
             self._go_on_from(checkpoint)
         if self._stop.came():
+            return
+        if self._pauses_at(self._progress.env_steps):
+            self._evaluations.wait()
             return
         for chunk in collect(
             self._graph,
@@ -202,7 +210,20 @@ class _Loop:
         with self._stopwatch.pause():
             is_whole = env_steps == self._plan.env_steps
             self._progress.is_done = is_whole and self._evaluations.finish(env_steps)
-        self._tracker.hparams(_parameters(self._run), self._progress.results)
+            if self._progress.is_done and self._run.tracking.films:
+                self._film()
+        if self._progress.is_done:
+            results = self._progress.results
+            self._tracker.complete({name: results[name] for name in _ON_THE_HPARAMS_PAGE})
+
+    def _film(self) -> None:
+        """Puts a moving picture of the last policy on TensorBoard's IMAGES page; where that fails the run does not."""
+        try:
+            animation = self._evaluations.film(self._run.tracking.animation_steps)
+        except Exception as error:
+            self._console.line(f"no animation: {type(error).__name__}: {error}")
+        else:
+            self._tracker.image("last_policy", animation.data, animation.size)
 
     def _go_on_from(self, checkpoint: Checkpoint) -> None:
         """Puts everything to where the checkpoint was written, and does what came after that."""
@@ -236,14 +257,14 @@ class _Loop:
         self._tracker.chunk(self._parts.workspace, rows.first_row, rows.first_time)
 
     def _save_and_evaluate(self, chunk: Chunk) -> bool:
-        """Writes the checkpoint that is due, then evaluates if that is due; True where a signal has come.
+        """Writes the checkpoint that is due, then evaluates if that is due; True where the run stops here.
 
         The checkpoint is of the moment before the evaluation: a run that goes on evaluates again, and records again
         what was not recorded before.
         """
-        is_stopped = self._stop.came()
+        is_stopped, is_paused = self._stop.came(), self._pauses_at(chunk.env_steps)
         is_regular = chunk.is_cut_next and self._checkpoints.is_due(chunk.env_steps)
-        if not (is_stopped or is_regular or chunk.is_last or self._evaluations.is_due(chunk.env_steps)):
+        if not (is_stopped or is_paused or is_regular or chunk.is_last or self._evaluations.is_due(chunk.env_steps)):
             return False
         meta = {
             "env_steps": chunk.env_steps,
@@ -253,19 +274,27 @@ class _Loop:
             "positions": self._tracker.positions(),
             "evaluations": self._evaluations.state(),
         }
-        is_saved = is_stopped or is_regular or chunk.is_last
+        is_saved = is_stopped or is_paused or is_regular or chunk.is_last
         if is_saved:
             self._save(chunk, meta)
-        if (is_stopped or chunk.is_last) and not chunk.is_cut_next:
+        if (is_stopped or is_paused or chunk.is_last) and not chunk.is_cut_next:
             self._record(chunk.recorded)
         if is_stopped:
             return True
         self._evaluate_if_due(chunk.env_steps)
+        if is_paused:
+            self._evaluations.wait()
         if not self._stop.came():
-            return False
+            return is_paused
         if not is_saved:
             self._save(chunk, meta)
         return True
+
+    def _pauses_at(self, env_steps: int) -> bool:
+        """Whether the run is to stop here, by ``pause_after`` and before its end."""
+        pause_after = self._run.root.pause_after
+        self._progress.is_paused = pause_after is not None and pause_after <= env_steps < self._plan.env_steps
+        return self._progress.is_paused
 
     def _save(self, chunk: Chunk, meta: Mapping[str, Any]) -> None:
         from bbrl_exp.training.resumption import check_parameters
@@ -325,26 +354,3 @@ def _discrete_actions(graph: TemporalAgent) -> dict[str, tuple[int, int]]:
         for leaf in (spec.actions if spec is not None else ())
         if leaf.kind == "discrete" and leaf.counts is not None
     }
-
-
-def _parameters(run: CheckedRun) -> dict[str, str | float | bool]:
-    """What the run was asked, flat, for TensorBoard's page of hyper-parameters."""
-    asked: dict[str, str | float | bool] = {
-        group: choice for group in ("agent", "env") if (choice := run.choices[group])
-    }
-    asked |= {"env_id": run.root.env["id"]}
-    asked |= {key: getattr(run.root, key) for key in ("seed", "batch_size", "total_steps", "device")}
-    for name, node in run.config["agent"]["members"].items():
-        asked |= _plain_values(f"{name}.", node) if name != "env" else {}
-    asked |= _plain_values("learner.", run.config["agent"]["learner"] or {})
-    return asked
-
-
-def _plain_values(prefix: str, node: Mapping[str, Any]) -> dict[str, str | float | bool]:
-    values: dict[str, str | float | bool] = {}
-    for name, value in node.items():
-        if isinstance(value, str | int | float) and name != "_target_":
-            values[f"{prefix}{name}"] = value
-        elif isinstance(value, list):
-            values[f"{prefix}{name}"] = str(value)
-    return values

@@ -26,11 +26,15 @@ class EventFile:
         folder: the run's folder; it must exist.
         continued: None for a new file; else the name of the one that is there, and where it goes on.
 
+    Attributes:
+        is_new: whether it was made by this object.
+
     Raises:
         BbrlExpError: if the file cannot be made or written, naming it, or if ``continued`` leads to no event file.
     """
 
     def __init__(self, folder: Path, continued: tuple[str, int] | None = None) -> None:
+        self.is_new = continued is None
         self._encoders: dict[tuple[str, ...], ScalarRecords] = {}
         if continued is not None:
             if Path(continued[0]).name != continued[0] or not continued[0].startswith(FILE_PREFIX):
@@ -58,7 +62,7 @@ class EventFile:
             self._file.write(self._encoder(tags).encode(time.time(), steps, values))
 
     def summary(self, step: int, summary: Summary) -> None:
-        """Append one event that holds ``summary``: a histogram, a text, hyper-parameters."""
+        """Append one event that holds ``summary``: a histogram, a text, a picture."""
         self._append(Event(wall_time=time.time(), step=step, summary=summary))
 
     def record_length(self, tags: Sequence[str]) -> int:

@@ -75,6 +75,12 @@ def read_scalars(path: Path, *, verify: bool = False) -> EventScalars:
     return EventScalars(series, damage)
 
 
+def end_of_whole_records(data: bytes) -> int:
+    """Where the last record ends that is whole; 0 where there is none."""
+    starts, lengths, _ = _records(data, verify=False)
+    return starts[-1] + lengths[-1] + FOOTER_LENGTH if starts else 0
+
+
 def _records(data: bytes, verify: bool) -> tuple[list[int], list[int], str | None]:
     """Start and length of each payload, and what is wrong with the rest."""
     starts: list[int] = []

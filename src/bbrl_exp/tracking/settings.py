@@ -39,6 +39,7 @@ class TrackingSettings:
     include: tuple[str, ...] = _key(("*",), "the variables that have curves and histograms", _PATTERNS)
     exclude: tuple[str, ...] = _key((), "variables that have none, even if included", _PATTERNS)
     histogram_every: int = _key(20_000, "environment steps between histograms; 0: none", _at_least(0))
+    animation_steps: int = _key(0, "steps of the last policy in a moving picture on the IMAGES page", _at_least(0))
     metrics_every: int = _key(1_000, "environment steps between two records of what the learner tells", _at_least(1))
     speed_every: int = _key(10_000, "environment steps between two measurements of speed", _at_least(1))
 
@@ -51,6 +52,7 @@ class TrackingSettings:
             "workspace_thinned_steps": 0,
             "max_components": 1,
             "histogram_every": 0,
+            "animation_steps": 0,
             "metrics_every": 1,
             "speed_every": 1,
         }
@@ -63,6 +65,11 @@ class TrackingSettings:
             if not isinstance(value, (list, tuple)) or not all(isinstance(pattern, str) for pattern in value):
                 raise ConfigurationError(f"tracking.{key}={value!r}: must be a list of patterns such as 'env/*'")
             object.__setattr__(self, key, tuple(value))
+
+    @property
+    def films(self) -> bool:
+        """Whether the last policy is filmed."""
+        return self.enabled and self.tensorboard and self.animation_steps > 0
 
     def selects(self, variable: str) -> bool:
         """Whether ``include`` and ``exclude`` let this variable be recorded."""

@@ -1,21 +1,19 @@
-"""What stands beside the curves on TensorBoard's pages: texts, the table of hyper-parameters, the laid-out charts."""
+"""What stands beside the curves on TensorBoard's pages: texts, pictures, the laid-out charts."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
+from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalar
-from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
-from tensorboard.plugins.hparams import metadata as hparams
 from tensorboard.plugins.text import metadata as text
 
-Parameter = bool | int | float | str
+_RGB = 3
 
 
 def text_summary(tag: str, markdown: str) -> Summary:
@@ -24,36 +22,16 @@ def text_summary(tag: str, markdown: str) -> Summary:
     return _string_summary(tag, markdown.encode(), metadata)
 
 
-def hparams_summaries(
-    parameters: Mapping[str, Parameter], metric_tags: Iterable[str], start_seconds: float, end_seconds: float
-) -> list[Summary]:
-    """The summaries that make the run one row of the HPARAMS page.
+def image_summary(tag: str, data: bytes, size: tuple[int, int]) -> Summary:
+    """A picture for the IMAGES page.
 
     Args:
-        parameters: name → value, one column each.
-        metric_tags: scalars of this run whose last values are columns too.
-        start_seconds: when the run started, in seconds since the epoch.
-        end_seconds: when it ended.
+        tag: its name.
+        data: a file that browsers show: PNG, GIF, …; an animated one plays.
+        size: width and height in pixels.
     """
-    data = plugin_data_pb2.HParamsPluginData
-    start = plugin_data_pb2.SessionStartInfo(start_time_secs=start_seconds)
-    experiment = api_pb2.Experiment(
-        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metric_tags]
-    )
-    for name, value in parameters.items():
-        if isinstance(value, bool):
-            start.hparams[name].bool_value, kind = value, api_pb2.DATA_TYPE_BOOL
-        elif isinstance(value, (int, float)):
-            start.hparams[name].number_value, kind = value, api_pb2.DATA_TYPE_FLOAT64
-        else:
-            start.hparams[name].string_value, kind = value, api_pb2.DATA_TYPE_STRING
-        experiment.hparam_infos.append(api_pb2.HParamInfo(name=name, type=kind))
-    end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=end_seconds)
-    return [
-        _hparams_summary(hparams.EXPERIMENT_TAG, data(experiment=experiment)),
-        _hparams_summary(hparams.SESSION_START_INFO_TAG, data(session_start_info=start)),
-        _hparams_summary(hparams.SESSION_END_INFO_TAG, data(session_end_info=end)),
-    ]
+    image = Summary.Image(width=size[0], height=size[1], colorspace=_RGB, encoded_image_string=data)
+    return Summary(value=[Summary.Value(tag=tag, image=image)])
 
 
 def layout_summary(workspace_tags: Iterable[str]) -> Summary:
@@ -104,8 +82,3 @@ def _string_summary(tag: str, content: bytes, metadata: SummaryMetadata) -> Summ
     metadata.data_class = DATA_CLASS_TENSOR
     tensor = TensorProto(dtype=DT_STRING, string_val=[content], tensor_shape=TensorShapeProto())
     return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
-
-
-def _hparams_summary(tag: str, content: plugin_data_pb2.HParamsPluginData) -> Summary:
-    empty = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=0)]))
-    return Summary(value=[Summary.Value(tag=tag, metadata=hparams.create_summary_metadata(content), tensor=empty)])

@@ -17,8 +17,10 @@ from bbrl_exp.tracking.csv_file import CsvFile
 from bbrl_exp.tracking.episodes import EpisodeCount, FinishedEpisodes, finished_episodes
 from bbrl_exp.tracking.event_file import EventFile
 from bbrl_exp.tracking.histogram import histogram_values
+from bbrl_exp.tracking.hparams import write_end, write_start
 from bbrl_exp.tracking.settings import Thinning, TrackingSettings
-from bbrl_exp.tracking.summaries import Parameter, hparams_summaries, layout_summary, text_summary
+from bbrl_exp.tracking.summaries import image_summary, layout_summary, text_summary
+from bbrl_exp.tracking.trial import Trial
 from bbrl_exp.tracking.workspace_series import rows_on_cpu, workspace_series
 from bbrl_exp.workspace import Workspace
 
@@ -83,7 +85,6 @@ class Tracker:
         self._laid_out = False
         self._next_histogram = 0
         self._env_steps = 0
-        self._start_seconds = time.time()
         self._speed = _SpeedMeter(clock, self._positions["seconds_at_last_speed"])
 
     def chunk(self, workspace: Workspace, first_new_row: int, first_global_time: int) -> None:
@@ -146,19 +147,35 @@ class Tracker:
         """Put the run's configuration on TensorBoard's TEXT page."""
         self.text("config", f"```yaml\n{yaml_text.strip()}\n```")
 
-    def hparams(self, parameters: Mapping[str, Parameter], metrics: Mapping[str, float | None]) -> None:
-        """Make the finished run one row of TensorBoard's HPARAMS page.
+    def image(self, tag: str, data: bytes, size: tuple[int, int]) -> None:
+        """Put a picture on TensorBoard's IMAGES page.
 
         Args:
-            parameters: what the run was asked, flat.
-            metrics: what came out, no times: each becomes a scalar ``final/<name>``; None is left out.
+            tag: its name.
+            data: a file that browsers show: PNG, GIF, …; an animated one plays.
+            size: width and height in pixels.
         """
         if self._events:
-            final = {f"final/{name}": value for name, value in metrics.items() if value is not None}
-            for summary in hparams_summaries(parameters, final, self._start_seconds, time.time()):
-                self._events.summary(self._env_steps, summary)
-            column = np.array([[float(value)] for value in final.values()])
-            self._events.scalars(list(final), np.array([self._env_steps]), column)
+            self._events.summary(self._env_steps, image_summary(tag, data, size))
+
+    @property
+    def is_new_in_tensorboard(self) -> bool:
+        """Whether the run has an event file that says nothing of it yet."""
+        return self._events is not None and self._events.is_new
+
+    def begin(self, trial: Trial) -> None:
+        """Put the run on TensorBoard's HPARAMS page."""
+        if self._events:
+            write_start(self._events, trial)
+
+    def complete(self, metrics: Mapping[str, float | None]) -> None:
+        """Tell TensorBoard's HPARAMS page that the run is complete.
+
+        Args:
+            metrics: what came out, no times: each becomes a scalar ``Final/<name>``; None is left out.
+        """
+        if self._events:
+            write_end(self._events, self._env_steps, metrics, failed=False)
 
     def state(self) -> dict[str, Any]:
         """How far the records are, as plain Python; equal between equal runs."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -10,37 +12,59 @@ from PIL import Image
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.training.evaluation import Evaluator
 
-_MOST_FRAMES = 1000
+MOST_FRAMES = 1000
 _DEFAULT_FRAMES_PER_SECOND = 30
 _MOST_FRAMES_PER_SECOND = 50
 
 
-def record(evaluator: Evaluator, path: Path) -> None:
-    """Plays the episode of the first environment and writes it as an animated GIF, its first 1,000 steps at most.
+class Animation(NamedTuple):
+    """An animated GIF: the bytes of its file, and width and height in pixels."""
+
+    data: bytes
+    size: tuple[int, int]
+
+
+def film(evaluator: Evaluator, most_frames: int = MOST_FRAMES) -> Animation:
+    """Plays the episode of the first environment and shows its first steps.
 
     Args:
         evaluator: of environments made with ``render_mode="rgb_array"``.
+        most_frames: how many steps at most; the episode is given up after them.
+
+    Raises:
+        ConfigurationError: the environment shows no pictures.
+    """
+    environment = evaluator.environments.envs[0]
+    frames: list[Image.Image] = []
+
+    def look() -> None:
+        frame = environment.render()
+        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3:
+            name = evaluator.environments.env_spec.env_id
+            raise ConfigurationError(f"{name} cannot be animated: it shows no pictures (rgb_array)")
+        frames.append(Image.fromarray(frame).convert("P", palette=Image.Palette.ADAPTIVE))
+
+    evaluator.run(stopped=lambda: len(frames) >= most_frames, after_step=look)
+    per_second = environment.metadata.get("render_fps") or _DEFAULT_FRAMES_PER_SECOND
+    milliseconds = round(1000 / min(per_second, _MOST_FRAMES_PER_SECOND))
+    file = io.BytesIO()
+    frames[0].save(file, "gif", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+    return Animation(file.getvalue(), frames[0].size)
+
+
+def record(evaluator: Evaluator, path: Path) -> None:
+    """Writes the animation of :func:`film` as a file.
+
+    Args:
+        evaluator: as for :func:`film`.
         path: the file.
 
     Raises:
         ConfigurationError: the environment shows no pictures.
         BbrlExpError: the file cannot be written.
     """
-    environment = evaluator.environments.envs[0]
-    frames: list[Image.Image] = []
-
-    def look() -> None:
-        if len(frames) < _MOST_FRAMES:
-            frame = environment.render()
-            if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3:
-                name = evaluator.environments.env_spec.env_id
-                raise ConfigurationError(f"{name} cannot be animated: it shows no pictures (rgb_array)")
-            frames.append(Image.fromarray(frame).convert("P", palette=Image.Palette.ADAPTIVE))
-
-    evaluator.run(after_step=look)
-    per_second = environment.metadata.get("render_fps") or _DEFAULT_FRAMES_PER_SECOND
-    milliseconds = round(1000 / min(per_second, _MOST_FRAMES_PER_SECOND))
+    animation = film(evaluator)
     try:
-        frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+        path.write_bytes(animation.data)
     except OSError as error:
         raise BbrlExpError(f"cannot write '{path}': {error.strerror or error}") from error

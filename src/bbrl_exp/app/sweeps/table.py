@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bbrl_exp.app.folder import is_in_use
 from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.summary import read_summary, write_json
 
@@ -33,7 +35,7 @@ def row_of(sweep: Path, folder: str, varied: Sequence[str], error: str | None, *
         sweep: the sweep's folder.
         folder: the name of the job's folder in it.
         varied: the overrides in which jobs differ.
-        error: why the job could not start, None where it could.
+        error: why the job did not run, None where it did.
         is_stopped: whether a signal stopped the sweep.
     """
     summary = read_summary(sweep / folder) or {}
@@ -42,6 +44,8 @@ def row_of(sweep: Path, folder: str, varied: Sequence[str], error: str | None, *
         status = "failed"
     elif is_stopped and not summary:
         status, error = "interrupted", "not begun"
+    elif status == "running" and is_in_use(sweep / folder):
+        error = "it still runs"
     elif status == "running" or not summary:
         status, error = ("interrupted" if is_stopped else "failed"), "its process ended without a word"
     else:
@@ -55,6 +59,26 @@ def row_of(sweep: Path, folder: str, varied: Sequence[str], error: str | None, *
         folder=folder,
         error=error,
     )
+
+
+def other_rows(sweep: Path, known: Collection[str]) -> list[Row]:
+    """The rows of jobs that are in the sweep's folder and not among the ``known`` ones: those of earlier commands."""
+    earlier = {row.get("folder"): row for row in _earlier_rows(sweep) if isinstance(row, dict)}
+    rows = []
+    for folder in sorted(sweep.iterdir()):
+        if folder.name in known or (summary := read_summary(folder)) is None:
+            continue
+        varied = earlier.get(folder.name, {}).get("overrides") or " ".join(map(str, summary.get("overrides", ())))
+        rows.append(row_of(sweep, folder.name, [varied], None, is_stopped=False))
+    return rows
+
+
+def _earlier_rows(sweep: Path) -> list[Any]:
+    try:
+        jobs = json.loads((sweep / "sweep.json").read_text(encoding="utf-8"))["jobs"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    return jobs if isinstance(jobs, list) else []
 
 
 def write_tables(folder: Path, rows: Sequence[Row]) -> None:

@@ -1,0 +1,8 @@
+"""Lists agents, environments, experiments, …: ``python scripts/list.py [group]``."""
+
+import sys
+
+from bbrl_exp.app.listing import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""About how fast a run will be, from a trial of a few seconds in a folder that is thrown away."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from bbrl_exp.app.summary import read_summary
+from bbrl_exp.app.sweeps.carried_config import packed
+from bbrl_exp.app.sweeps.host import JobHost
+
+_NAME = "time/steps_per_second"
+_LAST = 0.5
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a trial told.
+
+    Attributes:
+        steps_per_second: environment steps a second of its second half, updates and tracking included, start-up and
+            evaluation left out.
+        bytes_per_step: of files, an environment step.
+    """
+
+    steps_per_second: float
+    bytes_per_step: float
+
+
+class Trials:
+    """Tries configurations out, one after the other, each in a process of its own.
+
+    Args:
+        seconds: of each trial, start-up included.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._host: JobHost | None = None
+
+    def __call__(self, config: DictConfig) -> Estimate | None:
+        """What a trial of the run tells; None where it did not get to do a step, or failed.
+
+        Args:
+            config: composed, with its ``hydra`` node; the run's own folder is not touched.
+        """
+        if self._host is None:
+            self._host = JobHost()
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name) / "trial"
+            folder.mkdir()
+            deadline = time.monotonic() + self._seconds
+            config = _for_trial(config, folder)
+            self._host.run(packed(config), os.getcwd(), folder, lambda: time.monotonic() < deadline)
+            return _told_by(folder)
+
+
+def _for_trial(config: DictConfig, folder: Path) -> DictConfig:
+    config = copy.deepcopy(config)
+    OmegaConf.set_struct(config, False)
+    with open_dict(config):
+        config.dry_run = False
+        config.resume = "auto"
+        config.eval.every, config.eval.final_episodes = 0, 0
+        config.tracking.speed_every = 1
+        config.tracking.csv = True
+        config.hydra.runtime.output_dir = str(folder)
+    return config
+
+
+def _told_by(folder: Path) -> Estimate | None:
+    summary = read_summary(folder) or {}
+    env_steps = summary.get("env_steps", 0)
+    if not env_steps or summary.get("status") not in ("interrupted", "completed"):
+        return None
+    speeds = _speeds(folder / "metrics.csv")
+    speed = statistics.median(speeds[int(_LAST * len(speeds)) :]) if speeds else summary.get("steps_per_second")
+    checkpoints = folder / "checkpoints"
+    files = (file for file in folder.rglob("*") if file.is_file() and checkpoints not in file.parents)
+    n_bytes = sum(file.stat().st_size for file in files)
+    return Estimate(speed, n_bytes / env_steps) if speed else None
+
+
+def _speeds(path: Path) -> list[float]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [float(line["value"]) for line in csv.DictReader(file) if line["name"] == _NAME]
+    except OSError:
+        return []

@@ -1,0 +1,1 @@
+"""Sweeps: their jobs, the process that each of them has, the launchers that hand them out, the table at the end."""

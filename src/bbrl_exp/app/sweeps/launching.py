@@ -1,0 +1,81 @@
+"""Hands jobs to Hydra's launchers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from bbrl_exp.app.compose import Composer, quoted
+from bbrl_exp.app.hydra_node import launcher_name
+from bbrl_exp.app.report import Terminal
+from bbrl_exp.app.stop import CAUGHT
+from bbrl_exp.app.sweeps.ending import JobEnding
+from bbrl_exp.app.sweeps.jobs import Job
+from bbrl_exp.app.sweeps.task import SweepTask
+
+SIGNALLED = 128
+IN_ORDER = "basic"
+_OF_A_CLUSTER = ("submitit_slurm", "submitit_local")
+
+
+def launch(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> tuple[dict[str, JobEnding], int]:
+    """Runs jobs through the launcher of the sweep's configuration.
+
+    Args:
+        composer: of their configurations.
+        master: the configuration of the sweep.
+        jobs: those to run.
+
+    Returns:
+        How the process of each job ended, by the name of its folder, as far as the launcher tells; and 128+n where
+        signal n stopped it, else 0.
+    """
+    name = launcher_name(master)
+    callbacks = Callbacks(master)
+    context = HydraContext(config_loader=composer.hydra.config_loader, callbacks=callbacks)
+    task = SweepTask.of_this_process(outlives_it=name in _OF_A_CLUSTER)
+    launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=master)
+    # One after the other, the results of those before need not be kept.
+    batches = [[job] for job in jobs] if name == IN_ORDER else [list(jobs)]
+    endings: dict[str, JobEnding] = {}
+    number = 0
+    before = {number: signal.signal(number, _stop) for number in CAUGHT if number != signal.SIGINT}
+    try:
+        for batch in batches:
+            overrides = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.folder)}"] for job in batch]
+            for job, result in zip(batch, launcher.launch(overrides, initial_job_idx=number), strict=True):
+                endings[job.folder] = _ending(result)
+            number += len(batch)
+    except KeyboardInterrupt:
+        return endings, SIGNALLED + signal.SIGINT
+    except SystemExit as stopped:
+        return endings, int(stopped.code or 1)
+    except Exception as error:
+        Terminal().line(f"the launcher gave up: {type(error).__name__}: {' '.join(str(error).split())}")
+    finally:
+        for caught, handler in before.items():
+            signal.signal(caught, handler)
+    return endings, 0
+
+
+def _ending(result: JobReturn) -> JobEnding:
+    value = result._return_value  # the property raises what failed, and prints it
+    if isinstance(value, JobEnding):
+        return value
+    return JobEnding(1, f"{type(value).__name__}: {' '.join(str(value).split())}")
+
+
+class _Stopped(SystemExit):
+    """A signal asked the sweep to stop."""
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Stopped(SIGNALLED + number)

@@ -1,0 +1,143 @@
+"""What a launcher runs for each job, wherever that is: it hands the job to a process of its own, and waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import psutil
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+from bbrl_exp.app.folder import is_in_use
+from bbrl_exp.app.stop import CAUGHT
+from bbrl_exp.app.sweeps.carried_config import packed
+from bbrl_exp.app.sweeps.ending import JobEnding, record_death
+from bbrl_exp.app.sweeps.host import JobHost
+from bbrl_exp.errors import WorkerError
+
+_CARRIED = ("BBRL_EXP_ALLOW", "PYTHONPATH")
+_OF_SUBMITIT = "SUBMITIT_EXECUTOR"
+_SECONDS_FOR_THE_SCHEDULER = 600
+
+
+def environment_to_carry() -> dict[str, str]:
+    """What a job must find in the environment of its process, with folders that mean the same anywhere."""
+    found = {name: os.environ[name] for name in _CARRIED if name in os.environ}
+    if "PYTHONPATH" in found:
+        places = (str(Path(place).absolute()) for place in found["PYTHONPATH"].split(os.pathsep) if place)
+        found["PYTHONPATH"] = os.pathsep.join(places)
+    return found
+
+
+@dataclass(frozen=True)
+class SweepTask:
+    """Hydra's task function of a sweep.
+
+    Attributes:
+        directory: from which relative paths of the configuration count.
+        environment: variables that a job must find.
+        process: of the sweep, without which its jobs are not to go on; None where they may.
+        started: when that process was started, seconds since the epoch.
+        machine: on which it runs.
+    """
+
+    directory: str
+    environment: Mapping[str, str] = field(default_factory=environment_to_carry)
+    process: int | None = None
+    started: float = 0.0
+    machine: str = ""
+
+    @classmethod
+    def of_this_process(cls, *, outlives_it: bool) -> SweepTask:
+        """The task of a sweep that this process leads.
+
+        Args:
+            outlives_it: whether jobs that run go on without this process, as those of a cluster do.
+        """
+        if outlives_it:
+            return cls(os.getcwd())
+        started = psutil.Process().create_time()
+        return cls(os.getcwd(), process=os.getpid(), started=started, machine=platform.node())
+
+    def __call__(self, config: DictConfig) -> JobEnding:
+        """Runs one job in a process of its own and records what it could not record itself.
+
+        Signals are handed to the job; once it has saved and ended, they are left to whoever would have had them.
+        """
+        hydra = HydraConfig.get()
+        folder = Path(hydra.runtime.output_dir)
+        with open_dict(config):
+            config.hydra = hydra
+        overrides = tuple(hydra.overrides.task)
+        os.environ.update(self.environment)
+        with _signals_to(host := job_host()) as came:
+            try:
+                ending = host.run(packed(config), self.directory, folder, self._is_led)
+            except WorkerError as error:
+                job_host.cache_clear()
+                ending = JobEnding(1, f"{error}")
+                record_death(folder, JobEnding(-signal.SIGKILL), overrides)
+        if not is_in_use(folder):
+            record_death(folder, ending, overrides)
+        if came:
+            _leave_to_others(came[0])
+        return ending
+
+    def _is_led(self) -> bool:
+        """Whether the process of the sweep is still there, or need not be."""
+        if self.process is None or self.process == os.getpid() or self.machine != platform.node():
+            return True
+        try:
+            return bool(abs(psutil.Process(self.process).create_time() - self.started) < 1.0)
+        except psutil.NoSuchProcess:
+            return False
+
+
+@functools.cache
+def job_host() -> JobHost:
+    """The process that this process's jobs are forked from, one after the other."""
+    return JobHost()
+
+
+@contextlib.contextmanager
+def _signals_to(host: JobHost) -> Iterator[list[int]]:
+    """Hands signals to the job while the block runs, and gives the list of those that came.
+
+    Outside the main thread nothing is handed over.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+
+    def hand_over(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        host.signal(number)
+
+    before = {number: signal.signal(number, hand_over) for number in CAUGHT}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave_to_others(number: int) -> None:
+    """Delivers a signal once more: to the sweep, which ends, or to submitit, which queues the job again.
+
+    Slurm sends SIGTERM to what it is about to kill, and submitit takes no notice of it: the job has saved, and waits
+    for Slurm, which queues again what it has preempted and leaves what a user has cancelled.
+    """
+    os.kill(os.getpid(), number)
+    if number == signal.SIGTERM and _OF_SUBMITIT in os.environ:
+        time.sleep(_SECONDS_FOR_THE_SCHEDULER)

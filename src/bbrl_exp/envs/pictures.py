@@ -1,0 +1,36 @@
+"""Whether an environment can show pictures of itself."""
+
+from __future__ import annotations
+
+import os
+
+from bbrl_exp.envs.gym_agents import GymAgent
+from bbrl_exp.errors import ConfigurationError
+
+PICTURES = "rgb_array"
+_MUJOCO = "gymnasium.envs.mujoco."
+
+
+def prepare_pictures() -> None:
+    """Tells SDL, which would look for a display, that pictures need none."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+
+def check_pictures(agent: GymAgent) -> None:
+    """Refuses environments that show no pictures, or end the process where there is no display.
+
+    Args:
+        agent: with one environment.
+
+    Raises:
+        ConfigurationError: they do.
+    """
+    name = agent.env_spec.env_id
+    if not agent.envs:
+        raise ConfigurationError(f"{name} cannot be animated with env.stepping=vectorized")
+    environment = agent.envs[0]
+    if PICTURES not in environment.metadata.get("render_modes", ()):
+        raise ConfigurationError(f"{name} cannot be animated: it shows no pictures ({PICTURES})")
+    is_mujoco = type(environment.unwrapped).__module__.startswith(_MUJOCO)
+    if is_mujoco and not os.environ.get("DISPLAY") and "MUJOCO_GL" not in os.environ:
+        raise ConfigurationError(f"{name} cannot be animated without a display unless MUJOCO_GL=egl is set")

@@ -1,0 +1,1 @@
+"""Reports over folders of runs: settings compared with their uncertainty, as one page, tables and pictures."""

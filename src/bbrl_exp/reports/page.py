@@ -1,0 +1,80 @@
+"""The page of a report: one HTML file with everything in it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+
+from bbrl_exp.reports.contents import Report
+from bbrl_exp.reports.curves import FIRST_EPISODE, WINDOW
+from bbrl_exp.reports.line_pictures import MOST_LINES
+from bbrl_exp.reports.links import link, relative
+from bbrl_exp.reports.metrics_file import EVALUATIONS
+from bbrl_exp.reports.readable import integer, number, readable
+from bbrl_exp.reports.row_pictures import MOST_ROWS
+from bbrl_exp.reports.statistics import CONFIDENCE, RESAMPLES, SEED, Estimate
+
+MOST_PAIRED = 12
+MOST_COMPARED = 10
+
+
+def page(report: Report, title: str, folder: Path, pictures: Mapping[str, tuple[bytes, bytes]]) -> str:
+    """The page.
+
+    Args:
+        report: what is told.
+        title: of the page.
+        folder: where the page will be; links are relative to it.
+        pictures: name → SVG, PNG.
+    """
+    source = resources.files("bbrl_exp.reports").joinpath("page.html").read_text(encoding="utf-8")
+    # All that stands in run folders is somebody else's: escaped.
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "number": number,
+        "integer": integer,
+        "readable": readable,
+        "estimate": _estimate,
+        "ends": _ends,
+    }
+    counted = [line for line in report.lines if line.counts]
+    return environment.from_string(source).render(
+        report=report,
+        title=readable(title),
+        counted=counted,
+        uncounted=[line for line in report.lines if not line.counts],
+        flawed=[line for line in counted if line.words],
+        smallest=min(
+            (len(scores) for table in report.tables for row in table.rows for scores in row.scores), default=0
+        ),
+        pairs={(item.one, item.other): item for item in report.improvements},
+        pictures={name: base64.b64encode(svg).decode("ascii") for name, (svg, _) in pictures.items()},
+        place=lambda path: readable(relative(path, folder)),
+        link=lambda path: link(path, folder),
+        confidence=f"{CONFIDENCE:.0%}".replace("%", " %"),
+        resamples=RESAMPLES,
+        seed=SEED,
+        is_evaluated=report.source == EVALUATIONS,
+        window=WINDOW,
+        first_episode=FIRST_EPISODE,
+        most_lines=MOST_LINES,
+        most_rows=MOST_ROWS,
+        most_paired=MOST_PAIRED,
+        most_compared=MOST_COMPARED,
+    )
+
+
+def _estimate(estimate: Estimate) -> str:
+    return number(estimate.value)
+
+
+def _ends(estimate: Estimate) -> str:
+    if estimate.lower is None:
+        return "–"
+    return f"{number(estimate.lower)} to {number(estimate.upper)}"

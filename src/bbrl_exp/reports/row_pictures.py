@@ -1,0 +1,116 @@
+"""Pictures of rows, one a setting, in the same order in every panel: scores, probability of improvement, speed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from bbrl_exp.reports.contents import Report
+from bbrl_exp.reports.panels import panels, with_runs
+from bbrl_exp.reports.readable import short
+from bbrl_exp.reports.statistics import Array
+from bbrl_exp.reports.style import Look
+
+MOST_ROWS = 25
+_PANELS_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A value, its ends, and the runs behind it."""
+
+    value: float
+    lower: float | None
+    upper: float | None
+    runs: Array | None = None
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """The marks of the settings, and what they are."""
+
+    title: str
+    words: str
+    marks: Mapping[str, _Mark]
+
+
+def draw_scores(report: Report, looks: Mapping[str, Look]) -> Figure | None:
+    """Interquartile means with their intervals; each run is a stroke."""
+    tables = [report.aggregate, *report.tables] if report.aggregate else list(report.tables)
+    found = []
+    counts: dict[str, set[int]] = {}
+    for table in tables:
+        marks = {}
+        for row in table.rows:
+            marks[row.setting] = _Mark(row.iqm.value, row.iqm.lower, row.iqm.upper, np.concatenate(row.scores))
+            counts.setdefault(row.setting, set()).update(len(scores) for scores in row.scores)
+        words = f"{short(report.metric)}{', normalised' if table is report.aggregate else ''}"
+        found.append(_Panel(table.name, words, marks))
+    return _rows(found, report.best_first, with_runs(counts), looks)[0]
+
+
+def draw_improvement(report: Report, looks: Mapping[str, Look]) -> Figure | None:
+    """How probably a run of each setting does better than one of the reference."""
+    of = [item for item in report.improvements if item.other == report.reference]
+    marks = {item.one: _Mark(item.probability.value, item.probability.lower, item.probability.upper) for item in of}
+    words = f"probability of doing better than {short(report.reference or '')}"
+    names = {item.one: short(item.one) for item in of}
+    figure, plots = _rows([_Panel("", words, marks)], list(marks), names, looks)
+    for axes in plots:
+        axes.axvline(0.5, color="#444444", linewidth=0.8, linestyle="--")
+        axes.set_xlim(-0.02, 1.02)
+    return figure
+
+
+def draw_speed(report: Report, looks: Mapping[str, Look]) -> Figure | None:
+    """Environment steps a second: median, slowest and fastest run."""
+    marks: dict[str, dict[str, _Mark]] = {}
+    counts: dict[str, set[int]] = {}
+    for speed in report.speeds:
+        if speed.steps_per_second:
+            marks.setdefault(speed.environment, {})[speed.setting] = _Mark(*speed.steps_per_second)
+            counts.setdefault(speed.setting, set()).add(speed.n_runs)
+    found = [_Panel(environment, "environment steps a second", of) for environment, of in marks.items()]
+    figure, plots = _rows(found, report.best_first, with_runs(counts), looks)
+    for axes in plots:
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    return figure
+
+
+def _rows(
+    found: Sequence[_Panel], order: Sequence[str], names: Mapping[str, str], looks: Mapping[str, Look]
+) -> tuple[Figure | None, list[Axes]]:
+    """The figure and its panels; none where there is nothing to show."""
+    found = [panel for panel in found if panel.marks]
+    order = [name for name in order if name in names][:MOST_ROWS]
+    if not found:
+        return None, []
+    figure, plots = panels(len(found), 0.75 + 0.3 * len(order), _PANELS_A_ROW, 3.8)
+    for index, (panel, axes) in enumerate(zip(found, plots, strict=False)):
+        for place, name in enumerate(order):
+            if name in panel.marks:
+                _mark(axes, place, panel.marks[name], looks[name])
+        # Only the first panel of a row of them names the settings: all have the same order.
+        labels = [names[name] for name in order] if index % _PANELS_A_ROW == 0 else [""] * len(order)
+        axes.set_yticks(range(len(order)), labels)
+        axes.set_ylim(len(order) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.set_title(short(panel.title), loc="left")
+        axes.set_xlabel(panel.words)
+    return figure, plots
+
+
+def _mark(axes: Axes, place: int, mark: _Mark, look: Look) -> None:
+    if mark.runs is not None:
+        axes.plot(mark.runs, np.full(len(mark.runs), place), "|", color=look.colour, alpha=0.45, markersize=7)
+    if mark.lower is not None and mark.upper is not None:
+        ends = [mark.lower, mark.upper]
+        axes.plot(ends, [place, place], color=look.colour, linewidth=5, alpha=0.35, solid_capstyle="butt")
+    axes.plot(mark.value, place, look.marker, color=look.colour, markersize=6)

@@ -1,0 +1,114 @@
+"""Finds the runs below folders, and the jobs of sweeps that left none."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.reports.run_folder import SUMMARY
+
+_BEGUN = {".hydra", "metrics.csv"}
+_NOT_SEARCHED = {".hydra", ".git", "checkpoints"}
+_SWEEP = "sweep.json"
+_OF_A_SWEEP = {_SWEEP, "multirun.yaml"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is no run, and why."""
+
+    folder: Path
+    words: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies below the folders given.
+
+    Attributes:
+        runs: folders of runs, each once, in the order of the folders given and by path in each.
+        problems: folders that cannot be read, and jobs that never began.
+    """
+
+    runs: tuple[Path, ...]
+    problems: tuple[Problem, ...]
+
+
+def find_runs(folders: Sequence[Path]) -> Found:
+    """The runs in ``folders`` and below, symbolic links followed, each folder visited once.
+
+    Raises:
+        ConfigurationError: a folder is not there, or no run is below any of them.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            near = did_you_mean(folder.name, _names(folder.parent))
+            raise ConfigurationError(f"'{folder}': {'not a folder' if folder.exists() else 'no such folder'}{near}")
+    runs: list[Path] = []
+    problems: list[Problem] = []
+    visited: set[str] = set()
+    for folder in folders:
+        for found in _below(folder, visited, problems):
+            runs.append(found)
+    if not runs and not problems:
+        raise ConfigurationError(
+            f"no runs below {' '.join(repr(str(folder)) for folder in folders)}: no {SUMMARY} there"
+        )
+    known = {os.path.realpath(run) for run in runs}
+    jobs = [problem for problem in problems if os.path.realpath(problem.folder) not in known]
+    return Found(tuple(runs), tuple(jobs))
+
+
+def _below(folder: Path, visited: set[str], problems: list[Problem]) -> Iterator[Path]:
+    pending = [folder]
+    while pending:
+        here = pending.pop()
+        real = os.path.realpath(here)
+        if real in visited:
+            continue
+        visited.add(real)
+        try:
+            with os.scandir(here) as entries:
+                found = {entry.name: _is_folder(entry) for entry in entries}
+        except OSError as error:
+            problems.append(Problem(here, f"cannot be read: {error.strerror}"))
+            continue
+        if SUMMARY in found:
+            yield here
+            continue
+        if _BEGUN & found.keys() and not _OF_A_SWEEP & found.keys():
+            yield here
+        if _SWEEP in found:
+            problems.extend(_jobs_without_run(here))
+        inside = (name for name, is_folder in found.items() if is_folder and name not in _NOT_SEARCHED)
+        pending.extend(here / name for name in sorted(inside, reverse=True))
+
+
+def _jobs_without_run(sweep: Path) -> Iterator[Problem]:
+    """The jobs of a sweep's table that did not complete: those of them that have a run's folder are told by it."""
+    try:
+        jobs = json.loads((sweep / _SWEEP).read_bytes())["jobs"]
+        for job in jobs:
+            if job["status"] != "completed":
+                words = f"{job['status']}: {job.get('overrides') or ''}: {job.get('error') or 'no reason stands there'}"
+                yield Problem(sweep / str(job["folder"]), words)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        yield Problem(sweep, f"{_SWEEP} cannot be read")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

@@ -1,0 +1,138 @@
+"""The tables of a report as CSV: numbers in full, one file a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bbrl_exp.reports.contents import Report
+from bbrl_exp.reports.links import relative
+from bbrl_exp.reports.readable import readable
+from bbrl_exp.reports.statistics import Estimate
+
+Cell = str | float | int | None
+_ESTIMATE = ("", "_lower", "_upper")
+
+
+def csv_files(report: Report, folder: Path) -> dict[str, str]:
+    """The tables: file name → contents.
+
+    Args:
+        report: what is told.
+        folder: where the files will be; paths of runs are relative to it.
+    """
+    return {
+        "settings.csv": _settings(report),
+        "improvement.csv": _improvement(report),
+        "curves.csv": _curves(report),
+        "efficiency.csv": _efficiency(report),
+        "speed.csv": _speed(report),
+        "runs.csv": _runs(report, folder),
+        "differences.csv": _differences(report),
+    }
+
+
+def _settings(report: Report) -> str:
+    names = [f"{name}{end}" for name in ("iqm", "mean", "median") for end in _ESTIMATE]
+    tables = [report.aggregate, *report.tables] if report.aggregate else report.tables
+    rows = [
+        [table.name, row.setting, row.n_runs, row.n_seeds, *_ends(row.iqm), *_ends(row.mean), *_ends(row.median)]
+        for table in tables
+        for row in table.rows
+    ]
+    return _text(["environment", "setting", "runs", "seeds", *names], rows)
+
+
+def _improvement(report: Report) -> str:
+    names = ["setting", "over", "environments", *(f"probability{end}" for end in _ESTIMATE)]
+    return _text(
+        names, ([item.one, item.other, item.n_environments, *_ends(item.probability)] for item in report.improvements)
+    )
+
+
+def _curves(report: Report) -> str:
+    rows = (
+        [
+            curve.environment,
+            curve.setting,
+            curve.n_runs,
+            float(curve.env_steps[index]),
+            float(curve.center[index]),
+            None if curve.lower is None else float(curve.lower[index]),
+            None if curve.upper is None else float(curve.upper[index]),
+        ]
+        for curve in report.curves
+        for index in range(len(curve.env_steps))
+    )
+    return _text(["environment", "setting", "runs", "env_steps", *(f"iqm{end}" for end in _ESTIMATE)], rows)
+
+
+def _efficiency(report: Report) -> str:
+    names = ["environment", "setting", "threshold", "runs", "reached", *(f"env_steps{end}" for end in _ESTIMATE)]
+    rows = (
+        [of.environment, of.setting, of.threshold, len(of.steps), of.n_reached, *_ends(of.median)]
+        for of in report.efficiencies
+    )
+    return _text(names, rows)
+
+
+def _speed(report: Report) -> str:
+    names = [f"{name}{end}" for name in ("steps_per_second", "wall_seconds") for end in ("", "_least", "_most")]
+    none = (None, None, None)
+    rows = (
+        [of.environment, of.setting, of.n_runs, *(of.steps_per_second or none), *(of.wall_seconds or none)]
+        for of in report.speeds
+    )
+    return _text(["environment", "setting", "runs", *names], rows)
+
+
+def _runs(report: Report, folder: Path) -> str:
+    names = ["folder", "status", "counts", "setting", "environment", "seed", "score"]
+    rows: list[Sequence[Cell]] = [
+        [
+            relative(line.folder, folder),
+            line.status,
+            "yes" if line.counts else "no",
+            line.setting,
+            line.environment,
+            line.seed,
+            line.score,
+            line.env_steps,
+            line.steps_per_second,
+            line.wall_seconds,
+            line.words,
+        ]
+        for line in report.lines
+    ]
+    rows += [[relative(item.folder, folder), "none", "no", *[None] * 7, item.words] for item in report.problems]
+    return _text([*names, "env_steps", "steps_per_second", "wall_seconds", "what_is_wrong"], rows)
+
+
+def _differences(report: Report) -> str:
+    rows = (
+        [key, setting, " | ".join(values)]
+        for key, of in report.groups.differences.items()
+        for setting, values in of.items()
+    )
+    return _text(["key", "setting", "values"], rows)
+
+
+def _ends(estimate: Estimate) -> list[Cell]:
+    return [estimate.value, estimate.lower, estimate.upper]
+
+
+def _text(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_cell(cell) for cell in row] for row in rows)
+    return file.getvalue()
+
+
+def _cell(cell: Cell) -> str:
+    if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
+        return ""
+    return readable(cell) if isinstance(cell, str) else repr(cell)

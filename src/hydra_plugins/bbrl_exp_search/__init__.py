@@ -1,0 +1,1 @@
+"""Hydra's plug-in for searches: ``hydra/sweeper=optuna``."""

@@ -1,0 +1,36 @@
+"""Plans of searches over agents that learn nothing, so that checks cost little."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bbrl_exp.app.compose import Composer
+from bbrl_exp.app.config_folder import default_config_dir
+from bbrl_exp.app.search.plan import SearchPlan, plan_of
+
+BASE = [
+    "hydra/sweeper=optuna",
+    "agent=mlp",
+    "total_steps=1000",
+    "batch_size=1",
+    "agent.steps_per_chunk=10",
+    "eval.every=100",
+    "eval.final_episodes=1",
+    "hydra.sweeper.seeds=[1,2]",
+]
+MakePlan = Callable[..., SearchPlan]
+
+
+@pytest.fixture(scope="session")
+def composer() -> Iterator[Composer]:
+    with Composer(default_config_dir()) as composer:
+        yield composer
+
+
+@pytest.fixture
+def make_plan(composer: Composer) -> MakePlan:
+    def make(*overrides: str) -> SearchPlan:
+        every = [*BASE, *overrides]
+        return plan_of(composer, composer.compose(every, multirun=True), every)
+
+    return make

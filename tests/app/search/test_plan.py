@@ -1,0 +1,116 @@
+"""What is checked before a search makes anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bbrl_exp.app.compose import Composer
+from bbrl_exp.app.config_folder import default_config_dir
+from bbrl_exp.app.search.plan import plan_of
+from bbrl_exp.errors import ConfigurationError
+
+from .conftest import MakePlan
+
+SEED = "agent.members.policy.seed=1,2"
+PRUNED = "hydra.sweeper.pruner=median"
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("hydra.sweeper.sampler=cmaes", r"key 'hydra.sweeper.sampler' = 'cmaes': must be one of tpe, random, grid"),
+        ("hydra.sweeper.pruner=hyperband", "must be one of none, median, percentile, halving"),
+        ("hydra.sweeper.aggregate=max", "must be one of iqm, mean, median, min"),
+        ("hydra.sweeper.objective=episodes", "must be one of eval_return_mean"),
+        ("hydra.sweeper.direction=up", "must be one of maximize, minimize"),
+        ("hydra.sweeper.n_trials=0", "must be null or an integer of at least 1"),
+        ("hydra.sweeper.seeds=3", "must be a list of different integers"),
+        ("hydra.sweeper.seeds=[1,1]", "must be a list of different integers"),
+        ("hydra.sweeper.seeds=[]", "must be a list of different integers"),
+        ("hydra.sweeper.parallel_trials=null", "must be an integer of at least 1"),
+        ("hydra.sweeper.storage=study.db", "must be null or the URL of a database"),
+        ("hydra.sweeper.storage='nodb:///x'", "URL of a database that can be opened"),
+        ("hydra.sweeper.params=3", "must be a mapping of keys to texts"),
+        ("hydra.sweeper.rungs=[100]", "must be left out with hydra.sweeper.pruner=none; it is for median"),
+        ("hydra.sweeper.keep_percent=10", "must be left out with hydra.sweeper.pruner=none"),
+        ("hydra.sweeper.n_trialz=3", r"'hydra.sweeper.n_trialz' is not known; did you mean 'n_trials'"),
+        ("+agent.learner.learning_rate=0.1,0.2", "a learner needs one"),
+        ("agent.members.policy.nothing=0.1,0.2", r"key 'agent.members.policy.nothing' is not known"),
+        ("agent.members.policy.hidden_sizes=[8],[-8]", "hidden_sizes"),
+        ("eval.final_episodes=0", "must be return_mean, which is measured without eval.final_episodes"),
+    ],
+)
+def test_a_senseless_search_is_refused(override: str, reason: str, make_plan: MakePlan) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        make_plan(SEED, override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["eval.every=0"], r"key 'eval.every' = 0: must be 1 or more to compare trials"),
+        (
+            ["hydra.sweeper.rungs=[50,500]"],
+            r"with an evaluation up to the first and between any two; eval.every is 100",
+        ),
+        (["hydra.sweeper.rungs=[200,250]"], "with an evaluation up to the first and between any two"),
+        (["hydra.sweeper.rungs=[500,1000]"], "must be below total_steps, which is 1,000"),
+        (["hydra.sweeper.rungs=[500,200]"], "must be null or a growing list"),
+        (["hydra.sweeper.rungs=[200]", "total_steps=1000,2000"], "key 'total_steps' cannot be searched with"),
+        (["checkpoint.every=0"], r"key 'checkpoint.every' = 0: must be more to prune"),
+        (["tracking=none"], "must be true to prune by what metrics.csv holds"),
+        (["hydra.sweeper.keep_percent=10"], "must be left out with hydra.sweeper.pruner=median"),
+    ],
+)
+def test_rungs_at_which_nothing_can_be_compared_are_refused(
+    overrides: list[str], reason: str, make_plan: MakePlan
+) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        make_plan(SEED, PRUNED, *overrides)
+
+
+def test_rungs_are_a_quarter_and_half_of_the_steps_unless_they_are_given(make_plan: MakePlan) -> None:
+    assert make_plan(SEED, PRUNED).rungs == (250, 500)
+    assert make_plan(SEED, PRUNED, "hydra.sweeper.rungs=[300]").rungs == (300,)
+    assert make_plan(SEED).rungs == ()
+
+
+def test_trials_are_compared_by_the_evaluation_that_is_due_at_a_rung_or_before(make_plan: MakePlan) -> None:
+    plan = make_plan(SEED, PRUNED)
+    assert [plan.due(rung) for rung in plan.rungs] == [200, 500]
+
+
+def test_a_grid_has_as_many_trials_as_points_and_no_more(make_plan: MakePlan) -> None:
+    assert make_plan(SEED, "hydra.sweeper.sampler=grid").n_trials == 2
+    assert make_plan(SEED).n_trials == 50
+    with pytest.raises(ConfigurationError, match="must be at most 2, the size of the grid"):
+        make_plan(SEED, "hydra.sweeper.sampler=grid", "hydra.sweeper.n_trials=3")
+
+
+CONTINUOUS = ("ddpg", "sac", "td3", "tqc")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (default_config_dir() / "search").glob("*.yaml")))
+def test_every_space_that_is_shipped_has_runs_at_its_first_and_at_its_last_values(
+    name: str, composer: Composer
+) -> None:
+    overrides = [f"search={name}", f"env={'pendulum' if name in CONTINUOUS else 'cartpole'}"]
+    assert composer.asks_for_multirun(overrides)
+    plan = plan_of(composer, composer.compose(overrides, multirun=True), overrides)
+    assert len(plan.space) >= 5
+    assert plan.compose(plan.constant).hydra.runtime.choices.agent == name
+
+
+def test_an_experiment_gives_its_budget_and_the_space_its_agent(composer: Composer) -> None:
+    overrides = ["search=ppo", "experiment=ppo_cartpole"]
+    plan = plan_of(composer, composer.compose(overrides, multirun=True), overrides)
+    config = plan.compose([*plan.constant, plan.space[0].ends[0]])
+    assert (config.total_steps, config.agent.learner.learning_rate) == (100_000, 1e-4)
+
+
+def test_nothing_is_made_by_a_plan(tmp_path: Path, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_plan(SEED, "hydra.sweeper.storage='sqlite:///study.db'")
+    assert list(tmp_path.iterdir()) == []

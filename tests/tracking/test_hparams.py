@@ -1,0 +1,164 @@
+"""The HPARAMS page as TensorBoard's own server tells it, from files that trackers wrote."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from bbrl_exp.tracking.event_file import EventFile
+from bbrl_exp.tracking.event_reader import FILE_PATTERN, read_scalars
+from bbrl_exp.tracking.hparams import mark_failed
+from bbrl_exp.tracking.settings import TrackingSettings
+from bbrl_exp.tracking.tracker import Tracker
+from bbrl_exp.tracking.trial import Trial
+
+from .hparams_page import hparams_page
+
+
+def tracker_of(folder: Path, continued=None, **settings):
+    folder.mkdir(exist_ok=True)
+    return Tracker(
+        folder, TrackingSettings(csv=False, **settings), batch_size=1, planned_time_steps=9, continued=continued
+    )
+
+
+def run(folder: Path, trial: Trial, metrics=None, losses=()):
+    with contextlib.closing(tracker_of(folder)) as tracker:
+        tracker.begin(trial)
+        for step, loss in enumerate(losses):
+            tracker.scalars(step, {"losses/policy": loss})
+        if metrics is not None:
+            tracker.complete(metrics)
+
+
+def event_file(folder: Path) -> Path:
+    (path,) = folder.glob(FILE_PATTERN)
+    return path
+
+
+def test_a_run_is_on_the_page_from_its_start_on_with_typed_values(tmp_path):
+    run(tmp_path / "mine", Trial({"agent": "ppo", "rate": 1e-3, "batch_size": 8, "clip": True}, "setting"))
+    row = hparams_page(tmp_path).row
+    assert row.name == "setting"
+    assert row.parameters == {"agent": "ppo", "rate": 1e-3, "batch_size": 8, "clip": True}
+    assert row.metrics == {}
+    assert row.trials == {"mine": "STATUS_UNKNOWN"}
+
+
+def test_the_seeds_of_a_setting_are_one_row_with_the_mean_of_their_final_metrics(tmp_path):
+    for name, setting, value in (("a0", "a", 1.0), ("a1", "a", 4.0), ("b0", "b", 10.0)):
+        run(tmp_path / name, Trial({"agent": setting}, setting), {"return_mean": value, "eval_return_mean": None})
+    rows = {row.name: row for row in hparams_page(tmp_path).rows}
+    assert {name: row.metrics for name, row in rows.items()} == {
+        "a": {"Final/return_mean": 2.5, "Final/failed": 0.0},
+        "b": {"Final/return_mean": 10.0, "Final/failed": 0.0},
+    }
+    assert rows["a"].trials == {"a0": "STATUS_SUCCESS", "a1": "STATUS_SUCCESS"}
+
+
+def test_runs_that_were_asked_different_things_have_all_their_columns_whichever_is_read_first(tmp_path):
+    run(tmp_path / "1", Trial({"agent": "ppo", "clip": 0.2}, "1"), {"return_mean": 1.0})
+    run(tmp_path / "2", Trial({"agent": "dqn", "epsilon": 0.1}, "2"), {"best_eval_return_mean": 2.0})
+    page = hparams_page(tmp_path)
+    assert sorted(page.columns) == ["agent", "clip", "epsilon"]
+    assert page.columns[0] == "agent"  # what differs comes first
+    assert page.metrics == ["Final/best_eval_return_mean", "Final/failed", "Final/return_mean"]
+
+
+def test_the_final_metrics_are_the_first_that_the_page_offers(tmp_path):
+    run(tmp_path / "mine", Trial({"agent": "ppo"}, "a"), {"return_mean": 1.0}, losses=[3.0])
+    assert hparams_page(tmp_path).metrics == ["Final/failed", "Final/return_mean", "losses/policy"]
+
+
+def test_a_metric_that_is_no_number_is_left_out_and_does_not_spoil_the_mean(tmp_path):
+    run(tmp_path / "1", Trial({"agent": "ppo"}, "a"), {"return_mean": float("nan")})
+    run(tmp_path / "2", Trial({"agent": "ppo"}, "a"), {"return_mean": 2.0})
+    assert hparams_page(tmp_path).row.metrics == {"Final/return_mean": 2.0, "Final/failed": 0.0}
+
+
+@pytest.mark.parametrize("cut", [0, 1, 5, 17])
+def test_a_killed_run_is_marked_behind_its_last_whole_record(tmp_path, cut):
+    run(tmp_path / "mine", Trial({"agent": "ppo"}, "a"), losses=[3.0, 2.0])
+    path = event_file(tmp_path / "mine")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) - cut])
+    mark_failed(tmp_path / "mine", 7, None)
+    row = hparams_page(tmp_path).row
+    assert row.trials == {"mine": "STATUS_FAILURE"}
+    assert row.metrics["Final/failed"] == 1.0
+    found = read_scalars(event_file(tmp_path / "mine"), verify=True)
+    assert found.damage is None
+    assert found.series["losses/policy"].values.tolist() == ([3.0, 2.0] if cut == 0 else [3.0])
+    assert found.series["Final/failed"].steps.tolist() == [7]
+
+
+def test_the_metric_failed_is_the_fraction_of_a_settings_trials_that_failed(tmp_path):
+    for name in ("1", "2", "3", "4"):
+        run(tmp_path / name, Trial({"agent": "ppo"}, "a"), {"return_mean": 2.0} if name != "3" else None)
+    mark_failed(tmp_path / "3", 0, None)
+    row = hparams_page(tmp_path).row
+    assert row.metrics == {"Final/return_mean": 2.0, "Final/failed": 0.25}
+    assert row.trials["3"] == "STATUS_FAILURE"
+
+
+def test_a_run_that_told_its_end_is_left_as_it_is(tmp_path):
+    run(tmp_path / "mine", Trial({"agent": "ppo"}, "a"), {"return_mean": 1.0})
+    before = event_file(tmp_path / "mine").read_bytes()
+    mark_failed(tmp_path / "mine", 0, Trial({"agent": "ppo"}, "a"))
+    assert event_file(tmp_path / "mine").read_bytes() == before
+
+
+def test_marking_twice_is_marking_once(tmp_path):
+    run(tmp_path / "mine", Trial({"agent": "ppo"}, "a"))
+    mark_failed(tmp_path / "mine", 0, None)
+    before = event_file(tmp_path / "mine").read_bytes()
+    mark_failed(tmp_path / "mine", 0, None)
+    assert event_file(tmp_path / "mine").read_bytes() == before
+
+
+def test_a_run_that_could_not_start_has_a_small_file_of_its_own(tmp_path):
+    (tmp_path / "mine").mkdir()
+    mark_failed(tmp_path / "mine", 0, Trial({"agent": "randm"}, "a"))
+    row = hparams_page(tmp_path).row
+    assert (row.parameters, row.trials) == ({"agent": "randm"}, {"mine": "STATUS_FAILURE"})
+    assert event_file(tmp_path / "mine").stat().st_size < 1000
+
+
+@pytest.mark.parametrize("size", [0, 10, 40])
+def test_a_run_that_was_killed_before_it_was_on_the_page_is_put_there(tmp_path, size):
+    (tmp_path / "mine").mkdir()
+    EventFile(tmp_path / "mine").close()
+    path = event_file(tmp_path / "mine")
+    path.write_bytes(path.read_bytes()[:size])
+    mark_failed(tmp_path / "mine", 0, Trial({"agent": "ppo"}, "a"))
+    assert hparams_page(tmp_path).row.trials == {"mine": "STATUS_FAILURE"}
+    assert read_scalars(event_file(tmp_path / "mine"), verify=True).damage is None
+
+
+def test_a_run_that_writes_nothing_for_tensorboard_gets_no_file(tmp_path):
+    mark_failed(tmp_path, 0, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_goes_on_is_on_the_page_once_and_takes_its_mark_back(tmp_path):
+    trial = Trial({"agent": "ppo"}, "a")
+    with contextlib.closing(tracker_of(tmp_path / "mine")) as tracker:
+        tracker.begin(trial)
+        positions = tracker.positions()
+        tracker.scalars(1, {"losses/policy": 3.0})
+    mark_failed(tmp_path / "mine", 1, None)
+    with contextlib.closing(tracker_of(tmp_path / "mine", positions)) as tracker:
+        tracker.begin(trial)
+        tracker.complete({"return_mean": 5.0})
+    row = hparams_page(tmp_path).row
+    assert row.trials == {"mine": "STATUS_SUCCESS"}
+    assert row.metrics == {"Final/return_mean": 5.0, "Final/failed": 0.0}
+    assert event_file(tmp_path / "mine").read_bytes().count(b"session_start_info") == 1
+
+
+def test_a_run_that_is_tracked_only_from_where_it_goes_on_is_on_the_page(tmp_path):
+    with contextlib.closing(tracker_of(tmp_path / "mine", tensorboard=False)) as tracker:
+        positions = tracker.positions()
+    with contextlib.closing(tracker_of(tmp_path / "mine", positions)) as tracker:
+        tracker.begin(Trial({"agent": "ppo"}, "a"))
+    assert hparams_page(tmp_path).row.trials == {"mine": "STATUS_UNKNOWN"}
