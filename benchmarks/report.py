@@ -1,6 +1,6 @@
 """How long a report takes over many small runs: reading, computing, drawing and writing.
 
-    OMP_NUM_THREADS=1 python benchmarks/report.py [--runs 200] [--seeds 10]
+    OMP_NUM_THREADS=1 python benchmarks/report.py [--runs 20 200] [--seeds 10 2]
 
 The runs are made up: two environments, settings of three keys, 20 evaluations and 500 training episodes each.
 Each report is a process of its own, as `python scripts/report.py` is, the start of Python and its imports included.
@@ -58,23 +58,29 @@ def write_run(folder: Path, env: str, setting: int, seed: int) -> None:
     (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
+def measure(folder: str) -> tuple[float, float]:
+    """Wall and CPU seconds of a report."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, str(SCRIPT), folder], check=True, stdout=subprocess.DEVNULL)
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, nargs="+", default=[20, 200, 2000])
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--runs", type=int, nargs="+", default=[20, 200])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[10, 2])
     arguments = parser.parse_args()
-    print("| runs | settings | seconds | CPU seconds | page, kB |")
-    print("|---|---|---|---|---|")
+    print("| runs | settings | environments | seeds | seconds | CPU seconds | page, kB |")
+    print("|---|---|---|---|---|---|---|")
     for n_runs in arguments.runs:
-        with tempfile.TemporaryDirectory() as name:
-            write_runs(Path(name), n_runs, arguments.seeds)
-            before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-            subprocess.run([sys.executable, str(SCRIPT), name], check=True, stdout=subprocess.DEVNULL)
-            seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            size = (Path(name) / "report" / "index.html").stat().st_size / 1000
-            n_settings = -(-n_runs // (2 * arguments.seeds))
-            print(f"| {n_runs:,} | {n_settings} | {seconds:.1f} | {cpu:.1f} | {size:,.0f} |")
+        for n_seeds in arguments.seeds:
+            with tempfile.TemporaryDirectory() as name:
+                write_runs(Path(name), n_runs, n_seeds)
+                seconds, cpu = measure(name)
+                size = (Path(name) / "report" / "index.html").stat().st_size / 1000
+            n_settings = -(-n_runs // (2 * n_seeds))
+            print(f"| {n_runs:,} | {n_settings} | 2 | {n_seeds} | {seconds:.1f} | {cpu:.1f} | {size:,.0f} |")
 
 
 if __name__ == "__main__":

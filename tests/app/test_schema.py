@@ -41,6 +41,7 @@ def root(**changes: Any) -> dict[str, Any]:
         "checkpoint": {"every": None, "keep": 2},
         "resume": "auto",
         "pause_after": None,
+        "dry_run": False,
         "init_from": None,
         "name": None,
         "seed": 0,

@@ -19,14 +19,14 @@ SWEEP = [
     "agent=ppo,random,ddpg",
     "seed=0,1",
     "name=sweep",
-    "total_steps=4096",
+    "total_steps=2048",
     "eval.every=1024",
     "eval.episodes=2",
     "eval.final_episodes=4",
-    "tracking.animation_steps=40",
+    "tracking.animation_steps=20",
     "tracking.histogram_every=1024",
 ]
-DIVERGES = ["agent=ppo", "agent.learner.learning_rate=1e20", "name=diverges", "total_steps=4096"]
+DIVERGES = ["agent=ppo", "agent.learner.learning_rate=1e20", "name=diverges", "total_steps=2048"]
 SCREENSHOTS = "BBRL_EXP_SCREENSHOTS"
 
 

@@ -86,5 +86,5 @@ def test_text_shows_configuration_graph_table_of_variables_and_plan(browser: Bro
     browser.open(page(tensorboard, "text", "config", "graph"))
     browser.wait_for("_target_: bbrl_exp.learners.ppo.PPO", "StochasticPolicy 'policy'")
     browser.open(page(tensorboard, "text", "plan", "workspace"), height=1300)
-    browser.wait_for("4 of 128 time steps x 8 environments", "env/cumulated_reward", "[T, 8, 4]")
+    browser.wait_for("2 of 128 time steps x 8 environments", "env/cumulated_reward", "[T, 8, 4]")
     browser.screenshot("tensorboard_text")

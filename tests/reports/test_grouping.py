@@ -103,5 +103,14 @@ def test_the_same_configuration_and_seed_is_a_repeat_and_another_seed_is_none() 
     }
 
 
+def test_a_run_with_none_of_the_keys_is_called_so() -> None:
+    assert names(group([run(batch_size="8"), run()], ["batch_size"])) == ["batch_size=8", "without batch_size"]
+
+
 def test_no_runs_make_no_settings() -> None:
     assert group([]).settings == ()
+
+
+def test_a_value_that_looks_like_another_key_makes_no_two_settings_one() -> None:
+    runs = [run(a="1 b=2"), run(a="1", b="2")]
+    assert names(group(runs, ["a", "b"])) == ["a=1 b=2", "a=1 b=2 (2)"]

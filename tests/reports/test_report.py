@@ -8,6 +8,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
@@ -329,3 +331,22 @@ def test_runs_of_several_commits_are_told(sweep: Path, write_run: WriteRun) -> N
     words = words_of(sweep / "report" / "index.html")
     assert "Commits or versions of packages differ between the runs" in words
     assert json.dumps("abc")[1:-1] in words
+
+
+def test_the_script_starts_without_pytorch_and_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "report.py"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(script), str(tmp_path / "none")], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"error: '{tmp_path / 'none'}': no such folder"
+    assert not re.search(r"\| +(torch|hydra|gymnasium)$", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_that_failed_and_was_done_again_elsewhere_counts(tmp_path: Path, write_run: WriteRun) -> None:
+    write_run(tmp_path / "first", status="failed", error="out of memory")
+    write_run(tmp_path / "second")
+    main([str(tmp_path)])
+    found = {row["folder"]: (row["status"], row["counts"]) for row in rows(tmp_path / "report", "runs")}
+    assert found == {os.path.join("..", "first"): ("failed", "no"), os.path.join("..", "second"): ("completed", "yes")}

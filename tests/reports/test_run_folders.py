@@ -56,12 +56,21 @@ def test_a_folder_that_was_begun_and_has_no_summary_is_named(tmp_path: Path) -> 
     assert (run.status, run.error) == ("damaged", "no summary.json")
 
 
+def test_a_sweep_with_files_of_its_own_is_no_run(tmp_path: Path, write_run: WriteRun) -> None:
+    write_run(tmp_path / "seed=1")
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / "multirun.yaml").write_text("", encoding="utf-8")
+    assert names(tmp_path) == ["seed=1"]
+
+
 def test_jobs_that_never_made_a_folder_are_told_by_the_sweeps_table(tmp_path: Path, write_run: WriteRun) -> None:
     write_run(tmp_path / "seed=1")
     jobs = [
         {"overrides": "seed=1", "status": "completed", "folder": "seed=1"},
         {"overrides": "seed=2", "status": "failed", "folder": "seed=2", "error": "out of memory"},
+        {"overrides": "seed=3", "status": "failed", "folder": "seed=3", "error": "killed"},
     ]
+    write_run(tmp_path / "seed=3", status="failed", error="killed")
     (tmp_path / "sweep.json").write_text(json.dumps({"jobs": jobs}), encoding="utf-8")
     found = find_runs([tmp_path])
     assert [problem.words for problem in found.problems] == ["failed: seed=2: out of memory"]
@@ -180,7 +189,10 @@ def test_metrics_are_read_with_the_episodes_in_the_order_of_steps(tmp_path: Path
         (b"time,what\n1,2\n", ("the columns of metrics.csv are not env_steps,name,value",)),
         (b"env_steps,name,value,environment\n1,eval/return_mean,12", ("the last row of metrics.csv is not whole",)),
         (b"env_steps,name,value,environment\n\xff\n1,b\nx,a,1,\n", ("3 rows of metrics.csv cannot be read",)),
-        (b"env_steps,name,value,environment\n1,eval/return_mean,nan,\n", ("1 returns in metrics.csv are not finite",)),
+        (
+            b"env_steps,name,value,environment\n1,eval/return_mean,nan,\n2,eval/return_mean,-1e308,\n",
+            ("2 returns in metrics.csv are not finite, or beyond 1e+100",),
+        ),
     ],
 )
 def test_damaged_metrics_are_named(tmp_path: Path, contents: bytes | None, faults: tuple[str, ...]) -> None:

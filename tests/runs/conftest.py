@@ -41,12 +41,15 @@ def users_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder.mkdir()
     (folder / "users_own.py").write_text(
         """
+import ctypes
 import os
+import resource
 import signal
 import warnings
 
 import gymnasium
 import numpy as np
+import psutil
 import torch
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.errors import ConfigurationError
@@ -103,6 +106,35 @@ class Stops(Agent):
     def forward(self, t: int, **kwargs) -> None:
         if t == self.at:
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+class StopsSweep(Stops):
+    # Asks the process to stop that leads the sweep: the parent of the one that this job was forked from.
+
+    def forward(self, t: int, **kwargs) -> None:
+        if t == self.at:
+            os.kill(psutil.Process(os.getppid()).ppid(), signal.SIGTERM)
+
+
+class Dies(Agent):
+    def __init__(self, how: str, name: str | None = None) -> None:
+        super().__init__(name)
+        self.how = how
+
+    def forward(self, t: int, **kwargs) -> None:
+        if t == 7 and self.how == "exit":
+            os._exit(7)
+        if t == 7 and self.how == "exception":
+            raise ZeroDivisionError("the agent is broken")
+        if t == 7 and self.how == "sys_exit":
+            raise SystemExit(5)
+        if t == 7 and self.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if t == 7 and self.how == "crash":
+            ctypes.string_at(0)
+        if t == 7 and self.how == "memory":
+            resource.setrlimit(resource.RLIMIT_AS, (2**20, 2**20))
+            bytearray(2**30)
 
 
 class Ruins(Learner):

@@ -61,6 +61,16 @@ def test_a_stopped_run_is_unknown_until_it_has_gone_on(command_line: CommandLine
     assert row.trials == {"mine": "STATUS_SUCCESS"}
 
 
+def test_a_run_that_is_made_longer_is_on_the_page_once_as_the_longer_one(command_line: CommandLine):
+    run = ["agent.steps_per_chunk=8", "name=mine"]
+    for steps in (64, 128):
+        assert command_line(*run, f"total_steps={steps}").code == 0
+    assert command_line("agent.steps_per_chunk=8", "total_steps=128", "seed=1", "name=other").code == 0
+    row = hparams_page(Path("outputs")).row
+    assert row.trials == {"mine": "STATUS_SUCCESS", "other": "STATUS_SUCCESS"}
+    assert row.parameters["total_steps"] == 128
+
+
 def test_a_job_that_could_not_start_and_now_can_is_on_the_page_once(command_line: CommandLine):
     folder = Path("outputs/mine")
     folder.mkdir(parents=True)

@@ -18,9 +18,7 @@ def evaluations_of(folder: Path) -> list[int]:
     return [int(row[0]) for row in csv_of(folder) if row[1] == "eval/return_mean"]
 
 
-@pytest.mark.parametrize(
-    "agent", [RANDOM, PPO, SAC, [*PPO, "eval.workers=1"]], ids=["random", "ppo", "sac", "evaluated beside"]
-)
+@pytest.mark.parametrize("agent", [RANDOM, PPO, SAC], ids=["random", "ppo", "sac"])
 def test_a_run_that_was_paused_twice_ends_like_one_that_was_not(agent: list[str], command_line: CommandLine) -> None:
     assert command_line(*agent, "name=straight").code == 0
     for pause_after in (300, 600):
@@ -30,9 +28,7 @@ def test_a_run_that_was_paused_twice_ends_like_one_that_was_not(agent: list[str]
         assert pause_after <= summary["env_steps"] < pause_after + 128
         assert summary["error"] == f"paused after {summary['env_steps']} environment steps (pause_after)"
     assert command_line(*agent, "name=run").code == 0
-    if "eval.workers=1" not in agent:
-        assert_same_run(STRAIGHT, RUN)
-    assert sorted(csv_of(STRAIGHT)) == sorted(csv_of(RUN))
+    assert_same_run(STRAIGHT, RUN)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from bbrl_exp.app.config_folder import default_config_dir
-
 from .conftest import CommandLine
 
 FOLDER = Path("outputs") / "multirun" / "s"
@@ -97,6 +95,8 @@ def test_a_search_over_random_agents_fails_one_trial_and_goes_on_with_more(comma
         (["agent.members.policy.nothing=1,2"], "key 'agent.members.policy.nothing' is not known"),
         (["agent.members.policy.seed=1,2", "hydra.sweeper.sampler=cma"], "must be one of tpe, random, grid"),
         ([], "a search needs a space"),
+        (["agent.members.policy.seed=1,2", "+hydra.sweeper.seed=1"], "key 'hydra.sweeper.seed' is not known"),
+        (["agent.members.policy.seed=1,2", "+hydra.sweeper.params={_target_: os.getcwd}"], "not allowed below 'hydra'"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_line_and_nothing_is_made(

@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import pytest
+from omegaconf import DictConfig
+
+from bbrl_exp.app.sweeps.carried_config import packed
 
 from .conftest import CommandLine
 
@@ -88,24 +90,64 @@ def test_a_named_sweep_does_not_run_complete_jobs_again(command_line: CommandLin
 
 
 def test_a_job_that_could_not_start_runs_once_its_cause_is_mended(command_line: CommandLine, tmp_path: Path) -> None:
-    sweep = ["-m", "name=s", "env=gym", "env.id=CartPole-v1,UsersLater-v0", *SHORT]
+    short = ["agent=mlp", *SHORT]
+    assert command_line("name=there", *short).code == 0
+    sweep = ["-m", "name=s", "init_from=outputs/there,outputs/later", *short]
     assert command_line(*sweep).code == 1
     folder = tmp_path / "outputs" / "multirun" / "s"
-    failed = json.loads((folder / "env.id=UsersLater-v0" / "summary.json").read_text())
-    assert failed["status"] == "failed"
-    gymnasium.register("UsersLater-v0", "gymnasium.envs.classic_control:CartPoleEnv")
-    try:
-        assert command_line(*sweep).code == 0
-    finally:
-        del gymnasium.registry["UsersLater-v0"]
-    mended = json.loads((folder / "env.id=UsersLater-v0" / "summary.json").read_text())
+    (name,) = (row["folder"] for row in table_of(folder) if row["status"] == "failed")
+    failed = json.loads((folder / name / "summary.json").read_text())
+    assert "outputs/later" in failed["error"]
+    assert command_line("name=later", *short).code == 0
+    assert command_line(*sweep).code == 0
+    mended = json.loads((folder / name / "summary.json").read_text())
     assert (mended["status"], mended["config_hash"]) == ("completed", failed["config_hash"])
 
 
 @pytest.mark.usefixtures("users_package")
-def test_a_signal_in_the_last_chunk_of_a_job_ends_the_sweep(command_line: CommandLine, tmp_path: Path) -> None:
-    node = "+agent.members.stops={_target_: users_own.Stops, at: 20}"
-    ended = command_line("-m", node, "seed=1,2", "batch_size=8", "total_steps=256", "agent.steps_per_chunk=32")
+@pytest.mark.parametrize("launcher", ["local", "joblib"])
+def test_whatever_happens_to_a_job_costs_no_other(launcher: str, command_line: CommandLine, tmp_path: Path) -> None:
+    ended = command_line(
+        "-m",
+        f"launcher={launcher}",
+        "+agent.members.dies={_target_: users_own.Dies, how: nothing}",
+        "agent.members.dies.how=exit,exception,sys_exit,kill,crash,memory,nothing",
+        *SHORT,
+    )
+    assert ended.code == 1
+    rows = {row["folder"].rpartition("=")[2]: row for row in table_of(sweep_folder(tmp_path))}
+    assert [name for name, row in rows.items() if row["status"] == "completed"] == ["nothing"]
+    reasons = {name: row["error"] for name, row in rows.items() if row["status"] == "failed"}
+    assert reasons == {
+        "exit": "its process ended with exit code 7",
+        "exception": "ZeroDivisionError: the agent is broken",
+        "sys_exit": "SystemExit: 5",
+        "kill": "its process was killed by SIGKILL, perhaps for lack of memory",
+        "crash": "its process was killed by SIGSEGV",
+        "memory": "MemoryError",
+    }
+    for name, reason in reasons.items():
+        assert reason in ended.out
+        folder = sweep_folder(tmp_path) / rows[name]["folder"]
+        assert json.loads((folder / "summary.json").read_text())["error"] == reason
+    crashed = sweep_folder(tmp_path) / rows["crash"]["folder"] / "run.log"
+    assert "Segmentation fault" in crashed.read_text()
+
+
+@pytest.mark.usefixtures("users_package")
+def test_a_signal_to_one_job_stops_that_job_alone(command_line: CommandLine, tmp_path: Path) -> None:
+    stops = "+agent.members.stops={_target_: users_own.Stops, at: 100000}"
+    ended = command_line("-m", stops, "agent.members.stops.at=20,100000", *SHORT, "total_steps=2560")
+    assert ended.code == 1
+    assert [row["error"] for row in table_of(sweep_folder(tmp_path))] == ["stopped by SIGTERM", None]
+
+
+@pytest.mark.usefixtures("users_package")
+def test_a_signal_to_the_sweep_in_the_last_chunk_of_a_job_ends_the_sweep(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    stops = "+agent.members.stops={_target_: users_own.StopsSweep, at: 20}"
+    ended = command_line("-m", stops, "seed=1,2", "batch_size=8", "total_steps=256", "agent.steps_per_chunk=32")
     assert ended.code == 128 + signal.SIGTERM
     assert [row["status"] for row in table_of(sweep_folder(tmp_path))] == ["completed", "interrupted"]
 
@@ -144,9 +186,58 @@ def test_a_signal_ends_the_sweep_and_the_table_tells_what_was_not_begun(tmp_path
 def test_a_signal_before_a_job_has_begun_ends_the_sweep(
     command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bbrl_exp.app.sweep.standing", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    assert command_line("-m", "seed=1,2", *SHORT).code == 128 + signal.SIGTERM
-    assert [row["error"] for row in table_of(sweep_folder(tmp_path))] == ["not begun", "not begun"]
+    def signalled(config: DictConfig) -> bytes:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return packed(config)
+
+    monkeypatch.setattr("bbrl_exp.app.sweeps.task.packed", signalled)
+    assert command_line("-m", "seed=1,2", *SHORT, "total_steps=100_000_000").code == 128 + signal.SIGTERM
+    assert {row["status"] for row in table_of(sweep_folder(tmp_path))} == {"interrupted"}
+
+
+def test_a_sweep_that_varies_more_than_it_did_keeps_the_runs_it_has(command_line: CommandLine, tmp_path: Path) -> None:
+    assert command_line("-m", "name=s", "agent=random", "seed=1,2", *SHORT).code == 0
+    folder = tmp_path / "outputs" / "multirun" / "s"
+    before = {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")}
+    ended = command_line("-m", "name=s", "agent=random,mlp", "seed=1,2", *SHORT)
+    assert ended.code == 0
+    assert "4 jobs, 2 to run" in ended.out
+    rows = table_of(folder)
+    assert [(row["overrides"], row["folder"]) for row in rows] == [
+        ("agent=random seed=1", "seed=1"),
+        ("agent=random seed=2", "seed=2"),
+        ("agent=mlp seed=1", "agent=mlp,seed=1"),
+        ("agent=mlp seed=2", "agent=mlp,seed=2"),
+    ]
+    assert {name: (folder / name / "summary.json").stat().st_mtime_ns for name in before} == before
+
+
+def test_a_sweep_of_other_jobs_in_the_same_folder_leaves_those_there(command_line: CommandLine, tmp_path: Path) -> None:
+    assert command_line("-m", "name=s", "agent=random", "seed=1,2", *SHORT).code == 0
+    assert command_line("-m", "name=s", "agent=mlp", "seed=1,2", *SHORT).code == 0
+    rows = table_of(tmp_path / "outputs" / "multirun" / "s")
+    assert len(rows) == 4
+    assert [row["overrides"] for row in rows] == ["seed=1", "seed=2", "seed=1", "seed=2"]
+    assert {row["status"] for row in rows} == {"completed"}
+    assert [row["folder"] for row in rows][2:] == ["seed=1", "seed=2"]
+    assert "agent=mlp" in rows[0]["folder"]
+
+
+def test_a_dry_run_shows_the_jobs_and_makes_nothing(command_line: CommandLine, tmp_path: Path) -> None:
+    ended = command_line("-m", "dry_run=true", "agent=random,randm", "seed=1,2", "total_steps=2560")
+    assert ended.code == 0
+    assert not (tmp_path / "outputs").exists()
+    assert "4 jobs, 2 to run, 6,144 environment steps" in ended.out
+    assert "did you mean 'random'" in ended.out
+    assert "time: about" in ended.out
+
+
+def test_a_dry_run_of_one_run_shows_its_plan_and_makes_nothing(command_line: CommandLine, tmp_path: Path) -> None:
+    ended = command_line("dry_run=true", "total_steps=2048")
+    assert ended.code == 0
+    assert "environment steps  2,048" in ended.out
+    assert "about" in ended.out
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_a_sweep_cannot_resume_the_folder_of_a_run(command_line: CommandLine, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_run_that_could_not_start_has_a_small_file_of_its_own(tmp_path):
     mark_failed(tmp_path / "mine", 0, Trial({"agent": "randm"}, "a"))
     row = hparams_page(tmp_path).row
     assert (row.parameters, row.trials) == ({"agent": "randm"}, {"mine": "STATUS_FAILURE"})
-    assert event_file(tmp_path / "mine").stat().st_size < 1000
+    assert event_file(tmp_path / "mine").stat().st_size < 3000
 
 
 @pytest.mark.parametrize("size", [0, 10, 40])
@@ -154,6 +154,48 @@ def test_a_run_that_goes_on_is_on_the_page_once_and_takes_its_mark_back(tmp_path
     assert row.trials == {"mine": "STATUS_SUCCESS"}
     assert row.metrics == {"Final/return_mean": 5.0, "Final/failed": 0.0}
     assert event_file(tmp_path / "mine").read_bytes().count(b"session_start_info") == 1
+
+
+def begun(folder: Path, trial: Trial):
+    """A run that stopped, and where its files stood."""
+    with contextlib.closing(tracker_of(folder)) as tracker:
+        tracker.begin(trial)
+        tracker.scalars(1, {"losses/policy": 3.0})
+        return tracker.positions()
+
+
+def gone_on(folder: Path, trial: Trial, positions) -> None:
+    with contextlib.closing(tracker_of(folder, positions)) as tracker:
+        tracker.begin(trial)
+        tracker.complete({"return_mean": 5.0})
+
+
+def test_a_run_that_is_made_longer_has_the_row_of_the_longer_run(tmp_path):
+    shorter, longer = (Trial({"agent": "ppo", "total_steps": n}, name) for n, name in ((10, "a"), (20, "b-longer")))
+    positions = begun(tmp_path / "mine", shorter)
+    size = event_file(tmp_path / "mine").stat().st_size
+    gone_on(tmp_path / "mine", longer, positions)
+    row = hparams_page(tmp_path).row
+    assert (row.name, row.parameters) == ("b-longer", {"agent": "ppo", "total_steps": 20})
+    found = read_scalars(event_file(tmp_path / "mine"), verify=True)
+    assert found.damage is None
+    assert found.series["losses/policy"].values.tolist() == [3.0]
+    assert event_file(tmp_path / "mine").stat().st_size > size
+
+
+def test_a_trial_for_which_there_is_no_room_leaves_the_row_as_it_was(tmp_path):
+    positions = begun(tmp_path / "mine", Trial({"agent": "ppo"}, "a"))
+    gone_on(tmp_path / "mine", Trial({f"key{index}": index for index in range(200)}, "b"), positions)
+    assert hparams_page(tmp_path).row.parameters == {"agent": "ppo"}
+    assert read_scalars(event_file(tmp_path / "mine"), verify=True).damage is None
+
+
+@pytest.mark.parametrize("n_keys", [0, 1, 20, 60, 200])
+def test_the_record_of_a_trial_has_room_to_spare_whatever_its_length(tmp_path, n_keys):
+    trial = Trial({f"key{index}": index for index in range(n_keys)}, "a")
+    positions = begun(tmp_path / "mine", trial)
+    gone_on(tmp_path / "mine", Trial(trial.parameters, "another setting"), positions)
+    assert hparams_page(tmp_path).row.name == "another setting"
 
 
 def test_a_run_that_is_tracked_only_from_where_it_goes_on_is_on_the_page(tmp_path):

@@ -19,6 +19,8 @@ from bbrl_exp.app.sweeps.host import JobHost
 
 _NAME = "time/steps_per_second"
 _LAST = 0.5
+_SECONDS_TO_BEGIN = 30.0
+TRIAL_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,9 @@ class Estimate:
 
 
 class Trials:
-    """Tries configurations out, one after the other, each in a process of its own.
+    """Tries configurations out for ``TRIAL_SECONDS`` each, one after the other, each in a process of its own."""
 
-    Args:
-        seconds: of each trial, start-up included.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._host: JobHost | None = None
 
     def __call__(self, config: DictConfig) -> Estimate | None:
@@ -57,15 +54,30 @@ class Trials:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name) / "trial"
             folder.mkdir()
-            deadline = time.monotonic() + self._seconds
-            config = _for_trial(config, folder)
-            self._host.run(packed(config), os.getcwd(), folder, lambda: time.monotonic() < deadline)
+            self._host.run(packed(_for_trial(config, folder)), os.getcwd(), folder, _TrialTime(folder))
             return _told_by(folder)
+
+
+class _TrialTime:
+    """Whether a trial is to go on: for its seconds since its folder tells of steps, and not for ever before that."""
+
+    def __init__(self, folder: Path) -> None:
+        self._metrics = folder / "metrics.csv"
+        self._asked_first = time.monotonic()
+        self._begun: float | None = None
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if self._begun is None and self._metrics.exists():
+            self._begun = now
+        if self._begun is None:
+            return now - self._asked_first < _SECONDS_TO_BEGIN
+        return now - self._begun < TRIAL_SECONDS
 
 
 def _for_trial(config: DictConfig, folder: Path) -> DictConfig:
     config = copy.deepcopy(config)
-    OmegaConf.set_struct(config, False)
+    OmegaConf.set_readonly(config.hydra, False)
     with open_dict(config):
         config.dry_run = False
         config.resume = "auto"

@@ -18,12 +18,12 @@ A run
   python scripts/run.py agent=random env=cartpole               an agent in an environment
   python scripts/run.py experiment=ppo_cartpole name=ppo        a pair with tuned settings, in outputs/ppo
   python scripts/run.py agent=sac env=pendulum seed=3 agent.learner.discount=0.98
-  python scripts/run.py agent=ppo env=gym env.id=MountainCar-v0 any environment of gymnasium
+  python scripts/run.py agent=ppo env=gym env.id=Acrobot-v1     any environment of gymnasium
   python scripts/run.py agent=ppo dry_run=true                  checks, shows the plan, runs nothing
 
 Stop it, go on, look at it
-  python scripts/run.py experiment=ppo_cartpole name=ppo        the same command again goes on where the run was stopped
-  python scripts/run.py experiment=ppo_cartpole resume=<folder> the same for a run without a name; it prints this command
+  python scripts/run.py experiment=ppo_cartpole name=ppo        the same command again: goes on where it was stopped
+  python scripts/run.py agent=ppo resume=<folder>               the same for a run without a name, which prints this
   python scripts/rerun.py outputs/ppo seed=4                    the same configuration but for a seed, in a new folder
   python scripts/evaluate.py outputs/ppo --animation ppo.gif    plays the last policy, and films it
   tensorboard --logdir outputs                                  curves, tables, texts, pictures

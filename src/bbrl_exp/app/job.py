@@ -25,6 +25,9 @@ from bbrl_exp.app.summary import Status, Summary, read_summary
 from bbrl_exp.errors import BbrlExpError, DivergedError
 
 
+PAUSED = "paused after"
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What came of a run.
@@ -131,7 +134,7 @@ def _outcome(error: BaseException | None, stop: StopSignal, progress: RunProgres
 
 def _reason(error: BaseException | None, stop: StopSignal, progress: RunProgress) -> str | None:
     if error is None and stop.number is None and progress.is_paused:
-        return f"paused after {progress.env_steps:,} environment steps (pause_after)"
+        return f"{PAUSED} {progress.env_steps:,} environment steps (pause_after)"
     if stop.number is not None and (error is None or isinstance(error, KeyboardInterrupt)):
         return f"stopped by {signal.Signals(stop.number).name}"
     if error is None or isinstance(error, BbrlExpError):

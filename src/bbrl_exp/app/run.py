@@ -19,6 +19,7 @@ from bbrl_exp.app.config_folder import default_config_dir
 from bbrl_exp.app.folder import FolderClaim, claim_new_folder
 from bbrl_exp.app.help import help_text
 from bbrl_exp.app.report import Terminal
+from bbrl_exp.app.schema import bad_value
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -148,7 +149,24 @@ def _dispatch(composer: Composer, args: Any) -> int:
 
         master = composer.compose(args.overrides, multirun=True)
         return search(composer, master, args.overrides) if is_search(master) else run_sweep(composer, args.overrides)
+    config = composer.compose(args.overrides)
+    if config.dry_run is True:
+        return _show_run(config)
     return run_one(composer, args.overrides).exit_code
+
+
+def _show_run(config: DictConfig) -> int:
+    from bbrl_exp.app.check import check
+    from bbrl_exp.app.dry_run import show_run
+    from bbrl_exp.app.resume import is_complete, wanted_folder
+
+    checked = check(config)
+    folder = wanted_folder(checked, Path(config.hydra.run.dir).absolute())
+    if is_named(config, "run") and is_complete(folder, checked):
+        Terminal().line(f"already complete\nfolder: {folder}")
+    else:
+        show_run(config, checked, folder)
+    return 0
 
 
 def run_one(composer: Composer, overrides: Sequence[str]) -> RunResult:
@@ -171,6 +189,8 @@ def run_one(composer: Composer, overrides: Sequence[str]) -> RunResult:
     if is_search(config):
         raise ConfigurationError("key 'hydra/sweeper' = 'optuna': a search is a sweep, written with -m")
     checked = check(config)
+    if checked.root.dry_run:
+        raise bad_value("dry_run", True, "false where the result of a run is wanted")
     default = Path(config.hydra.run.dir).absolute()
     wanted = wanted_folder(checked, default)
     results: list[RunResult] = []

@@ -132,8 +132,9 @@ def _run_loop(
     )
     progress.evaluations = evaluations = Evaluations(run, folder, graph, learner, tracker, console, stop.came)
     with contextlib.closing(tracker), contextlib.closing(evaluations):
-        if tracker.is_new_in_tensorboard:
-            tracker.begin(run.trial)
+        is_new = tracker.is_new_in_tensorboard
+        tracker.begin(run.trial)
+        if is_new:
             describe(tracker, graph, variables, run)
         loop = _Loop(run, folder, console, progress, stop, graph, learner, tracker, evaluations, stopwatch)
         loop.run(before.checkpoint)

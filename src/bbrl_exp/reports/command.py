@@ -79,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(args: argparse.Namespace) -> list[str]:
-    from bbrl_exp.reports.contents import Options, make_report
+    from bbrl_exp.reports.assembly import make_report
+    from bbrl_exp.reports.contents import Options
     from bbrl_exp.reports.run_folder import read_run
     from bbrl_exp.reports.search import find_runs
     from bbrl_exp.reports.write import write_report

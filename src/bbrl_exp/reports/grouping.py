@@ -170,7 +170,8 @@ def _labels(keys: Iterable[str]) -> dict[str, str]:
 
 
 def _name(values: Mapping[str, str], labels: Mapping[str, str]) -> str:
-    return " ".join(f"{labels[key]}={value}" for key, value in values.items() if value != ABSENT) or "all runs"
+    words = " ".join(f"{labels[key]}={value}" for key, value in values.items() if value != ABSENT)
+    return words or (f"without {' '.join(labels.values())}" if values else "all runs")
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 FILE_NAME = "metrics.csv"
 EVALUATIONS = "eval/return_mean"
 TRAINING_RETURNS = "train/return"
+# Sums and squares of what is beyond overflow; no return is.
+_LARGEST = 1e100
 _COLUMNS = ["env_steps", "name", "value"]
 
 
@@ -67,16 +68,21 @@ def read_metrics(folder: Path) -> Metrics:
             continue
         last[name] = value
         if name in kept:
-            if math.isfinite(step) and math.isfinite(value):
+            if is_usable(step) and is_usable(value):
                 kept[name].append((step, value))
             else:
                 n_not_finite += 1
     if n_unreadable:
         faults.append(f"{n_unreadable} rows of {FILE_NAME} cannot be read")
     if n_not_finite:
-        faults.append(f"{n_not_finite} returns in {FILE_NAME} are not finite")
+        faults.append(f"{n_not_finite} returns in {FILE_NAME} are not finite, or beyond {_LARGEST:g}")
     series = {name: _series(points) for name, points in kept.items() if points}
     return Metrics(last, series, tuple(faults))
+
+
+def is_usable(value: float) -> bool:
+    """Whether a report can compute with ``value``: it is finite, and not so large that sums overflow."""
+    return abs(value) <= _LARGEST
 
 
 def _series(points: list[tuple[float, float]]) -> Series:

@@ -70,11 +70,13 @@ def page(report: Report, title: str, folder: Path, pictures: Mapping[str, tuple[
     )
 
 
-def _estimate(estimate: Estimate) -> str:
-    return number(estimate.value)
+def _estimate(estimate: Estimate, fixed: int | None = None) -> str:
+    """The value, with ``fixed`` decimals if given."""
+    return number(estimate.value) if fixed is None else f"{estimate.value:.{fixed}f}"
 
 
-def _ends(estimate: Estimate) -> str:
-    if estimate.lower is None:
+def _ends(estimate: Estimate, fixed: int | None = None) -> str:
+    """The interval, in the same form; a dash for none."""
+    if estimate.lower is None or estimate.upper is None:
         return "–"
-    return f"{number(estimate.lower)} to {number(estimate.upper)}"
+    return " to ".join(_estimate(Estimate(end), fixed) for end in (estimate.lower, estimate.upper))

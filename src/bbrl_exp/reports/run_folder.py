@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bbrl_exp.reports.config_file import UnreadableConfigError, overridden, read_config
-from bbrl_exp.reports.metrics_file import Metrics, read_metrics
+from bbrl_exp.reports.metrics_file import Metrics, is_usable, read_metrics
 
 SUMMARY = "summary.json"
 _STATUSES = ("running", "completed", "interrupted", "failed", "diverged")
@@ -135,6 +134,7 @@ def _number(value: object) -> float | None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:
-        return float(value) if math.isfinite(value) else None
+        number = float(value)
     except OverflowError:
         return None
+    return number if is_usable(number) else None

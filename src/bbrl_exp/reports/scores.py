@@ -10,6 +10,7 @@ import numpy as np
 
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.reports.grouping import Groups
+from bbrl_exp.reports.metrics_file import is_usable
 from bbrl_exp.reports.run_folder import Run
 from bbrl_exp.reports.statistics import (
     Array,
@@ -114,7 +115,7 @@ def score_of(run: Run, metric: str) -> float | None:
     if metric in run.numbers:
         return run.numbers[metric]
     value = run.metrics.last.get(metric, math.nan)
-    return value if math.isfinite(value) else None
+    return value if is_usable(value) else None
 
 
 def compare(

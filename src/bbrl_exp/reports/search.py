@@ -58,7 +58,7 @@ def find_runs(folders: Sequence[Path]) -> Found:
         raise ConfigurationError(
             f"no runs below {' '.join(repr(str(folder)) for folder in folders)}: no {SUMMARY} there"
         )
-    known = {os.path.realpath(run) for run in runs}
+    known = {os.path.realpath(run) for run in runs if (run / SUMMARY).exists()}
     jobs = [problem for problem in problems if os.path.realpath(problem.folder) not in known]
     return Found(tuple(runs), tuple(jobs))
 

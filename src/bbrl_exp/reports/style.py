@@ -26,7 +26,7 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.6,
     "figure.dpi": 100,
-    "savefig.dpi": 160,
+    "savefig.dpi": 140,
     "text.parse_math": False,
     "svg.hashsalt": "report",
     "svg.fonttype": "path",

@@ -43,7 +43,7 @@ class EventFile:
             return
         seconds = time.time()
         self._file = AppendOnlyFile(folder / f"{FILE_PREFIX}{int(seconds):010d}.{os.getpid()}")
-        self._append(Event(wall_time=seconds, file_version="brain.Event:2"))
+        self.event(Event(wall_time=seconds, file_version="brain.Event:2"))
 
     @property
     def path(self) -> Path:
@@ -63,7 +63,11 @@ class EventFile:
 
     def summary(self, step: int, summary: Summary) -> None:
         """Append one event that holds ``summary``: a histogram, a text, a picture."""
-        self._append(Event(wall_time=time.time(), step=step, summary=summary))
+        self.event(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def event(self, event: Event) -> None:
+        """Append one event."""
+        self._file.write(framed(event.SerializeToString()))
 
     def record_length(self, tags: Sequence[str]) -> int:
         """Bytes that one event with these tags takes in the file."""
@@ -80,9 +84,6 @@ class EventFile:
     def close(self) -> None:
         """Close the file; closing again does nothing."""
         self._file.close()
-
-    def _append(self, event: Event) -> None:
-        self._file.write(framed(event.SerializeToString()))
 
     def _encoder(self, tags: Sequence[str]) -> ScalarRecords:
         key = tuple(tags)

@@ -75,10 +75,16 @@ def read_scalars(path: Path, *, verify: bool = False) -> EventScalars:
     return EventScalars(series, damage)
 
 
+def whole_records(data: bytes) -> list[tuple[int, int]]:
+    """Start and length of the payload of each record that is whole."""
+    starts, lengths, _ = _records(data, verify=False)
+    return list(zip(starts, lengths, strict=True))
+
+
 def end_of_whole_records(data: bytes) -> int:
     """Where the last record ends that is whole; 0 where there is none."""
-    starts, lengths, _ = _records(data, verify=False)
-    return starts[-1] + lengths[-1] + FOOTER_LENGTH if starts else 0
+    records = whole_records(data)
+    return sum(records[-1]) + FOOTER_LENGTH if records else 0
 
 
 def _records(data: bytes, verify: bool) -> tuple[list[int], list[int], str | None]:

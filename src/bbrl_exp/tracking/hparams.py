@@ -4,7 +4,7 @@ A trial is two records in the run's own event file: what it was asked, written w
 Its metrics are the scalars ``Final/<name>``. There is no record of the whole experiment: TensorBoard takes the columns
 from the first such record that it finds, and without one from all trials below its folder. It then offers every tag as
 a metric and shows the first five; the capital letter puts these before all others. The page reads the first record of
-a kind, so a run that goes on has the one that it began with.
+a kind: that of a run which is made longer is written over.
 """
 
 from __future__ import annotations
@@ -16,23 +16,59 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
+from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.tracking.event_file import EventFile
-from bbrl_exp.tracking.event_reader import FILE_PATTERN, end_of_whole_records
+from bbrl_exp.tracking.event_reader import FILE_PATTERN, end_of_whole_records, whole_records
+from bbrl_exp.tracking.event_records import HEADER_LENGTH, framed
 from bbrl_exp.tracking.trial import Trial
 
 _FAILED = "failed"
+# Beyond 127 characters the length of a text takes one byte more; so each character more makes an event one byte longer.
+_FILLING, _LEAST_FILLING = ".", 256
+_BLOCK = 1024
+_HEAD = 65_536
 
 
 def write_start(events: EventFile, trial: Trial) -> None:
     """Puts the run on the page; its status is unknown there until :func:`write_end`."""
-    start = plugin_data_pb2.SessionStartInfo(group_name=trial.setting, start_time_secs=time.time())
-    for name, value in trial.parameters.items():
+    events.event(_start(trial, time.time()))
+
+
+def renew_start(path: Path, trial: Trial) -> None:
+    """Puts the trial of a run that goes on with more steps in the place of the one that stands in its event file.
+
+    The record has room to spare. It is written over, since what stands behind it is where checkpoints say that it is; a
+    trial for which the room does not suffice is left as it was.
+
+    Raises:
+        BbrlExpError: the file cannot be written.
+    """
+    try:
+        with path.open("r+b", buffering=0) as file:
+            head = file.read(_HEAD)
+            for first, length in whole_records(head):
+                old = head[first : first + length]
+                if metadata.SESSION_START_INFO_TAG.encode() in old:
+                    new = _start(trial, Event.FromString(old).wall_time, length).SerializeToString()
+                    if len(new) == length:
+                        file.seek(first - HEADER_LENGTH)
+                        file.write(framed(new))
+                    return
+    except OSError as error:
+        raise BbrlExpError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
+def _start(trial: Trial, seconds: float, length: int | None = None) -> Event:
+    """The event that puts a run on the page, of ``length`` bytes if there is room; without one, of whole blocks."""
+    start = plugin_data_pb2.SessionStartInfo(group_name=trial.setting, start_time_secs=seconds)
+    for name, value in sorted(trial.parameters.items()):
         if isinstance(value, bool):
             start.hparams[name].bool_value = value
         elif isinstance(value, (int, float)):
@@ -40,7 +76,12 @@ def write_start(events: EventFile, trial: Trial) -> None:
         else:
             start.hparams[name].string_value = value
     data = plugin_data_pb2.HParamsPluginData(session_start_info=start)
-    events.summary(0, _summary(metadata.SESSION_START_INFO_TAG, data))
+    event = Event(wall_time=seconds, summary=_summary(metadata.SESSION_START_INFO_TAG, data))
+    event.source_metadata.writer = _FILLING * _LEAST_FILLING
+    least = event.ByteSize()
+    wanted = length or math.ceil(least / _BLOCK) * _BLOCK
+    event.source_metadata.writer = _FILLING * (_LEAST_FILLING + max(wanted - least, 0))
+    return event
 
 
 def write_end(events: EventFile, env_steps: int, metrics: Mapping[str, float | None], *, failed: bool) -> None:

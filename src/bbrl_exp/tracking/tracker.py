@@ -17,7 +17,7 @@ from bbrl_exp.tracking.csv_file import CsvFile
 from bbrl_exp.tracking.episodes import EpisodeCount, FinishedEpisodes, finished_episodes
 from bbrl_exp.tracking.event_file import EventFile
 from bbrl_exp.tracking.histogram import histogram_values
-from bbrl_exp.tracking.hparams import write_end, write_start
+from bbrl_exp.tracking.hparams import renew_start, write_end, write_start
 from bbrl_exp.tracking.settings import Thinning, TrackingSettings
 from bbrl_exp.tracking.summaries import image_summary, layout_summary, text_summary
 from bbrl_exp.tracking.trial import Trial
@@ -164,9 +164,12 @@ class Tracker:
         return self._events is not None and self._events.is_new
 
     def begin(self, trial: Trial) -> None:
-        """Put the run on TensorBoard's HPARAMS page."""
+        """Put the run on TensorBoard's HPARAMS page; in a file that says so already, say it as it is now."""
         if self._events:
-            write_start(self._events, trial)
+            if self._events.is_new:
+                write_start(self._events, trial)
+            else:
+                renew_start(self._events.path, trial)
 
     def complete(self, metrics: Mapping[str, float | None]) -> None:
         """Tell TensorBoard's HPARAMS page that the run is complete.

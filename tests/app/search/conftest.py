@@ -1,6 +1,8 @@
 """Plans of searches over agents that learn nothing, so that checks cost little."""
 
+import functools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -27,10 +29,14 @@ def composer() -> Iterator[Composer]:
         yield composer
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_plan(composer: Composer) -> MakePlan:
+    config = composer.compose(BASE)  # for all runs, which are not run: to compose takes time
+
+    @functools.cache
     def make(*overrides: str) -> SearchPlan:
         every = [*BASE, *overrides]
-        return plan_of(composer, composer.compose(every, multirun=True), every)
+        plan = plan_of(composer, composer.compose(every, multirun=True), every)
+        return replace(plan, compose=lambda job: config, compose_alone=lambda job: config)
 
     return make

@@ -96,25 +96,27 @@ def test_where_less_is_better_the_least_is_best(folder: Path, make_plan: MakePla
     assert [trial["params"][SIZE] for trial in found_in(folder)["trials"]] == [0, 100, 70]
 
 
-@pytest.mark.parametrize("storage", ["journal", "sqlite"])
-def test_a_search_that_was_stopped_ends_like_one_that_was_not(
-    storage: str, tmp_path: Path, make_plan: MakePlan
-) -> None:
-    def plan(name: str) -> SearchPlan:
-        if storage == "sqlite":  # which is slow
-            where = f"hydra.sweeper.storage='sqlite:///{tmp_path / name}.db'"
-            return make_plan(INTERVAL, "hydra.sweeper.sampler=random", "hydra.sweeper.n_trials=3", where)
-        return make_plan(INTERVAL, "hydra.sweeper.n_trials=16", "hydra.sweeper.parallel_trials=4")
-
+def test_a_search_that_was_stopped_ends_like_one_that_was_not(tmp_path: Path, make_plan: MakePlan) -> None:
+    plan = make_plan(INTERVAL, "hydra.sweeper.n_trials=16", "hydra.sweeper.parallel_trials=4")
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-    assert search(plan("straight"), FakeJobs(straight, worth)) == 0
-    for batch in (0, 1):
+    assert search(plan, FakeJobs(straight, worth)) == 0
+    for batch in (0, 2):
         jobs = FakeJobs(stopped, worth)
         jobs.stop_in = batch
-        assert search(plan("stopped"), jobs) == 128 + 15
+        assert search(plan, jobs) == 128 + 15
         assert by_number(stopped)[-1]["status"] == "interrupted"
-    assert search(plan("stopped"), FakeJobs(stopped, worth)) == 0
+    assert search(plan, FakeJobs(stopped, worth)) == 0
     assert found_in(stopped) == found_in(straight)
+
+
+def test_a_database_holds_the_trials_as_the_journal_does(tmp_path: Path, make_plan: MakePlan) -> None:
+    search(make_plan(INTERVAL, "hydra.sweeper.n_trials=2"), FakeJobs(tmp_path / "journal", worth))
+    database = make_plan(INTERVAL, "hydra.sweeper.n_trials=2", f"hydra.sweeper.storage='sqlite:///{tmp_path}/study.db'")
+    jobs = FakeJobs(tmp_path / "database", worth)
+    jobs.stop_in = 1
+    assert search(database, jobs) == 128 + 15
+    assert search(database, FakeJobs(tmp_path / "database", worth)) == 0
+    assert found_in(tmp_path / "database") == found_in(tmp_path / "journal")
 
 
 def test_complete_trials_are_not_repeated_and_more_may_be_asked_for(folder: Path, make_plan: MakePlan) -> None:

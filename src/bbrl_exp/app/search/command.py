@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from hydra._internal.callbacks import Callbacks
@@ -12,6 +12,8 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from bbrl_exp.app.schema import check_keys
+from bbrl_exp.app.search.settings import SearchSettings
 from bbrl_exp.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def search(composer: Composer, master: DictConfig, overrides: Sequence[str]) -> 
     Raises:
         ConfigurationError: something cannot be used, and nothing was made; or Optuna is not installed.
     """
+    check_keys(master.hydra.sweeper, [*(key.name for key in fields(SearchSettings)), "_target_"], "hydra.sweeper")
     context = SearchContext(composer.hydra.config_loader, Callbacks(), composer)
     sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=_nothing, config=master)
     return int(sweeper.sweep(list(overrides)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from bbrl_exp.app.search.aggregate import AGGREGATES
 from bbrl_exp.app.search.pruning import evaluation_at
 from bbrl_exp.app.search.results import SearchResults
 from bbrl_exp.app.sweeps.batches import JobResult, Stopped
+from bbrl_exp.app.sweeps.launching import SIGNALLED
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -47,6 +49,8 @@ def run_search(plan: SearchPlan, runner: JobRunner, study: SearchStudy) -> int:
         search.run()
     except Stopped as stopped:
         exit_code = stopped.exit_code
+    except KeyboardInterrupt:  # between two batches
+        exit_code = SIGNALLED + signal.SIGINT
     results.write(study.trials)
     results.show(study.trials)
     return exit_code or int(any(results.status_of(trial) in ("failed", "interrupted") for trial in study.trials))
@@ -85,9 +89,8 @@ class _Search:
             if self._goes_on(trial, results, [value is not None for value in found]):
                 self.study.report(trial, AGGREGATES[self.plan.settings.aggregate](values), rung)
                 there.append(trial)
-        return [
-            trial for trial in sorted(there, key=lambda trial: trial.number) if not self.study.gives_up(trial, rung)
-        ]
+        there.sort(key=lambda trial: trial.number)
+        return [trial for trial in there if not self.study.gives_up(trial, rung)]
 
     def _to_end(self, trials: Sequence[Trial]) -> None:
         objective = self.plan.settings.objective

@@ -18,7 +18,7 @@ from bbrl_exp.app.search.study import SearchStudy
 from bbrl_exp.app.sweeps.batches import SweepJobs
 from bbrl_exp.app.sweeps.launching import IN_ORDER
 from bbrl_exp.app.sweeps.sweep import claim_sweep_folder
-from bbrl_exp.app.sweeps.task import job_host
+from bbrl_exp.app.sweeps.task import environment_to_carry, job_host
 
 
 def plan_and_search(composer: Composer, master: DictConfig, overrides: Sequence[str]) -> int:
@@ -28,7 +28,7 @@ def plan_and_search(composer: Composer, master: DictConfig, overrides: Sequence[
         ConfigurationError: something cannot be used; nothing was made.
     """
     if launcher_name(master) == IN_ORDER and not master.dry_run:
-        job_host()  # it takes seconds to import what jobs need, and does so meanwhile
+        job_host(environment_to_carry())  # it takes seconds to import what jobs need, and does so meanwhile
     plan = plan_of(composer, master, overrides)
     wanted = Path(master.hydra.sweep.dir).absolute()
     if master.dry_run:

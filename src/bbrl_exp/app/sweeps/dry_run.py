@@ -9,13 +9,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from bbrl_exp.app.compose import Composer
-from bbrl_exp.app.estimate import Estimate, Trials
+from bbrl_exp.app.dry_run import time_in_words
+from bbrl_exp.app.estimate import TRIAL_SECONDS, Estimate, Trials
 from bbrl_exp.app.hydra_node import launcher_name
 from bbrl_exp.app.plan import in_words
 from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.sweeps.jobs import Job, kind_of
 
-_TRIAL_SECONDS = 4.0
 _MOST_TRIALS = 12
 
 
@@ -61,7 +61,7 @@ def _estimates(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> d
     kinds: dict[tuple[str, ...], Job] = {}
     for job in jobs:
         kinds.setdefault(kind_of(job), job)
-    measure = Trials(_TRIAL_SECONDS)
+    measure = Trials()
     return {
         kind: measure(composer.compose_job(master, job.overrides)) for kind, job in list(kinds.items())[:_MOST_TRIALS]
     }
@@ -88,7 +88,7 @@ def _totals(
     if not known:
         return []
     total = sum(seconds for _, seconds in known)
-    rest = "" if len(known) == len(jobs) else f" of {len(known)} of them (the others were not tried)"
+    rest = "" if len(known) == len(jobs) else f" for {len(known)} of them (no trial tells of the others)"
     how = (
         "one after the other"
         if side_by_side == 1
@@ -102,7 +102,7 @@ def _totals(
         if (estimate := estimates[kind_of(job)]) is not None and job.run
     )
     return [
-        f"time: about {time_in_words(total)}{rest} in all, {how}; from trials of {_TRIAL_SECONDS:g} s, evaluations "
+        f"time: about {time_in_words(total)}{rest} in all, {how}; from trials of {TRIAL_SECONDS:g} s, evaluations "
         "left out",
         f"disk: at most about {in_words(disk)}, checkpoints left out",
     ]
@@ -117,11 +117,3 @@ def _side_by_side(master: DictConfig) -> int | None:
         return None
     n_jobs = int(master.hydra.launcher.n_jobs)
     return n_jobs if n_jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + n_jobs)
-
-
-def time_in_words(seconds: float) -> str:
-    """A duration as people say it, ``"2 h 5 min"``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bbrl_exp.app.provenance import command, record_end
-from bbrl_exp.app.summary import Summary, read_summary
+from bbrl_exp.app.stop import CAUGHT
+from bbrl_exp.app.summary import Status, Summary, read_summary
 from bbrl_exp.app.trial import trial_of_overrides
 from bbrl_exp.errors import BbrlExpError
 
@@ -30,12 +31,19 @@ class JobEnding:
     modules: tuple[str, ...] = ()
 
     @property
+    def was_asked_to_stop(self) -> bool:
+        """Whether a signal that asks to stop came before the job could heed it."""
+        return -self.code in CAUGHT
+
+    @property
     def reason(self) -> str:
         """Why a job ended that said nothing itself."""
         if self.refusal is not None:
             return self.refusal
         if self.code >= 0:
             return f"its process ended with exit code {self.code}"
+        if self.was_asked_to_stop:
+            return f"stopped by {signal.Signals(-self.code).name}"
         hint = f", {_KILLED_FOR_MEMORY}" if self.code == -signal.SIGKILL else ""
         return f"its process was killed by {signal.Signals(-self.code).name}{hint}"
 
@@ -51,15 +59,17 @@ def record_death(folder: Path, ending: JobEnding, overrides: Sequence[str]) -> N
     from bbrl_exp.tracking.hparams import mark_failed
 
     summary = read_summary(folder)
-    if ending.refusal is not None:
+    if ending.refusal is not None or (summary is None and ending.was_asked_to_stop):
         return
     if summary is None:
         record_refusal(folder, ending.reason, overrides, None)
     elif summary.get("status") == "running":
-        replace(Summary.of(summary), status="failed", error=ending.reason).write(folder)
-        record_end(folder, "failed")
+        status: Status = "interrupted" if ending.was_asked_to_stop else "failed"
+        replace(Summary.of(summary), status=status, error=ending.reason).write(folder)
+        record_end(folder, status)
         _say(folder, ending.reason)
-        mark_failed(folder, summary.get("env_steps", 0), None)
+        if status == "failed":
+            mark_failed(folder, summary.get("env_steps", 0), None)
 
 
 def record_refusal(folder: Path, error: str, overrides: Sequence[str], config_hash: str | None) -> None:

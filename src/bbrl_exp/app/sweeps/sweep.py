@@ -18,7 +18,7 @@ from bbrl_exp.app.sweeps.folders import with_folders
 from bbrl_exp.app.sweeps.jobs import JobChecks, expand, refuse_if_none_can_run
 from bbrl_exp.app.sweeps.launching import IN_ORDER
 from bbrl_exp.app.sweeps.table import show_table
-from bbrl_exp.app.sweeps.task import job_host
+from bbrl_exp.app.sweeps.task import environment_to_carry, job_host
 
 
 def run_sweep(composer: Composer, overrides: Sequence[str]) -> int:
@@ -31,7 +31,7 @@ def run_sweep(composer: Composer, overrides: Sequence[str]) -> int:
     jobs = expand(composer.parse([text for text in overrides if text not in own]))
     master = composer.compose(overrides, multirun=True)
     if launcher_name(master) == IN_ORDER:
-        job_host()  # it takes seconds to import what jobs need, and does so meanwhile
+        job_host(environment_to_carry())  # it takes seconds to import what jobs need, and does so meanwhile
     checks = JobChecks(composer, master)
     jobs = checks(jobs)
     refuse_if_none_can_run(jobs)
@@ -56,7 +56,7 @@ def run_sweep(composer: Composer, overrides: Sequence[str]) -> int:
             exit_code = stopped.exit_code
         rows = sweep.rows
         show_table(rows, folder)
-    return 0 if all(row.status == "completed" for row in rows) else exit_code or 1
+    return 0 if all(row.is_fine for row in rows) else exit_code or 1
 
 
 def claim_sweep_folder(master: DictConfig, wanted: Path) -> FolderClaim:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bbrl_exp.app.folder import is_in_use
+from bbrl_exp.app.job import PAUSED
 from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.summary import read_summary, write_json
 
@@ -26,6 +27,11 @@ class Row:
     steps_per_second: float | None
     folder: str
     error: str | None = None
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether the job did all that it was asked to."""
+        return self.status == "completed" or (self.error or "").startswith(PAUSED)
 
 
 def row_of(sweep: Path, folder: str, varied: Sequence[str], error: str | None, *, is_stopped: bool) -> Row:

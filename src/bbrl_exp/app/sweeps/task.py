@@ -9,7 +9,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -30,13 +30,13 @@ _OF_SUBMITIT = "SUBMITIT_EXECUTOR"
 _SECONDS_FOR_THE_SCHEDULER = 600
 
 
-def environment_to_carry() -> dict[str, str]:
+def environment_to_carry() -> tuple[tuple[str, str], ...]:
     """What a job must find in the environment of its process, with folders that mean the same anywhere."""
     found = {name: os.environ[name] for name in _CARRIED if name in os.environ}
     if "PYTHONPATH" in found:
         places = (str(Path(place).absolute()) for place in found["PYTHONPATH"].split(os.pathsep) if place)
         found["PYTHONPATH"] = os.pathsep.join(places)
-    return found
+    return tuple(found.items())
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class SweepTask:
     """
 
     directory: str
-    environment: Mapping[str, str] = field(default_factory=environment_to_carry)
+    environment: tuple[tuple[str, str], ...] = field(default_factory=environment_to_carry)
     process: int | None = None
     started: float = 0.0
     machine: str = ""
@@ -79,8 +79,7 @@ class SweepTask:
         with open_dict(config):
             config.hydra = hydra
         overrides = tuple(hydra.overrides.task)
-        os.environ.update(self.environment)
-        with _signals_to(host := job_host()) as came:
+        with _signals_to(host := job_host(self.environment)) as came:
             try:
                 ending = host.run(packed(config), self.directory, folder, self._is_led)
             except WorkerError as error:
@@ -89,6 +88,8 @@ class SweepTask:
                 record_death(folder, JobEnding(-signal.SIGKILL), overrides)
         if not is_in_use(folder):
             record_death(folder, ending, overrides)
+        if not self._is_led():
+            os._exit(1)  # nobody waits for the result, and some launchers' workers would wait for another job
         if came:
             _leave_to_others(came[0])
         return ending
@@ -103,9 +104,14 @@ class SweepTask:
             return False
 
 
-@functools.cache
-def job_host() -> JobHost:
-    """The process that this process's jobs are forked from, one after the other."""
+@functools.lru_cache(maxsize=1)
+def job_host(environment: tuple[tuple[str, str], ...]) -> JobHost:
+    """The process that this process's jobs are forked from, one after the other.
+
+    Args:
+        environment: variables that jobs must find.
+    """
+    os.environ.update(environment)
     return JobHost()
 
 

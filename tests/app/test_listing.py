@@ -1,0 +1,64 @@
+"""What can be chosen is told in one line each, without anything heavy being imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bbrl_exp.app.config_folder import default_config_dir
+from bbrl_exp.app.listing import GROUPS, main, options
+
+ROOT = Path(__file__).parents[2]
+CONF = default_config_dir()
+
+
+def test_every_group_of_the_configuration_is_listed():
+    assert set(GROUPS) == {path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"}
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_option_begins_with_a_line_that_says_what_it_is(path: Path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    first = lines[1] if lines[0] == "# @package _global_" else lines[0]
+    assert first.startswith("# ")
+    assert options(CONF, path.parent.name)[path.stem] == first.removeprefix("# ")
+    assert len(first) > len("# An option.")
+
+
+def test_the_listing_of_a_group_has_a_line_an_option(capsys: pytest.CaptureFixture[str]):
+    assert main(["tracking"]) == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading == "tracking: what is recorded"
+    assert [line.split()[0] for line in lines] == ["default", "none"]
+    assert lines[1] == "  none     Nothing is recorded but summary.json and run.log."
+
+
+def test_the_whole_listing_has_every_group(capsys: pytest.CaptureFixture[str]):
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"\n{group}: " in f"\n{printed}" for group in GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["agnet"], "did you mean 'agent'?"), (["agent", "x"], "unrecognized")]
+)
+def test_what_cannot_be_listed_is_one_line(arguments, said, capsys: pytest.CaptureFixture[str]):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+
+
+def test_a_file_without_a_comment_has_an_empty_line(tmp_path: Path):
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "mine.yaml").write_text("# @package _global_\na: 1\n")
+    assert options(tmp_path, "agent") == {"mine": ""}
+
+
+def test_listing_imports_neither_torch_nor_hydra():
+    code = (
+        "import runpy, sys\ntry: runpy.run_path('scripts/list.py', run_name='__main__')\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'hydra', 'gymnasium', 'tensorboard'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,95 @@
+"""``--help`` and completion by TAB."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bbrl_exp.app.compose import Composer
+from bbrl_exp.app.config_folder import default_config_dir
+from bbrl_exp.app.help import help_text
+
+from .conftest import CommandLine
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
+
+
+@pytest.fixture
+def help_page(command_line: CommandLine) -> str:
+    ended = command_line("--help")
+    assert (ended.code, ended.err) == (0, "")
+    return ended.out
+
+
+def test_help_begins_with_commands_and_fits_two_screens_before_the_keys(help_page: str):
+    before, keys = help_page.split("\nKeys [", 1)
+    lines = before.splitlines()
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= 120
+    assert before.index("A run") < before.index("A sweep") < before.index("Groups")
+    assert "goes on where it was stopped" in before
+    assert "python scripts/list.py" in before
+    assert "\n  batch_size                       environments side by side [an integer of at least 1; 8]\n" in keys
+
+
+def test_every_script_that_help_names_is_there(help_page: str):
+    scripts = {word for word in help_page.split() if word.startswith("scripts/")}
+    assert {"scripts/run.py", "scripts/rerun.py", "scripts/list.py", "scripts/evaluate.py"} <= scripts
+    assert all((SCRIPT.parents[1] / script).is_file() for script in scripts)
+
+
+def test_every_command_of_help_composes(help_page: str):
+    lines = [line.strip() for line in help_page.splitlines() if line.startswith("  python scripts/run.py")]
+    commands = [shlex.split(line.partition("   ")[0])[2:] for line in lines]
+    assert len(commands) >= 9
+    with Composer(default_config_dir()) as composer:
+        for command in commands:
+            words = [word for word in command if word.partition("=")[2].find("<") < 0]
+            overrides = [word for word in words if "=" in word]
+            composer.compose([word for word in overrides if not {",", "("} & set(word)], multirun="-m" in words)
+
+
+def test_help_names_every_group_and_its_options():
+    text = help_text({"agent": ["a", "b"], "mine": ["c"]}, {"seed": 7})
+    assert "\n  agent       a, b\n" in text
+    assert "\n  mine        c\n" in text
+    assert "[an integer of 0 or more; 7]" in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("agent=re", {"agent=recurrent_a2c", "agent=recurrent_dqn", "agent=recurrent_ppo", "agent=reinforce"}),
+        ("agent=ppo env=pend", {"env=pendulum"}),
+        ("checkpoint.", {"checkpoint.every=", "checkpoint.keep="}),
+    ],
+)
+def test_tab_completes_options_and_keys(command_line: CommandLine, monkeypatch, typed: str, completed: set[str]):
+    line = f"python scripts/run.py {typed}"
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    ended = command_line("-sc", "query=bash")
+    assert ended.code == 0
+    assert set(ended.out.split()) == completed
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.skipif(
+    not Path(sys.executable).with_name("python").exists(), reason="this interpreter is not called python"
+)
+def test_bash_completes_after_the_line_that_the_page_says():
+    line = "python scripts/run.py experiment=ppo_cart"
+    program = f"""
+    eval "$(python scripts/run.py -sc install=bash)"
+    COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)} COMP_WORDS=({line}) COMP_CWORD=2
+    hydra_bash_completion
+    printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    ended = subprocess.run(
+        ["bash", "-c", program], cwd=SCRIPT.parents[1], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.split() == ["experiment=ppo_cartpole"], ended.stderr
