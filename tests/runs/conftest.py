@@ -116,6 +116,19 @@ class StopsSweep(Stops):
             os.kill(psutil.Process(os.getppid()).ppid(), signal.SIGTERM)
 
 
+class SignalsOnce(Agent):
+    # Sends a signal to the launcher's process, unless the file is there that it then makes.
+
+    def __init__(self, at: int, marker: str, number: int, name: str | None = None) -> None:
+        super().__init__(name)
+        self.at, self.marker, self.number = at, marker, number
+
+    def forward(self, t: int, **kwargs) -> None:
+        if t == self.at and not os.path.exists(self.marker):
+            open(self.marker, "x").close()
+            os.kill(psutil.Process(os.getppid()).ppid(), self.number)
+
+
 class Dies(Agent):
     def __init__(self, how: str, name: str | None = None) -> None:
         super().__init__(name)

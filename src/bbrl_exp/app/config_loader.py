@@ -9,6 +9,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
@@ -34,6 +35,19 @@ class RememberingConfigLoader(ConfigLoaderImpl):
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: no memories."""
         return {**self.__dict__, "_shared": None, "_composed": {}}
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        """The options of a group; Hydra's own loader copies all its sources for every such question."""
+        if config_name is None and not overrides:
+            return self.repository.get_group_options(group_name, results_filter)
+        options: list[str] = super().get_group_options(group_name, results_filter, config_name, overrides)
+        return options
 
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]

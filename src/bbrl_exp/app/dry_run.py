@@ -37,8 +37,8 @@ def show_run(config: DictConfig, run: CheckedRun, folder: Path) -> None:
     else:
         seconds = run.plan.env_steps / estimate.steps_per_second
         terminal.line(
-            f"  {'time':<19}about {time_in_words(seconds)} at {estimate.steps_per_second:,.0f} steps/s, from a trial of "
-            f"{TRIAL_SECONDS:g} s, evaluations left out"
+            f"  {'time':<19}about {time_in_words(seconds)} at {estimate.steps_per_second:,.0f} steps/s, "
+            f"from a trial of {TRIAL_SECONDS:g} s, evaluations left out"
         )
         n_bytes = run.plan.env_steps * estimate.bytes_per_step
         terminal.line(f"  {'disk':<19}at most about {in_words(n_bytes)}, checkpoints left out")

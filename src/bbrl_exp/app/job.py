@@ -20,10 +20,9 @@ from bbrl_exp.app.provenance import command, git_commit, record_end, record_star
 from bbrl_exp.app.report import SeveralConsoles, Terminal, end_lines, open_log
 from bbrl_exp.app.resume import Standing
 from bbrl_exp.app.session import RunProgress, run_session
-from bbrl_exp.app.stop import StopSignal
+from bbrl_exp.app.stop import STOPPED_BY, StopSignal
 from bbrl_exp.app.summary import Status, Summary, read_summary
 from bbrl_exp.errors import BbrlExpError, DivergedError
-
 
 PAUSED = "paused after"
 
@@ -124,7 +123,7 @@ def first_summary(run: CheckedRun, overrides: Sequence[str]) -> Summary:
 
 def _outcome(error: BaseException | None, stop: StopSignal, progress: RunProgress) -> tuple[Status, int]:
     if isinstance(error, KeyboardInterrupt) or (error is None and stop.number is not None and not progress.is_done):
-        return "interrupted", 128 + (stop.number or signal.SIGINT)
+        return "interrupted", STOPPED_BY + (stop.number or signal.SIGINT)
     if error is None:
         return "interrupted" if progress.is_paused else "completed", 0
     if isinstance(error, DivergedError):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+STOPPED_BY = 128  # plus the number of the signal: the exit code of what it stopped
 
 
 class StopSignal:

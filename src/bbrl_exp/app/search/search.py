@@ -12,8 +12,8 @@ from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.search.aggregate import AGGREGATES
 from bbrl_exp.app.search.pruning import evaluation_at
 from bbrl_exp.app.search.results import SearchResults
+from bbrl_exp.app.stop import STOPPED_BY
 from bbrl_exp.app.sweeps.batches import JobResult, Stopped
-from bbrl_exp.app.sweeps.launching import SIGNALLED
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -50,7 +50,7 @@ def run_search(plan: SearchPlan, runner: JobRunner, study: SearchStudy) -> int:
     except Stopped as stopped:
         exit_code = stopped.exit_code
     except KeyboardInterrupt:  # between two batches
-        exit_code = SIGNALLED + signal.SIGINT
+        exit_code = STOPPED_BY + signal.SIGINT
     results.write(study.trials)
     results.show(study.trials)
     return exit_code or int(any(results.status_of(trial) in ("failed", "interrupted") for trial in study.trials))

@@ -16,7 +16,7 @@ from bbrl_exp.app.search.plan import SearchPlan, plan_of
 from bbrl_exp.app.search.search import run_search
 from bbrl_exp.app.search.study import SearchStudy
 from bbrl_exp.app.sweeps.batches import SweepJobs
-from bbrl_exp.app.sweeps.launching import IN_ORDER
+from bbrl_exp.app.sweeps.launching import IN_ORDER, check_launcher
 from bbrl_exp.app.sweeps.sweep import claim_sweep_folder
 from bbrl_exp.app.sweeps.task import environment_to_carry, job_host
 
@@ -27,6 +27,8 @@ def plan_and_search(composer: Composer, master: DictConfig, overrides: Sequence[
     Raises:
         ConfigurationError: something cannot be used; nothing was made.
     """
+    if not master.dry_run:
+        check_launcher(master)
     if launcher_name(master) == IN_ORDER and not master.dry_run:
         job_host(environment_to_carry())  # it takes seconds to import what jobs need, and does so meanwhile
     plan = plan_of(composer, master, overrides)

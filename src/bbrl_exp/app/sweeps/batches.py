@@ -13,10 +13,10 @@ from omegaconf import DictConfig
 from bbrl_exp.app.compose import Composer
 from bbrl_exp.app.folder import is_in_use
 from bbrl_exp.app.summary import read_summary
-from bbrl_exp.app.sweeps.ending import JobEnding, record_refusal
+from bbrl_exp.app.sweeps.ending import record_refusal
 from bbrl_exp.app.sweeps.folders import with_folders
 from bbrl_exp.app.sweeps.jobs import Job, JobChecks, named_jobs
-from bbrl_exp.app.sweeps.launching import launch
+from bbrl_exp.app.sweeps.launching import Launched, launch
 from bbrl_exp.app.sweeps.table import Row, other_rows, row_of, write_tables
 from bbrl_exp.app.sweeps.watch import SweepWatch
 
@@ -24,7 +24,7 @@ _SECONDS_TO_SAVE = 60.0
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 (no error: somebody asked for it)
     """A signal asked the sweep to stop; its jobs have saved, and its table is written.
 
     Args:
@@ -100,21 +100,25 @@ class SweepJobs:
             if job.error is not None:
                 record_refusal(self.folder / job.folder, job.error, job.overrides, job.config_hash)
         runnable = [job for job in jobs if job.is_runnable]
-        endings: Mapping[str, JobEnding] = {}
-        exit_code = 0
+        launched = Launched()
         if runnable:
             with SweepWatch(self.folder, jobs):
-                endings, exit_code = launch(self._composer, self._master, runnable)
+                launched = launch(self._composer, self._master, runnable)
                 self._wait_for(runnable)
         for job in jobs:
-            ending = endings.get(job.folder)
-            error = job.error or (ending.refusal if ending is not None else None)
-            row = row_of(self.folder, job.folder, job.varied, error, is_stopped=exit_code > 0)
+            error = job.error or self._not_begun(job, launched)
+            row = row_of(self.folder, job.folder, job.varied, error, is_stopped=launched.exit_code > 0)
             self._rows[job.folder] = row
         write_tables(self.folder, self.rows)
-        if exit_code:
-            raise Stopped(exit_code)
+        if launched.exit_code:
+            raise Stopped(launched.exit_code)
         return [self._result(job) for job in jobs]
+
+    def _not_begun(self, job: Job, launched: Launched) -> str | None:
+        """Why a job did not begin; None where it did, or where nobody knows."""
+        if (ending := launched.endings.get(job.folder)) is not None:
+            return ending.refusal
+        return launched.complaint if read_summary(self.folder / job.folder) is None else None
 
     def _wait_for(self, jobs: Sequence[Job]) -> None:
         """Waits until no job is saving any more, at most a minute."""

@@ -1,12 +1,13 @@
 """A composed configuration on its way to another process, as plain dicts and lists.
 
-Hydra loads the modules of its plugins anew whenever it looks for plugins, so that the classes of a configuration's nodes
-need not be those that another process, or a later moment, knows by the same names.
+Hydra loads the modules of its plugins anew whenever it looks for plugins, so that the classes of a configuration's
+nodes need not be those that another process, or a later moment, knows by the same names.
 """
 
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -23,9 +24,9 @@ def packed(config: DictConfig) -> bytes:
 
 def unpacked(content: bytes) -> DictConfig:
     """The configuration that :func:`packed` was given; below ``hydra`` only the node itself has a type."""
-    plain = pickle.loads(content)
+    plain: dict[str, Any] = pickle.loads(content)
     hydra = plain.pop("hydra")
-    config = OmegaConf.create(plain)
+    config = DictConfig(plain)
     OmegaConf.set_struct(config, True)
     typed = OmegaConf.structured(HydraConf)
     OmegaConf.set_struct(typed, False)  # options may have added keys that the class does not have

@@ -11,7 +11,7 @@ from bbrl_exp.app.check import check
 from bbrl_exp.app.compose import register_resolvers
 from bbrl_exp.app.folder import FolderClaim
 from bbrl_exp.app.job import execute
-from bbrl_exp.app.resume import standing
+from bbrl_exp.app.resume import AUTO, is_complete, standing
 from bbrl_exp.app.sweeps.ending import record_refusal
 from bbrl_exp.errors import BbrlExpError
 
@@ -33,6 +33,8 @@ def run_job(config: DictConfig, folder: Path) -> tuple[int, str | None]:
         with FolderClaim(folder):
             try:
                 run = check(config)
+                if run.root.resume == AUTO and is_complete(folder, run):  # a scheduler may have queued it again
+                    return 0, None
                 before = standing(folder, run)
             except BbrlExpError as error:
                 record_refusal(folder, str(error), overrides, None)

@@ -27,6 +27,7 @@ from bbrl_exp.app.sweeps.ending import JobEnding
 from bbrl_exp.processes.messages import DONE, receive, send
 
 JOB, SIGNAL = b"J", b"S"
+_HANDED_OVER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _SECONDS_TO_STOP = 30.0
 _PR_SET_PDEATHSIG = 1
 _PREFERRED_VICTIM = "500"
@@ -39,7 +40,7 @@ def main() -> None:
     """Serves until the connection closes."""
     connection = socket.socket(fileno=int(sys.argv[2]))
     os.set_inheritable(connection.fileno(), False)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    for number in _HANDED_OVER:
         signal.signal(number, signal.SIG_IGN)
     _import(_IMPORTED)
     is_warm = False
@@ -67,11 +68,14 @@ def _warm_up(config: bytes) -> None:
 
 def _serve_job(connection: socket.socket, config: bytes, cwd: str, folder: str) -> None:
     reading, writing = os.pipe()
+    # A signal that comes before the new process has dispositions of its own waits until it has them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_OVER)
     process = os.fork()
     if process == 0:
         os.close(reading)
         connection.close()
         _become_job(writing, config, cwd, folder)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_OVER)
     os.close(writing)
     ended = threading.Event()
     waiting = threading.Thread(target=_answer, args=(connection, process, reading, ended))
@@ -79,9 +83,11 @@ def _serve_job(connection: socket.socket, config: bytes, cwd: str, folder: str) 
     try:
         while not ended.is_set():
             kind, content = receive(connection)
-            if kind == SIGNAL and not ended.is_set():
-                os.kill(process, int.from_bytes(content))
-            elif kind != SIGNAL:  # the word that the end of this job was heard
+            if kind == SIGNAL:
+                with contextlib.suppress(ProcessLookupError):  # it ended just now
+                    if not ended.is_set():
+                        os.kill(process, int.from_bytes(content))
+            else:  # the word that the end of this job was heard
                 break
     except (EOFError, OSError):
         _stop(process, ended)
@@ -142,9 +148,9 @@ def _prepare(folder: str, cwd: str) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(_PREFERRED_VICTIM)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    for number in _HANDED_OVER:
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_OVER)
     os.chdir(cwd)
     log = os.open(Path(folder) / "run.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)

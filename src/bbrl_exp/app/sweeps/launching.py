@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import NoReturn
 
@@ -16,27 +18,56 @@ from omegaconf import DictConfig
 from bbrl_exp.app.compose import Composer, quoted
 from bbrl_exp.app.hydra_node import launcher_name
 from bbrl_exp.app.report import Terminal
-from bbrl_exp.app.stop import CAUGHT
+from bbrl_exp.app.stop import CAUGHT, STOPPED_BY
 from bbrl_exp.app.sweeps.ending import JobEnding
 from bbrl_exp.app.sweeps.jobs import Job
 from bbrl_exp.app.sweeps.task import SweepTask
+from bbrl_exp.errors import ConfigurationError
 
-SIGNALLED = 128
 IN_ORDER = "basic"
 _OF_A_CLUSTER = ("submitit_slurm", "submitit_local")
+_OF_SLURM = ("sbatch", "srun")
 
 
-def launch(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> tuple[dict[str, JobEnding], int]:
+@dataclass(frozen=True)
+class Launched:
+    """What a launcher leaves.
+
+    Attributes:
+        endings: how the process of each job ended, by the name of its folder, as far as the launcher tells.
+        exit_code: 128+n where signal n stopped the sweep, else 0.
+        complaint: why the launcher gave up, None where it did not.
+    """
+
+    endings: Mapping[str, JobEnding] = field(default_factory=dict)
+    exit_code: int = 0
+    complaint: str | None = None
+
+
+def check_launcher(master: DictConfig) -> None:
+    """Refuses a launcher that cannot work on this machine.
+
+    Args:
+        master: the configuration of the sweep.
+
+    Raises:
+        ConfigurationError: it is Slurm's, and Slurm's commands are not there.
+    """
+    missing = [name for name in _OF_SLURM if shutil.which(name) is None]
+    if launcher_name(master) == "submitit_slurm" and missing:
+        raise ConfigurationError(
+            f"key 'hydra/launcher' = 'submitit_slurm': {' and '.join(missing)} not found; must be started on a machine "
+            "that submits jobs to Slurm"
+        )
+
+
+def launch(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> Launched:
     """Runs jobs through the launcher of the sweep's configuration.
 
     Args:
         composer: of their configurations.
         master: the configuration of the sweep.
         jobs: those to run.
-
-    Returns:
-        How the process of each job ended, by the name of its folder, as far as the launcher tells; and 128+n where
-        signal n stopped it, else 0.
     """
     name = launcher_name(master)
     callbacks = Callbacks(master)
@@ -55,15 +86,17 @@ def launch(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> tuple
                 endings[job.folder] = _ending(result)
             number += len(batch)
     except KeyboardInterrupt:
-        return endings, SIGNALLED + signal.SIGINT
+        return Launched(endings, STOPPED_BY + signal.SIGINT)
     except SystemExit as stopped:
-        return endings, int(stopped.code or 1)
+        return Launched(endings, int(stopped.code or 1))
     except Exception as error:
-        Terminal().line(f"the launcher gave up: {type(error).__name__}: {' '.join(str(error).split())}")
+        complaint = f"the launcher gave up: {type(error).__name__}: {' '.join(str(error).split())}"
+        Terminal().line(complaint)
+        return Launched(endings, complaint=complaint)
     finally:
         for caught, handler in before.items():
             signal.signal(caught, handler)
-    return endings, 0
+    return Launched(endings)
 
 
 def _ending(result: JobReturn) -> JobEnding:
@@ -78,4 +111,4 @@ class _Stopped(SystemExit):
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Stopped(SIGNALLED + number)
+    raise _Stopped(STOPPED_BY + number)

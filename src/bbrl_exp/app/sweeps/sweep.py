@@ -16,7 +16,7 @@ from bbrl_exp.app.sweeps.batches import Stopped, SweepJobs
 from bbrl_exp.app.sweeps.dry_run import show_jobs
 from bbrl_exp.app.sweeps.folders import with_folders
 from bbrl_exp.app.sweeps.jobs import JobChecks, expand, refuse_if_none_can_run
-from bbrl_exp.app.sweeps.launching import IN_ORDER
+from bbrl_exp.app.sweeps.launching import IN_ORDER, check_launcher
 from bbrl_exp.app.sweeps.table import show_table
 from bbrl_exp.app.sweeps.task import environment_to_carry, job_host
 
@@ -30,6 +30,8 @@ def run_sweep(composer: Composer, overrides: Sequence[str]) -> int:
     own = [text for text in overrides if text.lstrip("+~").startswith(("hydra.", "hydra/"))]
     jobs = expand(composer.parse([text for text in overrides if text not in own]))
     master = composer.compose(overrides, multirun=True)
+    if not master.dry_run:
+        check_launcher(master)
     if launcher_name(master) == IN_ORDER:
         job_host(environment_to_carry())  # it takes seconds to import what jobs need, and does so meanwhile
     checks = JobChecks(composer, master)

@@ -9,7 +9,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from bbrl_exp.app.folder import is_in_use
-from bbrl_exp.app.stop import CAUGHT
+from bbrl_exp.app.stop import CAUGHT, STOPPED_BY
 from bbrl_exp.app.sweeps.carried_config import packed
 from bbrl_exp.app.sweeps.ending import JobEnding, record_death
 from bbrl_exp.app.sweeps.host import JobHost
@@ -90,8 +90,8 @@ class SweepTask:
             record_death(folder, ending, overrides)
         if not self._is_led():
             os._exit(1)  # nobody waits for the result, and some launchers' workers would wait for another job
-        if came:
-            _leave_to_others(came[0])
+        if came and not _is_over(ending):
+            _leave_to_others(came)
         return ending
 
     def _is_led(self) -> bool:
@@ -138,12 +138,19 @@ def _signals_to(host: JobHost) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _leave_to_others(number: int) -> None:
-    """Delivers a signal once more: to the sweep, which ends, or to submitit, which queues the job again.
+def _is_over(ending: JobEnding) -> bool:
+    """Whether submitit need not queue a job again to which a signal came: it has completed, or failed by itself."""
+    was_stopped = ending.was_asked_to_stop or ending.code - STOPPED_BY in CAUGHT
+    return _OF_SUBMITIT in os.environ and not was_stopped
+
+
+def _leave_to_others(numbers: Sequence[int]) -> None:
+    """Delivers signals once more: to the sweep, which ends, or to submitit, which queues the job again.
 
     Slurm sends SIGTERM to what it is about to kill, and submitit takes no notice of it: the job has saved, and waits
     for Slurm, which queues again what it has preempted and leaves what a user has cancelled.
     """
-    os.kill(os.getpid(), number)
-    if number == signal.SIGTERM and _OF_SUBMITIT in os.environ:
+    for number in dict.fromkeys(numbers):
+        os.kill(os.getpid(), number)
+    if signal.SIGTERM in numbers and _OF_SUBMITIT in os.environ:
         time.sleep(_SECONDS_FOR_THE_SCHEDULER)

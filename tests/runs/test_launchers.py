@@ -1,0 +1,129 @@
+"""The same sweep by every launcher, and one whose process is killed."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bbrl_exp.app.folder import is_in_use
+from bbrl_exp.reports.command import main as report
+
+from .conftest import CommandLine
+from .same_run import assert_same_run
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
+SWEEP = ["-m", "agent=random,dqn,ppo", "batch_size=1,8", "seed=1,2", "total_steps=1280", "eval.final_episodes=1"]
+LONG = ["-m", "name=s", "agent=ppo", "seed=1,2,3", "total_steps=10240", "agent.learner.n_epochs=2", "batch_size=2"]
+LONG += ["agent.steps_per_chunk=32", "eval.every=0", "eval.final_episodes=1"]
+OF_TIME = ("time", "second", "speed", "folder", "wall")
+WAIT = 120.0
+
+
+def table_of(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((folder / "sweep.json").read_text())["jobs"]
+    return [row | {"steps_per_second": None} for row in rows]
+
+
+def assert_same_sweep(one: Path, other: Path) -> None:
+    assert table_of(one) == table_of(other)
+    for row in table_of(one):
+        assert row["status"] == "completed"
+        assert_same_run(one / row["folder"], other / row["folder"])
+
+
+def tables_of_report(sweep: Path, folder: Path) -> dict[str, list[dict[str, str]]]:
+    """Name of each CSV file → its rows, without what measures time or says where a run lies."""
+    assert report([str(sweep), "--out", str(folder)]) == 0
+    tables = {}
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        if path.stem != "speed":
+            tables[path.name] = [
+                {name: value for name, value in row.items() if not any(word in name for word in OF_TIME)}
+                for row in rows
+            ]
+    return tables
+
+
+def processes_of_ray() -> set[int]:
+    found = set()
+    for process in psutil.process_iter(["pid", "name", "cmdline"]):
+        words = f"{process.info['name']} {' '.join(process.info['cmdline'] or ())}"
+        if any(word in words for word in ("raylet", "gcs_server", "ray::")):
+            found.add(process.info["pid"])
+    return found
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_results_do_not_depend_on_the_launcher(command_line: CommandLine, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="needs the extra ray")
+    before = processes_of_ray()
+    ray = subprocess.run(
+        [sys.executable, str(SCRIPT), *SWEEP, "launcher=ray", "hydra.launcher.ray.init.num_cpus=2", "name=ray"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert ray.returncode == 0, ray.stdout + ray.stderr
+    assert ray.stderr == ""
+    assert command_line(*SWEEP, "name=local").code == 0
+    assert command_line(*SWEEP, "name=joblib", "launcher=joblib", "hydra.launcher.n_jobs=2").code == 0
+
+    sweeps = tmp_path / "outputs" / "multirun"
+    tables = tables_of_report(sweeps / "local", tmp_path / "report_of_local")
+    assert len(tables["runs.csv"]) == 12
+    for name in ("joblib", "ray"):
+        assert_same_sweep(sweeps / "local", sweeps / name)
+        assert tables_of_report(sweeps / name, tmp_path / f"report_of_{name}") == tables
+    wait_until(lambda: processes_of_ray() <= before)
+
+
+def test_jobs_of_a_sweep_that_was_killed_save_and_end_and_another_launcher_goes_on(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(SCRIPT), *LONG, "launcher=joblib", "hydra.launcher.n_jobs=2"]
+    sweep = tmp_path / "outputs" / "multirun" / "s"
+    folders = [sweep / f"seed={seed}" for seed in (1, 2)]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: all(list((folder / "checkpoints").glob("step_*.pt")) for folder in folders))
+        children = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    killed = time.monotonic()
+    wait_until(lambda: not any(is_in_use(folder) for folder in folders))
+    wait_until(lambda: not any(is_alive(child) for child in children))
+    assert time.monotonic() - killed < 30
+    statuses = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+    assert {(found["status"], found["error"]) for found in statuses} == {("interrupted", "stopped by SIGTERM")}
+    assert not (sweep / "seed=3").exists()
+
+    assert command_line(*LONG).code == 0
+    os.rename(sweep, tmp_path / "killed")
+    assert command_line(*LONG).code == 0
+    assert_same_sweep(sweep, tmp_path / "killed")
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,148 @@
+"""Jobs of a sweep under submitit: what is submitted to Slurm, and what signals of a scheduler do to a job."""
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from . import fake_slurm
+from .conftest import CommandLine
+from .same_run import assert_same_run
+
+pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs the extra slurm")
+
+SHORT = ["agent=ppo", "batch_size=2", "agent.steps_per_chunk=32", "agent.learner.n_epochs=1", "total_steps=512"]
+SHORT += ["eval.every=256", "eval.episodes=1", "eval.final_episodes=1"]
+SIGNALLED = "+agent.members.signals={_target_: users_own.SignalsOnce, at: 20, marker: marker, number: %d}"
+SUBMITTED = ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=240"]
+WAIT = 90.0
+
+
+def table_of(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((folder / "sweep.json").read_text())["jobs"]
+    return rows
+
+
+def test_a_sweep_is_one_array_of_slurm_and_ends_as_one_on_this_machine(
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_slurm.install(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'slurm'}{os.pathsep}{os.environ['PATH']}")
+    sweep = ["-m", "seed=1,2", *SHORT]
+    slurm = ["launcher=slurm", "hydra.launcher.partition=short", "hydra.launcher.mem_gb=3", "name=slurm"]
+    ended = command_line(*sweep, *slurm)
+    assert ended.code == 0, ended.out
+    assert command_line(*sweep, "name=local").code == 0
+
+    folders = {name: tmp_path / "outputs" / "multirun" / name for name in ("slurm", "local")}
+    tables = {name: table_of(folder) for name, folder in folders.items()}
+    for here, there in zip(tables["local"], tables["slurm"], strict=True):
+        assert here | {"steps_per_second": None} == there | {"steps_per_second": None}
+        assert_same_run(folders["local"] / here["folder"], folders["slurm"] / there["folder"])
+
+    (submission,) = (folders["slurm"] / ".submitit").rglob("*_submission.sh")
+    text = submission.read_text()
+    options = dict(re.findall(r"^#SBATCH --([a-z-]+)=(.*)$", text, re.MULTILINE))
+    places = {options.pop("output"), options.pop("error")}
+    assert options == {
+        "array": "0-1%2",
+        "cpus-per-task": "1",
+        "job-name": "bbrl_exp",
+        "mem": "3GB",
+        "nodes": "1",
+        "ntasks-per-node": "1",
+        "open-mode": "append",
+        "partition": "short",
+        "signal": "USR2@120",
+        "time": "240",
+        "wckey": "submitit",
+    }
+    assert all(place.startswith(str(folders["slurm"] / ".submitit")) for place in places)
+    assert "srun --unbuffered" in text
+
+
+class Straight:
+    """A run that no signal comes to, to compare others with."""
+
+    def __init__(self, command_line: CommandLine, folder: Path) -> None:
+        (folder / "marker").touch()
+        assert command_line("-m", "name=straight", SIGNALLED % signal.SIGUSR2, *SHORT).code == 0
+        (folder / "marker").unlink()
+        self.folder = folder / "outputs" / "multirun" / "straight" / "job"
+
+
+@pytest.mark.usefixtures("users_package")
+def test_a_job_that_slurm_preempts_saves_queues_again_and_ends_like_one_that_was_left_alone(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    straight = Straight(command_line, tmp_path)
+    ended = command_line("-m", "name=s", SIGNALLED % signal.SIGUSR2, *SHORT, *SUBMITTED)
+    assert ended.code == 0, ended.out
+    sweep = tmp_path / "outputs" / "multirun" / "s"
+    assert_same_run(straight.folder, sweep / "job")
+    log = (sweep / "job" / "run.log").read_text()
+    assert "stopped by SIGUSR2" in log
+    assert "goes on after" in log
+    (said,) = (sweep / ".submitit").rglob("*_log.out")
+    assert said.read_text().count("Starting with") == 2
+    assert (tmp_path / "marker").exists()
+
+
+@pytest.mark.usefixtures("users_package")
+def test_a_job_that_is_to_be_killed_saves_and_waits_and_the_same_command_goes_on(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "outputs" / "multirun" / "s"
+    seen: list[str] = []
+
+    def kill_what_waits() -> None:
+        wait_until(lambda: "interrupted" in text_of(sweep / "job" / "summary.json"))
+        (submitted,) = (
+            process
+            for process in psutil.Process().children(recursive=True)
+            if process.cmdline()[-2:-1] == ["submitit.core._submit"]
+        )
+        time.sleep(0.5)
+        seen.append(submitted.status())
+        submitted.kill()
+
+    killer = threading.Thread(target=kill_what_waits)
+    killer.start()
+    ended = command_line("-m", "name=s", SIGNALLED % signal.SIGTERM, *SHORT, *SUBMITTED)
+    killer.join()
+    assert (ended.code, seen) == (1, [psutil.STATUS_SLEEPING])
+    assert [(row["status"], row["error"]) for row in table_of(sweep)] == [("interrupted", "stopped by SIGTERM")]
+    assert command_line("-m", "name=s", SIGNALLED % signal.SIGTERM, *SHORT).code == 0
+    assert_same_run(Straight(command_line, tmp_path).folder, sweep / "job")
+
+
+@pytest.mark.usefixtures("users_package")
+def test_a_job_that_has_queued_again_too_often_is_listed_with_that_reason(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    # Submitit takes a job for out of time that has run for more than its time less ten minutes.
+    times = ["hydra.launcher.timeout_min=5", "+hydra.launcher.max_num_timeout=0"]
+    ended = command_line("-m", "name=s", SIGNALLED % signal.SIGUSR2, *SHORT, *SUBMITTED, *times)
+    assert ended.code == 1
+    ((status, error),) = [(row["status"], row["error"]) for row in table_of(tmp_path / "outputs" / "multirun" / "s")]
+    assert status == "failed"
+    assert "timed-out too many times" in error
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def text_of(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
