@@ -1,4 +1,4 @@
-"""Slurm's commands as far as submitit uses them, as scripts in a folder: what is submitted really runs, on this machine.
+"""Slurm's commands as far as submitit uses them, as scripts in a folder: what is submitted really runs, here.
 
 ``sbatch`` starts each task of the array in the background, with Slurm's variables; ``srun`` becomes the command;
 ``sacct`` knows of nothing.

@@ -18,27 +18,28 @@ from bbrl_exp.training.evaluation import Evaluation, Evaluator
 from .same_run import assert_equal, assert_same_run, csv_of, state_of, summary_of
 
 SMALL = [
-    "total_steps=1536",
-    "eval.every=500",
-    "eval.episodes=2",
-    "eval.final_episodes=2",
+    "total_steps=1024",
+    "eval.every=300",
+    "eval.episodes=1",
+    "eval.final_episodes=1",
     "tracking.metrics_every=200",
-    "checkpoint.every=300",
+    "checkpoint.every=200",
 ]
+CHUNKS_OF_256 = ["agent.steps_per_chunk=32"]
 FEW_UPDATES = ["agent.learner.learning_starts=200", "agent.learner.updates_per_step=0.05"]
 SMALL_NETS = ["agent.members.policy.hidden_sizes=[8]", "agent.learner.critic.hidden_sizes=[8]"]
 CONTINUOUS = ["env=pendulum", "batch_size=2", *FEW_UPDATES, *SMALL_NETS]
 AGENTS = {
-    "random": ["agent.steps_per_chunk=32"],
-    "constant": ["agent.steps_per_chunk=32"],
-    "mlp": ["env=pendulum"],
-    "reinforce": [],
+    "random": CHUNKS_OF_256,
+    "constant": CHUNKS_OF_256,
+    "mlp": ["env=pendulum", *CHUNKS_OF_256],
+    "reinforce": CHUNKS_OF_256,
     "a2c": [],
-    "ppo": ["agent.learner.objective=kl", "agent.learner.n_epochs=2"],
+    "ppo": ["agent.learner.objective=kl", "agent.learner.n_epochs=2", *CHUNKS_OF_256],
     "recurrent_a2c": ["env=masked_cartpole"],
-    "recurrent_ppo": ["env=masked_cartpole", "agent.learner.n_epochs=2"],
-    "cem": [],
-    "behaviour_cloning": ["agent.learner.minibatch_size=16"],
+    "recurrent_ppo": ["env=masked_cartpole", "agent.learner.n_epochs=1", *CHUNKS_OF_256],
+    "cem": ["agent.members.policy.population_size=16"],
+    "behaviour_cloning": ["agent.learner.minibatch_size=16", *CHUNKS_OF_256],
     "pqn": [],
     "dqn": FEW_UPDATES,
     "dqn prioritised": [*FEW_UPDATES, "agent.learner.prioritised=true", "agent.learner.n_steps=3"],
@@ -103,7 +104,7 @@ def test_a_run_that_was_stopped_and_then_cut_off_ends_like_one_that_was_not(agen
     number = CAUGHT[list(AGENTS).index(agent) % len(CAUGHT)]
     with at(400, lambda: os.kill(os.getpid(), number)):
         assert main(command(agent, "stopped", *more)) == 128 + number
-    with at(1100, power_cut):
+    with at(700, power_cut):
         assert main(command(agent, "stopped", *more)) == 1
     assert main(command(agent, "stopped", *more)) == 0
     assert_same_run(straight.folder, Path("outputs/stopped"))
@@ -141,7 +142,7 @@ def test_a_signal_in_an_evaluation_leaves_that_one_to_the_run_that_goes_on(
 def test_an_evaluation_beside_the_run_is_begun_again_where_it_was_not_over() -> None:
     straight = run(command("ppo", "straight"))
     beside = command("ppo", "cut", "eval.workers=1")
-    with at(1100, power_cut):
+    with at(700, power_cut):
         assert main(beside) == 1
     assert main(beside) == 0
     one, other = straight.folder, Path("outputs/cut")

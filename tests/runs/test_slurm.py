@@ -31,6 +31,12 @@ def table_of(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def job_of(sweep: Path) -> Path:
+    """The folder of the one job."""
+    (folder,) = (row["folder"] for row in table_of(sweep))
+    return sweep / folder
+
+
 def test_a_sweep_is_one_array_of_slurm_and_ends_as_one_on_this_machine(
     command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +82,7 @@ class Straight:
         (folder / "marker").touch()
         assert command_line("-m", "name=straight", SIGNALLED % signal.SIGUSR2, *SHORT).code == 0
         (folder / "marker").unlink()
-        self.folder = folder / "outputs" / "multirun" / "straight" / "job"
+        self.folder = job_of(folder / "outputs" / "multirun" / "straight")
 
 
 @pytest.mark.usefixtures("users_package")
@@ -87,8 +93,8 @@ def test_a_job_that_slurm_preempts_saves_queues_again_and_ends_like_one_that_was
     ended = command_line("-m", "name=s", SIGNALLED % signal.SIGUSR2, *SHORT, *SUBMITTED)
     assert ended.code == 0, ended.out
     sweep = tmp_path / "outputs" / "multirun" / "s"
-    assert_same_run(straight.folder, sweep / "job")
-    log = (sweep / "job" / "run.log").read_text()
+    assert_same_run(straight.folder, job_of(sweep))
+    log = (job_of(sweep) / "run.log").read_text()
     assert "stopped by SIGUSR2" in log
     assert "goes on after" in log
     (said,) = (sweep / ".submitit").rglob("*_log.out")
@@ -104,7 +110,7 @@ def test_a_job_that_is_to_be_killed_saves_and_waits_and_the_same_command_goes_on
     seen: list[str] = []
 
     def kill_what_waits() -> None:
-        wait_until(lambda: "interrupted" in text_of(sweep / "job" / "summary.json"))
+        wait_until(lambda: any("interrupted" in path.read_text() for path in sweep.glob("*/summary.json")))
         (submitted,) = (
             process
             for process in psutil.Process().children(recursive=True)
@@ -121,7 +127,7 @@ def test_a_job_that_is_to_be_killed_saves_and_waits_and_the_same_command_goes_on
     assert (ended.code, seen) == (1, [psutil.STATUS_SLEEPING])
     assert [(row["status"], row["error"]) for row in table_of(sweep)] == [("interrupted", "stopped by SIGTERM")]
     assert command_line("-m", "name=s", SIGNALLED % signal.SIGTERM, *SHORT).code == 0
-    assert_same_run(Straight(command_line, tmp_path).folder, sweep / "job")
+    assert_same_run(Straight(command_line, tmp_path).folder, job_of(sweep))
 
 
 @pytest.mark.usefixtures("users_package")
@@ -142,7 +148,3 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def text_of(path: Path) -> str:
-    return path.read_text() if path.exists() else ""

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from bbrl_exp.app.schema import bad_value, shown
-from bbrl_exp.app.search.command import SWEEPER as SEARCH_SWEEPER
+from bbrl_exp.app.search.settings import SWEEPER as SEARCH_SWEEPER
 from bbrl_exp.errors import ConfigurationError
 
 _CLASSES = {
@@ -54,6 +54,7 @@ _FREE_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
             "num_gpus",
             "object_store_memory",
             "include_dashboard",
+            "logging_level",
             "log_to_driver",
             "namespace",
         ),

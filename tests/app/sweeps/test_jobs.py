@@ -1,9 +1,8 @@
 """How a sweep becomes jobs."""
 
-from bbrl_exp.app.sweeps.jobs import Job, expand
-
 from bbrl_exp.app.compose import Composer
 from bbrl_exp.app.config_folder import default_config_dir
+from bbrl_exp.app.sweeps.jobs import Job, expand
 
 
 def jobs(*overrides: str) -> list[Job]:

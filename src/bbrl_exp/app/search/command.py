@@ -13,13 +13,11 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from bbrl_exp.app.schema import check_keys
-from bbrl_exp.app.search.settings import SearchSettings
+from bbrl_exp.app.search.settings import SWEEPER, SearchSettings
 from bbrl_exp.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from bbrl_exp.app.compose import Composer
-
-SWEEPER = "hydra_plugins.bbrl_exp_search.optuna_sweeper.OptunaSweeper"
 
 
 @dataclass

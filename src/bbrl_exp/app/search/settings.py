@@ -11,6 +11,7 @@ from typing import Any
 
 from bbrl_exp.app.schema import bad_value
 
+SWEEPER = "hydra_plugins.bbrl_exp_search.optuna_sweeper.OptunaSweeper"
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("none", "median", "percentile", "halving")
 AGGREGATES = ("iqm", "mean", "median", "min")
