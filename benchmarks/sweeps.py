@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/sweeps.py [--jobs 200] [--launchers local joblib] [--out FILE]
 
-Each job is a run of the random agent of 256 environment steps that records nothing. The command's wall time includes its
-start; the jobs' own is the sum of ``wall_seconds`` in their summaries. What a process needs is looked at twice a second, and
-compared between the first and the last quarter of the jobs.
+Each job is a run of the random agent of 256 environment steps that records nothing. The command's wall time includes
+its start; the jobs' own is the sum of ``wall_seconds`` in their summaries. What the process that leads the sweep needs
+is looked at twice a second, and compared between the first and the last quarter of the jobs.
 """
 
 from __future__ import annotations
@@ -92,17 +92,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file to write the table to")
     args = parser.parse_args()
     threads = os.environ.get("OMP_NUM_THREADS")
+    setting = f"OMP_NUM_THREADS={threads} " if threads else ""
     lines = [
-        f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/sweeps.py --jobs {args.jobs}`:",
+        f"`{setting}python benchmarks/sweeps.py --jobs {args.jobs}`:",
         "",
-        "| launcher | at once | jobs | wall, s | wall a job, s | a job's own, s | overhead a job, s | peak memory, MiB | "
-        "memory, first → last quarter, MiB | open files, first → last quarter |",
+        "| launcher | at once | jobs | wall, s | wall a job, s | a job's own, s | overhead a job, s | peak memory, MiB "
+        "| memory, first → last quarter, MiB | open files, first → last quarter |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *(measure(launcher, args.jobs) for launcher in args.launchers),
         "",
-        "Wall is that of the whole command, start included; a job's own is its `wall_seconds`; overhead is the wall without "
-        "the jobs' own",
-        "share of it. Memory and files are those of the sweep's process, its jobs' processes left out.",
+        "Wall is that of the whole command, start included; a job's own is its `wall_seconds`; overhead is the wall",
+        "without the jobs' own share of it. Memory and files are those of the sweep's process, without its jobs'.",
     ]
     text = "\n".join(lines) + "\n"
     if args.out is None:

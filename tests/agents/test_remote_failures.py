@@ -51,7 +51,7 @@ def test_a_killed_copy_is_named_at_once_and_the_others_are_ended():
     began = time.monotonic()
     with pytest.raises(RemoteAgentError, match=rf"agent 1 \(pid {victim.pid}\) died: signal 9 \(SIGKILL\)"):
         agent(Workspace(), t=0)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 5
     assert gone(processes)
 
 
@@ -67,7 +67,7 @@ def test_a_stuck_agent_is_named_after_its_timeout_even_if_nobody_waits_for_it():
     began = time.monotonic()
     with pytest.raises(RemoteAgentError, match=r"remote agent 0 .* is stuck: no answer for 1 s \(timeout\)"):
         look_again_and_again(agent)
-    assert 0.5 < time.monotonic() - began < 5
+    assert 0.5 < time.monotonic() - began < 10
     assert gone(processes)
 
 

@@ -75,7 +75,7 @@ def test_processes_that_start_in_the_same_instant_have_folders_of_their_own(tmp_
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
     (tmp_path / "go").touch()
-    printed = [process.communicate(timeout=30)[0].decode().strip() for process in processes]
+    printed = [process.communicate(timeout=120)[0].decode().strip() for process in processes]
     assert sorted(printed) == sorted(str(path) for path in wanted.parent.iterdir())
     assert len(set(printed)) == 8
 

@@ -67,6 +67,12 @@ def test_what_a_launcher_needs_may_be_said(overrides: list[str], name: str) -> N
             "'hydra.launcher.ray.remote.runtime_env': not allowed",
             marks=needs_ray,
         ),
+        (["launcher=local", "+hydra.launcher.n_jobs=2"], "'hydra.launcher.n_jobs': not allowed; allowed: none"),
+        pytest.param(
+            ["launcher=slurm", "+hydra.launcher.srun_args=['--task-prolog=evil']"],
+            "'hydra.launcher.srun_args': not allowed; allowed: account,",
+            marks=needs_slurm,
+        ),
         pytest.param(["launcher=slurm", "hydra.launcher.setup=[evil]"], "runs no commands", marks=needs_slurm),
         pytest.param(
             ["launcher=slurm", "hydra.launcher.submitit_folder=elsewhere/%j"], "sweep's folder", marks=needs_slurm

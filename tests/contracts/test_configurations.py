@@ -1,5 +1,6 @@
 """Every option of every group composes, passes all checks and runs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,13 @@ FAST = ["total_steps=64", "agent.steps_per_chunk=16", "batch_size=2", "eval.ever
 CONTINUOUS = ("pendulum", "masked_pendulum")
 
 
+@pytest.fixture(scope="module")
+def composer() -> Iterator[Composer]:
+    """One for all: it reads each file once."""
+    with Composer(CONF) as composer:
+        yield composer
+
+
 def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
@@ -26,8 +34,17 @@ def action_space_of(agent: str) -> str:
 
 
 # Behaviour cloning needs a recording first: tests/runs/test_recording.py.
-@pytest.mark.parametrize("agent", [name for name in options("agent") if name != "behaviour_cloning"])
-@pytest.mark.parametrize("env", ["cartpole", "pendulum", "masked_cartpole", "masked_pendulum"])
+# What is masked is a shorter observation to all but those that remember.
+@pytest.mark.parametrize(
+    ("agent", "env"),
+    [
+        (agent, env)
+        for agent in options("agent")
+        if agent != "behaviour_cloning"
+        for env in ("cartpole", "pendulum", "masked_cartpole", "masked_pendulum")
+        if "masked" not in env or agent in ("random", "ppo") or agent.startswith("recurrent")
+    ],
+)
 def test_every_agent_runs_in_every_kind_of_environment(
     agent: str, env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,15 +82,14 @@ def test_every_environment_runs_or_names_its_extra(env: str, tmp_path: Path, mon
     ("group", "option"),
     [(group, option) for group in ("tracking", "launcher", "experiment") for option in options(group)],
 )
-def test_every_other_option_passes_the_checks(group: str, option: str) -> None:
-    with Composer(CONF) as composer:
-        config = composer.compose([f"{group}={option}"])
-        try:
-            check(config)
-        except ConfigurationError as error:
-            if "needs the extra" not in str(error):
-                raise
-            pytest.skip(str(error))
+def test_every_other_option_passes_the_checks(group: str, option: str, composer: Composer) -> None:
+    config = composer.compose([f"{group}={option}"])
+    try:
+        check(config)
+    except ConfigurationError as error:
+        if "needs the extra" not in str(error):
+            raise
+        pytest.skip(str(error))
 
 
 def test_any_id_runs_through_gym_and_keeps_the_settings_of_another_environment() -> None:

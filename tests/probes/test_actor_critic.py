@@ -21,7 +21,13 @@ DISCOUNT = 0.9
 # The value of the time limit's probe is 1 / (1 - γ), which takes long to learn for a large γ.
 OF_TIME_LIMIT = 0.5
 # Probe and number of environments. The other probes are special cases of these.
-PROBES = [("DelayedReward", 1), ("DelayedReward", 2), ("ObservationAction", 1), ("ObservationAction", 2), ("TimeLimit", 2)]
+PROBES = [
+    ("DelayedReward", 1),
+    ("DelayedReward", 2),
+    ("ObservationAction", 1),
+    ("ObservationAction", 2),
+    ("TimeLimit", 2),
+]
 
 
 def a_policy(env_spec: EnvSpec) -> Agent:
@@ -42,7 +48,7 @@ def a_ppo(env_spec: EnvSpec, policy: Any, discount: float = DISCOUNT) -> Learner
 @pytest.mark.parametrize("make_learner", [an_a2c, a_ppo])
 def test_values_and_best_actions_are_learned(make_learner: Any, probe: str, batch_size: int) -> None:
     discount = OF_TIME_LIMIT if probe == "TimeLimit" else DISCOUNT
-    updates = 20 if make_learner is a_ppo else 120
+    updates = 40 if make_learner is a_ppo else 120
     trained = train_probe(
         f"bbrl_exp/Probe{probe}-v0",
         a_policy,

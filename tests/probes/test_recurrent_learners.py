@@ -62,13 +62,14 @@ def values(trained: TrainedProbe, workspace: Workspace) -> Tensor:
 )
 def test_values_and_best_actions_are_learned(make_learner: Any, probe: str, batch_size: int) -> None:
     discount = DISCOUNTS[probe]
+    updates = (100 if probe == "Memory" else 50) if make_learner is a_ppo else 250
     trained = train_probe(
         f"bbrl_exp/Probe{probe}-v0",
         a_policy,
         lambda _env_spec, policy: make_learner(policy, discount),
         batch_size=batch_size,
         steps_per_chunk=32 // batch_size,
-        total_steps=32 * (100 if make_learner is a_ppo else 400),
+        total_steps=32 * updates,
     )
     assert_best_actions(trained, discount=discount)
     assert_true_values(trained, lambda workspace: values(trained, workspace), discount=discount)

@@ -21,7 +21,9 @@ from .conftest import CommandLine
 from .same_run import assert_same_run
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
-SWEEP = ["-m", "agent=random,dqn,ppo", "batch_size=1,8", "seed=1,2", "total_steps=1280", "eval.final_episodes=1"]
+# dqn begins to learn after 1000 steps
+SWEEP = ["-m", "agent=random,dqn,ppo", "batch_size=1,8", "seed=1,2", "total_steps=1088", "checkpoint.every=640"]
+SWEEP += ["eval.every=640", "eval.episodes=1", "eval.final_episodes=1", "tracking.metrics_every=64"]
 LONG = ["-m", "name=s", "agent=ppo", "seed=1,2,3", "total_steps=10240", "agent.learner.n_epochs=2", "batch_size=2"]
 LONG += ["agent.steps_per_chunk=32", "eval.every=0", "eval.final_episodes=1"]
 OF_TIME = ("time", "second", "speed", "folder", "wall")

@@ -24,6 +24,7 @@ SMALL = [
     "eval.final_episodes=1",
     "tracking.metrics_every=200",
     "checkpoint.every=200",
+    "checkpoint.keep=1",  # a signal adds one, where there may have been fewer than are kept
 ]
 CHUNKS_OF_256 = ["agent.steps_per_chunk=32"]
 FEW_UPDATES = ["agent.learner.learning_starts=200", "agent.learner.updates_per_step=0.05"]

@@ -75,6 +75,16 @@ def test_a_sweep_is_one_array_of_slurm_and_ends_as_one_on_this_machine(
     assert "srun --unbuffered" in text
 
 
+def test_without_slurm_nothing_is_made(
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ended = command_line("-m", "launcher=slurm", "seed=1,2")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "sbatch and srun not found" in ended.err
+    assert not (tmp_path / "outputs").exists()
+
+
 class Straight:
     """A run that no signal comes to, to compare others with."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from bbrl_exp.app.schema import bad_value, shown
@@ -48,6 +49,7 @@ _FIXED_OF: dict[str, dict[str, tuple[object, str]]] = {
 # What a launcher's free mappings may say: names and numbers, no programs and no environments to be installed.
 _FREE_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     "ray": {
+        "launcher.ray": ("init", "remote"),
         "launcher.ray.init": (
             "address",
             "num_cpus",
@@ -99,6 +101,7 @@ def check_hydra_node(config: DictConfig) -> None:
         if not isinstance(target, str) or target not in classes:
             raise bad_value(f"hydra.{group}._target_", target, f"that of hydra/{group}={' or '.join(classes.values())}")
     launcher = _CLASSES["launcher"][_at(written, "launcher._target_")]
+    _check_launcher_keys(written, launcher)
     for key, allowed in _FREE_KEYS.get(launcher, {}).items():
         for name in _at(written, key) or {}:
             if name not in allowed:
@@ -132,6 +135,16 @@ def check_search_path(places: object) -> None:
     for place in places if isinstance(places, list) else []:
         if isinstance(place, str) and "://" in place and not place.startswith("file://"):
             raise ConfigurationError(f"key 'hydra.searchpath' = {shown(place)}: must be a list of folders")
+
+
+def _check_launcher_keys(written: object, launcher: str) -> None:
+    """Refuses keys that the launcher's own configuration lacks: some of its library would run a program."""
+    known = {str(key) for key in ConfigStore.instance().load(f"hydra/launcher/{launcher}.yaml").node}
+    for name in _at(written, "launcher"):
+        if name not in known:
+            raise ConfigurationError(
+                f"key 'hydra.launcher.{name}': not allowed; allowed: {', '.join(sorted(known - {'_target_'})) or 'none'}"
+            )
 
 
 def _at(node: object, key: str) -> Any:

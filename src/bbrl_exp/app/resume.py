@@ -107,9 +107,12 @@ def _summary_of_a_run(folder: Path) -> dict[str, Any] | None:
     summary = read_summary(folder)
     if summary is None and any(_is_of_somebody(entry) for entry in folder.iterdir()):
         raise ConfigurationError(f"folder {folder} holds files that are no run's; choose another name")
-    if summary is not None and summary.get("status") == "failed" and not summary.get("versions"):
-        return None  # it was refused before it began
-    return summary
+    return summary if has_begun(summary) else None
+
+
+def has_begun(summary: Mapping[str, Any] | None) -> bool:
+    """Whether a folder with this summary holds a run, and not only the reason why none could begin."""
+    return summary is not None and not (summary.get("status") == "failed" and not summary.get("versions"))
 
 
 def _is_of_somebody(entry: Path) -> bool:

@@ -147,7 +147,8 @@ def _aggregate(
         return None, "Returns of different environments are not put together (--normalize none).", None
     if bounds is None:
         bounds = bounds_of(tables)
-        words = "0 is the mean of the worst setting in an environment, 1 that of the best"
+        ends = ("best", "worst") if options.lower_is_better else ("worst", "best")
+        words = f"0 is the mean of the {ends[0]} setting in an environment, 1 that of the {ends[1]}"
         if bounds is None:
             why = "an environment has fewer than two settings, or they are equal there; --normalize states a scale"
             return None, f"Returns of different environments are not put together: {why}.", None

@@ -36,11 +36,11 @@ def read_config(folder: Path) -> dict[str, str]:
         if not _is_tame(yaml.parse(contents, Loader=loader)):
             raise UnreadableConfigError(f"{FILE_NAME} holds aliases, or is nested too deeply")
         loaded = yaml.load(contents, Loader=loader)
-    except (yaml.YAMLError, TypeError) as error:
+        if not isinstance(loaded, dict):
+            raise UnreadableConfigError(f"{FILE_NAME} is not a mapping")
+        return dict(_flat(loaded, ""))
+    except (yaml.YAMLError, TypeError, ValueError) as error:  # a 13th month, keys that cannot be sorted
         raise UnreadableConfigError(f"{FILE_NAME} is not YAML") from error
-    if not isinstance(loaded, dict):
-        raise UnreadableConfigError(f"{FILE_NAME} is not a mapping")
-    return dict(_flat(loaded, ""))
 
 
 def overridden(overrides: Sequence[str]) -> dict[str, str]:

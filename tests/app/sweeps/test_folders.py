@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 from bbrl_exp.app.compose import Composer
 from bbrl_exp.app.config_folder import default_config_dir
 from bbrl_exp.app.job import first_summary
+from bbrl_exp.app.summary import read_summary
+from bbrl_exp.app.sweeps.ending import record_refusal
 from bbrl_exp.app.sweeps.folders import hashes_in, with_folders
 from bbrl_exp.app.sweeps.jobs import Job, JobChecks, named_jobs
 
@@ -57,6 +59,29 @@ def test_a_folder_that_holds_another_configuration_is_left_alone(composer: Compo
     again = with_folders(jobs_of(composer, ["agent=mlp", "seed=1"], ["agent=mlp", "seed=2"]), tmp_path)
     assert again[1].folder == "agent=mlp,seed=2"
     assert again[0].folder == f"agent=mlp,seed=1_{(again[0].config_hash or '')[:8]}"
+
+
+def test_the_folder_of_a_job_that_was_refused_is_free_and_its_reason_is_told_anew(
+    composer: Composer, tmp_path: Path
+) -> None:
+    for steps in (64, 128):
+        asked = jobs_of(
+            composer, *([f"agent={agent}", "env=pendulum", f"total_steps={steps}"] for agent in ("dqn", "mlp"))
+        )
+        refused = with_folders(asked, tmp_path)[0]
+        assert refused.folder == "agent=dqn"
+        assert refused.error is not None
+        record_refusal(tmp_path / refused.folder, f"{steps}: {refused.error}", refused.overrides, refused.config_hash)
+        summary = read_summary(tmp_path / refused.folder) or {}
+        assert (summary["error"], summary["config_hash"]) == (f"{steps}: {refused.error}", refused.config_hash)
+
+
+def test_what_changes_no_number_names_no_folder(composer: Composer, tmp_path: Path) -> None:
+    for job in jobs_of(composer, ["agent=random", "seed=1"], ["agent=random", "seed=2"]):
+        begin(composer, job, tmp_path, env_steps=10**9)
+    free = ("name=s", "dry_run=true", "tracking=none", "env.workers=2")
+    other = with_folders(jobs_of(composer, *(["agent=mlp", f"seed={seed}", *free] for seed in (1, 2))), tmp_path)
+    assert [job.folder for job in other] == ["agent=mlp,seed=1", "agent=mlp,seed=2"]
 
 
 def test_a_job_that_is_made_longer_keeps_its_folder(composer: Composer, tmp_path: Path) -> None:

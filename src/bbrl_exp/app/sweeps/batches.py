@@ -118,7 +118,7 @@ class SweepJobs:
         """Why a job did not begin; None where it did, or where nobody knows."""
         if (ending := launched.endings.get(job.folder)) is not None:
             return ending.refusal
-        return launched.complaint if read_summary(self.folder / job.folder) is None else None
+        return launched.lost.get(job.folder) if read_summary(self.folder / job.folder) is None else None
 
     def _wait_for(self, jobs: Sequence[Job]) -> None:
         """Waits until no job is saving any more, at most a minute."""

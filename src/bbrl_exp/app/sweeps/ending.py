@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bbrl_exp.app.provenance import command, record_end
+from bbrl_exp.app.resume import has_begun
 from bbrl_exp.app.stop import CAUGHT
 from bbrl_exp.app.summary import Status, Summary, read_summary
 from bbrl_exp.app.trial import trial_of_overrides
@@ -83,7 +84,7 @@ def record_refusal(folder: Path, error: str, overrides: Sequence[str], config_ha
     """
     from bbrl_exp.tracking.hparams import mark_failed
 
-    if read_summary(folder) is not None:
+    if has_begun(read_summary(folder)):
         return
     folder.mkdir(parents=True, exist_ok=True)
     Summary(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bbrl_exp.app.check import CheckedRun
 from bbrl_exp.app.folder import job_folder_name
-from bbrl_exp.app.identity import differing_keys
-from bbrl_exp.app.resume import is_complete, saved_identity
+from bbrl_exp.app.identity import differing_keys, is_free
+from bbrl_exp.app.resume import has_begun, is_complete, saved_identity
 from bbrl_exp.app.summary import read_summary
 from bbrl_exp.app.sweeps.jobs import Job
 from bbrl_exp.errors import ConfigurationError
@@ -39,14 +39,14 @@ def with_folders(jobs: Sequence[Job], sweep: Path) -> list[Job]:
             if there is not None and there not in own:
                 own.add(there)
                 job = replace(job, folder=there)
-            elif job.folder in hashes:
+            elif job.folder in hashes and has_begun(read_summary(sweep / job.folder)):
                 job = replace(job, folder=_free_name(job, sweep, hashes))
         placed.append(_with_state(job, sweep))
     return placed
 
 
 def hashes_in(sweep: Path) -> dict[str, str]:
-    """The hash of each job that has begun in the sweep's folder, by the name of its folder."""
+    """The hash of each job in the sweep's folder, also of those that were refused, by the name of its folder."""
     hashes: dict[str, str] = {}
     for folder in sorted(sweep.iterdir()) if sweep.is_dir() else ():
         summary = read_summary(folder)
@@ -59,9 +59,10 @@ def _free_name(job: Job, sweep: Path, hashes: dict[str, str]) -> str:
     """The name of a folder for a job whose own name belongs to another one; its own if that is the same but shorter."""
     if job.run is not None and _is_made_longer(sweep / job.folder, job.run):
         return job.folder
-    name = job_folder_name(",".join(sorted(job.overrides)))
-    is_free = hashes.get(name, job.config_hash) == job.config_hash
-    return name if is_free else f"{name}_{(job.config_hash or '')[:_DIGITS]}"
+    told = [text for text in job.overrides if text in job.varied or not is_free(text.lstrip("+~").partition("=")[0])]
+    name = job_folder_name(",".join(sorted(told)))
+    is_untaken = hashes.get(name, job.config_hash) == job.config_hash
+    return name if is_untaken else f"{name}_{(job.config_hash or '')[:_DIGITS]}"
 
 
 def _is_made_longer(folder: Path, run: CheckedRun) -> bool:

@@ -21,6 +21,7 @@ from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.stop import CAUGHT, STOPPED_BY
 from bbrl_exp.app.sweeps.ending import JobEnding
 from bbrl_exp.app.sweeps.jobs import Job
+from bbrl_exp.app.sweeps.patience import patience
 from bbrl_exp.app.sweeps.task import SweepTask
 from bbrl_exp.errors import ConfigurationError
 
@@ -36,12 +37,12 @@ class Launched:
     Attributes:
         endings: how the process of each job ended, by the name of its folder, as far as the launcher tells.
         exit_code: 128+n where signal n stopped the sweep, else 0.
-        complaint: why the launcher gave up, None where it did not.
+        lost: why nothing is known of a job's process, by the name of its folder.
     """
 
     endings: Mapping[str, JobEnding] = field(default_factory=dict)
     exit_code: int = 0
-    complaint: str | None = None
+    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_launcher(master: DictConfig) -> None:
@@ -77,33 +78,44 @@ def launch(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> Launc
     # One after the other, the results of those before need not be kept.
     batches = [[job] for job in jobs] if name == IN_ORDER else [list(jobs)]
     endings: dict[str, JobEnding] = {}
+    lost: dict[str, str] = {}
     number = 0
     before = {number: signal.signal(number, _stop) for number in CAUGHT if number != signal.SIGINT}
     try:
         for batch in batches:
             overrides = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.folder)}"] for job in batch]
-            for job, result in zip(batch, launcher.launch(overrides, initial_job_idx=number), strict=True):
-                endings[job.folder] = _ending(result)
+            with patience(name):
+                results: Sequence[object] = launcher.launch(overrides, initial_job_idx=number)
+            for job, result in zip(batch, results, strict=True):
+                if isinstance(result, JobReturn):
+                    endings[job.folder] = _ending(result)
+                else:
+                    lost[job.folder] = f"the launcher lost it: {_in_one_line(result)}"
             number += len(batch)
     except KeyboardInterrupt:
         return Launched(endings, STOPPED_BY + signal.SIGINT)
     except SystemExit as stopped:
         return Launched(endings, int(stopped.code or 1))
     except Exception as error:
-        complaint = f"the launcher gave up: {type(error).__name__}: {' '.join(str(error).split())}"
+        complaint = f"the launcher gave up: {_in_one_line(error)}"
         Terminal().line(complaint)
-        return Launched(endings, complaint=complaint)
+        return Launched(endings, lost={job.folder: complaint for job in jobs if job.folder not in endings} | lost)
     finally:
         for caught, handler in before.items():
             signal.signal(caught, handler)
-    return Launched(endings)
+    return Launched(endings, lost=lost)
 
 
 def _ending(result: JobReturn) -> JobEnding:
     value = result._return_value  # the property raises what failed, and prints it
     if isinstance(value, JobEnding):
         return value
-    return JobEnding(1, f"{type(value).__name__}: {' '.join(str(value).split())}")
+    return JobEnding(1, _in_one_line(value))
+
+
+def _in_one_line(error: BaseException) -> str:
+    """What an error says first; some go on with the whole output of a job."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 
 class _Stopped(SystemExit):

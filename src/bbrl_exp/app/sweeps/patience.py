@@ -1,0 +1,62 @@
+"""Lets Ray's and submitit's launchers wait for all jobs where one of them is lost.
+
+Both give up at the first job whose result cannot be had, because its worker, its machine or its place in a queue has
+gone. The others run on, and nobody would wait for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def patience(launcher: str) -> Iterator[None]:
+    """While the block runs, the error of a lost job takes the place of its result.
+
+    Args:
+        launcher: its name in Hydra's group ``hydra/launcher``.
+    """
+    if launcher == "ray":
+        import ray
+
+        with _replaced(ray, "get", _error_as_result):
+            yield
+    elif launcher.startswith("submitit"):
+        import submitit
+
+        with _replaced(submitit.Job, "results", _error_as_only_result):
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: object, name: str, wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, wrapped(before))
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _error_as_only_result(get: Callable[..., Any]) -> Callable[..., Any]:
+    def results_or_error(job: Any) -> Any:
+        try:
+            return get(job)
+        except Exception as error:
+            return [error]
+
+    return results_or_error
+
+
+def _error_as_result(get: Callable[..., Any]) -> Callable[..., Any]:
+    def result_or_error(*arguments: Any) -> Any:
+        try:
+            return get(*arguments)
+        except Exception as error:
+            return error
+
+    return result_or_error
