@@ -16,6 +16,9 @@ TALK_WITH_OWN_PROCESSES = {
     "src/bbrl_exp/agents/remote/run.py",
     "src/bbrl_exp/agents/remote/state.py",
     "src/bbrl_exp/app/eval_process.py",
+    "src/bbrl_exp/app/sweeps/carried_config.py",  # by joblib, Ray and submitit too: docs/security.md
+    "src/bbrl_exp/app/sweeps/host.py",
+    "src/bbrl_exp/app/sweeps/job_host.py",
     "src/bbrl_exp/envs/worker.py",
     "src/bbrl_exp/envs/workers.py",
     "src/bbrl_exp/processes/parent.py",
@@ -30,7 +33,8 @@ UNSAFE = {
     "shelve.open",
     "dill.load",
 }
-UNSAFE |= {"cloudpickle.load", "cloudpickle.loads", "joblib.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load"}
+UNSAFE |= {"cloudpickle.load", "cloudpickle.loads", "joblib.load", "yaml.unsafe_load", "yaml.full_load"}
+SAFE_LOADERS = ("yaml.SafeLoader", "yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader")
 UNSAFE |= {"os.system", "os.popen", "torch.jit.load", "torch.hub.load", "pandas.read_pickle"}
 
 
@@ -44,6 +48,14 @@ def said(call: ast.Call, name: str) -> object:
     return next((ast.literal_eval(word.value) for word in call.keywords if word.arg == name), None)
 
 
+def loader_of(call: ast.Call, tree: ast.AST) -> set[str]:
+    """What the argument ``Loader`` may be: what is written there, or all that the file assigns to that name."""
+    written = next((ast.unparse(word.value) for word in call.keywords if word.arg == "Loader"), "")
+    assignments = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    assigned = {ast.unparse(node.value) for node in assignments if ast.unparse(node.targets[0]) == written}
+    return assigned or {written}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_loads_data_only(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -51,6 +63,8 @@ def test_a_file_loads_data_only(path: Path) -> None:
         assert function not in UNSAFE, ast.unparse(call)
         if function == "torch.load":
             assert said(call, "weights_only") is True
+        if function == "yaml.load":
+            assert loader_of(call, tree) <= set(SAFE_LOADERS)
         if function in ("np.load", "numpy.load"):
             assert said(call, "allow_pickle") in (None, False)
         if function == "pickle.loads":

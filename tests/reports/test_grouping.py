@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,11 @@ def test_the_same_configuration_and_seed_is_a_repeat_and_another_seed_is_none() 
     assert repeats([run(seed=1, x="1", name="a"), run(seed=1, x="1", name="b"), run(seed=2, x="1"), run(seed=1)]) == {
         1: 0
     }
+
+
+def test_a_run_that_is_evaluated_more_often_repeats_one_that_learned_the_same() -> None:
+    runs = [replace(run(seed=1, eval__every=every), config_hash=f"hash of {every}") for every in ("10", "20")]
+    assert repeats(runs) == {1: 0}
 
 
 def test_a_run_with_none_of_the_keys_is_called_so() -> None:

@@ -144,6 +144,8 @@ def test_overrides_are_read_as_hydra_writes_them() -> None:
         (b"", "is not a mapping"),
         (b"a: !!python/object/apply:os.getcwd []\n", "is not YAML"),
         (b"? [1]\n: 2\n? {a: 1}\n: 3\n", "is not YAML"),
+        (b"a: 2026-13-01\n", "is not YAML"),
+        (b"a: [{1: 2, b: 3}]\n", "is not YAML"),
         (b"#" * 1_000_001, "has more than 1,000,000 bytes"),
     ],
 )

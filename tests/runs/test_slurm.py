@@ -18,6 +18,7 @@ from .conftest import CommandLine
 from .same_run import assert_same_run
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs the extra slurm")
+from submitit.core.utils import DelayedSubmission
 
 SHORT = ["agent=ppo", "batch_size=2", "agent.steps_per_chunk=32", "agent.learner.n_epochs=1", "total_steps=512"]
 SHORT += ["eval.every=256", "eval.episodes=1", "eval.final_episodes=1"]
@@ -142,11 +143,13 @@ def test_a_job_that_is_to_be_killed_saves_and_waits_and_the_same_command_goes_on
 
 @pytest.mark.usefixtures("users_package")
 def test_a_job_that_has_queued_again_too_often_is_listed_with_that_reason(
-    command_line: CommandLine, tmp_path: Path
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    set_timeout = DelayedSubmission.set_timeout
+    monkeypatch.setattr(DelayedSubmission, "set_timeout", lambda own, minutes, _: set_timeout(own, minutes, 0))
     # Submitit takes a job for out of time that has run for more than its time less ten minutes.
-    times = ["hydra.launcher.timeout_min=5", "+hydra.launcher.max_num_timeout=0"]
-    ended = command_line("-m", "name=s", SIGNALLED % signal.SIGUSR2, *SHORT, *SUBMITTED, *times)
+    signalled = [SIGNALLED % signal.SIGUSR2, *SHORT, *SUBMITTED, "hydra.launcher.timeout_min=5"]
+    ended = command_line("-m", "name=s", *signalled)
     assert ended.code == 1
     ((status, error),) = [(row["status"], row["error"]) for row in table_of(tmp_path / "outputs" / "multirun" / "s")]
     assert status == "failed"

@@ -140,11 +140,10 @@ def check_search_path(places: object) -> None:
 def _check_launcher_keys(written: object, launcher: str) -> None:
     """Refuses keys that the launcher's own configuration lacks: some of its library would run a program."""
     known = {str(key) for key in ConfigStore.instance().load(f"hydra/launcher/{launcher}.yaml").node}
+    allowed = ", ".join(sorted(known - {"_target_"})) or "none"
     for name in _at(written, "launcher"):
         if name not in known:
-            raise ConfigurationError(
-                f"key 'hydra.launcher.{name}': not allowed; allowed: {', '.join(sorted(known - {'_target_'})) or 'none'}"
-            )
+            raise ConfigurationError(f"key 'hydra.launcher.{name}': not allowed; allowed: {allowed}")
 
 
 def _at(node: object, key: str) -> Any:

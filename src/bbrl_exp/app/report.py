@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bbrl_exp.tracking.console import Console
     from bbrl_exp.tracking.tracker import Tracker
 
-_COMMANDS = ("run.py", "rerun.py")
+_RUN, _AGAIN = "run.py", "rerun.py"
 _COLUMNS = ("variable", "shape", "dtype", "writer", "readers")
 
 
@@ -259,6 +259,9 @@ def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
 def _command_again(summary: Summary) -> list[str]:
     """The command line of a run without what says where it lies: as it was typed, if it was one of this run alone."""
     typed = shlex.split(summary.command or "")
-    is_of_this_run = len(typed) > 1 and Path(typed[1]).name in _COMMANDS and not {"-m", "--multirun"} & set(typed)
+    script = Path(typed[1]).name if len(typed) > 1 else ""
+    # The command of a sweep or a search has other overrides than each of its jobs.
+    is_of_one = not {"-m", "--multirun"} & set(typed) and set(summary.overrides) <= set(typed)
+    is_of_this_run = script == _AGAIN or (script == _RUN and is_of_one)
     words = typed if is_of_this_run else ["python", "scripts/run.py", *summary.overrides]
     return [word for word in words if not word.startswith(("resume=", "pause_after=", "hydra.run.dir="))]

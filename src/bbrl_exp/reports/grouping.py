@@ -90,14 +90,20 @@ def group(runs: Sequence[Run], by: Sequence[str] | None = None) -> Groups:
 
 
 def repeats(runs: Sequence[Run]) -> dict[int, int]:
-    """The runs that repeat another to the last key, seed included: index of the repeat → index of the first."""
+    """The runs that repeat another, seed included, in all that changes a result: index of the repeat → of the first.
+
+    That is told by the configurations or by their hashes: a hash knows of ``env.stepping``, and not of ``eval.every``.
+    """
     first: dict[object, int] = {}
     found = {}
     for index, run in enumerate(runs):
-        if not run.has_config and run.config_hash is None:
-            continue
-        same = run.config_hash or tuple(sorted(item for item in run.config.items() if not is_free(item[0])))
-        original = first.setdefault((same, run.seed, run.env, run.env_id), index)
+        same: list[object] = [] if run.config_hash is None else [run.config_hash]
+        if run.has_config:
+            same.append(tuple(sorted(item for item in run.config.items() if not is_free(item[0]))))
+        places = [(what, run.seed, run.env, run.env_id) for what in same]
+        original = min((first[place] for place in places if place in first), default=index)
+        for place in places:
+            first.setdefault(place, original)
         if original != index:
             found[index] = original
     return found

@@ -104,7 +104,8 @@ class SweepJobs:
         if runnable:
             with SweepWatch(self.folder, jobs):
                 launched = launch(self._composer, self._master, runnable)
-                self._wait_for(runnable)
+                if not launched.goes_on:
+                    self._wait_for(runnable)
         for job in jobs:
             error = job.error or self._not_begun(job, launched)
             row = row_of(self.folder, job.folder, job.varied, error, is_stopped=launched.exit_code > 0)

@@ -6,6 +6,7 @@ import os
 import pickle
 import select
 import signal
+import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,7 @@ class JobHost:
         Raises:
             WorkerError: the host has died, and the job with it.
         """
-        self._child.send(JOB, pickle.dumps((config, directory, str(folder))))
+        self._child.send(JOB, pickle.dumps((config, directory, str(folder), sys.argv)))
         self._is_busy = True
         was_asked = False
         try:

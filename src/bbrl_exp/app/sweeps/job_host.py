@@ -1,8 +1,8 @@
 """The process that jobs are forked from: it has imported what they need, and has done nothing else.
 
 A message ``JOB`` starts one; ``SIGNAL`` hands it a signal; its end is answered with ``DONE`` and a :class:`JobEnding`.
-Whatever happens to a job happens to a process that serves nobody else. When the connection closes the job is asked to
-stop, as by SIGTERM, and killed if it does not.
+Whatever happens to a job happens to a process that serves nobody else, and what that process has left behind is killed.
+When the connection closes the job is asked to stop, as by SIGTERM, and killed if it does not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bbrl_exp.app.sweeps.ending import JobEnding
-from bbrl_exp.processes.messages import DONE, receive, send
+from bbrl_exp.processes.messages import DONE, anonymous_file, receive, send
 
 JOB, SIGNAL = b"J", b"S"
 _HANDED_OVER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -50,7 +50,7 @@ def main() -> None:
         except (EOFError, OSError):
             return
         if kind == JOB:
-            config, directory, folder = pickle.loads(content)
+            config, directory, folder, sys.argv = pickle.loads(content)  # records tell the command of the sweep
             if not is_warm:
                 _warm_up(config)
                 is_warm = True
@@ -67,18 +67,16 @@ def _warm_up(config: bytes) -> None:
 
 
 def _serve_job(connection: socket.socket, config: bytes, cwd: str, folder: str) -> None:
-    reading, writing = os.pipe()
+    said = anonymous_file("what a job said", 0)
     # A signal that comes before the new process has dispositions of its own waits until it has them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_OVER)
     process = os.fork()
     if process == 0:
-        os.close(reading)
         connection.close()
-        _become_job(writing, config, cwd, folder)
+        _become_job(said, config, cwd, folder)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_OVER)
-    os.close(writing)
     ended = threading.Event()
-    waiting = threading.Thread(target=_answer, args=(connection, process, reading, ended))
+    waiting = threading.Thread(target=_answer, args=(connection, process, said, ended))
     waiting.start()
     try:
         while not ended.is_set():
@@ -104,12 +102,15 @@ def _stop(process: int, ended: threading.Event) -> NoReturn:
     os._exit(0)
 
 
-def _answer(connection: socket.socket, process: int, reading: int, ended: threading.Event) -> None:
-    with open(reading, "rb") as pipe:
-        said = pipe.read()
+def _answer(connection: socket.socket, process: int, said: int, ended: threading.Event) -> None:
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     ended.set()
-    told = json.loads(said) if said.endswith(b"}") else {}
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # what it has left behind, if anything
+        os.killpg(process, signal.SIGKILL)
+    with open(said, "rb") as file:
+        file.seek(0)
+        content = file.read()
+    told = json.loads(content) if content.endswith(b"}") else {}
     _import(told.get("modules", ()))
     with contextlib.suppress(OSError):
         send(connection, DONE, pickle.dumps(JobEnding(code, told.get("refusal"))))
@@ -121,7 +122,7 @@ def _import(modules: Iterable[str]) -> None:
             importlib.import_module(module)
 
 
-def _become_job(writing: int, config: bytes, cwd: str, folder: str) -> NoReturn:
+def _become_job(said: int, config: bytes, cwd: str, folder: str) -> NoReturn:
     """Runs the job in this forked process; it never returns."""
     known = set(sys.modules)
     code, refusal = 1, None
@@ -136,7 +137,7 @@ def _become_job(writing: int, config: bytes, cwd: str, folder: str) -> NoReturn:
     finally:
         modules = [name for name in sys.modules if name not in known and name.partition(".")[0] in _KNOWN_PACKAGES]
         with contextlib.suppress(OSError):
-            os.write(writing, json.dumps({"refusal": refusal, "modules": modules}).encode())
+            os.write(said, json.dumps({"refusal": refusal, "modules": modules}).encode())
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -22,11 +24,13 @@ from bbrl_exp.app.stop import CAUGHT, STOPPED_BY
 from bbrl_exp.app.sweeps.ending import JobEnding
 from bbrl_exp.app.sweeps.jobs import Job
 from bbrl_exp.app.sweeps.patience import patience
+from bbrl_exp.app.sweeps.stopping import OrderlyStop, SweepStoppedError
 from bbrl_exp.app.sweeps.task import SweepTask
 from bbrl_exp.errors import ConfigurationError
 
 IN_ORDER = "basic"
 _OF_A_CLUSTER = ("submitit_slurm", "submitit_local")
+_OF_WORKERS = ("joblib", "ray")
 _OF_SLURM = ("sbatch", "srun")
 
 
@@ -38,11 +42,13 @@ class Launched:
         endings: how the process of each job ended, by the name of its folder, as far as the launcher tells.
         exit_code: 128+n where signal n stopped the sweep, else 0.
         lost: why nothing is known of a job's process, by the name of its folder.
+        goes_on: whether jobs go on without the sweep, which was stopped.
     """
 
     endings: Mapping[str, JobEnding] = field(default_factory=dict)
     exit_code: int = 0
     lost: Mapping[str, str] = field(default_factory=dict)
+    goes_on: bool = False
 
 
 def check_launcher(master: DictConfig) -> None:
@@ -73,7 +79,9 @@ def launch(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> Launc
     name = launcher_name(master)
     callbacks = Callbacks(master)
     context = HydraContext(config_loader=composer.hydra.config_loader, callbacks=callbacks)
-    task = SweepTask.of_this_process(outlives_it=name in _OF_A_CLUSTER)
+    folder = Path(master.hydra.sweep.dir)
+    stop = OrderlyStop(folder, [folder / job.folder for job in jobs]) if name in _OF_WORKERS else None
+    task = SweepTask.of_this_process(outlives_it=name in _OF_A_CLUSTER, mark=stop.mark if stop else None)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=master)
     # One after the other, the results of those before need not be kept.
     batches = [[job] for job in jobs] if name == IN_ORDER else [list(jobs)]
@@ -84,18 +92,20 @@ def launch(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> Launc
     try:
         for batch in batches:
             overrides = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.folder)}"] for job in batch]
-            with patience(name):
-                results: Sequence[object] = launcher.launch(overrides, initial_job_idx=number)
+            with stop or contextlib.nullcontext(), patience(name, stop.heed if stop else None):
+                results: Sequence[JobReturn | BaseException] = launcher.launch(overrides, initial_job_idx=number)
             for job, result in zip(batch, results, strict=True):
                 if isinstance(result, JobReturn):
                     endings[job.folder] = _ending(result)
                 else:
                     lost[job.folder] = f"the launcher lost it: {_in_one_line(result)}"
             number += len(batch)
-    except KeyboardInterrupt:
-        return Launched(endings, STOPPED_BY + signal.SIGINT)
-    except SystemExit as stopped:
-        return Launched(endings, int(stopped.code or 1))
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        goes_on = name in _OF_A_CLUSTER
+        if goes_on:
+            Terminal().line("jobs that were submitted go on; the table tells how they stand now")
+        exit_code = STOPPED_BY + signal.SIGINT if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 1)
+        return Launched(endings, exit_code, lost, goes_on)
     except Exception as error:
         complaint = f"the launcher gave up: {_in_one_line(error)}"
         Terminal().line(complaint)
@@ -118,9 +128,5 @@ def _in_one_line(error: BaseException) -> str:
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 
-class _Stopped(SystemExit):
-    """A signal asked the sweep to stop."""
-
-
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Stopped(STOPPED_BY + number)
+    raise SweepStoppedError(STOPPED_BY + number)

@@ -12,16 +12,20 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def patience(launcher: str) -> Iterator[None]:
+def patience(launcher: str, when_waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """While the block runs, the error of a lost job takes the place of its result.
 
     Args:
         launcher: its name in Hydra's group ``hydra/launcher``.
+        when_waiting: called before Ray is waited for, which takes the handlers of signals for itself when it starts.
     """
     if launcher == "ray":
         import ray
 
-        with _replaced(ray, "get", _error_as_result):
+        def wrapped(get: Callable[..., Any]) -> Callable[..., Any]:
+            return _error_as_result(get, when_waiting)
+
+        with _replaced(ray, "get", wrapped):
             yield
     elif launcher.startswith("submitit"):
         import submitit
@@ -52,8 +56,10 @@ def _error_as_only_result(get: Callable[..., Any]) -> Callable[..., Any]:
     return results_or_error
 
 
-def _error_as_result(get: Callable[..., Any]) -> Callable[..., Any]:
+def _error_as_result(get: Callable[..., Any], when_waiting: Callable[[], None] | None) -> Callable[..., Any]:
     def result_or_error(*arguments: Any) -> Any:
+        if when_waiting is not None:
+            when_waiting()
         try:
             return get(*arguments)
         except Exception as error:

@@ -7,12 +7,14 @@ import functools
 import os
 import platform
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import psutil
 from hydra.core.hydra_config import HydraConfig
@@ -28,6 +30,9 @@ from bbrl_exp.errors import WorkerError
 _CARRIED = ("BBRL_EXP_ALLOW", "PYTHONPATH")
 _OF_SUBMITIT = "SUBMITIT_EXECUTOR"
 _SECONDS_FOR_THE_SCHEDULER = 600
+_SECONDS_TO_SAVE = 30.0
+_SECONDS_OF_THE_END = 120.0
+_SECONDS_BETWEEN_LOOKS = 0.1
 
 
 def environment_to_carry() -> tuple[tuple[str, str], ...]:
@@ -49,6 +54,8 @@ class SweepTask:
         process: of the sweep, without which its jobs are not to go on; None where they may.
         started: when that process was started, seconds since the epoch.
         machine: on which it runs.
+        arguments: of the command that leads the sweep, for the records of its jobs.
+        mark: a file that is there once the sweep is to stop; empty where none tells so.
     """
 
     directory: str
@@ -56,24 +63,36 @@ class SweepTask:
     process: int | None = None
     started: float = 0.0
     machine: str = ""
+    arguments: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
+    mark: str = ""
 
     @classmethod
-    def of_this_process(cls, *, outlives_it: bool) -> SweepTask:
+    def of_this_process(cls, *, outlives_it: bool, mark: Path | None = None) -> SweepTask:
         """The task of a sweep that this process leads.
 
         Args:
             outlives_it: whether jobs that run go on without this process, as those of a cluster do.
+            mark: a file that is there once the sweep is to stop.
         """
         if outlives_it:
             return cls(os.getcwd())
-        started = psutil.Process().create_time()
-        return cls(os.getcwd(), process=os.getpid(), started=started, machine=platform.node())
+        return cls(
+            os.getcwd(),
+            process=os.getpid(),
+            started=psutil.Process().create_time(),
+            machine=platform.node(),
+            mark="" if mark is None else str(mark),
+        )
 
     def __call__(self, config: DictConfig) -> JobEnding:
         """Runs one job in a process of its own and records what it could not record itself.
 
         Signals are handed to the job; once it has saved and ended, they are left to whoever would have had them.
         """
+        self._leave_the_group()
+        if not self._is_led():
+            self._wait_for_the_end()
+        sys.argv = list(self.arguments)
         hydra = HydraConfig.get()
         folder = Path(hydra.runtime.output_dir)
         with open_dict(config):
@@ -85,16 +104,42 @@ class SweepTask:
             except WorkerError as error:
                 job_host.cache_clear()
                 ending = JobEnding(1, f"{error}")
-                record_death(folder, JobEnding(-signal.SIGKILL), overrides)
+                _wait_until_saved(folder)
+                if not is_in_use(folder):
+                    record_death(folder, JobEnding(-signal.SIGKILL), overrides)
         if not is_in_use(folder):
             record_death(folder, ending, overrides)
         if not self._is_led():
-            os._exit(1)  # nobody waits for the result, and some launchers' workers would wait for another job
+            self._wait_for_the_end()
+        if self._is_of_a_worker:
+            came = [number for number in came if number == signal.SIGTERM]
         if came and not _is_over(ending):
             _leave_to_others(came)
         return ending
 
+    @property
+    def _is_of_a_worker(self) -> bool:
+        """Whether this is another process than that of the sweep, which ends it."""
+        return self.process not in (None, os.getpid())
+
+    def _leave_the_group(self) -> None:
+        """Lets a terminal's Ctrl-C reach the sweep alone: it stops its workers in good order."""
+        if self._is_of_a_worker:
+            with contextlib.suppress(OSError):  # the leader of a session is in no group of others
+                os.setpgrp()
+
+    def _wait_for_the_end(self) -> NoReturn:
+        """Waits to be ended with the sweep: a worker that left earlier would make its library kill the others."""
+        deadline = time.monotonic() + _SECONDS_OF_THE_END
+        while self._has_its_sweep() and time.monotonic() < deadline:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
     def _is_led(self) -> bool:
+        """Whether the sweep goes on."""
+        return not (self.mark and Path(self.mark).exists()) and self._has_its_sweep()
+
+    def _has_its_sweep(self) -> bool:
         """Whether the process of the sweep is still there, or need not be."""
         if self.process is None or self.process == os.getpid() or self.machine != platform.node():
             return True
@@ -102,6 +147,13 @@ class SweepTask:
             return bool(abs(psutil.Process(self.process).create_time() - self.started) < 1.0)
         except psutil.NoSuchProcess:
             return False
+
+
+def _wait_until_saved(folder: Path) -> None:
+    """Waits for a job that has lost its host: the kernel has asked it to stop, and it saves."""
+    deadline = time.monotonic() + _SECONDS_TO_SAVE
+    while is_in_use(folder) and time.monotonic() < deadline:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 @functools.lru_cache(maxsize=1)
