@@ -124,6 +124,39 @@ def test_jobs_of_a_sweep_that_was_killed_save_and_end_and_another_launcher_goes_
     assert_same_sweep(sweep, tmp_path / "killed")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_jobs_side_by_side_save_when_their_sweep_is_asked_to_stop(number: signal.Signals, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        *LONG,
+        "total_steps=100_000_000",
+        "launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+    ]
+    sweep = tmp_path / "outputs" / "multirun" / "s"
+    folders = [sweep / f"seed={seed}" for seed in (1, 2)]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        wait_until(lambda: all((folder / "metrics.csv").exists() for folder in folders))
+        children = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, number)  # a terminal's Ctrl-C goes to the whole group
+        out, _ = process.communicate(timeout=100)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 128 + number
+    for folder in folders:
+        summary = json.loads((folder / "summary.json").read_text())
+        assert (summary["status"], summary["error"]) == ("interrupted", "stopped by SIGTERM")
+        assert (folder / "checkpoints" / f"step_{summary['env_steps']}.pt").exists()
+    rows = table_of(sweep)
+    assert [row["error"] for row in rows] == ["stopped by SIGTERM", "stopped by SIGTERM", "not begun"]
+    assert "not begun" in out
+    assert not list(sweep.glob(".stop_*"))
+    wait_until(lambda: not any(is_alive(child) for child in children))
+
+
 def is_alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

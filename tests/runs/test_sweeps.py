@@ -192,7 +192,7 @@ def test_a_signal_before_a_job_has_begun_ends_the_sweep(
         return packed(config)
 
     monkeypatch.setattr("bbrl_exp.app.sweeps.task.packed", signalled)
-    assert command_line("-m", "seed=1,2", *SHORT, "total_steps=100_000_000").code == 128 + signal.SIGTERM
+    assert command_line("-m", "seed=1,2", *SHORT, "total_steps=1_000_000").code == 128 + signal.SIGTERM
     assert {row["status"] for row in table_of(sweep_folder(tmp_path))} == {"interrupted"}
 
 
