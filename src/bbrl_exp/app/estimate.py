@@ -83,7 +83,8 @@ def _for_trial(config: DictConfig, folder: Path) -> DictConfig:
         config.resume = "auto"
         config.eval.every, config.eval.final_episodes = 0, 0
         config.tracking.speed_every = 1
-        config.tracking.csv = True
+        config.tracking.tensorboard = config.tracking.tensorboard and config.tracking.enabled
+        config.tracking.enabled = config.tracking.csv = True
         config.hydra.runtime.output_dir = str(folder)
     return config
 

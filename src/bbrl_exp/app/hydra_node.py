@@ -37,6 +37,7 @@ _OF_SUBMITIT: dict[str, tuple[object, str]] = {
 }
 _FIXED_OF: dict[str, dict[str, tuple[object, str]]] = {
     "joblib": {
+        "launcher.backend": (None, "must be null, jobs have processes of their own"),
         "launcher.temp_folder": (None, "must be null, nothing is written outside the sweep's folder"),
         "launcher.pre_dispatch": ("2*n_jobs", "must be 2*n_jobs, joblib would evaluate it"),
     },

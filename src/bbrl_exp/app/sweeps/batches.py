@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,11 @@ class SweepJobs:
         self._rows: dict[str, Row] = {}
 
     @property
+    def is_fine(self) -> bool:
+        """Whether every job that this sweep was asked for did all that it was asked to."""
+        return all(row.is_fine for row in self._rows.values())
+
+    @property
     def rows(self) -> list[Row]:
         """The table: the jobs in the order in which they first ran, then those of earlier commands."""
         return [*self._rows.values(), *other_rows(self.folder, self._rows)]
@@ -122,10 +128,11 @@ class SweepJobs:
         return launched.lost.get(job.folder) if read_summary(self.folder / job.folder) is None else None
 
     def _wait_for(self, jobs: Sequence[Job]) -> None:
-        """Waits until no job is saving any more, at most a minute."""
+        """Waits until no job is saving any more, at most a minute, and no longer than the user wants."""
         deadline = time.monotonic() + _SECONDS_TO_SAVE
-        while time.monotonic() < deadline and any(is_in_use(self.folder / job.folder) for job in jobs):
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        with contextlib.suppress(KeyboardInterrupt):
+            while time.monotonic() < deadline and any(is_in_use(self.folder / job.folder) for job in jobs):
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _result(self, job: Job) -> JobResult:
         row = self._rows[job.folder]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import select
@@ -57,7 +58,8 @@ class JobHost:
             ending: JobEnding = pickle.loads(self._child.receive()[1])
         finally:
             self._is_busy, self._waiting_signal = False, None
-        self._child.send(ALIVE)
+        with contextlib.suppress(WorkerError):  # the job has ended in any case; the next one finds out
+            self._child.send(ALIVE)
         return ending
 
     def signal(self, number: int) -> None:

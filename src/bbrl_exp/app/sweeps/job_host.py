@@ -28,7 +28,7 @@ from bbrl_exp.processes.messages import DONE, anonymous_file, receive, send
 
 JOB, SIGNAL = b"J", b"S"
 _HANDED_OVER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-_SECONDS_TO_STOP = 30.0
+_SECONDS_TO_STOP = 60.0
 _PR_SET_PDEATHSIG = 1
 _PREFERRED_VICTIM = "500"
 _IMPORTED = ("torch", "gymnasium", "bbrl_exp.app.session", "bbrl_exp.tracking.tracker", "bbrl_exp.training.checkpoints")
@@ -70,10 +70,11 @@ def _serve_job(connection: socket.socket, config: bytes, cwd: str, folder: str) 
     said = anonymous_file("what a job said", 0)
     # A signal that comes before the new process has dispositions of its own waits until it has them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_OVER)
+    host = os.getpid()
     process = os.fork()
     if process == 0:
         connection.close()
-        _become_job(said, config, cwd, folder)
+        _become_job(said, host, config, cwd, folder)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_OVER)
     ended = threading.Event()
     waiting = threading.Thread(target=_answer, args=(connection, process, said, ended))
@@ -122,12 +123,12 @@ def _import(modules: Iterable[str]) -> None:
             importlib.import_module(module)
 
 
-def _become_job(said: int, config: bytes, cwd: str, folder: str) -> NoReturn:
+def _become_job(said: int, host: int, config: bytes, cwd: str, folder: str) -> NoReturn:
     """Runs the job in this forked process; it never returns."""
     known = set(sys.modules)
     code, refusal = 1, None
     try:
-        _prepare(folder, cwd)
+        _prepare(host, folder, cwd)
         from bbrl_exp.app.sweeps.carried_config import unpacked
         from bbrl_exp.app.sweeps.job import run_job
 
@@ -143,7 +144,7 @@ def _become_job(said: int, config: bytes, cwd: str, folder: str) -> NoReturn:
         os._exit(code)
 
 
-def _prepare(folder: str, cwd: str) -> None:
+def _prepare(host: int, folder: str, cwd: str) -> None:
     os.setsid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
@@ -152,6 +153,8 @@ def _prepare(folder: str, cwd: str) -> None:
     for number in _HANDED_OVER:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_OVER)
+    if os.getppid() != host:  # it died before the kernel knew that this process is to hear of it
+        os.kill(os.getpid(), signal.SIGTERM)
     os.chdir(cwd)
     log = os.open(Path(folder) / "run.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)

@@ -58,7 +58,7 @@ def run_sweep(composer: Composer, overrides: Sequence[str]) -> int:
             exit_code = stopped.exit_code
         rows = sweep.rows
         show_table(rows, folder)
-    return 0 if all(row.is_fine for row in rows) else exit_code or 1
+    return 0 if sweep.is_fine else exit_code or 1
 
 
 def claim_sweep_folder(master: DictConfig, wanted: Path) -> FolderClaim:
