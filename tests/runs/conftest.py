@@ -1,10 +1,12 @@
 """A command line in this process, in an empty folder."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 from bbrl_exp.app.run import main
 
@@ -21,9 +23,19 @@ class Ended:
 CommandLine = Callable[..., Ended]
 
 
+def forget_earlier_tests() -> None:
+    """Ends what a test before this one may have left in the process: Hydra's state, logs that lead to a closed file."""
+    GlobalHydra.instance().clear()
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "closed", False):
+            root.removeHandler(handler)
+
+
 @pytest.fixture
 def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
     monkeypatch.chdir(tmp_path)
+    forget_earlier_tests()
 
     def call(*arguments: str) -> Ended:
         capfd.readouterr()

@@ -189,6 +189,8 @@ def run_one(composer: Composer, overrides: Sequence[str]) -> RunResult:
     if is_search(config):
         raise ConfigurationError("key 'hydra/sweeper' = 'optuna': a search is a sweep, written with -m")
     checked = check(config)
+    if (launcher := config.hydra.runtime.choices.get("launcher")) not in (None, "local"):
+        raise ConfigurationError(f"key 'launcher' = '{launcher}': launchers are of sweeps, which are written with -m")
     if checked.root.dry_run:
         raise bad_value("dry_run", True, "false where the result of a run is wanted")
     default = Path(config.hydra.run.dir).absolute()

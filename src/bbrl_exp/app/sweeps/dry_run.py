@@ -37,7 +37,7 @@ def show_jobs(composer: Composer, master: DictConfig, jobs: Sequence[Job], folde
         [
             (
                 " ".join(job.varied) or " ".join(job.overrides),
-                _state(job),
+                _state(job, folder),
                 f"{job.run.plan.env_steps:,}" if job.run else "-",
                 in_words(job.run.plan.workspace_bytes + job.run.plan.replay_bytes) if job.run else "-",
                 _time(job, estimates),
@@ -67,8 +67,11 @@ def _estimates(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> d
     }
 
 
-def _state(job: Job) -> str:
-    return "cannot run" if job.error is not None else "complete" if job.is_complete else "to run"
+def _state(job: Job, sweep: Path) -> str:
+    if job.error is not None:
+        return "cannot run"
+    has_checkpoint = any((sweep / job.folder / "checkpoints").glob("step_*.pt"))
+    return "complete" if job.is_complete else "to go on" if has_checkpoint else "to run"
 
 
 def _seconds(job: Job, estimates: Mapping[tuple[str, ...], Estimate | None]) -> float | None:

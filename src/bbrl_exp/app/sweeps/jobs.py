@@ -57,13 +57,16 @@ def expand(parsed: Sequence[Override]) -> list[Job]:
     """The jobs of a sweep over the product of all lists, ranges and choices.
 
     Raises:
-        ConfigurationError: a sweep that is not over a list of values.
+        ConfigurationError: a sweep that is not over a list of values, or over an empty one.
     """
     for override in parsed:
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise ConfigurationError(
                 f"override '{override.input_line}': an interval has no list of values; search=<agent> searches in it"
             )
+    for override in parsed:
+        if override.is_sweep_override() and not list(override.sweep_iterator()):
+            raise ConfigurationError(f"override '{override.input_line}': has no values")
     return named_jobs(BasicSweeper.split_arguments(list(parsed), None)[0])
 
 
