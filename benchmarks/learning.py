@@ -3,9 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/learning.py [pair …] [--seeds 0 1 2 3 4] [--again] [--table]
 
 A pair is an experiment ``conf/experiment/<agent>_<env>.yaml``, run as ``python scripts/run.py experiment=<pair>
-seed=<seed>`` with twenty evaluations along training. A run that has a record in ``benchmarks/results/learning`` is not
-repeated; the table ``benchmarks/results/learning.md`` is written anew after every run, and the headers of the
-experiments at the end. ``learning_peer.py`` adds the peer's records.
+seed=<seed>`` with twenty evaluations along training; of the longest only the beginning is run (``SHORTENED``). A run
+that has a record in ``benchmarks/results/learning`` is not repeated; the table ``benchmarks/results/learning.md`` is
+written anew after every run, and the headers of the experiments at the end. ``learning_peer.py`` adds the peer's
+records.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from learning_records import (
     EVALUATIONS,
     FINAL_EPISODES,
     FOLDER,
+    SHORTENED,
     Record,
     append_record,
     cpu_seconds_of,
@@ -45,7 +47,9 @@ def learning_pairs() -> list[str]:
 
 
 def total_steps(pair: str) -> int:
-    """The budget that the experiment states, or that of the root configuration."""
+    """The budget of the benchmark: that of ``SHORTENED``, of the experiment, or of the root configuration."""
+    if pair in SHORTENED:
+        return SHORTENED[pair]
     files = (EXPERIMENTS.parent / "config.yaml", EXPERIMENTS / f"{pair}.yaml")
     return int(OmegaConf.select(OmegaConf.merge(*(OmegaConf.load(file) for file in files)), "total_steps"))
 
@@ -65,6 +69,7 @@ def overrides(pair: str, seed: int) -> list[str]:
         f"experiment={pair}",
         f"seed={seed}",
         "name=run",
+        *([f"total_steps={SHORTENED[pair]}"] if pair in SHORTENED else []),
         f"eval.every={total_steps(pair) // EVALUATIONS}",
         f"eval.episodes={EVALUATION_EPISODES}",
         f"eval.final_episodes={FINAL_EPISODES}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import textwrap
 from collections.abc import Sequence
@@ -14,12 +15,13 @@ _WIDTH = 118
 _PACKAGE = "# @package _global_"
 
 
-def expectation(pair: str, records: Sequence[Record]) -> list[str]:
+def expectation(pair: str, records: Sequence[Record], total_steps: int | None = None) -> list[str]:
     """The lines that the records of one pair stand for, without the sign of a comment.
 
     Args:
         pair: the experiment.
         records: one a seed, of this project; none where it was never run.
+        total_steps: environment steps of the experiment; None where it does not say.
     """
     command = ["", f"    OMP_NUM_THREADS=1 python benchmarks/learning.py {pair}"]
     if not records:
@@ -29,9 +31,11 @@ def expectation(pair: str, records: Sequence[Record]) -> list[str]:
     seeds = ", ".join(str(record.seed) for record in sorted(records, key=lambda record: record.seed))
     cpu_seconds = statistics.mean(record.cpu_seconds for record in records)
     curve = statistics.mean(record.curve_mean for record in records)
+    is_whole = total_steps is None or records[0].env_steps >= total_steps
+    env_steps = f"{records[0].env_steps:,}" if is_whole else f"the first {records[0].env_steps:,} of {total_steps:,}"
     text = (
         f"{MARK}: {float(interquartile_mean(finals)):.1f}, 95 % interval {lower:.1f} to {upper:.1f} (interquartile "
-        f"mean over the seeds {seeds}; last policy, {FINAL_EPISODES} episodes) after {records[0].env_steps:,} "
+        f"mean over the seeds {seeds}; last policy, {FINAL_EPISODES} episodes) after {env_steps} "
         f"environment steps, which take {cpu_seconds:.0f} CPU seconds a seed. Mean of the {EVALUATIONS} evaluations "
         f"along the way: {curve:.0f}. Measured by"
     )
@@ -53,5 +57,7 @@ def with_expectation(yaml: str, pair: str, records: Sequence[Record]) -> str:
         if MARK in line:
             break
         description.append(line)
-    said = [f"# {line}".rstrip() for line in expectation(pair, records)]
+    stated = re.search(r"^total_steps: (\d[\d_]*)", yaml, re.MULTILINE)
+    total_steps = int(stated[1]) if stated else None
+    said = [f"# {line}".rstrip() for line in expectation(pair, records, total_steps)]
     return "\n".join([_PACKAGE, *description, *said, *lines[n_comments:]]) + "\n"

@@ -4,7 +4,8 @@
 
 A run that has a record is not repeated. Twenty evaluations of ten episodes along training, and a final one of twenty
 episodes of the last policy, deterministic, from the starts that this project's evaluations begin with. Statistics of
-normalised observations belong to the policy. Needs the extra ``bench``; Box2D for lunar_lander.
+normalised observations belong to the policy. Needs the extra ``bench``; Box2D for lunar_lander, MuJoCo for half_cheetah
+and hopper.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ ENV_IDS = {
     "mountain_car": "MountainCar-v0",
     "mountain_car_continuous": "MountainCarContinuous-v0",
     "lunar_lander": "LunarLander-v3",
+    "half_cheetah": "HalfCheetah-v5",
+    "hopper": "Hopper-v5",
 }
 
 

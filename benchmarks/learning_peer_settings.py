@@ -1,7 +1,8 @@
 """The peer's side of the tuned pairs: RL Baselines3 Zoo's tuned settings, on the budgets of this project's experiments.
 
 The zoo's tables: https://github.com/DLR-RM/rl-baselines3-zoo/tree/master/hyperparams. What deviates from them is the
-budget (linear schedules end with it) and the masked CartPole, whose hidden components are removed instead of zeroed.
+budget (linear schedules end with it), the masked CartPole, whose hidden components are removed instead of zeroed, and
+the versions of LunarLander and MuJoCo's environments, which are newer here. The zoo's DDPG on Pendulum is its TD3.
 """
 
 from __future__ import annotations
@@ -73,6 +74,20 @@ _PENDULUM_DETERMINISTIC: dict[str, Any] = {
     "train_freq": 1,
     "learning_rate": 1e-3,
     "policy_kwargs": {"net_arch": [400, 300]},
+}
+_MUJOCO_TD3: dict[str, Any] = {
+    "learning_starts": 10_000,
+    "gradient_steps": 1,
+    "train_freq": 1,
+    "learning_rate": 1e-3,
+    "batch_size": 256,
+    "policy_kwargs": {"net_arch": [400, 300]},
+}
+_MUJOCO_PPO_NET: dict[str, Any] = {
+    "log_std_init": -2,
+    "ortho_init": False,
+    "activation_fn": nn.ReLU,
+    "net_arch": {"pi": [256, 256], "vf": [256, 256]},
 }
 
 PEER_RUNS: Mapping[str, PeerRun] = {
@@ -191,5 +206,44 @@ PEER_RUNS: Mapping[str, PeerRun] = {
         1_000_000,
         {"n_steps": 1024, "batch_size": 64, "gae_lambda": 0.98, "gamma": 0.999, "n_epochs": 4, "ent_coef": 0.01},
         n_envs=16,
+    ),
+    "crossq_pendulum": PeerRun("CrossQ", 10_000, {"policy_delay": 2, "policy_kwargs": {"net_arch": [256, 256]}}),
+    **{f"sac_{name}": PeerRun("SAC", 100_000, {"learning_starts": 10_000}) for name in ("half_cheetah", "hopper")},
+    **{f"td3_{name}": PeerRun("TD3", 100_000, _MUJOCO_TD3, noise_std=0.1) for name in ("half_cheetah", "hopper")},
+    "ppo_half_cheetah": PeerRun(
+        "PPO",
+        1_000_000,
+        {
+            "n_steps": 512,
+            "batch_size": 64,
+            "gamma": 0.98,
+            "learning_rate": 2.0633e-05,
+            "ent_coef": 0.000401762,
+            "clip_range": 0.1,
+            "n_epochs": 20,
+            "gae_lambda": 0.92,
+            "max_grad_norm": 0.8,
+            "vf_coef": 0.58096,
+            "policy_kwargs": _MUJOCO_PPO_NET,
+        },
+        is_normalized=True,
+    ),
+    "ppo_hopper": PeerRun(
+        "PPO",
+        1_000_000,
+        {
+            "n_steps": 512,
+            "batch_size": 32,
+            "gamma": 0.999,
+            "learning_rate": 9.80828e-05,
+            "ent_coef": 0.00229519,
+            "clip_range": 0.2,
+            "n_epochs": 5,
+            "gae_lambda": 0.99,
+            "max_grad_norm": 0.7,
+            "vf_coef": 0.835671,
+            "policy_kwargs": _MUJOCO_PPO_NET,
+        },
+        is_normalized=True,
     ),
 }

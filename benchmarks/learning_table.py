@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from learning_records import EVALUATION_EPISODES, EVALUATIONS, FINAL_EPISODES, THRESHOLDS, Record, env_of
+from learning_records import EVALUATION_EPISODES, EVALUATIONS, FINAL_EPISODES, SHORTENED, THRESHOLDS, Record, env_of
 from learning_statistics import bootstrap_interval, interquartile_mean, steps_to_threshold
 
 _COLUMNS = (
@@ -21,6 +21,8 @@ _COLUMNS = (
     "CPU s",
 )
 _LEGEND = f"""\
+* **env steps**: the whole budget of the experiment, but of {", ".join(SHORTENED).replace("_", " ")}, which would take \
+hours a seed, the first steps of a million.
 * **final**: the last policy, deterministic, mean of {FINAL_EPISODES} episodes from one fixed list of starts, the same \
 for everybody; IQM: interquartile mean over the seeds, and its 95 % percentile bootstrap interval. Of fewer than five \
 seeds the interval is hardly more than the range, and of fewer than four the IQM is the mean.
