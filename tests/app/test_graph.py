@@ -92,3 +92,16 @@ def test_the_check_of_a_run_with_workers_starts_none(monkeypatch: pytest.MonkeyP
 def test_a_mistyped_batch_size_is_refused_before_a_row_is_made() -> None:
     with Composer(default_config_dir()) as composer, pytest.raises(ConfigurationError, match="of memory are there"):
         check(composer.compose(["batch_size=1_000_000_000_000"]))
+
+
+def test_lists_become_what_a_wrapper_takes_tuples_or_arrays() -> None:
+    action = "{_target_: gymnasium.wrappers.RescaleAction, min_action: [-1.0], max_action: [1.0]}"
+    shape = "{_target_: gymnasium.wrappers.ReshapeObservation, shape: [3, 1]}"
+    graph = build_graph(
+        ["agent=random", "env=pendulum", "batch_size=2", f"+env.wrappers.a={action}", f"+env.wrappers.b={shape}"]
+    )
+    workspace = Workspace()
+    graph(workspace, t=0, n_steps=3)
+    graph.close()
+    assert workspace["env/env_obs"].shape == (3, 2, 3, 1)
+    assert workspace["action"].abs().max() <= 1.0

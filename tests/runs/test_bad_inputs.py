@@ -48,6 +48,8 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["+agent.members.polcy.seed=3"], ["'agent.members.polcy' has no _target_", "did you mean 'policy'"]),
         ([f"+agent.members.p={{{PRINTER}, names: [critic/value]}}"], ["reads 'critic/value'"]),
         (["~agent.members.policy"], ["reads 'action'"]),
+        (["agent.members.policy.name=p"], ["added with +: +agent.members.policy.name=..."]),
+        (["agent=ppo", "agent.learner.target_lk=1"], ["'agent.learner.target_lk'", "did you mean 'target_kl'"]),
         (["device=cuda:99"], ["'device' = 'cuda:99'", "cpu"]),
         (["device=gpu"], ["'device' = 'gpu'", "cuda"]),
         (["a=b=c"], ["'a=b=c'", "key=value"]),

@@ -72,7 +72,7 @@ def check_keys_of_node(target: type[Any], node: Mapping[str, Any], key: str, als
             continue
         if name not in known and not open_ended:
             near = did_you_mean(str(name), known) or ";"
-            named = ", ".join(name for name in known if name != "env_spec") or "none"
+            named = ", ".join(parameters_of(target)) or "none"
             raise ConfigurationError(f"key '{key}': {target.__name__} has no parameter '{name}'{near} known: {named}")
         if name in hints and name in parameters:
             many = parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
@@ -80,6 +80,13 @@ def check_keys_of_node(target: type[Any], node: Mapping[str, Any], key: str, als
             if (many and not isinstance(value, list)) or not all(_accepts(hints[name], item) for item in items):
                 kind = f"a list, each {in_words(hints[name])}" if many else in_words(hints[name])
                 raise ConfigurationError(f"key '{key}.{name}' = {shown(value)}: must be {kind} ({target.__name__})")
+
+
+def parameters_of(target: type[Any]) -> list[str]:
+    """The names of what a configuration may hand to a class; ``env_spec`` is filled in."""
+    parameters = inspect.signature(target).parameters.values()
+    named = [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    return [name for name in named if name != "env_spec"]
 
 
 def in_words(hint: object) -> str:
@@ -128,6 +135,23 @@ def is_sequence(hint: object) -> bool:
     return typing.get_origin(hint) in (list, tuple, Sequence)
 
 
+def _as_annotated(hint: object, value: object) -> object:
+    """A list as the tuple or the array that a parameter wants instead; YAML has neither."""
+    if not isinstance(value, list):
+        return value
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    kinds = [typing.get_origin(kind) or kind for kind in (typing.get_args(hint) if is_union else (hint,))]
+    if list in kinds or Sequence in kinds:
+        return value
+    if tuple in kinds:
+        return tuple(value)
+    if any(isinstance(kind, type) and (kind.__module__, kind.__name__) == ("numpy", "ndarray") for kind in kinds):
+        import numpy as np
+
+        return np.asarray(value, np.float32)
+    return value
+
+
 def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any]]) -> Any:
     """Builds what ``node`` describes: nodes with a ``_target_`` become objects, mappings and lists keep their shape.
 
@@ -155,7 +179,7 @@ def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any
         if name != "_target_":
             value = build(child, f"{key}.{name}", filled)
             is_named_list = isinstance(child, Mapping) and "_target_" not in child and is_sequence(hints.get(name))
-            arguments[name] = list(value.values()) if is_named_list else value
+            arguments[name] = list(value.values()) if is_named_list else _as_annotated(hints.get(name), value)
     return construct(target, arguments, key)
 
 

@@ -10,7 +10,9 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
+from bbrl_exp.app.nodes import parameters_of
 from bbrl_exp.app.schema import unknown_key
+from bbrl_exp.app.targets import find_target
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 
 
@@ -66,9 +68,23 @@ def _unknown_key(key: str, config: DictConfig | None) -> ConfigurationError:
         if not isinstance(parent, DictConfig):
             return ConfigurationError(f"key '{'.'.join(parts[:depth])}' is a value: nothing stands below it")
         if parts[depth] not in parent:
-            known = [str(name) for name in parent if name != "hydra"]
-            return unknown_key(".".join(parts[: depth + 1]), known)
+            parameters = _parameters(parent, ".".join(parts[:depth]))
+            if parts[depth] in parameters:
+                return ConfigurationError(f"key '{key}' is new, and what is new is added with +: +{key}=...")
+            known = {str(name) for name in parent if name != "hydra"}
+            return unknown_key(".".join(parts[: depth + 1]), known.union(parameters))
     return ConfigurationError(f"key '{key}' cannot be set")
+
+
+def _parameters(node: DictConfig, key: str) -> list[str]:
+    """What the class of a node can be given by a configuration; nothing where there is none."""
+    target = None if OmegaConf.is_interpolation(node, "_target_") else node.get("_target_")
+    if target is None:
+        return []
+    try:
+        return parameters_of(find_target(target, f"{key}._target_"))
+    except ConfigurationError:
+        return []
 
 
 def _unknown_option(error: MissingConfigException) -> ConfigurationError:

@@ -10,7 +10,9 @@ from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as RegisteredEnv
+from gymnasium.envs.registration import load_env_creator
 
+from bbrl_exp.envs.mujoco_warnings import tell_mujoco_warnings_once
 from bbrl_exp.envs.probes import register_probes
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, did_you_mean
 
@@ -47,6 +49,9 @@ class EnvRecipe:
         """
         with self.errors_explained():
             if isinstance(self.source, RegisteredEnv):
+                if isinstance(self.source.entry_point, str):
+                    load_env_creator(self.source.entry_point)  # imports what the environment needs, such as MuJoCo
+                tell_mujoco_warnings_once()
                 env = gymnasium.make(self.source, disable_env_checker=True, **self.kwargs)
             else:
                 env = self.source(**self.kwargs)

@@ -1,0 +1,27 @@
+"""MuJoCo's warnings, each told once. Left alone, MuJoCo prints them for every environment, and into a file of the cwd."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+
+_LOGGER = logging.getLogger("mujoco")
+_told: set[str] = set()
+
+
+def tell_mujoco_warnings_once() -> None:
+    """Sends MuJoCo's warnings to the logger ``mujoco``, if it is imported and nobody else listens to them.
+
+    Warnings that differ in their numbers only, such as the times at which a simulation was unstable, count as one.
+    """
+    mujoco = sys.modules.get("mujoco")
+    if mujoco is not None and mujoco.get_mju_user_warning() is None:
+        mujoco.set_mju_user_warning(_tell)
+
+
+def _tell(message: str) -> None:
+    kind = re.sub(r"\d+", "#", message)
+    if kind not in _told:
+        _told.add(kind)
+        _LOGGER.warning("%s", message)
