@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.a2c import A2C
+from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.learners.ppo import PPO
 from bbrl_exp.learners.samples import Samples, collect_samples
@@ -36,7 +37,14 @@ class Setting:
     def samples(self, workspace: Workspace | None = None) -> Samples:
         chunk = self.chunk if workspace is None else workspace
         return collect_samples(
-            chunk, whole(chunk), self.policy, self.critic, discount=0.99, trace_decay=0.95, reward="env/reward"
+            chunk,
+            whole(chunk),
+            self.policy,
+            self.critic,
+            BehaviourLogProbs(),
+            discount=0.99,
+            trace_decay=0.95,
+            reward="env/reward",
         )
 
     def gradients(self, loss: Tensor) -> list[Tensor]:

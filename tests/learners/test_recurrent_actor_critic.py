@@ -14,6 +14,7 @@ from bbrl_exp.agents import Agents, TemporalAgent
 from bbrl_exp.envs import AutoResetGymAgent
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import generalized_advantages
+from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.learners.recurrent_a2c import RecurrentA2C
 from bbrl_exp.learners.recurrent_ppo import RecurrentPPO
@@ -53,6 +54,7 @@ class Setting:
             whole(chunk),
             self.policy,
             self.critic,
+            BehaviourLogProbs(),
             discount=0.9,
             trace_decay=0.8,
             reward="env/reward",

@@ -9,6 +9,7 @@ import torch
 from chunks import env_spec_of, recorded_chunk, whole, written_chunk
 from torch import Tensor
 
+from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.samples import Samples, collect_samples
 from bbrl_exp.policies.stochastic import StochasticPolicy
@@ -29,7 +30,14 @@ def a_policy(n_envs: int = 2) -> StochasticPolicy:
 
 def samples_of(workspace: Workspace, progress: Progress, policy: StochasticPolicy, trace_decay: float) -> Samples:
     return collect_samples(
-        workspace, progress, policy, FirstComponent(), discount=0.5, trace_decay=trace_decay, reward="env/reward"
+        workspace,
+        progress,
+        policy,
+        FirstComponent(),
+        BehaviourLogProbs(),
+        discount=0.5,
+        trace_decay=trace_decay,
+        reward="env/reward",
     )
 
 
@@ -80,6 +88,7 @@ def test_log_probabilities_are_those_of_the_policy() -> None:
         whole(chunk),
         policy,
         ValueCritic(env_spec_of("bbrl_exp/ProbeObservationAction-v0", 3)),
+        BehaviourLogProbs(),
         discount=0.9,
         trace_decay=0.9,
         reward="env/reward",

@@ -78,11 +78,10 @@ def _unknown_key(key: str, config: DictConfig | None) -> ConfigurationError:
 
 def _parameters(node: DictConfig, key: str) -> list[str]:
     """What the class of a node can be given by a configuration; nothing where there is none."""
-    target = None if OmegaConf.is_interpolation(node, "_target_") else node.get("_target_")
-    if target is None:
+    if "_target_" not in node or OmegaConf.is_interpolation(node, "_target_"):
         return []
     try:
-        return parameters_of(find_target(target, f"{key}._target_"))
+        return parameters_of(find_target(node["_target_"], f"{key}._target_"))
     except ConfigurationError:
         return []
 

@@ -1,4 +1,4 @@
-"""MuJoCo's warnings, each told once. Left alone, MuJoCo prints them for every environment, and into a file of the cwd."""
+"""MuJoCo's warnings, each told once. Left alone, it prints them for every environment, and into a file of the cwd."""
 
 from __future__ import annotations
 

@@ -22,6 +22,17 @@ def policy_gradient(log_probs: Tensor, advantages: Tensor) -> Tensor:
     return -log_probs * advantages.detach()
 
 
+def truncated_ratios(log_probs: Tensor, old_log_probs: Tensor) -> Tensor:
+    """min(1, π(a|s) / π_old(a|s)), ``[N]``, without gradient (Espeholt et al. 2018, "IMPALA", section 4.1, ρ̄ = 1).
+
+    Args:
+        log_probs: log π(a|s), ``[N]``.
+        old_log_probs: log π_old(a|s) of the policy that chose the actions, ``[N]``.
+    """
+    expect_alike("truncated_ratios", "N", log_probs=log_probs, old_log_probs=old_log_probs)
+    return (log_probs.detach() - old_log_probs).clamp(max=0.0).exp()
+
+
 def clipped_surrogate(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
     """PPO's objective (Schulman et al. 2017, eq. 7), with the sign of a loss.
 

@@ -2,9 +2,11 @@
 
 One step of gradient descent for each chunk, on all its transitions at once:
 
-    −E[log π(a|s) A] + c_v ½ E[(G − V(s))²] − c_e E[H(π(·|s))]
+    −E[ρ log π(a|s) A] + c_v ½ E[(G − V(s))²] − c_e E[H(π(·|s))]
 
-with the generalised advantage estimate A (its n-step form at λ = 1) and G = A + V.
+with the generalised advantage estimate A (its n-step form at λ = 1) and G = A + V. ρ is 1 but in the first row of a
+chunk, whose action the policy chose before the last update: there it is min(1, π(a|s) / π_old(a|s)) (Espeholt et al.,
+2018, arXiv:1802.01561, section 4.1).
 
 Deviations from the paper: environments step in one batch instead of asynchronous threads; λ may be below 1; the
 gradient is the mean over transitions, not the sum, and clipped by its norm; the critic's loss has the factor ½ and a
@@ -20,7 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from bbrl_exp.functional.losses import explained_variance, policy_gradient
+from bbrl_exp.functional.losses import explained_variance, policy_gradient, truncated_ratios
+from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.samples import Samples, collect_samples
 from bbrl_exp.nn.distributions import ActionDistribution
@@ -83,6 +86,7 @@ class A2C(Learner):
         self._entropy_weight = entropy_weight
         self._value_weight = value_weight
         self._reward = reward
+        self._behaviour = BehaviourLogProbs()
         self._optimizer = FlatOptimizer(
             [*policy.parameters(), *critic.parameters()], _maker(optimizer, learning_rate), max_grad_norm
         )
@@ -93,6 +97,7 @@ class A2C(Learner):
             progress,
             self.policy,
             self.critic,
+            self._behaviour,
             discount=self._discount,
             trace_decay=self._trace_decay,
             reward=self._reward,
@@ -127,7 +132,9 @@ class A2C(Learner):
             distribution: over actions, for its observations.
             values: of its observations, ``[N]``.
         """
-        policy_loss = policy_gradient(distribution.log_prob(samples.actions), samples.advantages).mean()
+        log_probs = distribution.log_prob(samples.actions)
+        weights = truncated_ratios(log_probs, samples.log_probs)
+        policy_loss = policy_gradient(log_probs, weights * samples.advantages).mean()
         value_loss = 0.5 * mse_loss(values, samples.returns)
         entropy = distribution.entropy().mean()
         total = policy_loss + self._value_weight * value_loss - self._entropy_weight * entropy

@@ -32,6 +32,7 @@ from bbrl_exp.functional.losses import (
     clipped_value,
     explained_variance,
 )
+from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.samples import Samples, collect_samples
 from bbrl_exp.nn.distributions import ActionDistribution
@@ -130,6 +131,7 @@ class PPO(Learner):
         self._value_weight = value_weight
         self._normalizes = normalize_advantages
         self._reward = reward
+        self._behaviour = BehaviourLogProbs()
         self._generator = numpy_generator(seed, "learner", "ppo")
         self._optimizer = FlatOptimizer(
             [*policy.parameters(), *critic.parameters()],
@@ -143,6 +145,7 @@ class PPO(Learner):
             progress,
             self.policy,
             self.critic,
+            self._behaviour,
             discount=self._discount,
             trace_decay=self._trace_decay,
             reward=self._reward,

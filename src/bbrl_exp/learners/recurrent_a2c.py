@@ -3,11 +3,12 @@
 The policy π(a_t|s_0 … s_t) depends on all that the episode has shown. With the generalised advantage estimate A (λ = 1:
 the paper's n-step advantage, n the rest of the chunk) it goes up
 
-    E[∇ log π(a|s …) A + w ∇ H(π(·|s …))]
+    E[ρ ∇ log π(a|s …) A + w ∇ H(π(·|s …))]
 
 while the critic minimises half the squared error to A + V. Each chunk makes one step: it passes through the memory from
 the state that is recorded in its first row, zeroed where an episode starts, and the gradient flows through all of it.
-Rows in which an episode is over count in no loss.
+ρ is 1 but in the first row, whose action the policy chose before the last update: there it is min(1, π / π_old)
+(Espeholt et al., 2018, arXiv:1802.01561, section 4.1). Rows in which an episode is over count in no loss.
 
 Deviations from the paper: environments side by side in place of asynchronous threads; Adam in place of RMSprop; the
 gradient is the mean over steps, not the sum, clipped by its norm; the critic's loss has the factor ½ and a weight; an
@@ -20,7 +21,8 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
-from bbrl_exp.functional.losses import explained_variance, policy_gradient
+from bbrl_exp.functional.losses import explained_variance, policy_gradient, truncated_ratios
+from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.sequences import Sequences, collect_sequences
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
@@ -72,6 +74,7 @@ class RecurrentA2C(Learner):
         self._value_weight = value_weight
         self._normalizes = normalize_advantages
         self._reward = reward
+        self._behaviour = BehaviourLogProbs()
         self._optimizer = FlatOptimizer(
             [*policy.parameters(), *critic.parameters()],
             lambda parameters: torch.optim.Adam(parameters, learning_rate, eps=1e-5, fused=True),
@@ -84,6 +87,7 @@ class RecurrentA2C(Learner):
             progress,
             self.policy,
             self.critic,
+            self._behaviour,
             discount=self._discount,
             trace_decay=self._trace_decay,
             reward=self._reward,
@@ -114,7 +118,8 @@ class RecurrentA2C(Learner):
         advantages = valid(sequences.advantages)
         if self._normalizes and len(advantages) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        policy_loss = policy_gradient(log_probs, advantages).mean()
+        weights = truncated_ratios(log_probs, valid(sequences.log_probs))
+        policy_loss = policy_gradient(log_probs, weights * advantages).mean()
         value_loss = 0.5 * (valid(values) - valid(sequences.returns)).square().mean()
         entropy = distribution.entropy().mean()
         return policy_loss + self._value_weight * value_loss - self._entropy_weight * entropy, {

@@ -26,6 +26,7 @@ from bbrl_exp.data.minibatches import minibatches
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
+from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.sequences import Sequences, collect_sequences
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
@@ -109,6 +110,7 @@ class RecurrentPPO(Learner):
         self._value_weight = value_weight
         self._normalizes = normalize_advantages
         self._reward = reward
+        self._behaviour = BehaviourLogProbs()
         self._generator = numpy_generator(seed, "learner", "recurrent_ppo")
         self._optimizer = FlatOptimizer(
             [*policy.parameters(), *critic.parameters()],
@@ -122,6 +124,7 @@ class RecurrentPPO(Learner):
             progress,
             self.policy,
             self.critic,
+            self._behaviour,
             discount=self._discount,
             trace_decay=self._trace_decay,
             reward=self._reward,

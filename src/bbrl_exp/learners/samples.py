@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bbrl_exp.data.transitions import align
 from bbrl_exp.functional.returns import generalized_advantages
+from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import Critic
@@ -22,7 +23,7 @@ class Samples:
     Attributes:
         observations: one tensor ``[N, *shape]`` a leaf.
         actions: one tensor ``[N, *shape]`` a leaf.
-        log_probs: of the actions under the policy as it was, ``[N]``.
+        log_probs: of the actions under the policy that chose them, ``[N]``.
         values: of the critic as it was, ``[N]``.
         advantages: generalised advantage estimates (Schulman et al., 2016), ``[N]``.
         returns: ``advantages + values``, what the critic should have said, ``[N]``.
@@ -56,6 +57,7 @@ def collect_samples(
     progress: Progress,
     policy: StochasticPolicy,
     critic: Critic,
+    behaviour: BehaviourLogProbs,
     *,
     discount: float,
     trace_decay: float,
@@ -66,8 +68,9 @@ def collect_samples(
     Args:
         workspace: the chunk.
         progress: says which rows are new.
-        policy: that chose the actions, unchanged since.
+        policy: that chose the actions, unchanged since but for those of the first row.
         critic: of the states.
+        behaviour: knows how likely those were.
         discount: γ.
         trace_decay: λ of the advantages.
         reward: variable of the rewards.
@@ -86,12 +89,13 @@ def collect_samples(
         discount,
         trace_decay,
     )
-    actions = [leaf.flatten(0, 1) for leaf in transitions.actions]
+    actions = [workspace.get_full(name)[progress.first_row :].flatten(0, 1) for name in policy.writes]
+    log_probs = policy.distribution_of(latent).log_prob(actions).view(n_steps + 1, batch_size)
     n_samples = n_steps * batch_size
     samples = Samples(
         observations=tuple(leaf[:n_samples] for leaf in rows),
-        actions=tuple(actions),
-        log_probs=policy.distribution_of(latent[:n_samples]).log_prob(actions),
+        actions=tuple(leaf[:n_samples] for leaf in actions),
+        log_probs=behaviour.of_chunk(log_probs).flatten(),
         values=values[:-1].flatten(),
         advantages=advantages.flatten(),
         returns=(advantages + values[:-1]).flatten(),

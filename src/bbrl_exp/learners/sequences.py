@@ -10,6 +10,7 @@ from torch import Tensor
 from bbrl_exp.data.transitions import align
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import generalized_advantages
+from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.policies.memory import INITIAL_STATE
 from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
@@ -26,7 +27,7 @@ class Sequences:
         policy_state: with which the policy processed the first row, ``[M, S]``.
         critic_state: with which the critic processed it, ``[M, S]``; S is 0 where the critic has no memory of its own.
         actions: one tensor ``[L, M, *shape]`` a leaf.
-        log_probs: of the actions under the policy as it was, ``[L, M]``.
+        log_probs: of the actions under the policy that chose them, ``[L, M]``.
         values: of the critic as it was, ``[L, M]``.
         advantages: generalised advantage estimates (Schulman et al., 2016), ``[L, M]``.
         returns: ``advantages + values``, what the critic should have said, ``[L, M]``.
@@ -70,6 +71,7 @@ def collect_sequences(
     progress: Progress,
     policy: RecurrentPolicy,
     critic: RecurrentCritic,
+    behaviour: BehaviourLogProbs,
     *,
     discount: float,
     trace_decay: float,
@@ -84,8 +86,9 @@ def collect_sequences(
     Args:
         workspace: the chunk, with the states that policy and critic had.
         progress: says which rows are new.
-        policy: that chose the actions, unchanged since.
+        policy: that chose the actions, unchanged since but for those of the first row.
         critic: of the rows.
+        behaviour: knows how likely those were.
         discount: γ.
         trace_decay: λ of the advantages.
         reward: variable of the rewards.
@@ -112,8 +115,8 @@ def collect_sequences(
     advantages = generalized_advantages(
         transitions.rewards, values[:-1], values[1:], transitions.terminated, transitions.cut, discount, trace_decay
     )
-    actions = [leaf.flatten(0, 1) for leaf in transitions.actions]
-    log_probs = policy.distribution_of(latent[:-1].flatten(0, 1)).log_prob(actions).view(n_steps, batch_size)
+    actions = [workspace.get_full(name)[first:].flatten(0, 1) for name in policy.actions]
+    log_probs = policy.distribution_of(latent.flatten(0, 1)).log_prob(actions).view(n_steps + 1, batch_size)
 
     def cut(rows: Tensor) -> Tensor:
         parts = rows[:n_steps].reshape(n_steps // length, length, *rows.shape[1:])
@@ -125,7 +128,7 @@ def collect_sequences(
         policy_state=cut(policy_states)[0],
         critic_state=cut(critic_states)[0],
         actions=tuple(cut(leaf) for leaf in transitions.actions),
-        log_probs=cut(log_probs),
+        log_probs=cut(behaviour.of_chunk(log_probs)),
         values=cut(values),
         advantages=cut(advantages),
         returns=cut(advantages + values[:-1]),
