@@ -110,7 +110,9 @@ def test_every_space_that_is_shipped_has_runs_at_its_first_and_at_its_last_value
     assert composer.asks_for_multirun(overrides)
     plan = plan_of(composer, composer.compose(overrides, multirun=True), overrides)
     assert len(plan.space) >= 5
-    assert plan.compose(plan.constant).hydra.runtime.choices.agent == name
+    config = plan.compose(plan.constant)
+    assert config.hydra.runtime.choices.agent == name
+    assert config.eval.seed == 1  # nothing is tuned on the episodes that results are reported on
 
 
 def test_an_experiment_gives_its_budget_and_the_space_its_agent(composer: Composer) -> None:
