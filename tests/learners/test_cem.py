@@ -215,6 +215,20 @@ def test_a_restored_learner_goes_on_as_before(facts: EnvSpec) -> None:
     assert torch.equal(straight.policy.candidates, restored.policy.candidates)
 
 
+def test_what_was_loaded_is_the_distribution_of_a_new_generation(facts: EnvSpec) -> None:
+    learner = a_learner(facts, initial_std=3.0)
+    learner.policy.mean.fill_(50.0)
+    learner.std.fill_(0.01)
+    learner.return_sums.fill_(7.0)
+    learner.n_episodes.fill_(1)
+    rows(learner.policy, [[1, 1]])
+    learner.begin_from_loaded_parameters()
+    distances = (learner.policy.candidates - 50.0).abs()
+    assert 0.0 < distances.min() < distances.max() < 6 * 0.01
+    assert (learner.return_sums.tolist(), learner.n_episodes.tolist()) == ([0.0] * P, [0] * P)
+    assert rows(learner.policy, [[1, 1]])["policy/candidate"].tolist() == [[0, 1]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

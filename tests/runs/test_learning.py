@@ -14,8 +14,12 @@ import pytest
 import torch
 
 import bbrl_exp
+from bbrl_exp.app.compose import Composer, resolve
+from bbrl_exp.app.config_folder import default_config_dir
+from bbrl_exp.app.learner import build_graph_and_learner
 from bbrl_exp.app.run import run
 from bbrl_exp.errors import ConfigurationError, DivergedError, WorkerError
+from bbrl_exp.learners.cem import CrossEntropyMethod
 
 from .conftest import CommandLine
 
@@ -88,6 +92,12 @@ def test_what_is_recorded_of_evaluations_and_of_the_learner() -> None:
     returns = [float(row["value"]) for row in recorded if row["name"] == "final_eval/return"]
     summary = result.summary
     assert summary.eval_returns == tuple(returns)
+    periodic = [float(row["value"]) for row in recorded if row["name"] == "eval/return"]
+    assert [value for evaluation in summary.evaluations for value in evaluation["returns"]] == periodic
+    assert [evaluation["env_steps"] for evaluation in summary.evaluations] == at["eval/return_mean"]
+    assert [evaluation["return_mean"] for evaluation in summary.evaluations] == pytest.approx(means)
+    stds = [float(row["value"]) for row in recorded if row["name"] == "eval/return_std"]
+    assert [evaluation["return_std"] for evaluation in summary.evaluations] == pytest.approx(stds)
     assert summary.eval_return_mean == pytest.approx(sum(returns) / 4)
     assert (summary.best_eval_return_mean, summary.eval_curve_mean) == (max(means), pytest.approx(sum(means) / 4))
     assert state_of(result.folder, "best")["meta"]["env_steps"] == 512 * (1 + means.index(max(means)))
@@ -149,6 +159,56 @@ def test_a_run_begins_with_the_policy_of_another(command_line: CommandLine, tmp_
     for part in ("'init_from' = 'outputs/first'", "do not fit", "[64, 4] there and [8, 4] here"):
         assert part in refused.err
     assert not (tmp_path / "outputs" / "third").exists()
+
+
+# Of each agent, what its learner draws or sets anew in the graph.
+OF_REAL_LEARNERS = {
+    "ppo": ([], ()),
+    "recurrent_ppo": ([], ()),
+    "dqn": (["agent.learner.learning_starts=64", "agent.learner.batch_size=8"], ("epsilon",)),
+    "sac": (["env=pendulum", "agent.learner.learning_starts=64", "agent.learner.batch_size=8"], ()),
+    "cem": (["agent.members.policy.population_size=4", "agent.learner.extra_variance=0"], ("candidates",)),
+}
+
+
+@pytest.mark.parametrize("agent", list(OF_REAL_LEARNERS))
+def test_a_learner_begins_with_the_parameters_of_another_run_and_goes_on(agent: str) -> None:
+    options, drawn = OF_REAL_LEARNERS[agent]
+    tiny = [f"agent={agent}", *options, "batch_size=2", "agent.steps_per_chunk=64", "tracking.tensorboard=false"]
+    tiny += ["eval.every=0", "eval.final_episodes=0"]
+    saved = state_of(run([*tiny, "total_steps=512", "name=first"]).folder, "last")["state"]
+    second = [*tiny, "total_steps=128", "init_from=outputs/first"]
+    with Composer(default_config_dir()) as composer:
+        graph, learner = build_graph_and_learner(resolve(composer.compose(second)))
+    graph.close()
+    assert learner is not None
+    for name, tensor in graph.state_dict().items():
+        if isinstance(tensor, torch.Tensor) and name.rsplit(".", 1)[-1] not in drawn:
+            assert torch.equal(tensor, saved["graph"][name]), name
+    beside = dict(learner.named_parameters())
+    assert all(torch.equal(beside[name], saved["learner"][name]) for name in beside.keys() & saved["learner"].keys())
+    assert run(second).summary.status == "completed"
+
+
+def test_a_population_begins_a_generation_around_the_mean_and_with_the_deviation_of_another_run() -> None:
+    tiny = ["agent=cem", "batch_size=4", "eval.every=0", "eval.final_episodes=0", "tracking=none"]
+    tiny += ["agent.members.policy.population_size=8", "agent.learner.extra_variance=0"]
+    first = run([*tiny, "agent.learner.initial_std=1e-3", "total_steps=1024", "name=first"])
+    saved = state_of(first.folder, "last")["state"]
+    mean = next(tensor for name, tensor in saved["graph"].items() if name.endswith("mean"))
+    assert mean.any()
+    with Composer(default_config_dir()) as composer:
+        config = resolve(composer.compose([*tiny, "init_from=outputs/first"]))
+    graph, learner = build_graph_and_learner(config)
+    graph.close()
+    assert isinstance(learner, CrossEntropyMethod)
+    assert torch.equal(learner.policy.mean, mean)
+    assert torch.equal(learner.std, saved["learner"]["std"])
+    standardised = (learner.policy.candidates - mean) / learner.std
+    assert 0.0 < standardised.abs().min() < standardised.abs().max() < 6.0
+    assert saved["learner"]["n_episodes"].any()
+    assert not learner.n_episodes.any()
+    assert not learner.return_sums.any()
 
 
 def test_a_metric_that_is_no_number_ends_the_run_with_3(command_line: CommandLine, tmp_path: Path) -> None:

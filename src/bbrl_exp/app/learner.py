@@ -61,7 +61,7 @@ def build_graph_and_learner(
     """Builds what a run consists of, with the parameters of the run ``init_from`` where one is named.
 
     The graph has these parameters before the learner is built, which may copy parts of it. The learner takes over those
-    of its own parameters whose names and shapes fit.
+    of its own parameters whose names and shapes fit, and is told.
 
     Args:
         config: resolved and checked.
@@ -96,6 +96,7 @@ def _built_from_run(
     learner = build_learner_of(config, graph, written)
     if learner is not None:
         load_fitting(learner, graph, state)
+        learner.begin_from_loaded_parameters()
     return graph, learner
 
 

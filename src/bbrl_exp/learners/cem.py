@@ -100,6 +100,10 @@ class CrossEntropyMethod(Learner):
             "learner/std_mean": self.std.mean(),
         }
 
+    def begin_from_loaded_parameters(self) -> None:
+        """Draws candidates around the μ and with the σ that were loaded; generations are counted from 0 again."""
+        self._begin_generation()
+
     def _count_episodes(self, workspace: Workspace, first_row: int) -> None:
         """Adds the returns of the candidates' episodes that ended after ``first_row``."""
         done = workspace.get_full(DONE)[first_row:]

@@ -61,6 +61,13 @@ class Learner(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define update")
 
+    def begin_from_loaded_parameters(self) -> None:
+        """Called once the run ``init_from`` has given its parameters and buffers, before anything is learned.
+
+        The agents have all of them, the learner those of its own whose names and shapes fit. This does nothing; a
+        learner with buffers that belong to a moment of the other run begins them anew here.
+        """
+
     def get_extra_state(self) -> dict[str, Any]:
         """The state of the attributes: tensors and plain Python; of replay buffers all but the rows."""
         return attribute_state(self)
