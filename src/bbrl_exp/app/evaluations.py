@@ -168,7 +168,7 @@ class Evaluations:
     ) -> None:
         self.best_mean: float | None = None
         self.final: Evaluation | None = None
-        self._means: list[float] = []
+        self._periodic: list[dict[str, Any]] = []
         self._run, self._folder = run, folder
         self._graph, self._learner = graph, learner
         self._tracker, self._console = tracker, console
@@ -185,9 +185,15 @@ class Evaluations:
         return InThisProcess(self._run, self._plan, stopped)
 
     @property
+    def periodic(self) -> tuple[dict[str, Any], ...]:
+        """Of each periodic evaluation: ``env_steps``, ``return_mean``, ``return_std`` and all ``returns``."""
+        return tuple(self._periodic)
+
+    @property
     def curve_mean(self) -> float | None:
         """Mean of the periodic evaluations' mean returns."""
-        return math.fsum(self._means) / len(self._means) if self._means else None
+        means = [evaluation["return_mean"] for evaluation in self._periodic]
+        return math.fsum(means) / len(means) if means else None
 
     def is_due(self, env_steps: int) -> bool:
         """Whether there is something to do after this step: an evaluation to begin, or others that may have arrived."""
@@ -227,7 +233,7 @@ class Evaluations:
     def state(self) -> dict[str, Any]:
         """What was measured, what is due next, and what is being evaluated elsewhere."""
         return {
-            "means": list(self._means),
+            "periodic": [dict(evaluation) for evaluation in self._periodic],
             "best_mean": self.best_mean,
             "next": self._next,
             "pending": [{field.name: getattr(task, field.name) for field in _FIELDS} for task in self._place.pending()],
@@ -235,7 +241,7 @@ class Evaluations:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what :meth:`state` gave, and begins anew what was being evaluated."""
-        self._means = list(state["means"])
+        self._periodic = [dict(evaluation) for evaluation in state["periodic"]]
         self.best_mean = state["best_mean"]
         self._next = state["next"]
         for task in state["pending"]:
@@ -269,7 +275,14 @@ class Evaluations:
             if task.role == FINAL:
                 self.final = evaluation
                 continue
-            self._means.append(evaluation.return_mean)
+            self._periodic.append(
+                {
+                    "env_steps": task.env_steps,
+                    "return_mean": evaluation.return_mean,
+                    "return_std": evaluation.return_std,
+                    "returns": list(evaluation.returns),
+                }
+            )
             if self.best_mean is None or evaluation.return_mean > self.best_mean:
                 self.best_mean = evaluation.return_mean
                 self._keep("best", task.env_steps, task.policy, {"eval_return_mean": evaluation.return_mean})

@@ -68,6 +68,7 @@ class RunProgress:
             env_steps=self.env_steps,
             episodes=self.tracker.episodes.finished if self.tracker else 0,
             eval_returns=final.returns if final else None,
+            evaluations=self.evaluations.periodic if self.evaluations else (),
             steps_per_second=self.env_steps / self.loop_seconds if self.env_steps and self.loop_seconds else None,
             **self.results,  # type: ignore[arg-type]
         )
