@@ -5,8 +5,8 @@
 A pair is an experiment ``conf/experiment/<agent>_<env>.yaml``, run as ``python scripts/run.py experiment=<pair>
 seed=<seed>`` with twenty evaluations along training; of the longest only the beginning is run (``SHORTENED``). A run
 that has a record in ``benchmarks/results/learning`` is not repeated; the table ``benchmarks/results/learning.md`` is
-written anew after every run, and the headers of the experiments at the end. ``learning_peer.py`` adds the peer's
-records.
+written anew after every run, the headers of the experiments and the pages of the learners at the end.
+``learning_peer.py`` adds the peer's records.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 from learning_headers import with_expectation
+from learning_pages import page_of, with_results
 from learning_records import (
     EVALUATION_EPISODES,
     EVALUATION_SEED,
@@ -39,6 +40,7 @@ IMPLEMENTATION = "bbrl_exp"
 ROOT = Path(__file__).parent.parent
 TABLE = FOLDER.with_suffix(".md")
 EXPERIMENTS = ROOT / "conf" / "experiment"
+PAGES = ROOT / "docs" / "learners"
 
 
 def learning_pairs() -> list[str]:
@@ -129,12 +131,20 @@ def write_headers() -> None:
         file.write_text(with_expectation(file.read_text(encoding="utf-8"), pair, own), encoding="utf-8")
 
 
+def write_pages() -> None:
+    """Writes what the records say into the pages of the learners."""
+    records = read_records()
+    for name in sorted({page_of(pair) for pair in learning_pairs()}):
+        file = PAGES / f"{name}.md"
+        file.write_text(with_results(file.read_text(encoding="utf-8"), name, records), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", nargs="*", metavar="pair", help="experiments (all that learn)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--again", action="store_true", help="repeat runs that have a record")
-    parser.add_argument("--table", action="store_true", help="only write the table and the headers")
+    parser.add_argument("--table", action="store_true", help="only write the table, the headers and the pages")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.pairs) - set(learning_pairs()))
     if unknown:
@@ -157,6 +167,7 @@ def main() -> None:
             )
     write_table()
     write_headers()
+    write_pages()
     print(table(read_records()))
 
 

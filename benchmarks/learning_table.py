@@ -63,12 +63,17 @@ def row(records: Sequence[Record]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def table(records: Mapping[tuple[str, str, int], Record]) -> str:
-    """All pairs, environment by environment; below each pair the peer that ran it."""
+def rows(records: Mapping[tuple[str, str, int], Record]) -> str:
+    """The table of some records, environment by environment; below each pair the peer that ran it."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for _, record in sorted(records.items()):
         groups.setdefault((record.pair, record.implementation), []).append(record)
     environments = list(THRESHOLDS)
     order = sorted(groups, key=lambda key: (environments.index(env_of(key[0])), key))
     lines = [f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|", *(row(groups[key]) for key in order)]
-    return "\n".join(lines) + f"\n\n{_LEGEND}"
+    return "\n".join(lines)
+
+
+def table(records: Mapping[tuple[str, str, int], Record]) -> str:
+    """All pairs, and what the columns are."""
+    return f"{rows(records)}\n\n{_LEGEND}"

@@ -1,0 +1,38 @@
+"""The results on the pages of ``docs/learners``: the rows of the table that are a learner's own, and the peer's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from learning_records import Record, env_of
+from learning_table import rows
+
+BEGIN, END = "<!-- results: written by benchmarks/learning.py -->", "<!-- end of results -->"
+_PAGES = {"droq": "crossq", "discrete_sac": "sac"}
+
+
+def page_of(pair: str) -> str:
+    """The name of the page on which the agent of ``<agent>_<env>`` is described."""
+    agent = pair.removesuffix(f"_{env_of(pair)}")
+    return _PAGES.get(agent, agent)
+
+
+def with_results(page: str, name: str, records: Mapping[tuple[str, str, int], Record]) -> str:
+    """A page with the newest results between the two marks; what stands around them stays.
+
+    Args:
+        page: its text.
+        name: the page's name, without ``.md``.
+        records: of everybody.
+
+    Raises:
+        ValueError: the marks are not there.
+    """
+    start, end = page.find(BEGIN), page.find(END)
+    if start < 0 or end < start:
+        raise ValueError(f"docs/learners/{name}.md: the marks {BEGIN} and {END} are not there")
+    own = {key: record for key, record in records.items() if page_of(record.pair) == name}
+    pairs = sorted({record.pair for record in own.values()})
+    command = f"    OMP_NUM_THREADS=1 python benchmarks/learning.py {' '.join(pairs)}"
+    explained = "The columns are explained below [the whole table](../../benchmarks/results/learning.md)."
+    return f"{page[:start]}{BEGIN}\n\n{command}\n\n{rows(own)}\n\n{explained}\n\n{page[end:]}"
