@@ -34,7 +34,7 @@ def a_policy(env_spec: EnvSpec) -> Agent:
     return StochasticPolicy(env_spec, hidden_sizes=[16], initial_log_std=-1.0)
 
 
-def an_a2c(env_spec: EnvSpec, policy: Any, discount: float) -> Learner:
+def an_a2c(env_spec: EnvSpec, policy: Any, discount: float = DISCOUNT) -> Learner:
     critic = ValueCritic(env_spec, hidden_sizes=[16])
     return A2C(policy, critic, optimizer="adam", learning_rate=2e-2, anneal_learning_rate=True, discount=discount)
 
@@ -44,11 +44,21 @@ def a_ppo(env_spec: EnvSpec, policy: Any, discount: float = DISCOUNT) -> Learner
     return PPO(policy, critic, learning_rate=1e-2, anneal_learning_rate=True, discount=discount)
 
 
-@pytest.mark.parametrize(("probe", "batch_size"), PROBES)
-@pytest.mark.parametrize("make_learner", [an_a2c, a_ppo])
+def a_penalised_ppo(env_spec: EnvSpec, policy: Any, discount: float = DISCOUNT) -> Learner:
+    critic = ValueCritic(env_spec, hidden_sizes=[16])
+    return PPO(policy, critic, objective="kl", learning_rate=1e-2, anneal_learning_rate=True, discount=discount)
+
+
+@pytest.mark.parametrize(
+    ("make_learner", "probe", "batch_size"),
+    [
+        *((make_learner, *probe) for make_learner in (an_a2c, a_ppo) for probe in PROBES),
+        *((a_penalised_ppo, "ObservationAction", batch_size) for batch_size in (1, 2)),
+    ],
+)
 def test_values_and_best_actions_are_learned(make_learner: Any, probe: str, batch_size: int) -> None:
     discount = OF_TIME_LIMIT if probe == "TimeLimit" else DISCOUNT
-    updates = 40 if make_learner is a_ppo else 120
+    updates = {an_a2c: 120, a_ppo: 40, a_penalised_ppo: 80}[make_learner]
     trained = train_probe(
         f"bbrl_exp/Probe{probe}-v0",
         a_policy,
@@ -67,13 +77,14 @@ def test_values_and_best_actions_are_learned(make_learner: Any, probe: str, batc
 
 
 @pytest.mark.parametrize("probe", ["Action", "ObservationAction"])
-def test_continuous_actions_are_learned(probe: str) -> None:
+@pytest.mark.parametrize("make_learner", [an_a2c, a_ppo])
+def test_continuous_actions_are_learned(make_learner: Any, probe: str) -> None:
     trained = train_probe(
         f"bbrl_exp/Probe{probe}Continuous-v0",
         a_policy,
-        a_ppo,
+        make_learner,
         batch_size=2,
-        steps_per_chunk=64,
+        steps_per_chunk=64 if make_learner is a_ppo else 16,
         total_steps=128 * 40,
     )
     assert_best_actions(trained, discount=DISCOUNT)
