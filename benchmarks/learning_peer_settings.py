@@ -208,8 +208,8 @@ PEER_RUNS: Mapping[str, PeerRun] = {
         n_envs=16,
     ),
     "crossq_pendulum": PeerRun("CrossQ", 10_000, {"policy_delay": 2, "policy_kwargs": {"net_arch": [256, 256]}}),
-    **{f"sac_{name}": PeerRun("SAC", 100_000, {"learning_starts": 10_000}) for name in ("half_cheetah", "hopper")},
-    **{f"td3_{name}": PeerRun("TD3", 100_000, _MUJOCO_TD3, noise_std=0.1) for name in ("half_cheetah", "hopper")},
+    **{f"sac_{name}": PeerRun("SAC", 50_000, {"learning_starts": 10_000}) for name in ("half_cheetah", "hopper")},
+    **{f"td3_{name}": PeerRun("TD3", 50_000, _MUJOCO_TD3, noise_std=0.1) for name in ("half_cheetah", "hopper")},
     "ppo_half_cheetah": PeerRun(
         "PPO",
         1_000_000,

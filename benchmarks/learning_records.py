@@ -32,10 +32,10 @@ THRESHOLDS: Mapping[str, float] = {
 # Runs that take hours on one core, and how many of their environment steps the benchmark does: their learners have no
 # schedules, so that these are the first steps of the whole run.
 SHORTENED: Mapping[str, int] = {
-    "sac_half_cheetah": 100_000,
-    "sac_hopper": 100_000,
-    "td3_half_cheetah": 100_000,
-    "td3_hopper": 100_000,
+    "sac_half_cheetah": 50_000,
+    "sac_hopper": 50_000,
+    "td3_half_cheetah": 50_000,
+    "td3_hopper": 50_000,
 }
 
 
