@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from bbrl_exp.agents import Agent
 from bbrl_exp.envs import EnvSpec
+from bbrl_exp.envs.probes import probe_states
 from bbrl_exp.learners.crossq import CrossQ
 from bbrl_exp.learners.ddpg import DDPG
 from bbrl_exp.learners.discrete_sac import DiscreteSAC
@@ -140,6 +142,52 @@ def test_true_values_and_right_actions_are_learned(name: str, probe: str, batch_
     )
     assert_best_actions(trained, discount=DISCOUNT)
     assert_true_values(trained, lambda workspace: value_of(trained, workspace), discount=DISCOUNT)
+
+
+def trained_in_two(make_learner: Callable[[EnvSpec, Any], Learner]) -> TrainedProbe:
+    """In two environments in which the action matters, and what is right is shown."""
+    return train_probe(
+        "bbrl_exp/ProbeObservationActionContinuous-v0",
+        squashed,
+        lambda spec, policy: Annealed(make_learner(spec, policy)),
+        batch_size=2,
+        steps_per_chunk=4,
+        total_steps=TOTAL_STEPS,
+        chunks_per_recording=8,
+    )
+
+
+def test_a_learned_temperature_brings_the_entropy_to_its_target() -> None:
+    warm: dict[str, Any] = {"initial_temperature": 0.1, "temperature_learning_rate": 1e-2}
+    trained = trained_in_two(
+        lambda spec, policy: SAC(policy, critic(spec), policy_learning_rate=3e-3, target_rate=0.05, **warm, **REPLAY)
+    )
+    assert_best_actions(trained, discount=DISCOUNT)
+    policy: Any = trained.policy
+    observations = [torch.tensor([state.observations[-1] for state in probe_states(trained.env_id, DISCOUNT)] * 5000)]
+    with torch.no_grad():
+        entropy = -float(policy.sample(observations, torch.randn(len(observations[0]), 1)).log_prob.mean())
+    assert entropy == pytest.approx(-1.0, abs=0.1)  # minus the number of components, the default
+    # Where an action a pays 1 - (a - right)², the best policy for α is normal around `right` with variance α / 2; of
+    # that policy the entropy is ½ log(π e α).
+    temperature = math.exp(2.0 * -1.0) / (math.pi * math.e)
+    assert temperature / 1.5 < trained.metrics["learner/temperature"] < temperature * 1.5
+
+
+def test_droq_finds_the_right_actions_by_critics_of_which_units_are_silent() -> None:
+    trained = trained_in_two(
+        lambda spec, policy: DroQ(
+            policy,
+            critic(spec, dropout=0.1),
+            2,
+            policy_learning_rate=3e-3,
+            updates_per_step=1.0,
+            target_rate=0.05,
+            **COLD,
+            **REPLAY,
+        )
+    )
+    assert_best_actions(trained, discount=DISCOUNT)
 
 
 @pytest.mark.parametrize(("probe", "batch_size"), PROBES)
