@@ -67,7 +67,6 @@ def test_extreme_logits_stay_finite() -> None:
     assert certain.log_prob(torch.tensor([0])).item() == 0.0
     assert certain.log_prob(torch.tensor([1])).item() == -2000.0
     assert certain.entropy().item() == 0.0
-    assert certain.divergence(categorical(torch.zeros(1, 2), [2], [0])).item() == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("per_sample", [False, True], ids=["shared_std", "std_of_each_sample"])
@@ -96,35 +95,12 @@ def test_the_density_of_a_box_sums_to_one() -> None:
     torch.testing.assert_close(total, torch.tensor(1.0).double())
 
 
-def test_divergences_are_torchs_and_not_symmetric() -> None:
-    logits, others = values(N, 4), values(N, 4, seed=1)
-    expected = distributions.kl_divergence(
-        distributions.Categorical(logits=logits), distributions.Categorical(logits=others)
-    )
-    torch.testing.assert_close(categorical(logits, [4], [0]).divergence(categorical(others, [4], [0])), expected)
-    ours = Normal(values(N, 3), values(3, seed=1), (3,))
-    theirs = Normal(values(N, 3, seed=2), values(3, seed=3), (3,))
-    references = [
-        distributions.Independent(distributions.Normal(values(N, 3, seed=s), values(3, seed=s + 1).exp()), 1)
-        for s in (0, 2)
-    ]
-    torch.testing.assert_close(ours.divergence(theirs), distributions.kl_divergence(*references))
-    assert not torch.allclose(ours.divergence(theirs), theirs.divergence(ours))
-
-
-def test_the_divergence_from_itself_is_zero() -> None:
-    for part in (categorical(values(N, 5), [2, 3], [0, 0], (2,)), Normal(values(N, 3), values(3), (3,))):
-        torch.testing.assert_close(part.divergence(part), torch.zeros(N).double())
-
-
 def test_a_joint_distribution_is_the_product_of_its_leaves() -> None:
     choice, box = categorical(values(N, 4), [4], [0]), Normal(values(N, 2), values(2), (2,))
-    other_choice, other_box = categorical(values(N, 4, seed=5), [4], [0]), Normal(values(N, 2, seed=6), values(2), (2,))
-    joint, other = ActionDistribution([choice, box]), ActionDistribution([other_choice, other_box])
+    joint = ActionDistribution([choice, box])
     actions = (torch.arange(N) % 4, values(N, 2, seed=3))
     torch.testing.assert_close(joint.log_prob(actions), choice.log_prob(actions[0]) + box.log_prob(actions[1]))
     torch.testing.assert_close(joint.entropy(), choice.entropy() + box.entropy())
-    torch.testing.assert_close(joint.divergence(other), choice.divergence(other_choice) + box.divergence(other_box))
     assert [leaf.tolist() for leaf in joint.mode()] == [choice.mode().tolist(), box.mode().tolist()]
     with pytest.raises(ValueError, match="shorter"):
         joint.log_prob(actions[:1])

@@ -1,10 +1,10 @@
-"""Distributions over actions: log-probabilities, entropies and divergences from a network's outputs."""
+"""Distributions over actions: log-probabilities and entropies from a network's outputs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol, Self, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -20,9 +20,6 @@ class Distribution(Protocol):
 
     def entropy(self) -> Tensor:
         """Entropies in nats, ``[N]``."""
-
-    def divergence(self, other: Self) -> Tensor:
-        """Kullback-Leibler divergences KL(self ‖ other) in nats, ``[N]``."""
 
     def mode(self) -> Tensor:
         """The likeliest actions, ``[N, *shape]``."""
@@ -55,10 +52,6 @@ class Categorical:
     def entropy(self) -> Tensor:
         return _total([-(log_probs.exp() * log_probs).sum(dim=1) for log_probs in self._log_probs])
 
-    def divergence(self, other: Categorical) -> Tensor:
-        pairs = zip(self._log_probs, other._log_probs, strict=True)
-        return _total([(ours.exp() * (ours - theirs)).sum(dim=1) for ours, theirs in pairs])
-
     def mode(self) -> Tensor:
         indexes = torch.stack([log_probs.argmax(dim=1) for log_probs in self._log_probs], dim=1)
         return (indexes + self._start).reshape(-1, *self._shape).to(self._dtype)
@@ -86,11 +79,6 @@ class Normal:
         constant = 0.5 * (1 + _LOG_2PI) * self._mean.shape[1]
         return self._log_std.expand_as(self._mean).sum(dim=1) + constant
 
-    def divergence(self, other: Normal) -> Tensor:
-        log_ratio = self._log_std - other._log_std
-        distance = (self._mean - other._mean) * (-other._log_std).exp()
-        return (0.5 * ((2 * log_ratio).exp() + distance.square() - 1) - log_ratio).sum(dim=1)
-
     def mode(self) -> Tensor:
         return self._mean.reshape(-1, *self._shape)
 
@@ -112,10 +100,6 @@ class ActionDistribution:
     def entropy(self) -> Tensor:
         """Entropies in nats, ``[N]``."""
         return _total([part.entropy() for part in self._parts])
-
-    def divergence(self, other: ActionDistribution) -> Tensor:
-        """Kullback-Leibler divergences KL(self ‖ other) in nats, ``[N]``."""
-        return _total([ours.divergence(theirs) for ours, theirs in zip(self._parts, other._parts, strict=True)])
 
     def mode(self) -> tuple[Tensor, ...]:
         """The likeliest actions, one tensor ``[N, *shape]`` a leaf."""
