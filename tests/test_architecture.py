@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "bbrl_exp"
 # From the ground up; rooms on one floor are siblings.
 FLOORS = [
     {"errors"},
-    {"seeding", "processes"},
+    {"seeding", "processes", "arguments"},
     {"variable"},
     {"workspace"},
     {"functional", "nn"},

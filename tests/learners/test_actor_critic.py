@@ -223,11 +223,20 @@ def test_a_chunk_without_a_transition_teaches_nothing() -> None:
         assert learner.update(setting.chunk, whole(setting.chunk)) == {}
 
 
-@pytest.mark.parametrize("name", ["n_epochs", "n_minibatches"])
-def test_numbers_below_one_are_refused(name: str) -> None:
+@pytest.mark.parametrize(("objective", "name"), [("clip", "kl_weight"), ("clip", "kl_target"), ("kl", "clip_range")])
+def test_an_option_of_the_other_objective_is_refused(objective: Any, name: str) -> None:
     setting = Setting()
-    with pytest.raises(ConfigurationError, match=f"{name}=0: at least 1"):
-        PPO(setting.policy, setting.critic, **{name: 0})
+    with pytest.raises(ConfigurationError, match=rf"^{name}=0\.1: has no effect with objective='{objective}'"):
+        PPO(setting.policy, setting.critic, objective=objective, **{name: 0.1})
+
+
+def test_each_objective_tells_of_its_own_option() -> None:
+    for objective, told, left_out in (("clip", "clip_fraction", "kl_weight"), ("kl", "kl_weight", "clip_fraction")):
+        setting = Setting()
+        ppo = PPO(setting.policy, setting.critic, objective=objective)  # type: ignore[arg-type]
+        metrics = ppo.update(setting.chunk, whole(setting.chunk))
+        assert f"learner/{told}" in metrics
+        assert f"learner/{left_out}" not in metrics
 
 
 def test_a_policy_is_a_module_of_its_learner() -> None:

@@ -87,8 +87,3 @@ def test_the_loss_of_two_batches_together_is_the_mean_of_each_alone(make) -> Non
 def test_ddpg_refuses_several_critics() -> None:
     with pytest.raises(ConfigurationError, match=r"n_critics=2.*TD3"):
         DDPG(deterministic(), critic(2))
-
-
-def test_td3_refuses_a_delay_below_one() -> None:
-    with pytest.raises(ConfigurationError, match="policy_delay=0"):
-        td3(policy_delay=0)

@@ -178,10 +178,8 @@ def test_state_is_complete() -> None:
     [
         ({"target_period": 10}, "one of them"),
         ({"target_rate": None}, "one of them"),
-        ({"priority_exponent": 0.5}, "prioritised=false"),
-        ({"batch_size": 0}, "more than 0"),
-        ({"updates_per_step": 0.0}, "more than 0"),
-        ({"n_steps": 0}, "at least 1"),
+        ({"priority_exponent": 0.5}, r"priority_exponent=0\.5: has no effect with prioritised=false"),
+        ({"importance_exponent": 0.5}, r"importance_exponent=0\.5: has no effect with prioritised=false"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], message: str) -> None:

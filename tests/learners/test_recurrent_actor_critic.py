@@ -221,20 +221,6 @@ def test_a_chunk_without_a_step_teaches_nothing() -> None:
         assert learner.update(window, whole(window)) == {}
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"n_epochs": 0}, "n_epochs=0: at least 1"),
-        ({"n_minibatches": 0}, "n_minibatches=0: at least 1"),
-        ({"sequence_length": 0}, "sequence_length=0: at least 1"),
-    ],
-)
-def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
-    setting = Setting()
-    with pytest.raises(ConfigurationError, match=message):
-        RecurrentPPO(setting.policy, setting.critic, **options)
-
-
 def test_a_length_that_does_not_divide_a_chunk_is_refused() -> None:
     setting = Setting()
     learner = RecurrentPPO(setting.policy, setting.critic, sequence_length=16)

@@ -118,9 +118,7 @@ def test_state_is_complete() -> None:
     ("options", "message"),
     [
         ({"target_period": 10}, "one of them"),
-        ({"n_steps": 17}, "no more steps"),
-        ({"burn_in": -1}, "at least 0"),
-        ({"batch_size": 0}, "more than 0"),
+        ({"n_steps": 17}, "n_steps=17: no more than sequence_length=16"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], message: str) -> None:

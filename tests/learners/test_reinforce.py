@@ -202,9 +202,12 @@ def test_a_learner_restored_in_the_middle_of_an_episode_goes_on_as_before(facts:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"episodes_per_update": 0}, "episodes_per_update=0: at least 1"), ({"discount": 1.1}, r"discount=1\.1: 0 to 1")],
+    [
+        ({"discount": 1.1}, r"discount=1\.1: 0 to 1"),
+        ({"value_weight": 0.5}, r"value_weight=0\.5: has no effect with critic=null"),
+    ],
 )
-def test_values_out_of_range_are_refused(facts: EnvSpec, arguments: dict[str, float], message: str) -> None:
+def test_values_that_cannot_be_used_are_refused(facts: EnvSpec, arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Reinforce(StochasticPolicy(facts), **arguments)  # type: ignore[arg-type]
 

@@ -10,6 +10,7 @@ FILE = "bbrl_exp.tracking.append_only_file.AppendOnlyFile"
 LINEAR = "torch.nn.Linear"
 LEARNS = "agent.learner={_target_: users_own.Shifts, step: 0.1, reads: env/reward}"
 NAMED_OTHERWISE = "+agent.members.actor={_target_: bbrl_exp.policies.random.RandomAgent, seed: 0}"
+TD3 = ("agent=td3", "env=pendulum")
 PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
 
 
@@ -50,6 +51,26 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["~agent.members.policy"], ["reads 'action'"]),
         (["agent.members.policy.name=p"], ["added with +: +agent.members.policy.name=..."]),
         (["agent=ppo", "agent.learner.target_lk=1"], ["'agent.learner.target_lk'", "did you mean 'target_kl'"]),
+        (["agent=ppo", "agent.learner.discount=1.5"], ["'agent.learner.discount' = 1.5: 0 to 1"]),
+        (
+            ["agent=ppo", "agent.learner.learning_rate=nan"],
+            ["'agent.learner.learning_rate' = nan: above 0, and finite"],
+        ),
+        (["agent=recurrent_ppo", "agent.learner.discount=1.5"], ["'agent.learner.discount' = 1.5: 0 to 1"]),
+        ([*TD3, "agent.learner.target_rate=7"], ["'agent.learner.target_rate' = 7: above 0, at most 1"]),
+        ([*TD3, "agent.learner.learning_starts=-1"], ["'agent.learner.learning_starts' = -1: at least 0"]),
+        (
+            ["agent=ppo", "+agent.learner.kl_target=0.02"],
+            ["'agent.learner.kl_target' = 0.02: has no effect", "='clip'"],
+        ),
+        (
+            ["agent=ppo", "agent.learner.objective=kl", "agent.learner.clip_range=0.3"],
+            ["'agent.learner.clip_range' = 0.3: has no effect with objective='kl'; must be null"],
+        ),
+        (
+            ["agent=reinforce", "agent.learner.critic=null", "agent.learner.value_weight=1"],
+            ["'agent.learner.value_weight' = 1: has no effect with critic=null; must be null"],
+        ),
         (["device=cuda:99"], ["'device' = 'cuda:99'", "cpu"]),
         (["device=gpu"], ["'device' = 'gpu'", "cuda"]),
         (["a=b=c"], ["'a=b=c'", "key=value"]),

@@ -180,11 +180,17 @@ def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any
             value = build(child, f"{key}.{name}", filled)
             is_named_list = isinstance(child, Mapping) and "_target_" not in child and is_sequence(hints.get(name))
             arguments[name] = list(value.values()) if is_named_list else _as_annotated(hints.get(name), value)
-    return construct(target, arguments, key)
+    return _construct(target, arguments, key, [name for name in node if name in arguments])
 
 
-def construct(target: type[Any], arguments: Mapping[str, Any], key: str) -> Any:
+def _construct(target: type[Any], arguments: Mapping[str, Any], key: str, written: Collection[str]) -> Any:
     """Calls ``target``; a wrapper of environments is not called yet, its environment comes later.
+
+    Args:
+        target: the class.
+        arguments: all that it is given, by name.
+        key: where its node stands, for messages.
+        written: the arguments that stand in the node.
 
     Raises:
         ConfigurationError: a required argument is missing, or the class refuses its arguments.
@@ -196,22 +202,28 @@ def construct(target: type[Any], arguments: Mapping[str, Any], key: str) -> Any:
     if later:
         return functools.partial(_wrap, target=target, arguments=arguments, key=key)
     positional, by_name = _call_arguments(target, arguments)
-    with _refusals(target, arguments, key):
+    with refusals(target, written, key):
         return target(*positional, **by_name)
 
 
 def _wrap(env: object, target: type[Any], arguments: Mapping[str, Any], key: str) -> Any:
-    with _refusals(target, arguments, key):
+    with refusals(target, arguments, key):
         return target(env, **arguments)
 
 
 @contextlib.contextmanager
-def _refusals(target: type[Any], arguments: Mapping[str, Any], key: str) -> Iterator[None]:
-    """Turns what a constructor raises into an error that names the key."""
+def refusals(target: type[Any], names: Collection[str], key: str) -> Iterator[None]:
+    """Turns what ``target`` raises into an error that names the key: of an argument, if it begins with one's name.
+
+    Args:
+        target: the class that refuses.
+        names: of the arguments that have keys.
+        key: where its node stands.
+    """
     try:
         yield
     except ConfigurationError as error:
-        raise _at_argument(error, target, arguments, key) from error
+        raise _at_argument(error, target, names, key) from error
     except BbrlExpError:
         raise
     except Exception as error:
@@ -219,16 +231,14 @@ def _refusals(target: type[Any], arguments: Mapping[str, Any], key: str) -> Iter
         raise ConfigurationError(f"key '{key}': {target.__name__} refuses its arguments: {reason}") from error
 
 
-def _at_argument(
-    error: ConfigurationError, target: type[Any], arguments: Mapping[str, Any], key: str
-) -> ConfigurationError:
-    """The error of a constructor with the key of the argument that it complains of, if it begins with one's name."""
+def _at_argument(error: ConfigurationError, target: type[Any], names: Collection[str], key: str) -> ConfigurationError:
     if str(error).startswith("key '"):
         return error
-    match = re.match(r"(\w+)(=|: | (?='))", str(error))
-    if match is None or match[1] not in arguments:
+    # An argument's name, or that of an argument's argument: discount=…, critic.dropout=…
+    match = re.match(r"((\w+)[\w.]*)(=|: | (?='))", str(error))
+    if match is None or match[2] not in names:
         return type(error)(f"key '{key}': {target.__name__}: {error}")
-    return type(error)(f"key '{key}.{match[1]}'{': ' if match[2] == ': ' else ' = '}{str(error)[match.end() :]}")
+    return type(error)(f"key '{key}.{match[1]}'{': ' if match[3] == ': ' else ' = '}{str(error)[match.end() :]}")
 
 
 def _call_arguments(target: type[Any], arguments: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:

@@ -22,14 +22,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, FROM_0_TO_1
 from bbrl_exp.functional.losses import explained_variance, policy_gradient, truncated_ratios
 from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.samples import Samples, collect_samples
 from bbrl_exp.nn.distributions import ActionDistribution
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer, MakeOptimizer
+from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.stochastic import StochasticPolicy
-from bbrl_exp.policies.values import Critic, check_same_observations
+from bbrl_exp.policies.values import Critic
 from bbrl_exp.workspace import Workspace
 
 
@@ -57,6 +59,9 @@ class A2C(Learner):
         value_weight: c_v.
         max_grad_norm: largest norm of the gradient.
         reward: variable of the rewards.
+
+    Raises:
+        ConfigurationError: a value out of its range, or a critic that sees other variables than the policy.
     """
 
     def __init__(
@@ -74,7 +79,10 @@ class A2C(Learner):
         reward: str = "env/reward",
     ) -> None:
         super().__init__()
-        check_same_observations(policy, critic)
+        ABOVE_0.check(learning_rate=learning_rate, max_grad_norm=max_grad_norm)
+        FROM_0_TO_1.check(discount=discount, trace_decay=trace_decay)
+        AT_LEAST_0.check(entropy_weight=entropy_weight, value_weight=value_weight)
+        check_same_observations(policy.features, critic.features)
         self.policy = policy
         self.critic = critic
         self.reads = (*policy.reads, *policy.writes, reward, "env/terminated", "env/truncated", "env/done")

@@ -21,6 +21,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from bbrl_exp.arguments import ABOVE_0, AT_LEAST_1, FROM_0_BELOW_1
 from bbrl_exp.data.minibatches import minibatches
 from bbrl_exp.data.recording import load_recording
 from bbrl_exp.data.transitions import align
@@ -58,16 +59,13 @@ class BehaviourCloning(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        AT_LEAST_1.check(minibatch_size=minibatch_size)
+        ABOVE_0.check(learning_rate=learning_rate, updates_per_step=updates_per_step)
+        FROM_0_BELOW_1.check(held_out=held_out)
         if recording is None:
             raise ConfigurationError(
                 "recording=null: a file is needed; scripts/record.py makes one from a run's folder"
             )
-        if minibatch_size < 1:
-            raise ConfigurationError(f"minibatch_size={minibatch_size}: at least 1")
-        if updates_per_step <= 0.0:
-            raise ConfigurationError(f"updates_per_step={updates_per_step}: above 0")
-        if not 0.0 <= held_out < 1.0:
-            raise ConfigurationError(f"held_out={held_out}: 0 to below 1")
         self.policy = policy
         self.reads = policy.reads
         self._minibatch_size = minibatch_size

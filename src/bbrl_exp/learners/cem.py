@@ -16,6 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, AT_LEAST_0, AT_LEAST_1
 from bbrl_exp.data.transitions import DONE
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
@@ -57,17 +58,13 @@ class CrossEntropyMethod(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        ABOVE_0_TO_1.check(elite_fraction=elite_fraction)
+        ABOVE_0.check(initial_std=initial_std)
+        AT_LEAST_0.check(extra_variance=extra_variance)
+        AT_LEAST_1.check(extra_variance_generations=extra_variance_generations)
         n_candidates = len(policy.candidates)
-        if not 0.0 < elite_fraction <= 1.0:
-            raise ConfigurationError(f"elite_fraction={elite_fraction}: above 0, at most 1")
         if n_candidates < 2:
-            raise ConfigurationError(f"policy: population_size={n_candidates}: at least 2")
-        if initial_std <= 0.0:
-            raise ConfigurationError(f"initial_std={initial_std}: above 0")
-        if extra_variance < 0.0:
-            raise ConfigurationError(f"extra_variance={extra_variance}: at least 0")
-        if extra_variance_generations < 1:
-            raise ConfigurationError(f"extra_variance_generations={extra_variance_generations}: at least 1")
+            raise ConfigurationError(f"policy.population_size={n_candidates}: at least 2")
         self.policy = policy
         self.reads = (CANDIDATE, RETURN, DONE)
         self._n_elite = max(2, round(elite_fraction * n_candidates))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd import backward
 
+from bbrl_exp.arguments import ABOVE_0, AT_LEAST_1, FROM_0_BELOW_1, check_unused
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import q_target
@@ -79,14 +80,13 @@ class CrossQ(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        ABOVE_0.check(policy_learning_rate=policy_learning_rate, critic_learning_rate=critic_learning_rate)
+        FROM_0_BELOW_1.check(first_moment_decay=first_moment_decay)
+        AT_LEAST_1.check(policy_delay=policy_delay)
         if not critic.network.renormalizations:
             raise ConfigurationError("critic.normalization: CrossQ needs 'batch'")
-        if policy_delay < 1:
-            raise ConfigurationError(f"policy_delay={policy_delay}: at least 1 update")
-        if temperature_learning_rate is None and target_entropy is not None:
-            raise ConfigurationError(
-                f"target_entropy={target_entropy}: has no effect with temperature_learning_rate=null"
-            )
+        if temperature_learning_rate is None:
+            check_unused("temperature_learning_rate=null", target_entropy=target_entropy)
         self.policy = policy
         self.critic = critic.eval()
         self._policy_delay = policy_delay

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd import backward
 
+from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import q_target
@@ -68,6 +69,8 @@ class DDPG(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        ABOVE_0.check(policy_learning_rate=policy_learning_rate, critic_learning_rate=critic_learning_rate)
+        ABOVE_0_TO_1.check(target_rate=target_rate)
         if critic.n_critics != 1:
             raise ConfigurationError(f"critic.n_critics={critic.n_critics}: DDPG has 1 critic; TD3 has several")
         self.policy = policy

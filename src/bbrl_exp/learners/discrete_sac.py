@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.autograd import backward
 
+from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, FROM_0_BELOW_1, check_unused
 from bbrl_exp.data.replay import Batch
-from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import q_target
 from bbrl_exp.functional.targets import polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
@@ -76,13 +76,12 @@ class DiscreteSAC(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if temperature_learning_rate is None and target_entropy_ratio is not None:
-            raise ConfigurationError(
-                f"target_entropy_ratio={target_entropy_ratio}: has no effect with temperature_learning_rate=null"
-            )
+        ABOVE_0.check(policy_learning_rate=policy_learning_rate, critic_learning_rate=critic_learning_rate)
+        ABOVE_0_TO_1.check(target_rate=target_rate)
+        FROM_0_BELOW_1.check(target_entropy_ratio=target_entropy_ratio)
+        if temperature_learning_rate is None:
+            check_unused("temperature_learning_rate=null", target_entropy_ratio=target_entropy_ratio)
         ratio = 0.5 if target_entropy_ratio is None else target_entropy_ratio
-        if not 0.0 <= ratio < 1.0:
-            raise ConfigurationError(f"target_entropy_ratio={ratio}: 0 or more, and below 1")
         self.policy = policy
         self.critic = critic
         self.target_critic = copy.deepcopy(critic).requires_grad_(False)

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
+from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1, check_unused
 from bbrl_exp.data.prioritised import PrioritisedReplay
 from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
@@ -102,17 +103,23 @@ class DQN(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or updates_per_step <= 0:
-            raise ConfigurationError(f"batch_size={batch_size}, updates_per_step={updates_per_step}: more than 0 each")
+        AT_LEAST_1.check(n_steps=n_steps, batch_size=batch_size)
+        AT_LEAST_1.check(replay_capacity=replay_capacity, target_period=target_period)
+        AT_LEAST_0.check(learning_starts=learning_starts)
+        ABOVE_0.check(learning_rate=learning_rate, max_grad_norm=max_grad_norm, updates_per_step=updates_per_step)
+        ABOVE_0_TO_1.check(target_rate=target_rate)
+        FROM_0_TO_1.check(discount=discount)
+        FROM_0_TO_1.check(priority_exponent=priority_exponent, importance_exponent=importance_exponent)
+        FROM_0_TO_1.check(initial_epsilon=initial_epsilon, final_epsilon=final_epsilon)
+        FROM_0_TO_1.check(exploration_fraction=exploration_fraction)
         if (target_period is None) == (target_rate is None):
             raise ConfigurationError(
                 f"target_period={target_period}, target_rate={target_rate}: one of them says how the target network "
                 "follows, and the other is null"
             )
-        if not prioritised and (priority_exponent is not None or importance_exponent is not None):
-            raise ConfigurationError(
-                f"priority_exponent={priority_exponent}, importance_exponent={importance_exponent}: "
-                "have no effect with prioritised=false"
+        if not prioritised:
+            check_unused(
+                "prioritised=false", priority_exponent=priority_exponent, importance_exponent=importance_exponent
             )
         if loss == "squared" and policy.network.atoms.kind != "none":
             raise ConfigurationError(f"loss='squared': has no effect on distribution='{policy.network.atoms.kind}'")

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd import backward
 
+from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, AT_LEAST_1, check_unused
 from bbrl_exp.data.replay import Batch
-from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import q_target
 from bbrl_exp.functional.targets import polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
@@ -81,12 +81,11 @@ class DroQ(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if policy_delay < 1:
-            raise ConfigurationError(f"policy_delay={policy_delay}: at least 1 update")
-        if temperature_learning_rate is None and target_entropy is not None:
-            raise ConfigurationError(
-                f"target_entropy={target_entropy}: has no effect with temperature_learning_rate=null"
-            )
+        ABOVE_0.check(policy_learning_rate=policy_learning_rate, critic_learning_rate=critic_learning_rate)
+        ABOVE_0_TO_1.check(target_rate=target_rate)
+        AT_LEAST_1.check(policy_delay=policy_delay)
+        if temperature_learning_rate is None:
+            check_unused("temperature_learning_rate=null", target_entropy=target_entropy)
         self.policy = policy
         self.critic = critic
         self.target_critic = copy.deepcopy(critic).requires_grad_(False)

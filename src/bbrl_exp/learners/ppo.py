@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1, check_unused
 from bbrl_exp.data.minibatches import minibatches
-from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import (
     approximate_kl,
     clip_fraction,
@@ -37,8 +37,9 @@ from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.samples import Samples, collect_samples
 from bbrl_exp.nn.distributions import ActionDistribution
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
+from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.stochastic import StochasticPolicy
-from bbrl_exp.policies.values import Critic, check_same_observations
+from bbrl_exp.policies.values import Critic
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
@@ -67,11 +68,11 @@ class PPO(Learner):
         trace_decay: λ of the advantages.
         n_epochs: passes over a chunk.
         n_minibatches: parts of a pass, evenly sized.
-        clip_range: ε of the ratio.
+        clip_range: ε of the ratio (0.2); with ``clip`` only.
         value_clip_range: how far a value may move from what it was; None for no limit.
-        kl_weight: initial β.
-        kl_target: divergence that β is adapted to, in nats.
-        target_kl: divergence at which the update of a chunk ends; None for never.
+        kl_weight: initial β (1); with ``kl`` only.
+        kl_target: divergence that β is adapted to, in nats (0.01); with ``kl`` only.
+        target_kl: divergence beyond 1.5 times which the update of a chunk ends, in nats; None for never.
         entropy_weight: of the entropy bonus.
         value_weight: of the critic's loss.
         max_grad_norm: largest norm of the gradient.
@@ -80,7 +81,8 @@ class PPO(Learner):
         seed: root seed of the minibatches.
 
     Raises:
-        ConfigurationError: a value out of its range.
+        ConfigurationError: a value out of its range, an option of the other objective, or a critic that sees other
+            variables than the policy.
     """
 
     def __init__(
@@ -94,10 +96,10 @@ class PPO(Learner):
         trace_decay: float = 0.95,
         n_epochs: int = 4,
         n_minibatches: int = 4,
-        clip_range: float = 0.2,
+        clip_range: float | None = None,
         value_clip_range: float | None = None,
-        kl_weight: float = 1.0,
-        kl_target: float = 0.01,
+        kl_weight: float | None = None,
+        kl_target: float | None = None,
         target_kl: float | None = None,
         entropy_weight: float = 0.0,
         value_weight: float = 0.5,
@@ -107,10 +109,17 @@ class PPO(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (("n_epochs", n_epochs), ("n_minibatches", n_minibatches)):
-            if value < 1:
-                raise ConfigurationError(f"{name}={value}: at least 1")
-        check_same_observations(policy, critic)
+        AT_LEAST_1.check(n_epochs=n_epochs, n_minibatches=n_minibatches)
+        ABOVE_0.check(learning_rate=learning_rate, max_grad_norm=max_grad_norm, target_kl=target_kl)
+        ABOVE_0.check(clip_range=clip_range, value_clip_range=value_clip_range)
+        ABOVE_0.check(kl_weight=kl_weight, kl_target=kl_target)
+        FROM_0_TO_1.check(discount=discount, trace_decay=trace_decay)
+        AT_LEAST_0.check(entropy_weight=entropy_weight, value_weight=value_weight)
+        if objective == "clip":
+            check_unused("objective='clip'", kl_weight=kl_weight, kl_target=kl_target)
+        else:
+            check_unused("objective='kl'", clip_range=clip_range)
+        check_same_observations(policy.features, critic.features)
         self.policy = policy
         self.critic = critic
         self.reads = (*policy.reads, *policy.writes, reward, "env/terminated", "env/truncated", "env/done")
@@ -122,10 +131,10 @@ class PPO(Learner):
         self._trace_decay = trace_decay
         self._n_epochs = n_epochs
         self._n_minibatches = n_minibatches
-        self._clip_range = clip_range
+        self._clip_range = 0.2 if clip_range is None else clip_range
         self._value_clip_range = value_clip_range
-        self._kl_weight = kl_weight
-        self._kl_target = kl_target
+        self._kl_weight = 1.0 if kl_weight is None else kl_weight
+        self._kl_target = 0.01 if kl_target is None else kl_target
         self._target_kl = target_kl
         self._entropy_weight = entropy_weight
         self._value_weight = value_weight
@@ -158,16 +167,19 @@ class PPO(Learner):
         if not self._is_clipped:
             self._adapt_kl_weight(samples)
         old_log_probs = loss.samples.log_probs
+        of_objective: Metrics = {"learner/kl_weight": self._kl_weight}
+        if self._is_clipped:
+            clipped = clip_fraction(loss.log_probs, old_log_probs, self._clip_range).detach()
+            of_objective = {"learner/clip_fraction": clipped}
         return {
             "losses/policy": loss.policy.detach(),
             "losses/value": loss.value.detach(),
             "learner/entropy": loss.entropy.detach(),
             "learner/approximate_kl": approximate_kl(loss.log_probs, old_log_probs).mean().detach(),
-            "learner/clip_fraction": clip_fraction(loss.log_probs, old_log_probs, self._clip_range).detach(),
+            **of_objective,
             "learner/explained_variance": explained_variance(samples.values, samples.returns),
             "learner/gradient_norm": gradient_norm,
             "learner/learning_rate": self._optimizer.learning_rate,
-            **({} if self._is_clipped else {"learner/kl_weight": self._kl_weight}),
         }
 
     def loss(self, samples: Samples) -> Loss:

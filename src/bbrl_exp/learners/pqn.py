@@ -17,6 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bbrl_exp.arguments import ABOVE_0, AT_LEAST_1, FROM_0_TO_1
 from bbrl_exp.data.minibatches import minibatches
 from bbrl_exp.data.transitions import align
 from bbrl_exp.errors import ConfigurationError
@@ -68,9 +69,11 @@ class PQN(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (("n_epochs", n_epochs), ("minibatch_size", minibatch_size)):
-            if value < 1:
-                raise ConfigurationError(f"{name}={value}: at least 1")
+        AT_LEAST_1.check(n_epochs=n_epochs, minibatch_size=minibatch_size)
+        ABOVE_0.check(learning_rate=learning_rate, max_grad_norm=max_grad_norm)
+        FROM_0_TO_1.check(discount=discount, trace_decay=trace_decay)
+        FROM_0_TO_1.check(initial_epsilon=initial_epsilon, final_epsilon=final_epsilon)
+        FROM_0_TO_1.check(exploration_fraction=exploration_fraction)
         kind = policy.network.atoms.kind
         if kind != "none":
             raise ConfigurationError(f"PQN learns no distributions: policy.distribution='{kind}', possible: 'none'")

@@ -20,6 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, FROM_0_TO_1
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
 from bbrl_exp.functional.losses import explained_variance, policy_gradient, truncated_ratios
 from bbrl_exp.learners.behaviour import BehaviourLogProbs
@@ -45,6 +46,9 @@ class RecurrentA2C(Learner):
         max_grad_norm: largest norm of the gradient.
         normalize_advantages: whether each chunk has advantages of mean 0 and standard deviation 1.
         reward: variable of the rewards.
+
+    Raises:
+        ConfigurationError: a value out of its range.
     """
 
     def __init__(
@@ -62,6 +66,9 @@ class RecurrentA2C(Learner):
         reward: str = REWARD,
     ) -> None:
         super().__init__()
+        ABOVE_0.check(learning_rate=learning_rate, max_grad_norm=max_grad_norm)
+        FROM_0_TO_1.check(discount=discount, trace_decay=trace_decay)
+        AT_LEAST_0.check(entropy_weight=entropy_weight, value_weight=value_weight)
         self.policy = policy
         self.critic = critic
         self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)

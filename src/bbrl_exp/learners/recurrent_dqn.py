@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
+from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.data.transitions import align
 from bbrl_exp.errors import ConfigurationError
@@ -90,13 +91,16 @@ class RecurrentDQN(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or updates_per_step <= 0:
-            raise ConfigurationError(f"batch_size={batch_size}, updates_per_step={updates_per_step}: more than 0 each")
-        if burn_in < 0 or sequence_length < 1 or not 1 <= n_steps <= sequence_length:
-            raise ConfigurationError(
-                f"burn_in={burn_in}, sequence_length={sequence_length}, n_steps={n_steps}: at least 0, 1 and 1, "
-                "and no more steps than the sequence has"
-            )
+        AT_LEAST_1.check(n_steps=n_steps, sequence_length=sequence_length, batch_size=batch_size)
+        AT_LEAST_1.check(replay_capacity=replay_capacity, target_period=target_period)
+        AT_LEAST_0.check(burn_in=burn_in, learning_starts=learning_starts)
+        ABOVE_0.check(learning_rate=learning_rate, max_grad_norm=max_grad_norm, updates_per_step=updates_per_step)
+        ABOVE_0_TO_1.check(target_rate=target_rate)
+        FROM_0_TO_1.check(discount=discount)
+        FROM_0_TO_1.check(initial_epsilon=initial_epsilon, final_epsilon=final_epsilon)
+        FROM_0_TO_1.check(exploration_fraction=exploration_fraction)
+        if n_steps > sequence_length:
+            raise ConfigurationError(f"n_steps={n_steps}: no more than sequence_length={sequence_length}")
         if (target_period is None) == (target_rate is None):
             raise ConfigurationError(
                 f"target_period={target_period}, target_rate={target_rate}: one of them says how the target network "

@@ -22,9 +22,9 @@ import math
 import torch
 from torch import Tensor
 
+from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1
 from bbrl_exp.data.minibatches import minibatches
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
-from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
 from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
@@ -85,11 +85,11 @@ class RecurrentPPO(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (("n_epochs", n_epochs), ("n_minibatches", n_minibatches)):
-            if value < 1:
-                raise ConfigurationError(f"{name}={value}: at least 1")
-        if sequence_length is not None and sequence_length < 1:
-            raise ConfigurationError(f"sequence_length={sequence_length}: at least 1")
+        AT_LEAST_1.check(n_epochs=n_epochs, n_minibatches=n_minibatches, sequence_length=sequence_length)
+        ABOVE_0.check(learning_rate=learning_rate, max_grad_norm=max_grad_norm)
+        ABOVE_0.check(clip_range=clip_range, target_kl=target_kl)
+        FROM_0_TO_1.check(discount=discount, trace_decay=trace_decay)
+        AT_LEAST_0.check(entropy_weight=entropy_weight, value_weight=value_weight)
         self.policy = policy
         self.critic = critic
         self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)

@@ -20,14 +20,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1, check_unused
 from bbrl_exp.data.episodes import UnfinishedEpisodes
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED, Transitions, align
-from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import explained_variance, policy_gradient
 from bbrl_exp.functional.returns import discounted_returns
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.stochastic import StochasticPolicy
-from bbrl_exp.policies.values import Critic, check_same_observations
+from bbrl_exp.policies.values import Critic
 from bbrl_exp.workspace import Workspace
 
 
@@ -44,13 +45,14 @@ class Reinforce(Learner):
         discount: γ.
         episodes_per_update: complete episodes that an update waits for; it takes all that there are then.
         entropy_weight: of the entropy bonus.
-        value_weight: of the critic's loss.
+        value_weight: of the critic's loss (0.5); with a critic only.
         normalize_advantages: whether G − b has mean 0 and standard deviation 1 in each update.
         max_grad_norm: largest norm of the gradient; None for no limit.
         reward: variable of the rewards.
 
     Raises:
-        ConfigurationError: a value out of its range.
+        ConfigurationError: a value out of its range, an option that has no effect, or a critic that sees other
+            variables than the policy.
     """
 
     def __init__(
@@ -62,18 +64,20 @@ class Reinforce(Learner):
         discount: float = 0.99,
         episodes_per_update: int = 8,
         entropy_weight: float = 0.0,
-        value_weight: float = 0.5,
+        value_weight: float | None = None,
         normalize_advantages: bool = False,
         max_grad_norm: float | None = None,
         reward: str = REWARD,
     ) -> None:
         super().__init__()
-        if episodes_per_update < 1:
-            raise ConfigurationError(f"episodes_per_update={episodes_per_update}: at least 1")
-        if not 0.0 <= discount <= 1.0:
-            raise ConfigurationError(f"discount={discount}: 0 to 1")
-        if critic is not None:
-            check_same_observations(policy, critic)
+        AT_LEAST_1.check(episodes_per_update=episodes_per_update)
+        ABOVE_0.check(learning_rate=learning_rate, max_grad_norm=max_grad_norm)
+        FROM_0_TO_1.check(discount=discount)
+        AT_LEAST_0.check(entropy_weight=entropy_weight, value_weight=value_weight)
+        if critic is None:
+            check_unused("critic=null", value_weight=value_weight)
+        else:
+            check_same_observations(policy.features, critic.features)
         self.policy = policy
         self.critic = critic
         self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)
@@ -83,7 +87,7 @@ class Reinforce(Learner):
         self._discount = discount
         self._episodes_per_update = episodes_per_update
         self._entropy_weight = entropy_weight
-        self._value_weight = value_weight
+        self._value_weight = 0.5 if value_weight is None else value_weight
         self._normalizes = normalize_advantages
         self._max_grad_norm = max_grad_norm
         self._reward = reward

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1
 from bbrl_exp.data.replay import Batch, ReplayBuffer
-from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
@@ -49,10 +49,10 @@ class ReplayedBatches:
         reward: str,
         seed: int,
     ) -> None:
-        if batch_size < 1 or updates_per_step <= 0:
-            raise ConfigurationError(f"batch_size={batch_size}, updates_per_step={updates_per_step}: more than 0 each")
-        if learning_starts < 0:
-            raise ConfigurationError(f"learning_starts={learning_starts}: 0 or more environment steps")
+        AT_LEAST_1.check(replay_capacity=capacity, batch_size=batch_size)
+        AT_LEAST_0.check(learning_starts=learning_starts)
+        ABOVE_0.check(updates_per_step=updates_per_step)
+        FROM_0_TO_1.check(discount=discount)
         self.reads = (
             *(policy.reads or ()),
             *(policy.writes or ()),

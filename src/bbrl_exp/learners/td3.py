@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.autograd import backward
 
+from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, AT_LEAST_0, AT_LEAST_1
 from bbrl_exp.data.replay import Batch
-from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import q_target
 from bbrl_exp.functional.targets import polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
@@ -78,8 +78,10 @@ class TD3(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if policy_delay < 1:
-            raise ConfigurationError(f"policy_delay={policy_delay}: at least 1 update")
+        ABOVE_0.check(policy_learning_rate=policy_learning_rate, critic_learning_rate=critic_learning_rate)
+        ABOVE_0_TO_1.check(target_rate=target_rate)
+        AT_LEAST_1.check(policy_delay=policy_delay)
+        AT_LEAST_0.check(smoothing_std=smoothing_std, smoothing_clip=smoothing_clip)
         self.policy = policy
         self.critic = critic
         self.target_policy = copy.deepcopy(policy).requires_grad_(False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import backward
 
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.arguments import ABOVE_0
 from bbrl_exp.learners.state import attribute_state, load_attribute_state
 
 
@@ -26,13 +26,12 @@ class Temperature(nn.Module):
         target_entropy: H in nats.
 
     Raises:
-        ConfigurationError: an initial temperature that is not above 0.
+        ConfigurationError: an initial temperature or a learning rate that is not above 0.
     """
 
     def __init__(self, initial: float, learning_rate: float | None, target_entropy: float) -> None:
         super().__init__()
-        if initial <= 0:
-            raise ConfigurationError(f"initial_temperature={initial}: more than 0")
+        ABOVE_0.check(initial_temperature=initial, temperature_learning_rate=learning_rate)
         self.logarithm = nn.Parameter(torch.tensor(math.log(initial)), requires_grad=learning_rate is not None)
         self._target_entropy = target_entropy
         self._optimizer = (

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd import backward
 
+from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, check_unused
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import quantile_huber
@@ -80,14 +81,14 @@ class TQC(Learner):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        ABOVE_0.check(policy_learning_rate=policy_learning_rate, critic_learning_rate=critic_learning_rate)
+        ABOVE_0_TO_1.check(target_rate=target_rate)
         if not 0 <= dropped_quantiles < critic.n_quantiles:
             raise ConfigurationError(
                 f"dropped_quantiles={dropped_quantiles}: 0 or more, and below critic.n_quantiles={critic.n_quantiles}"
             )
-        if temperature_learning_rate is None and target_entropy is not None:
-            raise ConfigurationError(
-                f"target_entropy={target_entropy}: has no effect with temperature_learning_rate=null"
-            )
+        if temperature_learning_rate is None:
+            check_unused("temperature_learning_rate=null", target_entropy=target_entropy)
         self.policy = policy
         self.critic = critic
         self.target_critic = copy.deepcopy(critic).requires_grad_(False)

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from bbrl_exp.arguments import FROM_0_BELOW_1
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.nn.batch_renormalization import BatchRenormalization
 from bbrl_exp.nn.mlp import ACTIVATIONS
@@ -56,8 +57,7 @@ class EnsembleMlp(nn.Module):
                 f"an ensemble of {n_members} networks with sizes={list(sizes)}: at least one network, an input and an "
                 "output size, none below 1"
             )
-        if not 0.0 <= dropout < 1.0:
-            raise ConfigurationError(f"dropout={dropout}: 0 or more, and below 1")
+        FROM_0_BELOW_1.check(dropout=dropout)
         self.n_members = n_members
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()

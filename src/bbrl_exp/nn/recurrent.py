@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from bbrl_exp.arguments import AT_LEAST_1
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.nn.recurrent_arrays import GruSequences, LstmSequences, gru_step, lstm_step, product
 
@@ -52,9 +53,7 @@ class RecurrentNet(nn.Module):
         super().__init__()
         if kind not in _N_GATES:
             raise ConfigurationError(f"kind='{kind}': one of {', '.join(_N_GATES)}{did_you_mean(kind, _N_GATES)}")
-        for name, value in (("n_inputs", n_inputs), ("n_hidden", n_hidden)):
-            if value < 1:
-                raise ConfigurationError(f"{name}={value}: at least 1")
+        AT_LEAST_1.check(n_inputs=n_inputs, n_hidden=n_hidden)
         self.n_inputs = n_inputs
         self.n_hidden = n_hidden
         self.kind = kind

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.arguments import AT_LEAST_0
 from bbrl_exp.envs.spec import EnvSpec
-from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.mlp import ArrayMlp, Mlp
 from bbrl_exp.policies.bounds import ActionBounds
 from bbrl_exp.policies.exploration import Exploration
@@ -53,8 +53,7 @@ class DeterministicPolicy(Agent):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        if noise_std < 0.0:
-            raise ConfigurationError(f"noise_std={noise_std}: 0 or more")
+        AT_LEAST_0.check(noise_std=noise_std)
         generator = torch_generator(seed, "init", "policy")
         self.bounds = ActionBounds(env_spec)
         self.features = ObservationFeatures(env_spec, observation_prefix, generator)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bbrl_exp.agents.slices import BatchSlice
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.arguments import AT_LEAST_0, FROM_0_BELOW_1
 from bbrl_exp.policies.draws import BlockedDraws, Draws, DrawsByBatchSize
 from bbrl_exp.seeding import numpy_generator
 
@@ -37,10 +37,8 @@ class Exploration(nn.Module):
 
     def __init__(self, n_components: int, random_steps: int, correlation: float, seed: int, name: str | None) -> None:
         super().__init__()
-        if random_steps < 0:
-            raise ConfigurationError(f"random_steps={random_steps}: 0 or more environment steps")
-        if not 0.0 <= correlation < 1.0:
-            raise ConfigurationError(f"noise_correlation={correlation}: 0 or more, and below 1")
+        AT_LEAST_0.check(random_steps=random_steps)
+        FROM_0_BELOW_1.check(noise_correlation=correlation)
         self._n_components = n_components
         self._random_steps = random_steps
         self._correlation = correlation

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.arguments import ABOVE_0, FROM_0_TO_1
 from bbrl_exp.envs.spec import EnvSpec
-from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.moments import RunningMoments
 
 PREFIX = "normalized/"
@@ -38,13 +38,12 @@ class NormalizeObservation(Agent):
         name: the agent's name.
 
     Raises:
-        ConfigurationError: a limit that is not positive.
+        ConfigurationError: a limit that is not above 0.
     """
 
     def __init__(self, env_spec: EnvSpec, limit: float = 10.0, name: str | None = None) -> None:
         super().__init__(name)
-        if limit <= 0:
-            raise ConfigurationError(f"limit={limit}: must be positive")
+        ABOVE_0.check(limit=limit)
         leaves = env_spec.observations
         self.reads: tuple[str, ...] = tuple(leaf.name for leaf in leaves)
         self.writes: tuple[str, ...] = tuple(PREFIX + leaf.name for leaf in leaves)
@@ -106,15 +105,13 @@ class NormalizeReward(Agent):
         name: the agent's name.
 
     Raises:
-        ConfigurationError: a limit that is not positive, or a discount outside 0 … 1.
+        ConfigurationError: a limit that is not above 0, or a discount outside 0 … 1.
     """
 
     def __init__(self, discount: float = 0.99, limit: float = 10.0, name: str | None = None) -> None:
         super().__init__(name)
-        if limit <= 0:
-            raise ConfigurationError(f"limit={limit}: must be positive")
-        if not 0.0 <= discount <= 1.0:
-            raise ConfigurationError(f"discount={discount}: 0 to 1")
+        ABOVE_0.check(limit=limit)
+        FROM_0_TO_1.check(discount=discount)
         self.reads: tuple[str, ...] = (_REWARD, _DONE)
         self._return = PREFIX + "discounted_return"
         self.writes: tuple[str, ...] = (PREFIX + _REWARD, self._return)

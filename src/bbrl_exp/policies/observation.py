@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
+from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.convolution import ImageFeatures, is_image
 from bbrl_exp.nn.features import Flat, OneHot
 from bbrl_exp.workspace import Workspace
@@ -48,6 +49,19 @@ class ObservationFeatures(nn.Module):
     def read(self, workspace: Workspace) -> tuple[Tensor, ...]:
         """All rows of the variables, ``[T, B, *shape]`` each."""
         return tuple(workspace.get_full(name) for name in self.names)
+
+
+def check_same_observations(policy: ObservationFeatures, critic: ObservationFeatures) -> None:
+    """Refuses a critic that sees other variables than the policy: learners show both the same rows.
+
+    Raises:
+        ConfigurationError: the variables differ.
+    """
+    if critic.names != policy.names:
+        raise ConfigurationError(
+            f"critic: reads {', '.join(critic.names)}, and the policy {', '.join(policy.names)}; "
+            "give both one observation_prefix"
+        )
 
 
 def _features(leaf: LeafSpec, generator: torch.Generator | None) -> OneHot | Flat | ImageFeatures:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.arguments import AT_LEAST_1
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.policies.observation import ObservationFeatures
@@ -62,12 +63,7 @@ class PopulationPolicy(Agent):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        for parameter, value in (
-            ("population_size", population_size),
-            ("episodes_per_candidate", episodes_per_candidate),
-        ):
-            if value < 1:
-                raise ConfigurationError(f"{parameter}={value}: at least 1")
+        AT_LEAST_1.check(population_size=population_size, episodes_per_candidate=episodes_per_candidate)
         if any(size < 1 for size in hidden_sizes):
             raise ConfigurationError(f"hidden_sizes={list(hidden_sizes)}: a list of whole numbers, none below 1")
         self.features = ObservationFeatures(env_spec, observation_prefix)

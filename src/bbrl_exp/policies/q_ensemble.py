@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.arguments import AT_LEAST_1
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.ensemble import EnsembleMlp
@@ -53,6 +54,7 @@ class QEnsemble(Agent):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
+        AT_LEAST_1.check(n_critics=n_critics, n_quantiles=n_quantiles)
         generator = torch_generator(seed, "init", "critic")
         self.bounds = ActionBounds(env_spec)
         self.features = ObservationFeatures(env_spec, observation_prefix, generator)
@@ -121,6 +123,7 @@ class DiscreteQEnsemble(Agent):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
+        AT_LEAST_1.check(n_critics=n_critics)
         leaf = env_spec.actions[0]
         if len(env_spec.actions) != 1 or leaf.kind != "discrete" or leaf.counts is None:
             found = ", ".join(f"'{leaf.name}', {leaf.kind} of {leaf.dtype}" for leaf in env_spec.actions)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.envs.spec import EnvSpec
-from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.mlp import Mlp
 from bbrl_exp.policies.observation import ObservationFeatures
 from bbrl_exp.policies.stochastic import StochasticPolicy
@@ -89,16 +88,3 @@ class SharedTrunkCritic(Critic):
     def values(self, observations: Sequence[Tensor], policy_latent: Tensor | None = None) -> Tensor:
         latent = self.policy.latent(observations) if policy_latent is None else policy_latent
         return self.output(latent).squeeze(1)  # type: ignore[no-any-return]
-
-
-def check_same_observations(policy: StochasticPolicy, critic: Critic) -> None:
-    """Refuses a critic that sees other variables than the policy: learners show both the same rows.
-
-    Raises:
-        ConfigurationError: the variables differ.
-    """
-    seen, others = critic.features.names, policy.features.names
-    if seen != others:
-        raise ConfigurationError(
-            f"critic: reads {', '.join(seen)}, and the policy {', '.join(others)}; give both one observation_prefix"
-        )

@@ -1,0 +1,55 @@
+"""What the arguments of a constructor may be. A refusal is one line that begins with ``name=value``.
+
+By that name the application finds the key of the configuration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bbrl_exp.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Range:
+    """Finite numbers between bounds: ``FROM_0_TO_1.check(discount=discount, trace_decay=trace_decay)``.
+
+    Attributes:
+        words: which numbers they are, for messages.
+        holds: whether a finite number is one of them.
+    """
+
+    words: str
+    holds: Callable[[float], bool]
+
+    def check(self, **arguments: float | None) -> None:
+        """Refuses the first argument out of the range; None, which leaves an option open, passes.
+
+        Raises:
+            ConfigurationError: such as ``discount=1.5: 0 to 1``.
+        """
+        for name, value in arguments.items():
+            if value is None or (math.isfinite(value) and self.holds(value)):
+                continue
+            raise ConfigurationError(f"{name}={value}: {self.words}{'' if math.isfinite(value) else ', and finite'}")
+
+
+FROM_0_TO_1 = Range("0 to 1", lambda value: 0 <= value <= 1)
+FROM_0_BELOW_1 = Range("at least 0, below 1", lambda value: 0 <= value < 1)
+ABOVE_0_TO_1 = Range("above 0, at most 1", lambda value: 0 < value <= 1)
+ABOVE_0 = Range("above 0", lambda value: value > 0)
+AT_LEAST_0 = Range("at least 0", lambda value: value >= 0)
+AT_LEAST_1 = Range("at least 1", lambda value: value >= 1)
+
+
+def check_unused(setting: str, **arguments: object) -> None:
+    """Refuses the first argument that is not None: with ``setting``, such as ``"prioritised=false"``, it does nothing.
+
+    Raises:
+        ConfigurationError: such as ``priority_exponent=0.6: has no effect with prioritised=false; must be null``.
+    """
+    for name, value in arguments.items():
+        if value is not None:
+            raise ConfigurationError(f"{name}={value}: has no effect with {setting}; must be null")

@@ -1,0 +1,118 @@
+"""Every number that a learner takes is refused where it makes no sense, with the key, before anything is learned."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+import re
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bbrl_exp.agents.combinators import TemporalAgent
+from bbrl_exp.app.compose import Composer, resolve
+from bbrl_exp.app.config_folder import default_config_dir
+from bbrl_exp.app.graph import build_graph_of
+from bbrl_exp.app.learner import build_learner_of
+from bbrl_exp.app.targets import find_target
+from bbrl_exp.errors import ConfigurationError
+
+CONF = default_config_dir()
+AGENTS = sorted(path.stem for path in (CONF / "agent").glob("*.yaml") if path.stem not in ("random", "constant", "mlp"))
+NUMBERS = (int, float, int | None, float | None)
+ANY_NUMBER = ("seed", "target_entropy")
+BELOW_ONE, NOT_POSITIVE, NEGATIVE, NO_PART, NO_POSITIVE_PART = (0, -1), (0, -1), (-1,), (-0.1, 1.5), (0, 7)
+# What makes no sense, by name.
+OUTSIDE: dict[str, tuple[float, ...]] = {
+    "batch_size": BELOW_ONE,
+    "burn_in": NEGATIVE,
+    "clip_range": NOT_POSITIVE,
+    "critic_learning_rate": NOT_POSITIVE,
+    "discount": NO_PART,
+    "dropped_quantiles": (-1, 25),
+    "elite_fraction": NO_POSITIVE_PART,
+    "entropy_weight": NEGATIVE,
+    "episodes_per_update": BELOW_ONE,
+    "exploration_fraction": NO_PART,
+    "extra_variance": NEGATIVE,
+    "extra_variance_generations": BELOW_ONE,
+    "final_epsilon": NO_PART,
+    "first_moment_decay": (-0.1, 1.0),
+    "held_out": (-0.1, 1.0),
+    "importance_exponent": NO_PART,
+    "initial_epsilon": NO_PART,
+    "initial_std": NOT_POSITIVE,
+    "initial_temperature": NOT_POSITIVE,
+    "kl_target": NOT_POSITIVE,
+    "kl_weight": NOT_POSITIVE,
+    "learning_rate": NOT_POSITIVE,
+    "learning_starts": NEGATIVE,
+    "max_grad_norm": NOT_POSITIVE,
+    "minibatch_size": BELOW_ONE,
+    "n_epochs": BELOW_ONE,
+    "n_minibatches": BELOW_ONE,
+    "n_steps": BELOW_ONE,
+    "policy_delay": BELOW_ONE,
+    "policy_learning_rate": NOT_POSITIVE,
+    "priority_exponent": NO_PART,
+    "replay_capacity": BELOW_ONE,
+    "sequence_length": BELOW_ONE,
+    "smoothing_clip": NEGATIVE,
+    "smoothing_std": NEGATIVE,
+    "target_entropy_ratio": (-0.1, 1.0),
+    "target_kl": NOT_POSITIVE,
+    "target_period": BELOW_ONE,
+    "target_rate": NO_POSITIVE_PART,
+    "temperature_learning_rate": NOT_POSITIVE,
+    "trace_decay": NO_PART,
+    "updates_per_step": NOT_POSITIVE,
+    "value_clip_range": NOT_POSITIVE,
+    "value_weight": NEGATIVE,
+}
+
+
+@functools.cache
+def composed(agent: str) -> dict[str, Any]:
+    """The configuration of an agent in an environment that fits."""
+    with Composer(CONF) as composer:
+        config = composer.compose([f"agent={agent}", "batch_size=1"])
+        if config["agent"]["action_space"] == "continuous":
+            config = composer.compose([f"agent={agent}", "env=pendulum", "batch_size=1"])
+        return resolve(config)
+
+
+@pytest.fixture(scope="module")
+def graphs() -> Iterator[dict[str, TemporalAgent]]:
+    """The graph of every agent, built when it is first needed."""
+    built: dict[str, TemporalAgent] = {}
+    yield built
+    for graph in built.values():
+        graph.close()
+
+
+def numbers_of(agent: str) -> dict[str, object]:
+    """The parameters of an agent's learner that are numbers, with their annotations."""
+    target = find_target(composed(agent)["agent"]["learner"]["_target_"], "agent.learner._target_")
+    hints = typing.get_type_hints(target.__init__)
+    return {name: hint for name, hint in hints.items() if hint in NUMBERS}
+
+
+@pytest.mark.parametrize(
+    ("agent", "name"), [(agent, name) for agent in AGENTS for name in numbers_of(agent) if name not in ANY_NUMBER]
+)
+def test_a_number_that_makes_no_sense_is_refused_with_its_key(
+    agent: str, name: str, graphs: dict[str, TemporalAgent]
+) -> None:
+    assert name in OUTSIDE, f"say which values of '{name}' make no sense"
+    if agent not in graphs:
+        graphs[agent] = build_graph_of(composed(agent))
+    hint = numbers_of(agent)[name]
+    nan = () if hint in (int, int | None) else (math.nan,)
+    for value in (*OUTSIDE[name], *nan):
+        config = copy.deepcopy(composed(agent))
+        config["agent"]["learner"][name] = value
+        with pytest.raises(ConfigurationError, match=rf"^key 'agent\.learner\.{name}' = {re.escape(str(value))}: "):
+            build_learner_of(config, graphs[agent])

@@ -1,0 +1,52 @@
+"""Ranges hold what they say, and a refusal names the argument, its value and what is possible."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bbrl_exp.arguments import (
+    ABOVE_0,
+    ABOVE_0_TO_1,
+    AT_LEAST_0,
+    AT_LEAST_1,
+    FROM_0_BELOW_1,
+    FROM_0_TO_1,
+    Range,
+    check_unused,
+)
+from bbrl_exp.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("range_", "inside", "outside"),
+    [
+        (FROM_0_TO_1, (0, 0.5, 1), (-1e-9, 1.5)),
+        (FROM_0_BELOW_1, (0, 0.5), (-1e-9, 1)),
+        (ABOVE_0_TO_1, (1e-9, 1), (0, 7)),
+        (ABOVE_0, (1e-9, 10**9), (0, -1)),
+        (AT_LEAST_0, (0, 10**9), (-1e-9, -1)),
+        (AT_LEAST_1, (1, 10**9), (0, -1)),
+    ],
+)
+def test_a_range_holds_what_it_says(range_: Range, inside: tuple[float, ...], outside: tuple[float, ...]) -> None:
+    for value in inside:
+        range_.check(rate=value)
+    for value in outside:
+        with pytest.raises(ConfigurationError, match=f"^rate={value}: {range_.words}$"):
+            range_.check(rate=value)
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ConfigurationError, match=f"^rate={value}: {range_.words}, and finite$"):
+            range_.check(rate=value)
+
+
+def test_the_first_bad_argument_is_named_and_none_is_never_bad() -> None:
+    with pytest.raises(ConfigurationError, match=r"^second=1\.5: 0 to 1$"):
+        FROM_0_TO_1.check(zeroth=None, first=0.5, second=1.5, third=7)
+
+
+def test_an_argument_without_effect_is_named_with_what_takes_it_away() -> None:
+    check_unused("prioritised=false", priority_exponent=None)
+    with pytest.raises(ConfigurationError, match=r"^b=0: has no effect with prioritised=false; must be null$"):
+        check_unused("prioritised=false", a=None, b=0)
