@@ -1,4 +1,4 @@
-"""Batches, policies and critics for tests of the losses of learners of continuous actions."""
+"""Batches, policies and critics for tests of learners with critics of actions, continuous ones unless it says so."""
 
 from __future__ import annotations
 
@@ -31,6 +31,15 @@ def spec() -> EnvSpec:
         1,
         (LeafSpec("env/env_obs", "box", (3,), "float32", -infinite, infinite),),
         (LeafSpec("action", "box", (2,), "float32", low, high),),
+    )
+
+
+def discrete_spec() -> EnvSpec:
+    return EnvSpec(
+        "Coins-v0",
+        1,
+        spec().observations,
+        (LeafSpec("action", "discrete", (), "int64", counts=np.array(3), start=np.array(5)),),
     )
 
 

@@ -221,6 +221,15 @@ def test_a_chunk_without_a_step_teaches_nothing() -> None:
         assert learner.update(window, whole(window)) == {}
 
 
+@pytest.mark.parametrize("make", [RecurrentA2C, RecurrentPPO])
+def test_a_memory_that_sees_something_else_than_the_policy_s_is_refused(make: Any) -> None:
+    spec = env_spec_of(ENV, 2)
+    policy, critic = RecurrentPolicy(spec, 8), MemoryCritic(spec, 8, observation_prefix="normalized/")
+    with pytest.raises(ConfigurationError, match="critic: reads normalized/env/env_obs, and the policy env/env_obs"):
+        make(policy, critic)
+    make(RecurrentPolicy(spec, 8, observation_prefix="normalized/"), critic)
+
+
 def test_a_length_that_does_not_divide_a_chunk_is_refused() -> None:
     setting = Setting()
     learner = RecurrentPPO(setting.policy, setting.critic, sequence_length=16)

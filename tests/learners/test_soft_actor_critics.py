@@ -6,14 +6,11 @@ import copy
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from continuous_batches import DISCOUNT, batch, critic, gradients, noise, spec, squashed
+from continuous_batches import DISCOUNT, batch, critic, discrete_spec, gradients, noise, spec, squashed
 
 from bbrl_exp.data.replay import Batch
-from bbrl_exp.envs import EnvSpec
-from bbrl_exp.envs.spec import LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.crossq import CrossQ
 from bbrl_exp.learners.discrete_sac import DiscreteSAC
@@ -223,15 +220,6 @@ def test_the_policy_s_loss_of_crossq_leaves_the_statistics_alone() -> None:
 
 
 # Discrete actions
-
-
-def discrete_spec() -> EnvSpec:
-    return EnvSpec(
-        "Coins-v0",
-        1,
-        spec().observations,
-        (LeafSpec("action", "discrete", (), "int64", counts=np.array(3), start=np.array(5)),),
-    )
 
 
 def discrete_batch() -> Batch:

@@ -11,6 +11,8 @@ LINEAR = "torch.nn.Linear"
 LEARNS = "agent.learner={_target_: users_own.Shifts, step: 0.1, reads: env/reward}"
 NAMED_OTHERWISE = "+agent.members.actor={_target_: bbrl_exp.policies.random.RandomAgent, seed: 0}"
 TD3 = ("agent=td3", "env=pendulum")
+CRITIC = "agent.learner.critic"
+MEMORY = "{_target_: bbrl_exp.policies.recurrent.MemoryCritic}"
 PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
 
 
@@ -59,6 +61,20 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["agent=recurrent_ppo", "agent.learner.discount=1.5"], ["'agent.learner.discount' = 1.5: 0 to 1"]),
         ([*TD3, "agent.learner.target_rate=7"], ["'agent.learner.target_rate' = 7: above 0, at most 1"]),
         ([*TD3, "agent.learner.learning_starts=-1"], ["'agent.learner.learning_starts' = -1: at least 0"]),
+        (
+            [*TD3, f"+{CRITIC}.observation_prefix=normalized/"],
+            [f"'{CRITIC}': reads normalized/env/env_obs, and the policy"],
+        ),
+        ([*TD3, f"+{CRITIC}.dropout=0.1"], [f"'{CRITIC}.dropout' = 0.1: has no effect with TD3", "must be 0"]),
+        (
+            [*TD3, f"+{CRITIC}.normalization=batch"],
+            [f"'{CRITIC}.normalization' = 'batch'", "must be 'none' or 'layer'"],
+        ),
+        ([*TD3, f"+{CRITIC}.n_quantiles=5"], [f"'{CRITIC}.n_quantiles' = 5: TD3 learns means", "must be 1"]),
+        (
+            ["agent=recurrent_a2c", "~agent.learner.critic", f"+agent.members.critic={MEMORY}"],
+            ["'agent.learner': RecurrentA2C: critic: reads env/env_obs, and the policy normalized/env/env_obs; give"],
+        ),
         (
             ["agent=ppo", "+agent.learner.kl_target=0.02"],
             ["'agent.learner.kl_target' = 0.02: has no effect", "='clip'"],

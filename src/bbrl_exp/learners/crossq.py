@@ -24,6 +24,7 @@ from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import q_target
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.q_critics import check_q_critic
 from bbrl_exp.learners.replayed import ReplayedBatches
 from bbrl_exp.learners.temperature import Temperature
 from bbrl_exp.policies.q_ensemble import QEnsemble
@@ -54,7 +55,7 @@ class CrossQ(Learner):
         seed: root seed of the draws from the buffer and of the actions in updates.
 
     Raises:
-        ConfigurationError: a value out of its range, or options that contradict each other.
+        ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
     policy_objective: Tensor
@@ -87,6 +88,7 @@ class CrossQ(Learner):
             raise ConfigurationError("critic.normalization: CrossQ needs 'batch'")
         if temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy=target_entropy)
+        check_q_critic("CrossQ", policy, critic, has_batch_normalization=True)
         self.policy = policy
         self.critic = critic.eval()
         self._policy_delay = policy_delay

@@ -26,6 +26,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import q_target
 from bbrl_exp.functional.targets import polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.q_critics import check_q_critic
 from bbrl_exp.learners.replayed import ReplayedBatches
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.q_ensemble import QEnsemble
@@ -50,7 +51,7 @@ class DDPG(Learner):
         seed: root seed of the draws from the buffer.
 
     Raises:
-        ConfigurationError: several critics, or a value out of its range.
+        ConfigurationError: a value out of its range, or a critic that does not fit.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class DDPG(Learner):
         ABOVE_0_TO_1.check(target_rate=target_rate)
         if critic.n_critics != 1:
             raise ConfigurationError(f"critic.n_critics={critic.n_critics}: DDPG has 1 critic; TD3 has several")
+        check_q_critic("DDPG", policy, critic)
         self.policy = policy
         self.critic = critic
         self.target_policy = copy.deepcopy(policy).requires_grad_(False)

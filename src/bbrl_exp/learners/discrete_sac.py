@@ -26,6 +26,7 @@ from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target
 from bbrl_exp.functional.targets import polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.q_critics import check_q_critic
 from bbrl_exp.learners.replayed import ReplayedBatches
 from bbrl_exp.learners.temperature import Temperature
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble
@@ -54,7 +55,7 @@ class DiscreteSAC(Learner):
         seed: root seed of the draws from the buffer.
 
     Raises:
-        ConfigurationError: a value out of its range, or options that contradict each other.
+        ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class DiscreteSAC(Learner):
         if temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy_ratio=target_entropy_ratio)
         ratio = 0.5 if target_entropy_ratio is None else target_entropy_ratio
+        check_q_critic("DiscreteSAC", policy, critic)
         self.policy = policy
         self.critic = critic
         self.target_critic = copy.deepcopy(critic).requires_grad_(False)

@@ -25,6 +25,7 @@ from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target
 from bbrl_exp.functional.targets import polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.q_critics import check_q_critic
 from bbrl_exp.learners.replayed import ReplayedBatches
 from bbrl_exp.learners.temperature import Temperature
 from bbrl_exp.policies.q_ensemble import QEnsemble
@@ -55,7 +56,7 @@ class DroQ(Learner):
         seed: root seed of the draws from the buffer, of the actions in updates and of the dropout.
 
     Raises:
-        ConfigurationError: a value out of its range, or options that contradict each other.
+        ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
     policy_objective: Tensor
@@ -86,6 +87,7 @@ class DroQ(Learner):
         AT_LEAST_1.check(policy_delay=policy_delay)
         if temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy=target_entropy)
+        check_q_critic("DroQ", policy, critic, has_dropout=True)
         self.policy = policy
         self.critic = critic
         self.target_critic = copy.deepcopy(critic).requires_grad_(False)

@@ -30,6 +30,7 @@ from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.sequences import Sequences, collect_sequences
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
+from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
@@ -60,7 +61,7 @@ class RecurrentPPO(Learner):
         seed: root seed of the minibatches.
 
     Raises:
-        ConfigurationError: a value out of its range.
+        ConfigurationError: a value out of its range, or a critic that sees other variables than the policy.
     """
 
     def __init__(
@@ -90,6 +91,8 @@ class RecurrentPPO(Learner):
         ABOVE_0.check(clip_range=clip_range, target_kl=target_kl)
         FROM_0_TO_1.check(discount=discount, trace_decay=trace_decay)
         AT_LEAST_0.check(entropy_weight=entropy_weight, value_weight=value_weight)
+        if critic.memory is not None:
+            check_same_observations(policy.memory.features, critic.memory.features)
         self.policy = policy
         self.critic = critic
         self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)

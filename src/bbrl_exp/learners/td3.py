@@ -26,6 +26,7 @@ from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target
 from bbrl_exp.functional.targets import polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.q_critics import check_q_critic
 from bbrl_exp.learners.replayed import ReplayedBatches
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.q_ensemble import QEnsemble
@@ -54,7 +55,7 @@ class TD3(Learner):
         seed: root seed of the draws from the buffer and of the smoothing.
 
     Raises:
-        ConfigurationError: a value out of its range.
+        ConfigurationError: a value out of its range, or a critic that does not fit.
     """
 
     policy_objective: Tensor
@@ -82,6 +83,7 @@ class TD3(Learner):
         ABOVE_0_TO_1.check(target_rate=target_rate)
         AT_LEAST_1.check(policy_delay=policy_delay)
         AT_LEAST_0.check(smoothing_std=smoothing_std, smoothing_clip=smoothing_clip)
+        check_q_critic("TD3", policy, critic)
         self.policy = policy
         self.critic = critic
         self.target_policy = copy.deepcopy(policy).requires_grad_(False)

@@ -28,6 +28,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import quantile_huber
 from bbrl_exp.functional.targets import polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.q_critics import check_q_critic
 from bbrl_exp.learners.replayed import ReplayedBatches
 from bbrl_exp.learners.temperature import Temperature
 from bbrl_exp.policies.q_ensemble import QEnsemble
@@ -58,7 +59,7 @@ class TQC(Learner):
         seed: root seed of the draws from the buffer and of the actions in updates.
 
     Raises:
-        ConfigurationError: a value out of its range, or options that contradict each other.
+        ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class TQC(Learner):
             )
         if temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy=target_entropy)
+        check_q_critic("TQC", policy, critic, has_quantiles=True)
         self.policy = policy
         self.critic = critic
         self.target_critic = copy.deepcopy(critic).requires_grad_(False)

@@ -76,7 +76,7 @@ class EnsembleMlp(nn.Module):
             self.norm_biases = nn.ParameterList([torch.zeros(n_members, 1, size) for size in hidden])
         renormalized = sizes[:-1] if normalization == "batch" else ()
         self.renormalizations = nn.ModuleList(BatchRenormalization(n_members, size) for size in renormalized)
-        self._dropout = dropout
+        self.dropout = dropout
 
     def forward(self, inputs: Tensor, dropout_generator: torch.Generator | None = None) -> Tensor:
         """Outputs float32 ``[M, N, n_out]`` for inputs ``[N, n_in]``, which all networks see.
@@ -93,7 +93,7 @@ class EnsembleMlp(nn.Module):
             outputs = torch.baddbmm(bias, outputs, weight)
             if index == last:
                 break
-            if self._dropout and dropout_generator is not None:
+            if self.dropout and dropout_generator is not None:
                 outputs = outputs * self._mask(outputs, dropout_generator)
             if self._has_layer_norm:
                 normalized = nn.functional.layer_norm(outputs, outputs.shape[-1:])
@@ -105,5 +105,5 @@ class EnsembleMlp(nn.Module):
 
     def _mask(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """0 with the probability of dropout, 1 / (1 - dropout) otherwise."""
-        keep = 1.0 - self._dropout
+        keep = 1.0 - self.dropout
         return torch.empty(like.shape).bernoulli_(keep, generator=generator).div_(keep).to(like.device)
