@@ -233,5 +233,12 @@ def test_a_memory_that_sees_something_else_than_the_policy_s_is_refused(make: An
 def test_a_length_that_does_not_divide_a_chunk_is_refused() -> None:
     setting = Setting()
     learner = RecurrentPPO(setting.policy, setting.critic, sequence_length=16)
-    with pytest.raises(ConfigurationError, match="sequence_length=16: does not divide the 40 steps of a chunk"):
-        learner.update(setting.chunk, whole(setting.chunk))
+    for refused in (
+        lambda: learner.check_chunks(steps_per_chunk=40, batch_size=3),
+        lambda: learner.update(setting.chunk, whole(setting.chunk)),
+    ):
+        with pytest.raises(ConfigurationError, match="sequence_length=16: does not divide the 40 steps of a chunk"):
+            refused()
+    for steps_per_chunk in (12, 16, 32):
+        learner.check_chunks(steps_per_chunk, batch_size=3)
+    RecurrentPPO(setting.policy, setting.critic).check_chunks(steps_per_chunk=40, batch_size=3)

@@ -99,6 +99,17 @@ def test_updates_wait_for_a_whole_sequence_and_are_counted_by_environment_steps(
     assert learner.update(whole, Progress(0, 16, 100))["learner/updates"] == 8
 
 
+@pytest.mark.parametrize(("batch_size", "smallest"), [(1, 7), (2, 13), (5, 31)])
+def test_a_buffer_that_holds_no_sequence_of_each_environment_is_refused(batch_size: int, smallest: int) -> None:
+    options = {"burn_in": 3, "sequence_length": 4, "batch_size": 2, "updates_per_step": 1.0}
+    with pytest.raises(ConfigurationError, match=rf"^replay_capacity={smallest - 1}: .* at least {smallest}$"):
+        a_learner(replay_capacity=smallest - 1, **options).check_chunks(1, batch_size)
+    learner = a_learner(replay_capacity=smallest, **options)
+    learner.check_chunks(1, batch_size)
+    chunk = recorded_chunk(ENV, batch_size, 20, learner.policy)
+    assert learner.update(chunk, Progress(0, 20 * batch_size, 100))["learner/updates"] == 20 * batch_size
+
+
 def test_state_is_complete() -> None:
     first, second = a_learner(sequence_length=4), a_learner(seed=5, sequence_length=4)
     chunk = recorded_chunk(ENV, 2, 16, first.policy)

@@ -87,6 +87,18 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
             ["agent=reinforce", "agent.learner.critic=null", "agent.learner.value_weight=1"],
             ["'agent.learner.value_weight' = 1: has no effect with critic=null; must be null"],
         ),
+        (
+            ["agent=recurrent_ppo", "agent.learner.sequence_length=5", "agent.steps_per_chunk=16"],
+            ["'agent.learner.sequence_length' = 5: does not divide the 16 steps of a chunk", "or null"],
+        ),
+        (
+            ["agent=recurrent_dqn", "agent.learner.replay_capacity=20", "batch_size=2"],
+            ["'agent.learner.replay_capacity' = 20: too few", "= 20 transitions in each of 2 ", "must be at least 39"],
+        ),
+        (
+            ["agent=recurrent_dqn", "agent.learner.replay_capacity=1000", "batch_size=64"],
+            ["'agent.learner.replay_capacity' = 1000: too few", "each of 64 environments; must be at least 1217"],
+        ),
         (["device=cuda:99"], ["'device' = 'cuda:99'", "cpu"]),
         (["device=gpu"], ["'device' = 'gpu'", "cuda"]),
         (["a=b=c"], ["'a=b=c'", "key=value"]),

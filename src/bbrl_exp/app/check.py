@@ -16,7 +16,7 @@ from bbrl_exp.app.action_space import check_action_space
 from bbrl_exp.app.compose import resolve, written_key
 from bbrl_exp.app.graph import check_nodes
 from bbrl_exp.app.identity import identity
-from bbrl_exp.app.learner import build_graph_and_learner, check_reads
+from bbrl_exp.app.learner import build_graph_and_learner, check_chunks, check_reads
 from bbrl_exp.app.plan import Plan, available_memory, chunks_per_recording
 from bbrl_exp.app.provenance import config_hash
 from bbrl_exp.app.schema import RootSettings, bad_value, check_keys, read_root
@@ -191,6 +191,7 @@ def _with_memory(
         variables = check_graph(graph)
         if learner is not None:
             check_reads(learner, [variable.name for variable in variables])
+            check_chunks(learner, plan.steps_per_chunk, plan.batch_size, written)
     buffers = [] if learner is None else list(learner.replay_buffers().values())
     stored = {variable.name: Field(variable.shape[1:], variable.dtype) for variable in variables}
     plan = replace(

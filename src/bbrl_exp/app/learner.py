@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.app.graph import LEARNER_KEY, build_graph_of, env_spec_of, with_written_key
-from bbrl_exp.app.nodes import build
+from bbrl_exp.app.nodes import build, parameters_of, refusals
 from bbrl_exp.app.schema import shown
 from bbrl_exp.errors import ConfigurationError, GraphError, did_you_mean
 
@@ -124,3 +124,23 @@ def check_reads(learner: Learner, written: Iterable[str]) -> None:
         for name in reads or ():
             if name not in known:
                 raise GraphError(f"{label} reads '{name}', nobody writes it{did_you_mean(name, known)}")
+
+
+def check_chunks(learner: Learner, steps_per_chunk: int, batch_size: int, written: Callable[[str], str] = str) -> None:
+    """Asks a learner whether it can learn from the chunks of a run.
+
+    Args:
+        learner: the learner.
+        steps_per_chunk: time steps of a chunk.
+        batch_size: environments side by side.
+        written: where the user writes what stands at a key.
+
+    Raises:
+        ConfigurationError: it cannot; the message names the key.
+    """
+    target = type(learner)
+    try:
+        with refusals(target, parameters_of(target), LEARNER_KEY):
+            learner.check_chunks(steps_per_chunk, batch_size)
+    except ConfigurationError as error:
+        raise with_written_key(error, written) from error

@@ -143,7 +143,11 @@ class ReplayBuffer:
         if missing:
             raise WorkspaceError(f"replay: no variable '{missing[0]}'; present: {', '.join(fields)}")
         layout = RowLayout({name: fields[name] for name in self._names})
-        return Ring.bytes_for(layout, self._n_slots(batch_size), batch_size)
+        return Ring.bytes_for(layout, self.rows_kept(batch_size), batch_size)
+
+    def rows_kept(self, batch_size: int) -> int:
+        """Rows of each of B environments that the full buffer holds: one more than transitions."""
+        return math.ceil(self.capacity / batch_size) + 1
 
     @property
     def max_transitions(self) -> int:
@@ -204,10 +208,7 @@ class ReplayBuffer:
         return fields, full[DONE].shape[1], full[DONE].device
 
     def _new_ring(self, fields: Mapping[str, Field], batch_size: int, device: torch.device) -> Ring:
-        return Ring(RowLayout(fields), self._wanted, self._n_slots(batch_size), batch_size, device)
-
-    def _n_slots(self, batch_size: int) -> int:
-        return math.ceil(self.capacity / batch_size) + 1
+        return Ring(RowLayout(fields), self._wanted, self.rows_kept(batch_size), batch_size, device)
 
     def _check_follows(self, ring: Ring, workspace: Workspace, first_row: int) -> None:
         name, stored = self._names[0], ring.last_row(0)

@@ -61,6 +61,17 @@ class Learner(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define update")
 
+    def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
+        """Refuses chunks that it cannot learn from; a run asks before it makes anything. This one learns from any.
+
+        Args:
+            steps_per_chunk: time steps of a chunk.
+            batch_size: number B of environments.
+
+        Raises:
+            ConfigurationError: begins with the name of a constructor's argument, ``sequence_length=5: …``.
+        """
+
     def begin_from_loaded_parameters(self) -> None:
         """Called once the run ``init_from`` has given its parameters and buffers, before anything is learned.
 

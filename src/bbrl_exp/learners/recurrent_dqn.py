@@ -146,6 +146,16 @@ class RecurrentDQN(Learner):
         self._n_updates = 0
         policy.exploration.set_epsilon(initial_epsilon)
 
+    def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
+        """Refuses a replay buffer that holds no whole sequence of an environment."""
+        if self._replay.rows_kept(batch_size) < self._n_rows:
+            n_transitions = self._n_rows - 1
+            raise ConfigurationError(
+                f"replay_capacity={self._replay.capacity}: too few for a sequence of burn_in + sequence_length = "
+                f"{n_transitions} transitions in each of {batch_size} environments; must be at least "
+                f"{(n_transitions - 1) * batch_size + 1}"
+            )
+
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         self._replay.put(workspace, progress.first_row)
         epsilon = linear_until(*self._epsilons, progress.fraction, self._exploration_fraction)

@@ -28,7 +28,7 @@ from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
 from bbrl_exp.functional.losses import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
 from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.sequences import Sequences, collect_sequences
+from bbrl_exp.learners.sequences import Sequences, check_length, collect_sequences
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
@@ -120,6 +120,10 @@ class RecurrentPPO(Learner):
             lambda parameters: torch.optim.Adam(parameters, learning_rate, eps=1e-5, fused=True),
             max_grad_norm,
         )
+
+    def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
+        """Refuses chunks that cannot be cut into whole sequences."""
+        check_length(self._sequence_length, steps_per_chunk)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         sequences = collect_sequences(

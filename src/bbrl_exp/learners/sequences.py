@@ -65,6 +65,19 @@ class Sequences:
         )
 
 
+def check_length(sequence_length: int | None, n_steps: int) -> None:
+    """Refuses a length of sequences that does not divide the ``n_steps`` of a chunk; None, or a longer one, does.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if sequence_length is not None and n_steps % min(sequence_length, n_steps):
+        raise ConfigurationError(
+            f"sequence_length={sequence_length}: does not divide the {n_steps} steps of a chunk; must be a divisor, "
+            "or null for all of them"
+        )
+
+
 @torch.no_grad()
 def collect_sequences(
     workspace: Workspace,
@@ -102,9 +115,8 @@ def collect_sequences(
     memory = policy.memory
     transitions = align(workspace, memory.features.names, policy.actions, first, reward)
     n_steps, batch_size = transitions.rewards.shape
+    check_length(sequence_length, n_steps)
     length = n_steps if sequence_length is None else min(sequence_length, n_steps)
-    if n_steps % length:
-        raise ConfigurationError(f"sequence_length={length}: does not divide the {n_steps} steps of a chunk")
 
     observations = tuple(leaf[first:] for leaf in memory.features.read(workspace))
     starts = workspace[INITIAL_STATE][first:]
