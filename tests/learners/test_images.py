@@ -31,8 +31,8 @@ def test_ppo_learns_from_frames(shape: tuple[int, ...], stack: int, is_shared: b
     env = AutoResetGymAgent(make, 8, 0)
     policy = StochasticPolicy(env.env_spec, hidden_sizes=[32], activation="relu")
     critic = SharedTrunkCritic(policy) if is_shared else ValueCritic(env.env_spec, hidden_sizes=[32])
-    learner = PPO(policy, critic, learning_rate=1e-2)
-    workspace, total_steps = Workspace(), 8 * 32 * 10
+    learner = PPO(policy, critic, learning_rate=3e-3)
+    workspace, total_steps = Workspace(), 8 * 32 * 15
     for chunk in collect(
         TemporalAgent(Agents(env, policy)), workspace, total_steps=total_steps, batch_size=8, steps_per_chunk=32
     ):

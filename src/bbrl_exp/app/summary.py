@@ -35,7 +35,7 @@ class Summary:
         eval_return_mean: mean return of the last policy; None where it was never measured.
         eval_return_std: its standard deviation over episodes.
         eval_returns: the return of each of these episodes.
-        evaluations: of each evaluation along the run, its ``env_steps``, ``return_mean``, ``return_std`` and ``returns``.
+        evaluations: of each evaluation along the run: ``env_steps``, ``return_mean``, ``return_std`` and ``returns``.
         eval_curve_mean: mean of the mean returns of the evaluations along the run; None where there were none.
         best_eval_return_mean: the best of the evaluations along the run, that of ``checkpoints/best.pt``.
         wall_seconds: from the start of the task to its end.
