@@ -34,7 +34,7 @@ def an_a2c(policy: Any, discount: float) -> Learner:
 
 
 def a_ppo(policy: Any, discount: float) -> Learner:
-    # Where no action matters, normalised advantages are noise of variance 1, which shakes the memory that is shared.
+    # Where no action matters, normalised advantages are noise of variance 1, which shakes the memory.
     return RecurrentPPO(
         policy, SharedMemoryCritic(policy), **OPTIONS, n_epochs=8, normalize_advantages=False, discount=discount
     )
@@ -81,7 +81,7 @@ def test_an_lstm_and_a_critic_with_a_memory_of_its_own_learn_to_remember() -> No
         return Agents(policy, MemoryCritic(env_spec, n_hidden=16, kind="lstm"))
 
     def make_learner(_env_spec: EnvSpec, agents: Any) -> Learner:
-        return RecurrentPPO(*agents, **OPTIONS, n_epochs=8, discount=0.9)
+        return RecurrentPPO(*agents, **OPTIONS, n_epochs=8, normalize_advantages=False, discount=0.9)
 
     trained = train_probe(
         "bbrl_exp/ProbeMemory-v0", make_agents, make_learner, batch_size=2, steps_per_chunk=16, total_steps=32 * 100
