@@ -57,12 +57,14 @@ def total_steps(pair: str) -> int:
 
 
 def commit() -> str:
-    """The checkout's commit, with a ``+`` where sources or configurations differ from it."""
+    """The checkout's commit, with a ``+`` where sources or configurations differ from it in more than comments."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True).stdout
 
-    return git("rev-parse", "--short", "HEAD").strip() + ("+" if git("status", "--short", "src", "conf") else "")
+    changes = git("diff", "HEAD", "--ignore-matching-lines=^#", "--", "src", "conf")
+    changes += git("ls-files", "--others", "--exclude-standard", "--", "src", "conf")
+    return git("rev-parse", "--short", "HEAD").strip() + ("+" if changes else "")
 
 
 def overrides(pair: str, seed: int) -> list[str]:

@@ -29,7 +29,9 @@ seeds the interval is hardly more than the range, and of fewer than four the IQM
 * **curve**: mean of the {EVALUATIONS} evaluations of {EVALUATION_EPISODES} episodes along training, ± standard \
 deviation over seeds.
 * **steps to threshold**: of the first of these evaluations at or above the threshold, seed by seed; – never.
-* **CPU s**: mean of the whole process on one thread, start-up, evaluations and default tracking included.
+* **CPU s**: mean of the whole process on one thread, start-up, evaluations and default tracking included. Rows were \
+measured at different times, next to different loads, which change this number by a factor of two: speeds are compared \
+in training.md, by contestants that take turns.
 """
 
 
