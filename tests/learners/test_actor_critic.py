@@ -148,6 +148,13 @@ def test_the_divergence_weight_doubles_and_halves_around_its_target() -> None:
     assert tame.update(setting.chunk, whole(setting.chunk))["learner/kl_weight"] == 0.5
 
 
+@pytest.mark.parametrize(("learning_rate", "kl_weight"), [(0.5, 1e6), (1e-9, 1e-6)])
+def test_the_weight_of_the_divergence_has_bounds(learning_rate: float, kl_weight: float) -> None:
+    setting = Setting()
+    ppo = PPO(setting.policy, setting.critic, objective="kl", learning_rate=learning_rate, kl_weight=kl_weight)
+    assert ppo.update(setting.chunk, whole(setting.chunk))["learner/kl_weight"] == kl_weight
+
+
 def test_an_update_ends_at_the_target_divergence() -> None:
     first, second = Setting(), Setting()
     options = {"learning_rate": 0.05, "n_minibatches": 1}

@@ -242,3 +242,11 @@ def test_a_length_that_does_not_divide_a_chunk_is_refused() -> None:
     for steps_per_chunk in (12, 16, 32):
         learner.check_chunks(steps_per_chunk, batch_size=3)
     RecurrentPPO(setting.policy, setting.critic).check_chunks(steps_per_chunk=40, batch_size=3)
+
+
+def test_an_update_that_ends_early_tells_the_last_gradient() -> None:
+    setting = Setting()
+    learner = RecurrentPPO(setting.policy, setting.critic, learning_rate=0.1, target_kl=1e-6)
+    metrics = learner.update(setting.chunk, whole(setting.chunk))
+    assert float(metrics["learner/approximate_kl"]) > 1.5e-6
+    assert float(metrics["learner/gradient_norm"]) > 0.0

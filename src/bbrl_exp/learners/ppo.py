@@ -10,8 +10,9 @@ plus an entropy bonus, while the critic minimises half the squared error to A + 
 
 Deviations from the paper: advantages are normalised in each minibatch; the gradient is clipped by its norm; the
 critic's loss has the factor ½, and may be clipped; an update may stop early at a divergence (``target_kl``); the
-divergence is estimated from the actions taken; an episode that a time limit cuts keeps its bootstrap, as in the paper
-only one that the end of a chunk cuts. The learning rate may fall linearly to zero, as in its Atari experiments.
+divergence is estimated from the actions taken; β stays between 1e-6 and 1e6; an episode that a time limit cuts keeps
+its bootstrap, as in the paper only one that the end of a chunk cuts. The learning rate may fall linearly to zero, as
+in its Atari experiments.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import Critic
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
+
+# Without bounds, a policy that hardly moves would halve β to 0, from where doubling leads nowhere.
+_SMALLEST_KL_WEIGHT, _LARGEST_KL_WEIGHT = 1e-6, 1e6
 
 
 class Loss(NamedTuple):
@@ -231,9 +235,9 @@ class PPO(Learner):
     def _adapt_kl_weight(self, samples: Samples) -> None:
         divergence = self._divergence(self.loss(samples))
         if divergence > 1.5 * self._kl_target:
-            self._kl_weight *= 2
+            self._kl_weight = min(2 * self._kl_weight, _LARGEST_KL_WEIGHT)
         elif divergence < self._kl_target / 1.5:
-            self._kl_weight /= 2
+            self._kl_weight = max(self._kl_weight / 2, _SMALLEST_KL_WEIGHT)
 
     @staticmethod
     def _divergence(loss: Loss) -> float:

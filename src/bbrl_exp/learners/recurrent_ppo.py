@@ -152,6 +152,7 @@ class RecurrentPPO(Learner):
 
     def _learn(self, sequences: Sequences) -> dict[str, float | Tensor]:
         metrics: dict[str, float | Tensor] = {}
+        gradient_norm = torch.zeros(())
         size = math.ceil(len(sequences) / self._n_minibatches)
         for _ in range(self._n_epochs):
             for indexes in minibatches(len(sequences), size, self._generator, sequences.returns.device):
@@ -159,9 +160,10 @@ class RecurrentPPO(Learner):
                 if not minibatch.valid.any():
                     continue
                 loss, metrics = self.loss(minibatch)
+                metrics["learner/gradient_norm"] = gradient_norm
                 if self._target_kl is not None and float(metrics["learner/approximate_kl"]) > 1.5 * self._target_kl:
                     return metrics
-                metrics["learner/gradient_norm"] = self._optimizer.step(loss)
+                metrics["learner/gradient_norm"] = gradient_norm = self._optimizer.step(loss)
         return metrics
 
     def loss(self, sequences: Sequences) -> tuple[Tensor, dict[str, float | Tensor]]:

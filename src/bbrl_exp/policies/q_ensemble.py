@@ -26,7 +26,7 @@ class QEnsemble(Agent):
 
     Args:
         env_spec: facts of the environment.
-        n_critics: number M of critics, with weights of their own.
+        n_critics: number M of critics, with weights of their own; of images they share the convolutions.
         hidden_sizes: units of the hidden layers.
         activation: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``.
         normalization: ``none``, ``layer`` or ``batch``; see :class:`bbrl_exp.nn.ensemble.EnsembleMlp`.
@@ -99,7 +99,7 @@ class DiscreteQEnsemble(Agent):
 
     Args:
         env_spec: facts of the environment.
-        n_critics: number M of critics, with weights of their own.
+        n_critics: number M of critics, with weights of their own; of images they share the convolutions.
         hidden_sizes: units of the hidden layers.
         activation: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``.
         normalization: ``none``, ``layer`` or ``batch``; see :class:`bbrl_exp.nn.ensemble.EnsembleMlp`.
