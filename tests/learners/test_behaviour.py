@@ -16,14 +16,23 @@ from bbrl_exp.functional.losses import truncated_ratios
 from bbrl_exp.learners import a2c, ppo, recurrent_a2c, recurrent_ppo
 from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Progress
-from bbrl_exp.policies.recurrent import RecurrentPolicy, SharedMemoryCritic
+from bbrl_exp.policies.recurrent import MemoryCritic, RecurrentPolicy, SharedMemoryCritic
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import ValueCritic
 from bbrl_exp.training.loop import collect
 from bbrl_exp.workspace import Workspace
 
-ENVS = ["bbrl_exp/ProbeObservationAction-v0", "bbrl_exp/ProbeObservationActionContinuous-v0"]
-STEPS, BATCH_SIZE, CHUNKS = 5, 3, 4
+STEPS, BATCH_SIZE, CHUNKS = 6, 3, 6
+
+
+LEARNERS: dict[str, tuple[Any, str, dict[str, Any]]] = {
+    "a2c": (a2c, "A2C", {}),
+    "ppo": (ppo, "PPO", {}),
+    "recurrent a2c": (recurrent_a2c, "RecurrentA2C", {}),
+    "recurrent ppo": (recurrent_ppo, "RecurrentPPO", {}),
+    "recurrent ppo, sequences, lstm": (recurrent_ppo, "RecurrentPPO", {"sequence_length": 3}),
+    "recurrent ppo, own memory": (recurrent_ppo, "RecurrentPPO", {"sequence_length": 2}),
+}
 
 
 class LogProbs(Agent):
@@ -45,35 +54,33 @@ class LogProbs(Agent):
         self.set(("log_prob", t), policy.distribution_of(latent).log_prob([action]))
 
 
-def log_probs_now(policy: StochasticPolicy | RecurrentPolicy, workspace: Workspace) -> Tensor:
-    """Of the actions in row 0, under the policy as it is now."""
-    row = Workspace()
+def log_probs_now(policy: StochasticPolicy | RecurrentPolicy, workspace: Workspace, row: int) -> Tensor:
+    """Of the actions in a row, under the policy as it is now."""
+    alone = Workspace()
     for name in tuple(workspace.keys()):
-        row.set(name, 0, workspace.get(name, 0))
+        alone.set(name, 0, workspace.get(name, row))
     with torch.no_grad():
-        LogProbs(policy)(row, t=0)
-    return row.get("log_prob", 0)
+        LogProbs(policy)(alone, t=0)
+    return alone.get("log_prob", 0)
 
 
 def learner_of(name: str, env_id: str) -> tuple[Any, Any, str]:
     """A learner with a large learning rate, its module, and the name of the function that collects."""
     spec = env_spec_of(env_id, BATCH_SIZE)
-    if name.startswith("recurrent"):
-        policy: Any = RecurrentPolicy(spec, n_hidden=4)
-        critic: Any = SharedMemoryCritic(policy)
-        kinds = {"recurrent_a2c": (recurrent_a2c, "RecurrentA2C"), "recurrent_ppo": (recurrent_ppo, "RecurrentPPO")}
-    else:
+    module, kind, options = LEARNERS[name]
+    if module in (a2c, ppo):
         policy, critic = StochasticPolicy(spec, hidden_sizes=[8]), ValueCritic(spec, hidden_sizes=[8])
-        kinds = {"a2c": (a2c, "A2C"), "ppo": (ppo, "PPO")}
-    module, kind = kinds[name]
-    collects = "collect_sequences" if name.startswith("recurrent") else "collect_samples"
-    return getattr(module, kind)(policy, critic, learning_rate=0.05), module, collects
+        return getattr(module, kind)(policy, critic, learning_rate=0.05), module, "collect_samples"
+    memory = RecurrentPolicy(spec, n_hidden=4, kind="lstm" if "lstm" in name else "gru")
+    of_sequences = MemoryCritic(spec, n_hidden=4) if "own memory" in name else SharedMemoryCritic(memory)
+    return getattr(module, kind)(memory, of_sequences, learning_rate=0.05, **options), module, "collect_sequences"
 
 
-@pytest.mark.parametrize("env_id", ENVS)
-@pytest.mark.parametrize("name", ["a2c", "ppo", "recurrent_a2c", "recurrent_ppo"])
+@pytest.mark.parametrize("chunks_per_recording", [1, 2])
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "bbrl_exp/ProbeObservationAction-v0"])
+@pytest.mark.parametrize("name", LEARNERS)
 def test_log_probabilities_are_those_of_the_moment_of_acting_in_every_chunk(
-    name: str, env_id: str, monkeypatch: pytest.MonkeyPatch
+    name: str, env_id: str, chunks_per_recording: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner, module, collects = learner_of(name, env_id)
     collected: list[Any] = []
@@ -86,31 +93,52 @@ def test_log_probabilities_are_those_of_the_moment_of_acting_in_every_chunk(
 
     monkeypatch.setattr(module, collects, spy)
     env = AutoResetGymAgent(env_id, BATCH_SIZE, seed=3)
-    graph = TemporalAgent(Agents(env, learner.policy, LogProbs(learner.policy)))
+    members = [env, learner.policy, *([learner.critic] if "own memory" in name else []), LogProbs(learner.policy)]
     workspace, total = Workspace(), CHUNKS * STEPS * BATCH_SIZE
-    of_update = 0.0
-    for chunk in collect(graph, workspace, total_steps=total, batch_size=BATCH_SIZE, steps_per_chunk=STEPS):
-        learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, total))
-        valid = ~workspace["env/done"][:-1]
-        acted = workspace["log_prob"][:-1]
-        found = collected[-1].log_probs
-        if name.startswith("recurrent"):
-            torch.testing.assert_close(collected[-1].valid, valid)
-            found = found[valid]
-        torch.testing.assert_close(found, acted[valid], rtol=1e-4, atol=1e-5)
+    largest_change = 0.0
+    for chunk in collect(
+        TemporalAgent(Agents(*members)),
+        workspace,
+        total_steps=total,
+        batch_size=BATCH_SIZE,
+        steps_per_chunk=STEPS,
+        chunks_per_recording=chunks_per_recording,
+    ):
+        first = chunk.first_row
         if chunk.number > 1:
-            now = log_probs_now(learner.policy, workspace)
-            of_update = max(of_update, float((now - acted[0]).abs().max()))
+            change = log_probs_now(learner.policy, workspace, first) - workspace.get("log_prob", first)
+            largest_change = max(largest_change, float(change.abs().max()))
+        learner.update(workspace, Progress(first, chunk.env_steps, total))
+        valid = ~workspace["env/done"][first:-1]
+        acted = workspace["log_prob"][first:-1]
+        found = collected[-1].log_probs
+        if collects == "collect_sequences":
+            n_sequences = found.shape[1] // BATCH_SIZE
+            found = found.unflatten(1, (n_sequences, BATCH_SIZE)).transpose(0, 1).flatten(0, 1)[valid]
+        torch.testing.assert_close(found, acted[valid], rtol=1e-4, atol=1e-5)
     env.close()
-    assert of_update > 0.01  # the update did change what the first row's actions are worth
+    assert largest_change > 0.01  # an update does change what the action of a first row is worth
+
+
+def rows(*numbers: float) -> Tensor:
+    """``[T, 1]``."""
+    return torch.tensor(numbers)[:, None]
 
 
 def test_what_is_kept_survives_a_checkpoint() -> None:
     first = BehaviourLogProbs()
-    first.of_chunk(torch.tensor([[1.0], [2.0], [3.0]]))
+    first.of_chunk(rows(1.0, 2.0, 3.0), [rows(10.0, 20.0, 30.0)])
     second = BehaviourLogProbs()
     second.load_state(first.state())
-    assert second.of_chunk(torch.tensor([[9.0], [4.0]])).tolist() == [[3.0]]
+    assert second.of_chunk(rows(9.0, 4.0), [rows(30.0, 40.0)]).tolist() == [[3.0]]
+
+
+@pytest.mark.parametrize("begins_with", [torch.tensor([[31.0], [40.0]]), torch.tensor([[30.0, 30.0], [40.0, 40.0]])])
+def test_another_recording_is_not_taken_for_the_next_chunk(begins_with: Tensor) -> None:
+    behaviour = BehaviourLogProbs()
+    behaviour.of_chunk(rows(1.0, 3.0), [rows(20.0, 30.0)])
+    log_probs = torch.full(begins_with.shape, 9.0)
+    assert behaviour.of_chunk(log_probs, [begins_with]).tolist() == log_probs[:1].tolist()
 
 
 def test_a_ratio_counts_at_most_one() -> None:

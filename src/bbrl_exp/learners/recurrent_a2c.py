@@ -7,8 +7,9 @@ the paper's n-step advantage, n the rest of the chunk) it goes up
 
 while the critic minimises half the squared error to A + V. Each chunk makes one step: it passes through the memory from
 the state that is recorded in its first row, zeroed where an episode starts, and the gradient flows through all of it.
-ρ is 1 but in the first row, whose action the policy chose before the last update: there it is min(1, π / π_old)
-(Espeholt et al., 2018, arXiv:1802.01561, section 4.1). Rows in which an episode is over count in no loss.
+ρ is min(1, π / π_old) (Espeholt et al., 2018, arXiv:1802.01561, section 4.1), where π_old chose the action: that of the
+first row before the last update, the others with what the memory had made of that row before it, until an episode
+starts. Rows in which an episode is over count in no loss.
 
 Deviations from the paper: environments side by side in place of asynchronous threads; Adam in place of RMSprop; the
 gradient is the mean over steps, not the sum, clipped by its norm; the critic's loss has the factor ½ and a weight; an

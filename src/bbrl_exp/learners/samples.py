@@ -89,13 +89,14 @@ def collect_samples(
         discount,
         trace_decay,
     )
-    actions = [workspace.get_full(name)[progress.first_row :].flatten(0, 1) for name in policy.writes]
+    recorded = [workspace.get_full(name)[progress.first_row :] for name in (*policy.reads, *policy.writes)]
+    actions = [leaf.flatten(0, 1) for leaf in recorded[len(policy.reads) :]]
     log_probs = policy.distribution_of(latent).log_prob(actions).view(n_steps + 1, batch_size)
     n_samples = n_steps * batch_size
     samples = Samples(
         observations=tuple(leaf[:n_samples] for leaf in rows),
         actions=tuple(leaf[:n_samples] for leaf in actions),
-        log_probs=behaviour.of_chunk(log_probs).flatten(),
+        log_probs=behaviour.of_chunk(log_probs, recorded).flatten(),
         values=values[:-1].flatten(),
         advantages=advantages.flatten(),
         returns=(advantages + values[:-1]).flatten(),

@@ -93,13 +93,14 @@ def collect_sequences(
 ) -> Sequences:
     """The new rows but the last as sequences: those of the beginning of the chunk first, then in the order of time.
 
-    Every row of the chunk passes through the memory once, in order, so that the final observation of an episode, and
-    the last row of the chunk, are valued with the state in which they were reached.
+    Every row passes through the memory once, with the state that the policy had in it, so that actions have the
+    log-probabilities with which they were chosen, and the final observation of an episode, and the last row of the
+    chunk, are valued with the state in which they were reached.
 
     Args:
         workspace: the chunk, with the states that policy and critic had.
         progress: says which rows are new.
-        policy: that chose the actions, unchanged since but for those of the first row.
+        policy: that chose the actions, unchanged since but for the first row: its actions, what its memory made of it.
         critic: of the rows.
         behaviour: knows how likely those were.
         discount: γ.
@@ -122,12 +123,19 @@ def collect_sequences(
     starts = workspace[INITIAL_STATE][first:]
     policy_states = workspace[memory.state_name][first:]
     critic_states = policy_states[..., :0] if critic.memory is None else workspace[critic.memory.state_name][first:]
-    latent = policy.latent(observations, policy_states[0], starts)
+    # From row 1 on the states that were recorded are those of the policy as it is; what row 0 hands on are not.
+    latent = torch.cat(
+        (
+            policy.latent([leaf[:1] for leaf in observations], policy_states[0], starts[:1]),
+            policy.latent([leaf[1:] for leaf in observations], policy_states[1], starts[1:]),
+        )
+    )
     values = critic.values(latent, observations, critic_states[0], starts)
     advantages = generalized_advantages(
         transitions.rewards, values[:-1], values[1:], transitions.terminated, transitions.cut, discount, trace_decay
     )
-    actions = [workspace.get_full(name)[first:].flatten(0, 1) for name in policy.actions]
+    recorded = [workspace.get_full(name)[first:] for name in (*memory.features.names, *policy.actions)]
+    actions = [leaf.flatten(0, 1) for leaf in recorded[len(memory.features.names) :]]
     log_probs = policy.distribution_of(latent.flatten(0, 1)).log_prob(actions).view(n_steps + 1, batch_size)
 
     def cut(rows: Tensor) -> Tensor:
@@ -140,7 +148,7 @@ def collect_sequences(
         policy_state=cut(policy_states)[0],
         critic_state=cut(critic_states)[0],
         actions=tuple(cut(leaf) for leaf in transitions.actions),
-        log_probs=cut(behaviour.of_chunk(log_probs)),
+        log_probs=cut(behaviour.of_chunk(log_probs, recorded)),
         values=cut(values),
         advantages=cut(advantages),
         returns=cut(advantages + values[:-1]),
