@@ -12,7 +12,6 @@ written anew after every run, the headers of the experiments and the pages of th
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
@@ -81,16 +80,6 @@ def overrides(pair: str, seed: int) -> list[str]:
     ]
 
 
-def evaluations(metrics: Path, env_steps: int) -> list[tuple[int, float]]:
-    """The periodic evaluations in a run's ``metrics.csv``, one for each number of environment steps."""
-    curve: dict[int, float] = {}
-    with metrics.open(encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            if line["name"] == "eval/return_mean" and int(line["env_steps"]) <= env_steps:
-                curve.setdefault(int(line["env_steps"]), float(line["value"]))
-    return sorted(curve.items())
-
-
 def measure(pair: str, seed: int) -> Record:
     """The record of one run, made in a process and a folder of its own.
 
@@ -104,14 +93,13 @@ def measure(pair: str, seed: int) -> Record:
         cpu_seconds = cpu_seconds_of(command, folder, folder / "log")
         run_folder = folder / "outputs" / "run"
         summary = json.loads((run_folder / "summary.json").read_text(encoding="utf-8"))
-        curve = evaluations(run_folder / "metrics.csv", summary["env_steps"])
     return Record(
         pair=pair,
         implementation=IMPLEMENTATION,
         version=version,
         seed=seed,
         env_steps=summary["env_steps"],
-        curve=curve,
+        curve=[(evaluation["env_steps"], evaluation["return_mean"]) for evaluation in summary["evaluations"]],
         final_returns=summary["eval_returns"],
         cpu_seconds=round(cpu_seconds, 1),
     )
@@ -138,7 +126,9 @@ def write_pages() -> None:
     records = read_records()
     for name in sorted({page_of(pair) for pair in learning_pairs()}):
         file = PAGES / f"{name}.md"
-        file.write_text(with_results(file.read_text(encoding="utf-8"), name, records), encoding="utf-8")
+        file.write_text(
+            with_results(file.read_text(encoding="utf-8"), name, learning_pairs(), records), encoding="utf-8"
+        )
 
 
 def main() -> None:

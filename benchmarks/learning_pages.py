@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from learning_records import Record, env_of
 from learning_table import rows
@@ -17,12 +17,13 @@ def page_of(pair: str) -> str:
     return _PAGES.get(agent, agent)
 
 
-def with_results(page: str, name: str, records: Mapping[tuple[str, str, int], Record]) -> str:
+def with_results(page: str, name: str, pairs: Sequence[str], records: Mapping[tuple[str, str, int], Record]) -> str:
     """A page with the newest results between the two marks; what stands around them stays.
 
     Args:
         page: its text.
         name: the page's name, without ``.md``.
+        pairs: all experiments.
         records: of everybody.
 
     Raises:
@@ -31,8 +32,12 @@ def with_results(page: str, name: str, records: Mapping[tuple[str, str, int], Re
     start, end = page.find(BEGIN), page.find(END)
     if start < 0 or end < start:
         raise ValueError(f"docs/learners/{name}.md: the marks {BEGIN} and {END} are not there")
-    own = {key: record for key, record in records.items() if page_of(record.pair) == name}
-    pairs = sorted({record.pair for record in own.values()})
-    command = f"    OMP_NUM_THREADS=1 python benchmarks/learning.py {' '.join(pairs)}"
-    explained = "The columns are explained below [the whole table](../../benchmarks/results/learning.md)."
-    return f"{page[:start]}{BEGIN}\n\n{command}\n\n{rows(own)}\n\n{explained}\n\n{page[end:]}"
+    own = {key: record for key, record in records.items() if page_of(record.pair) == name and record.pair in pairs}
+    of_page = [pair for pair in pairs if page_of(pair) == name]
+    parts = [f"    OMP_NUM_THREADS=1 python benchmarks/learning.py {' '.join(of_page)}"]
+    if own:
+        parts += [rows(own), "The columns are explained below [the whole table](../../benchmarks/results/learning.md)."]
+    missing = [pair.replace("_", " ") for pair in of_page if pair not in {record.pair for record in own.values()}]
+    if missing:
+        parts.append(f"Not measured yet: {', '.join(missing)}.")
+    return "\n\n".join([f"{page[:start]}{BEGIN}", *parts, page[end:]])

@@ -36,6 +36,7 @@ class Range:
             raise ConfigurationError(f"{name}={value}: {self.words}{'' if math.isfinite(value) else ', and finite'}")
 
 
+FINITE = Range("any number", lambda value: True)
 FROM_0_TO_1 = Range("0 to 1", lambda value: 0 <= value <= 1)
 FROM_0_BELOW_1 = Range("at least 0, below 1", lambda value: 0 <= value < 1)
 ABOVE_0_TO_1 = Range("above 0, at most 1", lambda value: 0 < value <= 1)

@@ -23,7 +23,7 @@ from bbrl_exp.errors import ConfigurationError
 CONF = default_config_dir()
 AGENTS = sorted(path.stem for path in (CONF / "agent").glob("*.yaml") if path.stem not in ("random", "constant", "mlp"))
 NUMBERS = (int, float, int | None, float | None)
-ANY_NUMBER = ("seed", "target_entropy")
+ANY_NUMBER = ("seed",)
 BELOW_ONE, NOT_POSITIVE, NEGATIVE, NO_PART, NO_POSITIVE_PART = (0, -1), (0, -1), (-1,), (-0.1, 1.5), (0, 7)
 # What makes no sense, by name.
 OUTSIDE: dict[str, tuple[float, ...]] = {
@@ -65,6 +65,7 @@ OUTSIDE: dict[str, tuple[float, ...]] = {
     "target_entropy_ratio": (-0.1, 1.0),
     "target_kl": NOT_POSITIVE,
     "target_period": BELOW_ONE,
+    "target_entropy": (float("nan"), float("inf")),
     "target_rate": NO_POSITIVE_PART,
     "temperature_learning_rate": NOT_POSITIVE,
     "trace_decay": NO_PART,

@@ -186,7 +186,9 @@ def test_a_learner_begins_with_the_parameters_of_another_run_and_goes_on(agent: 
         if isinstance(tensor, torch.Tensor) and name.rsplit(".", 1)[-1] not in drawn:
             assert torch.equal(tensor, saved["graph"][name]), name
     beside = dict(learner.named_parameters())
-    assert all(torch.equal(beside[name], saved["learner"][name]) for name in beside.keys() & saved["learner"].keys())
+    common = beside.keys() & saved["learner"].keys()
+    assert common or agent == "cem"  # whose parameters are the policy's, and buffers of its own that begin anew
+    assert all(torch.equal(beside[name], saved["learner"][name]) for name in common)
     assert run(second).summary.status == "completed"
 
 

@@ -22,6 +22,7 @@ from bbrl_exp.app.resume import Standing
 from bbrl_exp.app.session import RunProgress, run_session
 from bbrl_exp.app.stop import STOPPED_BY, StopSignal
 from bbrl_exp.app.summary import Status, Summary, read_summary
+from bbrl_exp.envs.mujoco_warnings import forget_told_warnings
 from bbrl_exp.errors import BbrlExpError, DivergedError
 
 PAUSED = "paused after"
@@ -148,6 +149,7 @@ def _warnings_in(log: TextIO) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
+    forget_told_warnings()
     with warnings.catch_warnings():  # also forgets which warnings the checks before the run have shown already
         logging.captureWarnings(True)
         try:

@@ -70,18 +70,22 @@ def _unknown_key(key: str, config: DictConfig | None) -> ConfigurationError:
         if parts[depth] not in parent:
             parameters = _parameters(parent, ".".join(parts[:depth]))
             if parts[depth] in parameters:
-                return ConfigurationError(f"key '{key}' is new, and what is new is added with +: +{key}=...")
+                new_key = ".".join(parts[: depth + 1])
+                return ConfigurationError(f"key '{new_key}' is new, and what is new is added with +: +{new_key}=...")
             known = {str(name) for name in parent if name != "hydra"}
             return unknown_key(".".join(parts[: depth + 1]), known.union(parameters))
     return ConfigurationError(f"key '{key}' cannot be set")
 
 
 def _parameters(node: DictConfig, key: str) -> list[str]:
-    """What the class of a node can be given by a configuration; nothing where there is none."""
+    """What the class of a node can be given by a configuration; nothing where there is none.
+
+    The policy of a learner or a critic is filled in from the graph.
+    """
     if "_target_" not in node or OmegaConf.is_interpolation(node, "_target_"):
         return []
     try:
-        return parameters_of(find_target(node["_target_"], f"{key}._target_"))
+        return [name for name in parameters_of(find_target(node["_target_"], f"{key}._target_")) if name != "policy"]
     except ConfigurationError:
         return []
 

@@ -1,4 +1,4 @@
-"""MuJoCo's warnings, each told once. Left alone, it prints them for every environment, and into a file of the cwd."""
+"""MuJoCo's warnings, each told once a process. Left alone, it prints one an environment, and into a file of the cwd."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import sys
 
 _LOGGER = logging.getLogger("mujoco")
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 _told: set[str] = set()
 
 
@@ -20,8 +21,13 @@ def tell_mujoco_warnings_once() -> None:
         mujoco.set_mju_user_warning(_tell)
 
 
+def forget_told_warnings() -> None:
+    """Lets every warning be told once more, to a log that has not seen it."""
+    _told.clear()
+
+
 def _tell(message: str) -> None:
-    kind = re.sub(r"\d+", "#", message)
+    kind = _NUMBER.sub("#", message)
     if kind not in _told:
         _told.add(kind)
         _LOGGER.warning("%s", message)

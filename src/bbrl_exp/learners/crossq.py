@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd import backward
 
-from bbrl_exp.arguments import ABOVE_0, AT_LEAST_1, FROM_0_BELOW_1, check_unused
+from bbrl_exp.arguments import ABOVE_0, AT_LEAST_1, FINITE, FROM_0_BELOW_1, check_unused
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import q_target
@@ -86,6 +86,7 @@ class CrossQ(Learner):
         AT_LEAST_1.check(policy_delay=policy_delay)
         if not critic.network.renormalizations:
             raise ConfigurationError("critic.normalization: CrossQ needs 'batch'")
+        FINITE.check(target_entropy=target_entropy)
         if temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy=target_entropy)
         check_q_critic("CrossQ", policy, critic, has_batch_normalization=True)

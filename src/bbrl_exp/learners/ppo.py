@@ -26,6 +26,7 @@ from torch.nn.functional import mse_loss
 
 from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1, check_unused
 from bbrl_exp.data.minibatches import minibatches
+from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import (
     approximate_kl,
     clip_fraction,
@@ -76,7 +77,8 @@ class PPO(Learner):
         value_clip_range: how far a value may move from what it was; None for no limit.
         kl_weight: initial β (1); with ``kl`` only.
         kl_target: divergence that β is adapted to, in nats (0.01); with ``kl`` only.
-        target_kl: divergence beyond 1.5 times which the update of a chunk ends, in nats; None for never.
+        target_kl: divergence from the policy that acted, beyond 1.5 times which the update of a chunk ends, in nats;
+            None for never.
         entropy_weight: of the entropy bonus.
         value_weight: of the critic's loss.
         max_grad_norm: largest norm of the gradient.
@@ -119,6 +121,8 @@ class PPO(Learner):
         ABOVE_0.check(kl_weight=kl_weight, kl_target=kl_target)
         FROM_0_TO_1.check(discount=discount, trace_decay=trace_decay)
         AT_LEAST_0.check(entropy_weight=entropy_weight, value_weight=value_weight)
+        if objective not in ("clip", "kl"):
+            raise ConfigurationError(f"objective='{objective}': clip or kl")
         if objective == "clip":
             check_unused("objective='clip'", kl_weight=kl_weight, kl_target=kl_target)
         else:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd import backward
 
-from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, check_unused
+from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, FINITE, check_unused
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target
 from bbrl_exp.functional.targets import polyak_update
@@ -79,6 +79,7 @@ class SAC(Learner):
         super().__init__()
         ABOVE_0.check(policy_learning_rate=policy_learning_rate, critic_learning_rate=critic_learning_rate)
         ABOVE_0_TO_1.check(target_rate=target_rate)
+        FINITE.check(target_entropy=target_entropy)
         if temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy=target_entropy)
         check_q_critic("SAC", policy, critic)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd import backward
 
-from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, check_unused
+from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, FINITE, check_unused
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import quantile_huber
@@ -88,6 +88,7 @@ class TQC(Learner):
             raise ConfigurationError(
                 f"dropped_quantiles={dropped_quantiles}: 0 or more, and below critic.n_quantiles={critic.n_quantiles}"
             )
+        FINITE.check(target_entropy=target_entropy)
         if temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy=target_entropy)
         check_q_critic("TQC", policy, critic, has_quantiles=True)

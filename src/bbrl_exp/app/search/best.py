@@ -16,7 +16,7 @@ from bbrl_exp.app.identity import is_free
 
 FILE_NAME = "best.yaml"
 _GROUPS = {"agent": None, "env": None, "tracking": "default"}
-_LEFT_OUT = ("hydra", "seed", "dry_run")
+_LEFT_OUT = ("hydra", "seed", "dry_run", "eval.seed")  # results are not reported on the episodes of the search
 _NOTHING = object()
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 _WORDS = ("true", "false", "null", "nan", "inf")
@@ -110,12 +110,12 @@ def as_text(value: object) -> str:
 def _plain(config: DictConfig) -> dict[str, Any]:
     contents = OmegaConf.to_container(config, resolve=False)
     assert isinstance(contents, dict)
-    return {str(key): value for key, value in contents.items() if key not in _LEFT_OUT}
+    return {str(key): value for key, value in contents.items()}
 
 
 def _differences(found: Any, base: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
     """Key, value and the base's value wherever they differ."""
-    if is_free(key):
+    if is_free(key) or key in _LEFT_OUT:
         return
     if isinstance(found, dict) and isinstance(base, dict) and (found or not base):
         for name in {**base, **found}:
