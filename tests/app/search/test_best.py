@@ -31,7 +31,8 @@ def test_the_command_gives_the_configuration_again(overrides: list[str], compose
     config = composer.compose([*overrides, "seed=3"])
     command = shlex.split(as_command(difference_of(config, composer.compose)))
     assert command[:2] == ["python", "scripts/run.py"]
-    assert identity_hash(composer.compose([*command[2:], "seed=3"])) == identity_hash(config)
+    expected = composer.compose([*overrides, "seed=3", "eval.seed=0"])
+    assert identity_hash(composer.compose([*command[2:], "seed=3"])) == identity_hash(expected)
 
 
 @pytest.mark.parametrize("overrides", CASES, ids=str)
@@ -42,8 +43,16 @@ def test_the_experiment_gives_the_configuration_again(overrides: list[str], comp
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(text)
     with Composer(tmp_path / "conf") as other:
         again = other.compose(["experiment=mine", "seed=3"])
-    assert identity_hash(again) == identity_hash(config)
+    expected = composer.compose([*overrides, "seed=3", "eval.seed=0"])
+    assert identity_hash(again) == identity_hash(expected)
     assert text.splitlines()[:2] == ["# @package _global_", f"# {TITLE}"]
+
+
+def test_what_a_search_found_is_not_reported_on_the_episodes_of_the_search(composer: Composer) -> None:
+    config = composer.compose(["search=ppo", "env=cartpole", "eval.episodes=3"])
+    assert config.eval.seed == 1
+    difference = difference_of(config, composer.compose)
+    assert difference.overrides == ["agent=ppo", "env=cartpole", "eval.episodes=3"]
 
 
 def test_a_key_that_was_removed_is_removed_by_the_command_and_named_in_the_experiment(composer: Composer) -> None:
