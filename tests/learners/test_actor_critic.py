@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
+import math
 from typing import Any
 
 import pytest
@@ -49,7 +51,7 @@ class Setting:
 
     def gradients(self, loss: Tensor) -> list[Tensor]:
         parameters = [*self.policy.parameters(), *self.critic.parameters()]
-        return list(torch.autograd.grad(loss, parameters))
+        return list(torch.autograd.grad(loss, parameters, materialize_grads=True))
 
     def parameters(self) -> list[Tensor]:
         return [value.detach().clone() for value in [*self.policy.parameters(), *self.critic.parameters()]]
@@ -258,3 +260,17 @@ def test_a_critic_that_sees_something_else_than_the_policy_is_refused(make: Any)
     critic = ValueCritic(env_spec_of("CartPole-v1", 3), observation_prefix="normalized/")
     with pytest.raises(ConfigurationError, match="critic: reads normalized/env/env_obs, and the policy env/env_obs"):
         make(setting.policy, critic)
+
+
+def test_a2c_weighs_an_action_of_an_earlier_policy_by_the_truncated_ratio() -> None:
+    setting = Setting()
+    samples = setting.samples()
+    shift = torch.where(torch.arange(len(samples)) % 2 == 0, 0.5, -0.5)  # likelier then, or now
+    earlier = dataclasses.replace(samples, log_probs=samples.log_probs + shift)
+    weights = torch.where(shift > 0, math.exp(-0.5), 1.0)
+    log_probs = setting.policy.distribution(samples.observations).log_prob(samples.actions)
+    expected = setting.gradients(-(weights * samples.advantages * log_probs).mean())
+    learner = A2C(setting.policy, setting.critic, value_weight=0.0)
+    found = setting.gradients(learner.loss(earlier).policy)
+    assert largest_difference(found, expected) < 1e-6
+    assert largest_difference(setting.gradients(learner.loss(samples).policy), expected) > 1e-3

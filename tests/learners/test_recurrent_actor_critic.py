@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import math
 from typing import Any
 
 import pytest
@@ -250,3 +252,18 @@ def test_an_update_that_ends_early_tells_the_last_gradient() -> None:
     metrics = learner.update(setting.chunk, whole(setting.chunk))
     assert float(metrics["learner/approximate_kl"]) > 1.5e-6
     assert float(metrics["learner/gradient_norm"]) > 0.0
+
+
+def test_a2c_weighs_an_action_of_an_earlier_policy_by_the_truncated_ratio() -> None:
+    setting = Setting()
+    sequences = setting.sequences()
+    latent = setting.policy.latent(sequences.observations, sequences.policy_state, sequences.starts)
+    actions = [leaf.flatten(0, 1) for leaf in sequences.actions]
+    log_probs = setting.policy.distribution_of(latent.flatten(0, 1)).log_prob(actions).view_as(sequences.log_probs)
+    shift = torch.where(torch.arange(len(log_probs)) % 2 == 0, 0.5, -0.5)[:, None]  # likelier then, or now
+    earlier = dataclasses.replace(sequences, log_probs=log_probs.detach() + shift)
+    weights = torch.where(shift > 0, math.exp(-0.5), 1.0)
+    learner = RecurrentA2C(setting.policy, setting.critic)
+    _, metrics = learner.loss(earlier)
+    terms = -(weights * sequences.advantages * log_probs)[sequences.valid]
+    torch.testing.assert_close(metrics["losses/policy"], terms.mean().detach())
