@@ -51,6 +51,16 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["+agent.members.polcy.seed=3"], ["'agent.members.polcy' has no _target_", "did you mean 'policy'"]),
         ([f"+agent.members.p={{{PRINTER}, names: [critic/value]}}"], ["reads 'critic/value'"]),
         (["~agent.members.policy"], ["reads 'action'"]),
+        (
+            ["agent=ppo", "learning_rate=1"],
+            ["'learning_rate'", "did you mean 'agent.learner.learning_rate'?"],
+        ),
+        (["env.kwargs.gravity=1"], ["added with +: +env.kwargs.gravity=..."]),
+        (
+            ["agent=dqn", "agent.learner.batch_size=200", "agent.learner.replay_capacity=100"],
+            ["'agent.learner.batch_size' = 200: no more than replay_capacity=100"],
+        ),
+        ([*TD3, "agent.learner.replay_capacity=100"], ["'agent.learner.batch_size' = 256: no more than", "=100"]),
         (["agent.members.policy.name=p"], ["added with +: +agent.members.policy.name=..."]),
         (["agent=ppo", "agent.learner.target_lk=1"], ["'agent.learner.target_lk'", "did you mean 'target_kl'"]),
         (["agent=ppo", "agent.learner.discount=1.5"], ["'agent.learner.discount' = 1.5: 0 to 1"]),

@@ -15,6 +15,8 @@ from bbrl_exp.app.schema import unknown_key
 from bbrl_exp.app.targets import find_target
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 
+_EXTRA_OF_LAUNCHER = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+
 
 def refusal(error: Exception, defaults: Callable[[], DictConfig | None]) -> ConfigurationError:
     """Our error for one of Hydra's, OmegaConf's or YAML's.
@@ -68,13 +70,31 @@ def _unknown_key(key: str, config: DictConfig | None) -> ConfigurationError:
         if not isinstance(parent, DictConfig):
             return ConfigurationError(f"key '{'.'.join(parts[:depth])}' is a value: nothing stands below it")
         if parts[depth] not in parent:
+            if depth and not parent:
+                return ConfigurationError(f"key '{key}' is new, and what is new is added with +: +{key}=...")
             parameters = _parameters(parent, ".".join(parts[:depth]))
             if parts[depth] in parameters:
                 new_key = ".".join(parts[: depth + 1])
                 return ConfigurationError(f"key '{new_key}' is new, and what is new is added with +: +{new_key}=...")
             known = {str(name) for name in parent if name != "hydra"}
+            if elsewhere := [] if depth else _keys_that_end_with(key, config):
+                return ConfigurationError(f"key '{key}' is not known; did you mean '{elsewhere[0]}'?")
             return unknown_key(".".join(parts[: depth + 1]), known.union(parameters))
     return ConfigurationError(f"key '{key}' cannot be set")
+
+
+def _keys_that_end_with(name: str, node: object, above: str = "") -> list[str]:
+    """The dotted keys below ``node`` whose last part is ``name``; those of Hydra left out."""
+    if not isinstance(node, DictConfig):
+        return []
+    found: list[str] = []
+    for part in node:
+        key = f"{above}{part!s}"
+        if part == name:
+            found.append(key)
+        elif key != "hydra":
+            found += _keys_that_end_with(name, node._get_node(part), f"{key}.")
+    return found
 
 
 def _parameters(node: DictConfig, key: str) -> list[str]:
@@ -97,6 +117,10 @@ def _unknown_option(error: MissingConfigException) -> ConfigurationError:
     options = list(error.options or [])
     near = did_you_mean(option, options) or ";"
     shown = option.removesuffix(".yaml")
+    if group == "hydra/launcher" and shown in _EXTRA_OF_LAUNCHER:
+        extra = _EXTRA_OF_LAUNCHER[shown]
+        install = f'pip install "bbrl_exp[{extra}]"'
+        return ConfigurationError(f"key 'launcher' needs the extra '{extra}', which is not installed: {install}")
     return ConfigurationError(f"key '{group}' = '{shown}': no such option{near} allowed: {', '.join(options)}")
 
 

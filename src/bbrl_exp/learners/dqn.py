@@ -105,6 +105,8 @@ class DQN(Learner):
         super().__init__()
         AT_LEAST_1.check(n_steps=n_steps, batch_size=batch_size)
         AT_LEAST_1.check(replay_capacity=replay_capacity, target_period=target_period)
+        if batch_size > replay_capacity:
+            raise ConfigurationError(f"batch_size={batch_size}: no more than replay_capacity={replay_capacity}")
         AT_LEAST_0.check(learning_starts=learning_starts)
         ABOVE_0.check(learning_rate=learning_rate, max_grad_norm=max_grad_norm, updates_per_step=updates_per_step)
         ABOVE_0_TO_1.check(target_rate=target_rate)

@@ -8,6 +8,7 @@ from typing import Any
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1
 from bbrl_exp.data.replay import Batch, ReplayBuffer
+from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
@@ -50,6 +51,8 @@ class ReplayedBatches:
         seed: int,
     ) -> None:
         AT_LEAST_1.check(replay_capacity=capacity, batch_size=batch_size)
+        if batch_size > capacity:
+            raise ConfigurationError(f"batch_size={batch_size}: no more than replay_capacity={capacity}")
         AT_LEAST_0.check(learning_starts=learning_starts)
         ABOVE_0.check(updates_per_step=updates_per_step)
         FROM_0_TO_1.check(discount=discount)
