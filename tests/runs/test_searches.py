@@ -64,7 +64,7 @@ def test_a_search_prunes_and_its_best_runs_again_to_the_same_value(
 
     command = shlex.split(search["best"]["command"])
     assert ended.out.splitlines()[-2] == f"best: {search['best']['command']}"
-    assert command_line(*command[2:], "seed=2", "name=again").code == 0
+    assert command_line(*command[2:], "seed=2", "eval.seed=1", "name=again").code == 0
     again = json.loads((Path("outputs") / "again" / "summary.json").read_text())
     assert again["eval_return_mean"] == search["best"]["values"]["2"]
 
