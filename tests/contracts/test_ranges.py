@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import copy
-import functools
 import math
 import re
 import typing
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from composed_agents import composed
 
 from bbrl_exp.agents.combinators import TemporalAgent
-from bbrl_exp.app.compose import Composer, resolve
 from bbrl_exp.app.config_folder import default_config_dir
 from bbrl_exp.app.graph import build_graph_of
 from bbrl_exp.app.learner import build_learner_of
@@ -75,16 +73,6 @@ OUTSIDE: dict[str, tuple[float, ...]] = {
 }
 
 
-@functools.cache
-def composed(agent: str) -> dict[str, Any]:
-    """The configuration of an agent in an environment that fits."""
-    with Composer(CONF) as composer:
-        config = composer.compose([f"agent={agent}", "batch_size=1"])
-        if config["agent"]["action_space"] == "continuous":
-            config = composer.compose([f"agent={agent}", "env=pendulum", "batch_size=1"])
-        return resolve(config)
-
-
 @pytest.fixture(scope="module")
 def graphs() -> Iterator[dict[str, TemporalAgent]]:
     """The graph of every agent, built when it is first needed."""
@@ -96,7 +84,7 @@ def graphs() -> Iterator[dict[str, TemporalAgent]]:
 
 def numbers_of(agent: str) -> dict[str, object]:
     """The parameters of an agent's learner that are numbers, with their annotations."""
-    target = find_target(composed(agent)["agent"]["learner"]["_target_"], "agent.learner._target_")
+    target = find_target(composed(agent, batch_size=1)["agent"]["learner"]["_target_"], "agent.learner._target_")
     hints = typing.get_type_hints(target.__init__)
     return {name: hint for name, hint in hints.items() if hint in NUMBERS}
 
@@ -109,11 +97,11 @@ def test_a_number_that_makes_no_sense_is_refused_with_its_key(
 ) -> None:
     assert name in OUTSIDE, f"say which values of '{name}' make no sense"
     if agent not in graphs:
-        graphs[agent] = build_graph_of(composed(agent))
+        graphs[agent] = build_graph_of(composed(agent, batch_size=1))
     hint = numbers_of(agent)[name]
     nan = () if hint in (int, int | None) else (math.nan,)
     for value in (*OUTSIDE[name], *nan):
-        config = copy.deepcopy(composed(agent))
+        config = copy.deepcopy(composed(agent, batch_size=1))
         config["agent"]["learner"][name] = value
         with pytest.raises(ConfigurationError, match=rf"^key 'agent\.learner\.{name}' = {re.escape(str(value))}: "):
             build_learner_of(config, graphs[agent])

@@ -2,14 +2,13 @@
 
 import contextlib
 import copy
-import functools
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from composed_agents import composed
 
-from bbrl_exp.app.compose import Composer, resolve
 from bbrl_exp.app.config_folder import default_config_dir
 from bbrl_exp.app.learner import build_graph_and_learner
 from bbrl_exp.learners.learner import Progress
@@ -28,19 +27,9 @@ AGENTS = sorted(
 ANNEALED = ("a2c", "dqn", "ppo", "pqn", "recurrent_a2c", "recurrent_dqn", "recurrent_ppo", "reinforce")
 
 
-@functools.cache
-def composed(agent: str) -> dict[str, Any]:
-    """The configuration of an agent in an environment that fits."""
-    with Composer(CONF) as composer:
-        config = composer.compose([f"agent={agent}", "batch_size=2"])
-        if config["agent"]["action_space"] == "continuous":
-            config = composer.compose([f"agent={agent}", "env=pendulum", "batch_size=2"])
-        return resolve(config)
-
-
 def learned(agent: str, options: dict[str, Any], total_steps: int) -> tuple[tuple[str, ...], dict[str, Any]]:
     """The schedules of a learner, and what is left after the first chunks of a run of ``total_steps``."""
-    config = copy.deepcopy(composed(agent))
+    config = copy.deepcopy(composed(agent, batch_size=2))
     node = config["agent"]["learner"]
     node |= {name: value for name, value in FEW.items() if name in node} | options
     seed_global_generators(0)
