@@ -38,7 +38,9 @@ def learned(agent: str, options: dict[str, Any], total_steps: int) -> tuple[tupl
     workspace, metrics = Workspace(), []
     with contextlib.closing(graph):
         for chunk in collect(graph, workspace, total_steps=128, batch_size=2, steps_per_chunk=32):
-            metrics.append(learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, total_steps)))
+            metrics.append(
+                learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, total_steps, chunk.new_steps))
+            )
     return learner.schedules, {"graph": graph.state_dict(), "learner": learner.state_dict(), "metrics": metrics}
 
 

@@ -101,7 +101,7 @@ def logged_metrics(composer: Composer, learner: str, recording: Path, overrides:
         steps_per_chunk=STEPS_PER_CHUNK,
         chunks_per_recording=2,
     ):
-        found.update(built.update(workspace, Progress(chunk.first_row, chunk.env_steps, TOTAL_STEPS)))
+        found.update(built.update(workspace, Progress(chunk.first_row, chunk.env_steps, TOTAL_STEPS, chunk.new_steps)))
     graph.close()
     return found
 

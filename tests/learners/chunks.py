@@ -57,7 +57,7 @@ def written_chunk(
 def whole(workspace: Workspace) -> Progress:
     """All rows are new, at the beginning of a run of a hundred such chunks."""
     env_steps = (workspace.time_size() - 1) * workspace.batch_size()
-    return Progress(first_row=0, env_steps=env_steps, total_steps=100 * env_steps)
+    return Progress(first_row=0, env_steps=env_steps, total_steps=100 * env_steps, new_steps=env_steps)
 
 
 def hand_over_rows(saved: Learner, restored: Learner) -> None:

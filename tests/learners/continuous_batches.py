@@ -95,5 +95,5 @@ def run(learner: Learner, policy: Any, n_steps: int, batch_size: int, steps_per_
         steps_per_chunk=steps_per_chunk,
         chunks_per_recording=4,
     ):
-        yield dict(learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, n_steps)))
+        yield dict(learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, n_steps, chunk.new_steps)))
     env.close()

@@ -166,14 +166,15 @@ def test_an_update_ends_at_the_target_divergence() -> None:
 
 
 @pytest.mark.parametrize("make", [A2C, PPO])
-def test_an_annealed_learning_rate_falls_linearly_to_zero(make: Any) -> None:
+def test_an_annealed_learning_rate_falls_linearly_and_the_last_update_counts(make: Any) -> None:
     setting = Setting()
     learner = make(setting.policy, setting.critic, learning_rate=0.1, anneal_learning_rate=True)
-    metrics = learner.update(setting.chunk, Progress(0, 25, 100))
-    assert metrics["learner/learning_rate"] == pytest.approx(0.075)
-    before = setting.parameters()
-    learner.update(setting.chunk, Progress(0, 100, 100))
-    assert largest_difference(setting.parameters(), before) == 0.0
+    rates = []
+    for env_steps in (25, 50, 75, 100):
+        before = setting.parameters()
+        rates.append(learner.update(setting.chunk, Progress(0, env_steps, 100, 25))["learner/learning_rate"])
+        assert largest_difference(setting.parameters(), before) > 0.0
+    assert rates == pytest.approx([0.1, 0.075, 0.05, 0.025])
 
 
 @pytest.mark.parametrize("make", [A2C, PPO])

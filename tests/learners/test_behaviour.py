@@ -108,7 +108,7 @@ def test_log_probabilities_are_those_of_the_moment_of_acting_in_every_chunk(
         if chunk.number > 1:
             change = log_probs_now(learner.policy, workspace, first) - workspace.get("log_prob", first)
             largest_change = max(largest_change, float(change.abs().max()))
-        learner.update(workspace, Progress(first, chunk.env_steps, total))
+        learner.update(workspace, Progress(first, chunk.env_steps, total, chunk.new_steps))
         valid = ~workspace["env/done"][first:-1]
         acted = workspace["log_prob"][first:-1]
         found = collected[-1].log_probs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def recording_of(env_id: str, path: Path, continuous: bool = False, n_steps: int
 
 
 def trained(learner: BehaviourCloning, n_updates: int) -> dict[str, float]:
-    found = learner.update(Workspace(), Progress(0, 10 * n_updates, 10 * n_updates))
+    found = learner.update(Workspace(), Progress(0, 10 * n_updates, 10 * n_updates, 10 * n_updates))
     return {name: float(value) for name, value in found.items()}
 
 
@@ -96,10 +97,11 @@ def test_resets_are_no_pairs_and_every_other_pair_is_learned_or_held_out(tmp_pat
 def test_the_pace_does_not_depend_on_chunks(tmp_path: Path, cuts: list[int]) -> None:
     facts = recording_of("CartPole-v1", tmp_path / "teacher.pt", n_steps=50)
     learner = BehaviourCloning(StochasticPolicy(facts), str(tmp_path / "teacher.pt"), updates_per_step=0.03)
-    found = [learner.update(Workspace(), Progress(0, steps, 1000)) for steps in cuts]
+    news = [steps - before for before, steps in itertools.pairwise([0, *cuts])]
+    found = [learner.update(Workspace(), Progress(0, steps, 1000, new)) for steps, new in zip(cuts, news, strict=True)]
     assert [metrics["learner/updates"] for metrics in found if metrics][-1] == 30
     straight = BehaviourCloning(StochasticPolicy(facts), str(tmp_path / "teacher.pt"), updates_per_step=0.03)
-    straight.update(Workspace(), Progress(0, 1000, 1000))
+    straight.update(Workspace(), Progress(0, 1000, 1000, 1000))
     for one, other in zip(learner.parameters(), straight.parameters(), strict=True):
         assert torch.equal(one, other)
 
@@ -107,13 +109,13 @@ def test_the_pace_does_not_depend_on_chunks(tmp_path: Path, cuts: list[int]) -> 
 def test_a_restored_learner_goes_on_as_before(tmp_path: Path) -> None:
     facts = recording_of("CartPole-v1", tmp_path / "teacher.pt")
     learners = [BehaviourCloning(StochasticPolicy(facts), str(tmp_path / "teacher.pt")) for _ in range(2)]
-    learners[0].update(Workspace(), Progress(0, 170, 1000))
+    learners[0].update(Workspace(), Progress(0, 170, 1000, 170))
     file = io.BytesIO()
     torch.save(learners[0].state_dict(), file)
     file.seek(0)
     learners[1].load_state_dict(torch.load(file, weights_only=True))
     for learner in learners:
-        learner.update(Workspace(), Progress(0, 400, 1000))
+        learner.update(Workspace(), Progress(0, 400, 1000, 230))
     for one, other in zip(*(learner.parameters() for learner in learners), strict=True):
         assert torch.equal(one, other)
 

@@ -119,7 +119,7 @@ def a_learner(facts: EnvSpec, **arguments: object) -> CrossEntropyMethod:
 
 
 def update(learner: CrossEntropyMethod, workspace: Workspace, first_row: int = 0) -> dict[str, float]:
-    found = learner.update(workspace, Progress(first_row, 100, 1000))
+    found = learner.update(workspace, Progress(first_row, 100, 1000, 100))
     return {name: float(value) for name, value in found.items()}
 
 
@@ -198,7 +198,7 @@ def run_of(learner: CrossEntropyMethod, n_chunks: int, batch_size: int) -> None:
         steps_per_chunk=25,
         chunks_per_recording=4,
     ):
-        learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, 10_000))
+        learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, 10_000, chunk.new_steps))
     env.close()
 
 

@@ -114,7 +114,7 @@ def test_updates_are_counted_by_environment_steps(options: dict[str, Any]) -> No
     learner = DQN(a_policy(), learning_starts=4, updates_per_step=0.75, batch_size=8, **options)
     found = []
     for index in range(3):  # 4 time steps of 2 environments a chunk
-        metrics = learner.update(chunk(5) if index == 0 else shifted(index), Progress(0, 8 * (index + 1), 100))
+        metrics = learner.update(chunk(5) if index == 0 else shifted(index), Progress(0, 8 * (index + 1), 100, 8))
         found.append(metrics["learner/updates"])
     assert found == [int(0.75 * 4), int(0.75 * 12), int(0.75 * 20)]
 
@@ -130,10 +130,10 @@ def shifted(index: int) -> Workspace:
 def test_the_target_network_is_copied_after_every_period_of_environment_steps() -> None:
     learner = DQN(a_policy(), learning_starts=0, updates_per_step=0.5, target_rate=None, target_period=16)
     before = [parameter.clone() for parameter in learner.target_network.parameters()]
-    learner.update(chunk(8), Progress(0, 14, 100))
+    learner.update(chunk(8), Progress(0, 14, 100, 14))
     assert all(map(torch.equal, before, learner.target_network.parameters()))
     assert not all(map(torch.equal, before, learner.policy.network.parameters()))
-    learner.update(continued(), Progress(0, 16, 100))
+    learner.update(continued(), Progress(0, 16, 100, 2))
     assert all(map(torch.equal, learner.target_network.parameters(), learner.policy.network.parameters()))
 
 
@@ -146,29 +146,29 @@ def continued() -> Workspace:
 def test_a_moving_average_lies_between() -> None:
     learner = DQN(a_policy(), learning_starts=0, updates_per_step=0.125, target_rate=0.25)
     old = [parameter.clone() for parameter in learner.target_network.parameters()]
-    learner.update(chunk(5), Progress(0, 8, 100))
+    learner.update(chunk(5), Progress(0, 8, 100, 8))
     for before, now, online in zip(
         old, learner.target_network.parameters(), learner.policy.network.parameters(), strict=True
     ):
         torch.testing.assert_close(now, before + 0.25 * (online - before))
 
 
-def test_epsilon_and_learning_rate_fall() -> None:
+def test_epsilon_is_that_of_the_next_chunk_and_the_learning_rate_that_of_this_one() -> None:
     policy = a_policy()
     learner = DQN(policy, learning_starts=0, learning_rate=0.1, anneal_learning_rate=True, exploration_fraction=0.5)
-    metrics = learner.update(chunk(6), Progress(0, 10, 40))
+    metrics = learner.update(chunk(6), Progress(0, 10, 40, 5))
     assert metrics["learner/epsilon"] == pytest.approx(1.0 - 0.5 * 0.95)
     assert float(policy.exploration.epsilon) == pytest.approx(1.0 - 0.5 * 0.95)
-    assert metrics["learner/learning_rate"] == pytest.approx(0.075)
+    assert metrics["learner/learning_rate"] == pytest.approx(0.1 * 35 / 40)
 
 
 def test_state_is_complete() -> None:
     first, second = DQN(a_policy(), learning_starts=0), DQN(a_policy(seed=5), learning_starts=0)
-    first.update(chunk(5), Progress(0, 8, 100))
+    first.update(chunk(5), Progress(0, 8, 100, 8))
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     hand_over_rows(first, second)
     for learner in (first, second):
-        learner.update(shifted(1), Progress(0, 16, 100))
+        learner.update(shifted(1), Progress(0, 16, 100, 8))
     assert all(map(torch.equal, first.policy.parameters(), second.policy.parameters()))
     assert all(map(torch.equal, first.target_network.parameters(), second.target_network.parameters()))
 

@@ -36,7 +36,7 @@ def test_ppo_learns_from_frames(shape: tuple[int, ...], stack: int, is_shared: b
     for chunk in collect(
         TemporalAgent(Agents(env, policy)), workspace, total_steps=total_steps, batch_size=8, steps_per_chunk=32
     ):
-        learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, total_steps))
+        learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, total_steps, chunk.new_steps))
     policy.eval()
     with torch.no_grad():
         TemporalAgent(Agents(env, policy))(workspace, t=0, n_steps=100)

@@ -37,7 +37,7 @@ def test_dqn_learns_from_frames(shape: tuple[int, ...]) -> None:
         steps_per_chunk=8,
         chunks_per_recording=8,
     ):
-        learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, total_steps))
+        learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, total_steps, chunk.new_steps))
     (buffer,) = learner.replay_buffers().values()
     assert buffer.sample(4, np.random.default_rng(0)).observations[0].dtype == torch.uint8
     policy.eval()

@@ -184,17 +184,17 @@ def test_a_learner_goes_on_from_its_saved_state_as_if_it_had_never_stopped(make:
         assert torch.equal(ours, theirs)
 
 
-def test_annealed_rates_and_ranges_fall_linearly_to_zero() -> None:
+def test_annealed_rates_and_ranges_fall_linearly_and_the_last_update_counts() -> None:
     setting = Setting()
     ppo = RecurrentPPO(
         setting.policy, setting.critic, learning_rate=0.1, anneal_learning_rate=True, anneal_clip_range=True
     )
-    metrics = ppo.update(setting.chunk, Progress(0, 75, 100))
-    assert metrics["learner/learning_rate"] == pytest.approx(0.025)
+    metrics = ppo.update(setting.chunk, Progress(0, 75, 100, 25))
+    assert metrics["learner/learning_rate"] == pytest.approx(0.05)
     before = [parameter.detach().clone() for parameter in ppo.parameters()]
-    ppo.update(setting.chunk, Progress(0, 100, 100))
-    for parameter, old in zip(ppo.parameters(), before, strict=True):
-        assert torch.equal(parameter, old)
+    metrics = ppo.update(setting.chunk, Progress(0, 100, 100, 25))
+    assert metrics["learner/learning_rate"] == pytest.approx(0.025)
+    assert not all(map(torch.equal, ppo.parameters(), before))
 
 
 def test_an_update_ends_at_the_divergence_that_is_asked_for() -> None:

@@ -95,8 +95,8 @@ def test_updates_wait_for_a_whole_sequence_and_are_counted_by_environment_steps(
     for name in list(chunk.keys()):
         first.set_full(name, chunk[name][:5])
         whole.set_full(name, chunk[name][4:])
-    assert "learner/updates" not in learner.update(first, Progress(0, 8, 100))
-    assert learner.update(whole, Progress(0, 16, 100))["learner/updates"] == 8
+    assert "learner/updates" not in learner.update(first, Progress(0, 8, 100, 8))
+    assert learner.update(whole, Progress(0, 16, 100, 8))["learner/updates"] == 8
 
 
 @pytest.mark.parametrize(("batch_size", "smallest"), [(1, 7), (2, 13), (5, 31)])
@@ -107,7 +107,9 @@ def test_a_buffer_that_holds_no_sequence_of_each_environment_is_refused(batch_si
     learner = a_learner(replay_capacity=smallest, **options)
     learner.check_chunks(1, batch_size)
     chunk = recorded_chunk(ENV, batch_size, 20, learner.policy)
-    assert learner.update(chunk, Progress(0, 20 * batch_size, 100))["learner/updates"] == 20 * batch_size
+    assert (
+        learner.update(chunk, Progress(0, 20 * batch_size, 100, 20 * batch_size))["learner/updates"] == 20 * batch_size
+    )
 
 
 def test_state_is_complete() -> None:
@@ -117,11 +119,11 @@ def test_state_is_complete() -> None:
     for name in list(chunk.keys()):
         early.set_full(name, chunk[name][:9])
         late.set_full(name, chunk[name][8:])
-    first.update(early, Progress(0, 16, 100))
+    first.update(early, Progress(0, 16, 100, 16))
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     hand_over_rows(first, second)
     for learner in (first, second):
-        learner.update(late, Progress(0, 32, 100))
+        learner.update(late, Progress(0, 32, 100, 16))
     assert all(map(torch.equal, first.policy.parameters(), second.policy.parameters()))
 
 

@@ -56,7 +56,7 @@ def gradients(learner: Reinforce) -> Iterator[Tensor]:
 
 
 def update(learner: Reinforce, workspace: Workspace, first_row: int = 0) -> dict[str, float]:
-    found = learner.update(workspace, Progress(first_row, 100, 1000))
+    found = learner.update(workspace, Progress(first_row, 100, 1000, 100))
     return {name: float(value) for name, value in found.items()}
 
 
@@ -172,11 +172,18 @@ def test_normalised_advantages_do_not_depend_on_the_scale_of_the_rewards(facts: 
         torch.testing.assert_close(small, large)
 
 
-def test_the_learning_rate_falls_to_zero(facts: EnvSpec) -> None:
-    learner = learner_of(facts, anneal_learning_rate=True)
-    before = [parameter.clone() for parameter in learner.parameters()]
-    learner.update(one_environment(terminated_at=3, truncated_at=None), Progress(0, 1000, 1000))
-    assert all(torch.equal(old, new) for old, new in zip(before, learner.parameters(), strict=True))
+def test_the_learning_rate_falls_linearly_and_the_last_update_counts(facts: EnvSpec) -> None:
+    def changes(new_steps: int) -> list[Tensor]:
+        torch.manual_seed(0)
+        learner = learner_of(facts, anneal_learning_rate=True)
+        before = [parameter.clone() for parameter in learner.parameters()]
+        workspace = one_environment(terminated_at=3, truncated_at=None)
+        learner.update(workspace, Progress(0, 1000, 1000, new_steps))
+        return [new - old for old, new in zip(before, learner.parameters(), strict=True)]
+
+    for quarter, whole_run in zip(changes(250), changes(1000), strict=True):
+        torch.testing.assert_close(quarter, whole_run / 4, atol=1e-6, rtol=1e-3)
+    assert any(change.any() for change in changes(250))
 
 
 def test_a_shared_trunk_is_learned_once(facts: EnvSpec) -> None:

@@ -113,7 +113,7 @@ def test_a_learner_with_the_state_of_another_goes_on_as_that_one() -> None:
         for name in ("terminated", "truncated", "done", "initial_state"):
             workspace.set_full(f"env/{name}", torch.zeros(2, 2, dtype=torch.bool))
         one._replayed.buffer.begin_recording()
-        assert one.update(workspace, Progress(0, 50, 100))["learner/updates"] == 40
+        assert one.update(workspace, Progress(0, 50, 100, 50))["learner/updates"] == 40
     for ours, theirs in zip(learner.parameters(), other.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 

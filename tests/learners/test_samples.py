@@ -75,7 +75,7 @@ def test_a_full_trace_sums_all_rewards_and_ends_with_the_value_of_the_last_row()
 
 def test_only_the_new_rows_are_used() -> None:
     chunk = written_chunk(rewards=[[0], [1], [3], [5]], terminated=[[0]] * 4, truncated=[[0]] * 4)
-    samples = samples_of(chunk, Progress(2, 3, 100), a_policy(1), trace_decay=1.0)
+    samples = samples_of(chunk, Progress(2, 3, 100, 1), a_policy(1), trace_decay=1.0)
     assert samples.returns.tolist() == pytest.approx([5 + 0.5 * 0.3])
     assert samples.observations[0][:, 0].tolist() == pytest.approx([0.2])
 

@@ -82,7 +82,7 @@ def train_probe(
         chunks_per_recording=chunks_per_recording,
     )
     for chunk in chunks:
-        found = learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, total_steps))
+        found = learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, total_steps, chunk.new_steps))
         metrics = {name: float(value) for name, value in found.items()} or metrics
         wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
         assert not wrong, f"{wrong} not finite after {chunk.env_steps} steps"

@@ -41,9 +41,9 @@ def test_the_new_rows_of_all_chunks_are_every_time_step_once() -> None:
         chunks.append(chunk)
     assert seen == list(range(13))
     assert chunks == [
-        Chunk(1, 0, 12, Rows(0, 0, 5), True, False),
-        Chunk(2, 0, 24, Rows(1, 5, 4), True, False),
-        Chunk(3, 0, 36, Rows(1, 9, 4), True, True),
+        Chunk(1, 0, 12, 12, Rows(0, 0, 5), True, False),
+        Chunk(2, 0, 24, 12, Rows(1, 5, 4), True, False),
+        Chunk(3, 0, 36, 12, Rows(1, 9, 4), True, True),
     ]
 
 

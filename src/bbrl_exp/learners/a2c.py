@@ -113,7 +113,7 @@ class A2C(Learner):
         if not len(samples):
             return {}
         if self._anneals:
-            self._optimizer.learning_rate = self._learning_rate * (1 - progress.fraction)
+            self._optimizer.learning_rate = self._learning_rate * progress.remaining
         loss = self.loss(samples)
         gradient_norm = self._optimizer.step(loss.total)
         return {

@@ -163,7 +163,7 @@ class DQN(Learner):
         epsilon = linear_until(*self._epsilons[:2], progress.fraction, self._epsilons[2])
         self.policy.exploration.set_epsilon(epsilon)
         if self._anneals:
-            self._optimizer.learning_rate = self._learning_rate * (1 - progress.fraction)
+            self._optimizer.learning_rate = self._learning_rate * progress.remaining
         due = int((progress.env_steps - self._learning_starts) * self._updates_per_step)
         last: tuple[Tensor, Tensor, Tensor] | None = None
         while self._n_updates < due and len(self._replay):

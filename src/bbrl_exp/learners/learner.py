@@ -23,16 +23,26 @@ class Progress:
         first_row: the row from which transitions are new: the pairs (t, t + 1) from t = ``first_row`` to the last row.
         env_steps: environment steps done since the beginning of the run.
         total_steps: environment steps that the run will have.
+        new_steps: environment steps of the new rows, which are among ``env_steps``.
     """
 
     first_row: int
     env_steps: int
     total_steps: int
+    new_steps: int
 
     @property
     def fraction(self) -> float:
         """The part of the run that is done, between 0 and 1."""
         return min(self.env_steps / self.total_steps, 1.0)
+
+    @property
+    def remaining(self) -> float:
+        """The part of the run that the new rows began: 1 in the first chunk, and still above 0 in the last.
+
+        What anneals to zero is multiplied with it, so that every chunk is learned from.
+        """
+        return 1.0 - min((self.env_steps - self.new_steps) / self.total_steps, 1.0)
 
 
 class Learner(nn.Module):

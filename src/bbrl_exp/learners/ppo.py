@@ -168,7 +168,7 @@ class PPO(Learner):
             reward=self._reward,
         )
         if self._anneals:
-            self._optimizer.learning_rate = self._learning_rate * (1 - progress.fraction)
+            self._optimizer.learning_rate = self._learning_rate * progress.remaining
         if not len(samples):
             return {}
         loss, gradient_norm = self._learn(samples)

@@ -102,7 +102,7 @@ class PQN(Learner):
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         observations, indexes, returns = self.samples(workspace, progress)
         if self._anneals:
-            self._optimizer.learning_rate = self._learning_rate * (1 - progress.fraction)
+            self._optimizer.learning_rate = self._learning_rate * progress.remaining
         metrics: dict[str, float | Tensor] = {}
         for _ in range(self._n_epochs if len(returns) else 0):
             for part in minibatches(len(returns), self._minibatch_size, self._generator, returns.device):

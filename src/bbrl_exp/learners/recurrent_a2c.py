@@ -108,7 +108,7 @@ class RecurrentA2C(Learner):
         if not valid.any():
             return {}
         if self._anneals:
-            self._optimizer.learning_rate = self._learning_rate * (1.0 - progress.fraction)
+            self._optimizer.learning_rate = self._learning_rate * progress.remaining
         loss, metrics = self.loss(sequences)
         metrics["learner/gradient_norm"] = self._optimizer.step(loss)
         metrics["learner/explained_variance"] = explained_variance(sequences.values[valid], sequences.returns[valid])

@@ -161,7 +161,7 @@ class RecurrentDQN(Learner):
         epsilon = linear_until(*self._epsilons, progress.fraction, self._exploration_fraction)
         self.policy.exploration.set_epsilon(epsilon)
         if self._anneals:
-            self._optimizer.learning_rate = self._learning_rate * (1 - progress.fraction)
+            self._optimizer.learning_rate = self._learning_rate * progress.remaining
         due = int((progress.env_steps - self._learning_starts) * self._updates_per_step)
         metrics: dict[str, float | Tensor] = {}
         is_long_enough = progress.env_steps // workspace.batch_size() >= self._n_rows - 1

@@ -137,11 +137,10 @@ class RecurrentPPO(Learner):
             reward=self._reward,
             sequence_length=self._sequence_length,
         )
-        remaining = 1.0 - progress.fraction
         if self._anneals:
-            self._optimizer.learning_rate = self._learning_rate * remaining
+            self._optimizer.learning_rate = self._learning_rate * progress.remaining
         if self._anneals_clip_range:
-            self._clip_range = self._first_clip_range * remaining
+            self._clip_range = self._first_clip_range * progress.remaining
         metrics = self._learn(sequences)
         valid = sequences.valid
         if not metrics:

@@ -108,7 +108,7 @@ class Reinforce(Learner):
         actions = [leaf.flatten(0, 1).index_select(0, steps) for leaf in transitions.actions]
         loss, metrics = self.loss(observations, actions, returns)
         if self._anneals:
-            self._optimizer.param_groups[0]["lr"] = self._learning_rate * (1 - progress.fraction)
+            self._optimizer.param_groups[0]["lr"] = self._learning_rate * progress.remaining
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self._max_grad_norm is not None:

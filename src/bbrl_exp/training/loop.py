@@ -35,6 +35,7 @@ class Chunk:
         number: chunks done since the beginning of the run, this one included.
         first_row: the row from which transitions are new: the pairs (t, t + 1) from t = ``first_row`` on.
         env_steps: environment steps since the beginning of the run: rows after the first, times the batch size.
+        new_steps: those of this chunk.
         recorded: the rows that were added since the recording was cut the last time, this chunk's included.
         is_cut_next: whether the next chunk begins by cutting the recording.
         is_last: whether there is no next chunk.
@@ -43,6 +44,7 @@ class Chunk:
     number: int
     first_row: int
     env_steps: int
+    new_steps: int
     recorded: Rows
     is_cut_next: bool
     is_last: bool
@@ -93,6 +95,7 @@ def collect(
             number=index + 1,
             first_row=first_row,
             env_steps=(index + 1) * steps_per_chunk * batch_size,
+            new_steps=steps_per_chunk * batch_size,
             recorded=recorded_rows(index + 1, steps_per_chunk, chunks_per_recording),
             is_cut_next=in_recording == chunks_per_recording - 1,
             is_last=index == chunks - 1,
