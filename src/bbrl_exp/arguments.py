@@ -46,11 +46,12 @@ AT_LEAST_1 = Range("at least 1", lambda value: value >= 1)
 
 
 def check_unused(setting: str, **arguments: object) -> None:
-    """Refuses the first argument that is not None: with ``setting``, such as ``"prioritised=false"``, it does nothing.
+    """Refuses the first argument that is neither None nor False: with ``setting``, such as ``"prioritised=false"``, it does nothing.
 
     Raises:
         ConfigurationError: such as ``priority_exponent=0.6: has no effect with prioritised=false; must be null``.
     """
     for name, value in arguments.items():
-        if value is not None:
-            raise ConfigurationError(f"{name}={value}: has no effect with {setting}; must be null")
+        if value is not None and value is not False:
+            neutral = "false" if value is True else "null"
+            raise ConfigurationError(f"{name}={value}: has no effect with {setting}; must be {neutral}")

@@ -62,7 +62,7 @@ def leaves(value: Any) -> Iterator[Any]:
         *((agent, {}) for agent in AGENTS if agent not in ANNEALED),
         *((agent, {"anneal_learning_rate": on}) for agent in ANNEALED for on in (True, False)),
         ("dqn", {"prioritised": True}),
-        ("recurrent_ppo", {"anneal_learning_rate": False, "anneal_clip_range": True}),
+        *((agent, {"anneal_learning_rate": False, "anneal_clip_range": True}) for agent in ("ppo", "recurrent_ppo")),
     ],
 )
 def test_what_is_learned_depends_on_the_length_of_the_run_if_and_only_if_there_are_schedules(

@@ -94,6 +94,10 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
             ["'agent.learner.clip_range' = 0.3: has no effect with objective='kl'; must be null"],
         ),
         (
+            ["agent=ppo", "agent.learner.objective=kl", "+agent.learner.anneal_clip_range=true"],
+            ["'agent.learner.anneal_clip_range' = True: has no effect with objective='kl'; must be false"],
+        ),
+        (
             ["agent=reinforce", "agent.learner.critic=null", "agent.learner.value_weight=1"],
             ["'agent.learner.value_weight' = 1: has no effect with critic=null; must be null"],
         ),

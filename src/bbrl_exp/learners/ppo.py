@@ -11,8 +11,8 @@ plus an entropy bonus, while the critic minimises half the squared error to A + 
 Deviations from the paper: advantages are normalised in each minibatch; the gradient is clipped by its norm; the
 critic's loss has the factor ½, and may be clipped; an update may stop early at a divergence (``target_kl``); the
 divergence is estimated from the actions taken; β stays between 1e-6 and 1e6; an episode that a time limit cuts keeps
-its bootstrap, as in the paper only one that the end of a chunk cuts. The learning rate may fall linearly to zero, as
-in its Atari experiments.
+its bootstrap, as in the paper only one that the end of a chunk cuts. The learning rate and ε may fall linearly to zero,
+as in its Atari experiments.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class PPO(Learner):
         n_epochs: passes over a chunk.
         n_minibatches: parts of a pass, evenly sized.
         clip_range: ε of the ratio (0.2); with ``clip`` only.
+        anneal_clip_range: whether ε falls linearly to zero over the run; with ``clip`` only.
         value_clip_range: how far a value may move from what it was; None for no limit.
         kl_weight: initial β (1); with ``kl`` only.
         kl_target: divergence that β is adapted to, in nats (0.01); with ``kl`` only.
@@ -103,6 +104,7 @@ class PPO(Learner):
         n_epochs: int = 4,
         n_minibatches: int = 4,
         clip_range: float | None = None,
+        anneal_clip_range: bool = False,
         value_clip_range: float | None = None,
         kl_weight: float | None = None,
         kl_target: float | None = None,
@@ -126,7 +128,7 @@ class PPO(Learner):
         if objective == "clip":
             check_unused("objective='clip'", kl_weight=kl_weight, kl_target=kl_target)
         else:
-            check_unused("objective='kl'", clip_range=clip_range)
+            check_unused("objective='kl'", clip_range=clip_range, anneal_clip_range=anneal_clip_range)
         check_same_observations(policy.features, critic.features)
         self.policy = policy
         self.critic = critic
@@ -134,12 +136,14 @@ class PPO(Learner):
         self._is_clipped = objective == "clip"
         self._learning_rate = learning_rate
         self._anneals = anneal_learning_rate
-        self.schedules = ("anneal_learning_rate",) if anneal_learning_rate else ()
+        self._anneals_clip_range = anneal_clip_range
+        switches = {"anneal_learning_rate": anneal_learning_rate, "anneal_clip_range": anneal_clip_range}
+        self.schedules = tuple(name for name, is_on in switches.items() if is_on)
         self._discount = discount
         self._trace_decay = trace_decay
         self._n_epochs = n_epochs
         self._n_minibatches = n_minibatches
-        self._clip_range = 0.2 if clip_range is None else clip_range
+        self._first_clip_range = self._clip_range = 0.2 if clip_range is None else clip_range
         self._value_clip_range = value_clip_range
         self._kl_weight = 1.0 if kl_weight is None else kl_weight
         self._kl_target = 0.01 if kl_target is None else kl_target
@@ -169,6 +173,8 @@ class PPO(Learner):
         )
         if self._anneals:
             self._optimizer.learning_rate = self._learning_rate * progress.remaining
+        if self._anneals_clip_range:
+            self._clip_range = self._first_clip_range * progress.remaining
         if not len(samples):
             return {}
         loss, gradient_norm = self._learn(samples)

@@ -105,9 +105,8 @@ class RecurrentPPO(Learner):
         self._n_epochs = n_epochs
         self._n_minibatches = n_minibatches
         self._sequence_length = sequence_length
-        self._first_clip_range = clip_range
+        self._first_clip_range = self._clip_range = clip_range
         self._anneals_clip_range = anneal_clip_range
-        self._clip_range = clip_range
         self._target_kl = target_kl
         self._entropy_weight = entropy_weight
         self._value_weight = value_weight
