@@ -1,4 +1,4 @@
-"""Lists agents, environments, experiments, …: ``python scripts/list.py [group]``."""
+"""Lists agents, environments, experiments, …: ``python scripts/list.py [group]``; ``agent ppo``: what PPO takes."""
 
 import sys
 

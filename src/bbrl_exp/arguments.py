@@ -46,7 +46,11 @@ AT_LEAST_1 = Range("at least 1", lambda value: value >= 1)
 
 
 def check_unused(setting: str, **arguments: object) -> None:
-    """Refuses the first argument that is neither None nor False: with ``setting``, such as ``"prioritised=false"``, it does nothing.
+    """Refuses the first argument that is neither None nor False: with ``setting`` it does nothing.
+
+    Args:
+        setting: such as ``prioritised=false``.
+        arguments: by name.
 
     Raises:
         ConfigurationError: such as ``priority_exponent=0.6: has no effect with prioritised=false; must be null``.

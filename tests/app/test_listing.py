@@ -41,7 +41,13 @@ def test_the_whole_listing_has_every_group(capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(["agnet"], "did you mean 'agent'?"), (["agent", "x"], "unrecognized")]
+    ("arguments", "said"),
+    [
+        (["agnet"], "did you mean 'agent'?"),
+        (["agent", "pppo"], "agent 'pppo': no such agent; did you mean 'ppo'?"),
+        (["env", "cartpole"], "'cartpole': the group env is listed as a whole"),
+        (["agent", "ppo", "x"], "unrecognized"),
+    ],
 )
 def test_what_cannot_be_listed_is_one_line(arguments, said, capsys: pytest.CaptureFixture[str]):
     assert main(arguments) == 2

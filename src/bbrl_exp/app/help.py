@@ -60,7 +60,7 @@ def help_text(groups: Mapping[str, Sequence[str]], defaults: Mapping[str, Any]) 
     names = [*GROUPS, *(group for group in groups if group not in GROUPS)]
     lines = [
         _EXAMPLES,
-        "Groups (what each option is: python scripts/list.py [group])",
+        "Groups (what each option is: python scripts/list.py [group]; what an agent takes: … agent ppo)",
         *(_options(group, groups[group]) for group in names if group in groups),
         "",
         "Keys [what is allowed; what stands there if nothing is said]",

@@ -1,10 +1,13 @@
-"""The options of each group with one line of what they are, from the comment that each of their files begins with."""
+"""The options of each group with one line of what they are, from the comment that each of their files begins with.
+
+Of an agent also all that its nodes can be given.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -50,8 +53,30 @@ def listing(config_dir: Path, groups: Sequence[str]) -> str:
     return "\n\n".join(blocks)
 
 
+def _answer(config_dir: Path, group: str | None, agent: str | None) -> str:
+    if group is None:
+        return listing(config_dir, list(GROUPS))
+    _check_known("group", group, GROUPS)
+    if agent is None:
+        return listing(config_dir, [group])
+    if group != "agent":
+        raise ConfigurationError(f"'{agent}': the group {group} is listed as a whole; only an agent has arguments")
+    agents = options(config_dir, "agent")
+    _check_known("agent", agent, agents)
+
+    from bbrl_exp.app.agent_arguments import arguments_of_agent
+
+    return f"{agent}: {agents[agent]}\n\n{arguments_of_agent(config_dir / 'agent' / f'{agent}.yaml')}"
+
+
+def _check_known(kind: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        near = did_you_mean(name, known) or ";"
+        raise ConfigurationError(f"{kind} '{name}': no such {kind}{near} allowed: {', '.join(known)}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the options of one group or of all; gives the exit code.
+    """Prints the options of one group or of all, or an agent's arguments; gives the exit code.
 
     Args:
         arguments: without the program's name; None for those of the process.
@@ -60,12 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     parser = _Parser(prog="list.py", description="Lists what can be chosen by group=option, with one line each.")
     parser.add_argument("group", nargs="?", help=f"one of {', '.join(GROUPS)}; all if not given")
+    parser.add_argument("agent", nargs="?", help="with the group agent: one of them, whose arguments are listed")
     try:
-        group = parser.parse_args(arguments).group
-        if group is not None and group not in GROUPS:
-            near = did_you_mean(group, GROUPS) or ";"
-            raise ConfigurationError(f"group '{group}': no such group{near} allowed: {', '.join(GROUPS)}")
-        sys.stdout.write(f"{listing(default_config_dir(), [group] if group else list(GROUPS))}\n")
+        parsed = parser.parse_args(arguments)
+        sys.stdout.write(f"{_answer(default_config_dir(), parsed.group, parsed.agent)}\n")
     except BbrlExpError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return error.exit_code
