@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bbrl_exp.data.minibatches import minibatches
+from bbrl_exp.data.minibatches import minibatches, parts
 from bbrl_exp.errors import ConfigurationError
 
 
@@ -19,6 +19,18 @@ def test_an_epoch_visits_every_sample_once(n_samples: int, size: int) -> None:
 
 def test_sizes_differ_by_one_at_most_and_none_is_too_large() -> None:
     assert [len(part) for part in minibatches(13, 4, np.random.default_rng(0))] == [4, 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "n_parts", "sizes"),
+    [(6, 4, [2, 2, 1, 1]), (9, 4, [3, 2, 2, 2]), (10, 8, [2, 2, *[1] * 6]), (3, 4, [1, 1, 1])],
+)
+def test_there_are_as_many_parts_as_asked_for_while_there_are_samples(
+    n_samples: int, n_parts: int, sizes: list[int]
+) -> None:
+    found = list(parts(n_samples, n_parts, np.random.default_rng(0)))
+    assert [len(part) for part in found] == sizes
+    assert sorted(torch.cat(found).tolist()) == list(range(n_samples))
 
 
 def test_epochs_differ_and_equal_generators_give_equal_ones() -> None:

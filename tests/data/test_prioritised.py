@@ -163,3 +163,12 @@ def test_a_buffer_that_was_filled_by_somebody_else_is_refused() -> None:
     buffer.put(endless(5, 1), 0)
     with pytest.raises(ConfigurationError, match="holds 4 transitions"):
         PrioritisedReplay(buffer)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_comes_and_goes_in_one_put_leaves_no_priority(seed: int) -> None:
+    replay, recording = replay_of(capacity=10), with_random_ends(48, 1, seed)
+    replay.put(window(recording, 0, 8), 0)
+    replay.put(window(recording, 7, 41), 0)
+    drawn = replay.sample(64, np.random.default_rng(0), importance_exponent=1.0).indexes
+    assert set(drawn.tolist()) <= set(everything(replay).tolist())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bbrl_exp.functional.schedules import linear, linear_until
+from bbrl_exp.functional.schedules import completes_period, linear, linear_until
 from bbrl_exp.functional.targets import copy_tensors, polyak_update
 
 
@@ -21,6 +21,14 @@ def test_exploration_is_over_when_its_part_of_the_run_is(fraction: float, value:
 
 def test_exploration_without_a_part_of_the_run_is_its_end() -> None:
     assert linear_until(1.0, 0.1, 0.0, until=0.0) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("period", "numbers"),
+    [(4, [4, 8, 12]), (2.5, [3, 5, 8, 10]), (1, [*range(1, 13)]), (0.3, [*range(1, 13)]), (12.5, [])],
+)
+def test_events_complete_periods_without_an_error_that_adds_up(period: float, numbers: list[int]) -> None:
+    assert [number for number in range(1, 13) if completes_period(number, period)] == numbers
 
 
 def test_targets_move_by_the_rate() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -109,6 +110,27 @@ def test_prioritised_losses_are_weighted_and_priorities_are_errors() -> None:
     assert errors.tolist() == [-0.5, 3.0]
 
 
+def test_the_priority_of_fixed_returns_is_their_divergence_from_the_target() -> None:
+    learner = DQN(a_policy(**CATEGORICAL), prioritised=True, double=False)
+    put_values(learner.target_network, [50.0, 0.0, 0.0, 0.0, 0.0, 50.0])
+    batch = replace(a_batch([1.0, 1.0], [False, False]), actions=(torch.tensor([0, 1]),))
+    # The target is (0, ½, ½); action 0 is even over all three returns, action 1 all but equals the target.
+    put_values(learner.policy.network, [0.0, 0.0, 0.0, -50.0, 0.0, 0.0])
+    _, loss, errors = learner.loss(batch)
+    assert errors is not None
+    assert errors.tolist() == pytest.approx([math.log(3 / 2), 0.0], abs=1e-6)
+    assert float(loss.detach()) == pytest.approx((math.log(3) + math.log(2)) / 2)
+
+
+def test_the_priority_of_quantiles_is_the_error_of_their_mean() -> None:
+    learner = DQN(a_policy(distribution="quantile", n_atoms=2), prioritised=True, double=False)
+    put_values(learner.target_network, [0.0, 1.0, 2.0, 4.0])
+    put_values(learner.policy.network, [2.0, 3.0, 0.0, 1.0])
+    _, _, errors = learner.loss(replace(a_batch([1.0, 1.0], [False, False]), actions=(torch.tensor([0, 1]),)))
+    assert errors is not None
+    assert errors.tolist() == [0.0, -2.0]
+
+
 @pytest.mark.parametrize("options", [{}, {"prioritised": True}, {"n_steps": 3}])
 def test_updates_are_counted_by_environment_steps(options: dict[str, Any]) -> None:
     learner = DQN(a_policy(), learning_starts=4, updates_per_step=0.75, batch_size=8, **options)
@@ -160,6 +182,12 @@ def test_epsilon_is_that_of_the_next_chunk_and_the_learning_rate_that_of_this_on
     assert metrics["learner/epsilon"] == pytest.approx(1.0 - 0.5 * 0.95)
     assert float(policy.exploration.epsilon) == pytest.approx(1.0 - 0.5 * 0.95)
     assert metrics["learner/learning_rate"] == pytest.approx(0.1 * 35 / 40)
+
+
+def test_without_exploration_the_first_chunk_has_the_final_epsilon() -> None:
+    policy = a_policy()
+    DQN(policy, exploration_fraction=0.0, initial_epsilon=1.0, final_epsilon=0.1)
+    assert float(policy.exploration.epsilon) == pytest.approx(0.1)
 
 
 def test_state_is_complete() -> None:

@@ -20,6 +20,7 @@ from bbrl_exp.learners.temperature import Temperature
 from bbrl_exp.learners.tqc import TQC
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble
 from bbrl_exp.policies.stochastic import StochasticPolicy
+from bbrl_exp.training.checkpoint import load_fitting, policy_state
 
 
 def sac(n_critics: int = 2, **options: Any) -> SAC:
@@ -90,6 +91,13 @@ def test_the_temperature_s_gradient_is_the_missing_entropy() -> None:
     temperature = Temperature(0.5, 1e-2, target_entropy=-2.0)
     temperature.loss(torch.tensor([1.0, 2.0])).backward()
     assert temperature.logarithm.grad.item() == pytest.approx(-(1.5 - 2.0))
+
+
+def test_a_fixed_temperature_is_that_of_the_configuration_whatever_another_run_had() -> None:
+    other = SAC(squashed(), critic(), initial_temperature=0.5)
+    learner = SAC(squashed(), critic(), initial_temperature=0.02, temperature_learning_rate=None)
+    load_fitting(learner, learner.policy, policy_state(other.policy, other))
+    assert learner.temperature.value.item() == pytest.approx(0.02)
 
 
 def test_a_temperature_without_learning_rate_stays() -> None:

@@ -25,6 +25,12 @@ def test_the_ends_and_the_middle_of_the_unit_box_are_those_of_the_bounds() -> No
     assert torch.equal(bounds.to_unit(torch.tensor([[5.0, 0.0]])), torch.tensor([[1.0, -1.0]]))
 
 
+@pytest.mark.parametrize(("low", "high"), [([-1.0, 1.0], [1.0, 1.0]), ([-1.0, -3e38], [1.0, 3e38])])
+def test_bounds_without_a_distance_that_can_be_measured_are_refused(low: list[float], high: list[float]) -> None:
+    with pytest.raises(ConfigurationError, match="a distance between them, above 0 and finite"):
+        ActionBounds(spec_of(np.array(low, np.float32), np.array(high, np.float32)))
+
+
 def test_evaluation_writes_the_network_s_action_without_noise() -> None:
     policy = DeterministicPolicy(spec_of(), (8,), noise_std=0.5, random_steps=100).eval()
     actions = rollout(policy, 3)

@@ -64,6 +64,17 @@ def test_a_policy_unrolled_over_the_recording_equals_stepped(kind: Kind, with_gr
     assert torch.equal(modes, workspace["action"])
 
 
+@pytest.mark.parametrize("with_gradients", [False, True])
+def test_with_a_prefix_all_that_is_written_has_it_and_nothing_else_changes(with_gradients: bool) -> None:
+    for make in (RecurrentPolicy, MemoryCritic):
+        plain, prefixed = make(spec(), N_HIDDEN).eval(), make(spec(), N_HIDDEN).with_prefix("target/").eval()
+        with torch.set_grad_enabled(with_gradients):
+            expected, found = recorded(plain), recorded(prefixed)
+        for name in plain.writes:
+            assert name not in found
+            assert torch.equal(found[f"target/{name}"], expected[name])
+
+
 def test_any_row_can_be_the_first_of_a_sequence() -> None:
     policy = RecurrentPolicy(spec(), N_HIDDEN, seed=1)
     with torch.inference_mode():

@@ -28,6 +28,13 @@ def test_an_update_without_metrics_leaves_the_ones_before() -> None:
     assert not metrics.has_any
 
 
+def test_an_update_that_tells_less_leaves_the_rest_as_it_was() -> None:
+    metrics = NewestMetrics(every=1)
+    metrics.add({"losses/q": 1.0, "learner/epsilon": 0.5})
+    metrics.add({"learner/epsilon": 0.4})
+    assert metrics.take(10) == {"losses/q": 1.0, "learner/epsilon": 0.4}
+
+
 @pytest.mark.parametrize("value", [torch.tensor(float("nan")), float("inf")])
 def test_a_number_that_is_none_is_named(value: float | torch.Tensor) -> None:
     with pytest.raises(DivergedError, match=r"'losses/q' is (nan|inf) after 1,000 environment steps"):

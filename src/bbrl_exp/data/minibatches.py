@@ -29,5 +29,12 @@ def minibatches(
     for name, value in (("n_samples", n_samples), ("size", size)):
         if value < 1:
             raise ConfigurationError(f"minibatches: {name}={value}: at least 1")
+    return parts(n_samples, math.ceil(n_samples / size), generator, device)
+
+
+def parts(
+    n_samples: int, n_parts: int, generator: np.random.Generator, device: torch.device | str = "cpu"
+) -> Iterator[Tensor]:
+    """One epoch as :func:`minibatches`, in ``n_parts`` of them, or one a sample where there are fewer samples."""
     order = torch.from_numpy(generator.permutation(n_samples)).to(device)
-    return iter(order.tensor_split(math.ceil(n_samples / size)))
+    return iter(order.tensor_split(min(n_parts, n_samples)))

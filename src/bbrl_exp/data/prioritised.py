@@ -69,9 +69,9 @@ class PrioritisedReplay:
         if self._tree is None:
             self._tree = SumTree(self.buffer.max_transitions)
         tree = self._tree
-        # Where a dropped one stood a new one stands, as far as there are new ones.
+        # Where a dropped one stood a new one stands, as far as there are new ones; some may come and go in one put.
         n_leaves = self.buffer.max_transitions
-        left = np.arange(max(old.start, new.stop - n_leaves), min(old.stop, new.start))
+        left = np.arange(max(old.start, new.stop - n_leaves), new.start)
         if len(left):
             tree[left % n_leaves] = 0.0
         tree[np.arange(max(old.stop, new.start), new.stop) % n_leaves] = self._largest

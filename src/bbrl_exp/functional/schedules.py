@@ -25,3 +25,13 @@ def linear_until(start: float, end: float, fraction: float, until: float) -> flo
         until: the part of the run in which the value changes; 0 for ``end`` from the beginning.
     """
     return end if fraction >= until else linear(start, end, fraction / until)
+
+
+def completes_period(number: int, period: float) -> bool:
+    """Whether an event is the first one at or after a multiple of ``period``.
+
+    Args:
+        number: which of the events it is, counted from 1.
+        period: in events, not necessarily whole; at most 1 makes it true of all.
+    """
+    return number // period > (number - 1) // period

@@ -18,8 +18,8 @@ where Q' is a target network that follows Q slowly, and s' is worth nothing wher
 Deviations from the papers: Adam everywhere; the learning rate may fall linearly to zero; the target network may follow
 by moving averages (Lillicrap et al., 2016); the gradient is clipped by its norm, as Wang et al. do; the streams of a
 dueling network share all hidden layers; next to the newest row an n-step target has fewer steps; it is not corrected
-for actions that were not greedy, and distributions are prioritised by their loss (both as in Hessel et al., 2018); a
-truncated episode keeps its bootstrap.
+for actions that were not greedy, and fixed returns are prioritised by their divergence from the target, KL(target ‖ Q)
+(both as in Hessel et al., 2018), quantiles by the error of their mean; a truncated episode keeps its bootstrap.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.categorical import categorical_projection
 from bbrl_exp.functional.losses import categorical_cross_entropy, double_q_values, q_target, quantile_huber
-from bbrl_exp.functional.schedules import linear, linear_until
+from bbrl_exp.functional.schedules import completes_period, linear, linear_until
 from bbrl_exp.functional.targets import copy_tensors, polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
@@ -137,9 +137,10 @@ class DQN(Learner):
         self._batch_size = batch_size
         self._learning_starts = learning_starts
         self._updates_per_step = updates_per_step
-        self._updates_per_copy = max(1, round((target_period or 1) * updates_per_step))
+        self._updates_per_copy = (target_period or 1) * updates_per_step
         self._target_rate = target_rate
-        self._epsilons = (initial_epsilon, final_epsilon, exploration_fraction)
+        self._epsilons = (initial_epsilon, final_epsilon)
+        self._exploration_fraction = exploration_fraction
         buffer = ReplayBuffer(
             replay_capacity, policy.reads, policy.writes, discount=discount, n_steps=n_steps, reward=reward
         )
@@ -156,11 +157,11 @@ class DQN(Learner):
             self._online, lambda parameters: torch.optim.Adam(parameters, learning_rate, fused=True), max_grad_norm
         )
         self._n_updates = 0
-        policy.exploration.set_epsilon(initial_epsilon)
+        policy.exploration.set_epsilon(linear_until(*self._epsilons, 0.0, exploration_fraction))
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         self._replay.put(workspace, progress.first_row)
-        epsilon = linear_until(*self._epsilons[:2], progress.fraction, self._epsilons[2])
+        epsilon = linear_until(*self._epsilons, progress.fraction, self._exploration_fraction)
         self.policy.exploration.set_epsilon(epsilon)
         if self._anneals:
             self._optimizer.learning_rate = self._learning_rate * progress.remaining
@@ -192,7 +193,7 @@ class DQN(Learner):
         self._n_updates += 1
         if self._target_rate is not None:
             polyak_update(self._targets, self._online, self._target_rate)
-        elif self._n_updates % self._updates_per_copy == 0:
+        elif completes_period(self._n_updates, self._updates_per_copy):
             copy_tensors(self._targets, self._online)
         if isinstance(self._replay, PrioritisedReplay) and errors is not None:
             self._replay.update(batch.indexes, errors)
@@ -212,12 +213,15 @@ class DQN(Learner):
                 return values, self._loss(values, target), None
             losses = self._loss(values, target, reduction="none")
             return values, (losses * batch.weights).mean(), values.detach() - target
-        taken = _of_actions(network(batch.observations), indexes)
+        taken, target = _of_actions(network(batch.observations), indexes), self.distribution_target(batch)
+        values = atoms.means(taken)
         if atoms.kind == "categorical":
-            losses = categorical_cross_entropy(taken.log_softmax(1), self.distribution_target(batch))
+            losses = categorical_cross_entropy(taken.log_softmax(1), target)
+            errors = losses.detach() + torch.xlogy(target, target).sum(dim=1)
         else:
-            losses = quantile_huber(taken, self.distribution_target(batch))
-        return atoms.means(taken), (losses * batch.weights).mean(), losses.detach()
+            losses = quantile_huber(taken, target)
+            errors = values.detach() - target.mean(dim=1)
+        return values, (losses * batch.weights).mean(), errors
 
     @torch.no_grad()
     def value_target(self, batch: Batch) -> Tensor:

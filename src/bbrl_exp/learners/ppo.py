@@ -17,7 +17,6 @@ as in its Atari experiments.
 
 from __future__ import annotations
 
-import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -25,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1, check_unused
-from bbrl_exp.data.minibatches import minibatches
+from bbrl_exp.data.minibatches import parts
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import (
     approximate_kl,
@@ -72,7 +71,7 @@ class PPO(Learner):
         discount: γ.
         trace_decay: λ of the advantages.
         n_epochs: passes over a chunk.
-        n_minibatches: parts of a pass, evenly sized.
+        n_minibatches: parts of a pass, evenly sized; one a sample where there are fewer samples.
         clip_range: ε of the ratio (0.2); with ``clip`` only.
         anneal_clip_range: whether ε falls linearly to zero over the run; with ``clip`` only.
         value_clip_range: how far a value may move from what it was; None for no limit.
@@ -231,10 +230,9 @@ class PPO(Learner):
 
     def _learn(self, samples: Samples) -> tuple[Loss, Tensor]:
         """The epochs of one chunk; gives the last minibatch's loss and the norm of its gradient."""
-        size = math.ceil(len(samples) / self._n_minibatches)
         gradient_norm = torch.zeros(())
         for _ in range(self._n_epochs):
-            for indexes in minibatches(len(samples), size, self._generator, samples.returns.device):
+            for indexes in parts(len(samples), self._n_minibatches, self._generator, samples.returns.device):
                 loss = self.loss(samples.select(indexes))
                 if self._target_kl is not None and self._divergence(loss) > 1.5 * self._target_kl:
                     return loss, gradient_norm

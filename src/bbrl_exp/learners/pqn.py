@@ -97,7 +97,7 @@ class PQN(Learner):
             max_grad_norm,
         )
         self._n_updates = 0
-        policy.exploration.set_epsilon(initial_epsilon)
+        policy.exploration.set_epsilon(linear_until(*self._epsilons, 0.0, exploration_fraction))
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         observations, indexes, returns = self.samples(workspace, progress)

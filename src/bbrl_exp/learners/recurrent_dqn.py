@@ -28,7 +28,7 @@ from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.data.transitions import align
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import n_step_returns
-from bbrl_exp.functional.schedules import linear_until
+from bbrl_exp.functional.schedules import completes_period, linear_until
 from bbrl_exp.functional.targets import copy_tensors, polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
@@ -124,7 +124,7 @@ class RecurrentDQN(Learner):
         self._discount = discount
         self._learning_starts = learning_starts
         self._updates_per_step = updates_per_step
-        self._updates_per_copy = max(1, round((target_period or 1) * updates_per_step))
+        self._updates_per_copy = (target_period or 1) * updates_per_step
         self._target_rate = target_rate
         self._epsilons = (initial_epsilon, final_epsilon)
         self._exploration_fraction = exploration_fraction
@@ -144,7 +144,7 @@ class RecurrentDQN(Learner):
             self._online, lambda parameters: torch.optim.Adam(parameters, learning_rate, fused=True), max_grad_norm
         )
         self._n_updates = 0
-        policy.exploration.set_epsilon(initial_epsilon)
+        policy.exploration.set_epsilon(linear_until(*self._epsilons, 0.0, exploration_fraction))
 
     def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
         """Refuses a replay buffer that holds no whole sequence of an environment."""
@@ -184,7 +184,7 @@ class RecurrentDQN(Learner):
         self._n_updates += 1
         if self._target_rate is not None:
             polyak_update(self._targets, self._online, self._target_rate)
-        elif self._n_updates % self._updates_per_copy == 0:
+        elif completes_period(self._n_updates, self._updates_per_copy):
             copy_tensors(self._targets, self._online)
         return {
             "losses/q": loss.detach(),

@@ -17,13 +17,11 @@ epoch. Learning rate and ε may fall linearly to zero, as in the paper's Atari e
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1
-from bbrl_exp.data.minibatches import minibatches
+from bbrl_exp.data.minibatches import parts
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
 from bbrl_exp.functional.losses import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
 from bbrl_exp.learners.behaviour import BehaviourLogProbs
@@ -151,9 +149,8 @@ class RecurrentPPO(Learner):
     def _learn(self, sequences: Sequences) -> dict[str, float | Tensor]:
         metrics: dict[str, float | Tensor] = {}
         gradient_norm = torch.zeros(())
-        size = math.ceil(len(sequences) / self._n_minibatches)
         for _ in range(self._n_epochs):
-            for indexes in minibatches(len(sequences), size, self._generator, sequences.returns.device):
+            for indexes in parts(len(sequences), self._n_minibatches, self._generator, sequences.returns.device):
                 minibatch = sequences.select(indexes)
                 if not minibatch.valid.any():
                     continue

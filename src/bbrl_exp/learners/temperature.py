@@ -29,10 +29,16 @@ class Temperature(nn.Module):
         ConfigurationError: an initial temperature or a learning rate that is not above 0.
     """
 
+    logarithm: Tensor
+
     def __init__(self, initial: float, learning_rate: float | None, target_entropy: float) -> None:
         super().__init__()
         ABOVE_0.check(initial_temperature=initial, temperature_learning_rate=learning_rate)
-        self.logarithm = nn.Parameter(torch.tensor(math.log(initial)), requires_grad=learning_rate is not None)
+        logarithm = torch.tensor(math.log(initial))
+        if learning_rate is None:
+            self.register_buffer("logarithm", logarithm, persistent=False)
+        else:
+            self.logarithm = nn.Parameter(logarithm)
         self._target_entropy = target_entropy
         self._optimizer = (
             None if learning_rate is None else torch.optim.Adam([self.logarithm], learning_rate, fused=True)

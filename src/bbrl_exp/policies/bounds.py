@@ -22,7 +22,8 @@ class ActionBounds(nn.Module):
         env_spec: facts of the environment.
 
     Raises:
-        ConfigurationError: the environment's action is anything but one bounded box of floats.
+        ConfigurationError: the environment's action is anything but one bounded box of floats, or the distance between
+            the bounds of a component is 0 or beyond float32.
 
     Attributes:
         variable: name of the action's variable.
@@ -51,7 +52,13 @@ class ActionBounds(nn.Module):
         self.dtype = leaf.dtype
         self._torch_dtype: torch.dtype = getattr(torch, leaf.dtype)
         self._low = np.array(leaf.low, np.float32).ravel()
-        self._range = np.array(leaf.high, np.float32).ravel() - self._low
+        with np.errstate(over="ignore"):
+            self._range = np.array(leaf.high, np.float32).ravel() - self._low
+        if not (np.isfinite(self._range) & (self._range > 0)).all():
+            raise ConfigurationError(
+                f"needs bounds with a distance between them, above 0 and finite, in every component of the action; the "
+                f"distances are {self._range.tolist()} in {env_spec.env_id}"
+            )
         self.register_buffer("low", torch.tensor(self._low), persistent=False)
         self.register_buffer("high", torch.tensor(self._low + self._range), persistent=False)
         self._rows: dict[tuple[str, int], RowFacts] = {}

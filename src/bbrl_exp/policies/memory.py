@@ -68,10 +68,10 @@ class Memory(nn.Module):
         """The variables of the state."""
         return (self.state_name, self.next_state_name)
 
-    def rows(self, batch_size: int) -> RowsOfBatch:
-        """What :meth:`step_on_arrays` writes, name → (shape of a row, dtype)."""
+    def rows(self, prefix: str, batch_size: int) -> RowsOfBatch:
+        """What an agent with this ``prefix`` writes of :meth:`step_on_arrays`, name → (shape of a row, dtype)."""
         shape = (batch_size, self.network.state_size)
-        return {self.state_name: (shape, "float32"), self.next_state_name: (shape, "float32")}
+        return {prefix + name: (shape, "float32") for name in self.writes}
 
     def step(self, agent: Agent, t: int) -> Tensor:
         """Processes row t: reads it, writes the two states, and returns the outputs ``[B, H]``.
@@ -90,8 +90,8 @@ class Memory(nn.Module):
         else:
             state = agent.get(known).masked_fill(initial.unsqueeze(1), 0.0)
         output, following = self.network.step(features, state)
-        agent.set((self.state_name, t), state)
-        agent.set((self.next_state_name, t), following)
+        agent.set((agent.prefix + self.state_name, t), state)
+        agent.set((agent.prefix + self.next_state_name, t), following)
         return output
 
     def step_on_arrays(self, agent: Agent, t: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -123,8 +123,9 @@ class Memory(nn.Module):
     def _known_state(self, agent: Agent, t: int) -> tuple[str, int] | None:
         """Where the state before row t stands, if it stands anywhere."""
         if t > 0:
-            return self.next_state_name, t - 1
+            return agent.prefix + self.next_state_name, t - 1
         workspace = agent.workspace
         assert workspace is not None
-        is_recorded = self.state_name in workspace and workspace.n_steps(self.state_name) > 0
-        return (self.state_name, 0) if is_recorded else None
+        name = agent.prefix + self.state_name
+        is_recorded = name in workspace and workspace.n_steps(name) > 0
+        return (name, 0) if is_recorded else None

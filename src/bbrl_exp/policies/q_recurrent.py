@@ -155,7 +155,7 @@ class RecurrentQPolicy(Agent):
             return
         with torch.no_grad():
             values = self.network.values_of(self.network.memory.step(self, t))
-            self.set((self.action, t), self.exploration(values))
+            self.set((self.prefix + self.action, t), self.exploration(values))
 
     def _act_on_arrays(self, mlp: ArrayMlp, t: int) -> None:
         memory = self.network.memory
@@ -163,7 +163,8 @@ class RecurrentQPolicy(Agent):
         batch_size = len(output)
         rows = self._rows.get(batch_size)
         if rows is None:
-            rows = {self.action: ((batch_size,), self._dtype), **memory.rows(batch_size)}
+            action = {self.prefix + self.action: ((batch_size,), self._dtype)}
+            rows = {**action, **memory.rows(self.prefix, batch_size)}
             self._rows[batch_size] = rows
         values = combined_arrays(mlp(output), self.network.dueling, 1)[..., 0]
         self.write_rows(t, rows, [self.exploration.on_arrays(values), state, following])

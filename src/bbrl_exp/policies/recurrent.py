@@ -95,11 +95,11 @@ class RecurrentPolicy(Agent):
         outputs = torch.split(self.network(self.memory.step(self, t)), self._n_parameters, dim=1)
         if not self.training:
             for head, leaf, parameters in zip(self._heads, self.actions, outputs, strict=True):
-                self.set((leaf, t), head.distribution(parameters).mode().to(head.dtype))
+                self.set((self.prefix + leaf, t), head.distribution(parameters).mode().to(head.dtype))
             return
         noise = self._noise_for(len(outputs[0]))
         for head, leaf, parameters, draws in zip(self._heads, self.actions, outputs, noise, strict=True):
-            self.set((leaf, t), head(parameters, torch.from_numpy(draws.next()).to(parameters.device)))
+            self.set((self.prefix + leaf, t), head(parameters, torch.from_numpy(draws.next()).to(parameters.device)))
 
     def latent(self, observations: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
         """What the memory makes of sequences, ``[T, B, H]``; see :meth:`Memory.unroll`."""
@@ -118,7 +118,8 @@ class RecurrentPolicy(Agent):
         leaf = self._leaves[0]
         rows = self._rows.get(batch_size)
         if rows is None:
-            rows = {leaf.name: ((batch_size, *leaf.shape), leaf.dtype), **self.memory.rows(batch_size)}
+            action = {self.prefix + leaf.name: ((batch_size, *leaf.shape), leaf.dtype)}
+            rows = {**action, **self.memory.rows(self.prefix, batch_size)}
             self._rows[batch_size] = rows
         noise = self._noise_for(batch_size)[0].next() if self.training else None
         actions = self._heads[0].on_arrays(network(output), noise)
@@ -225,10 +226,13 @@ class MemoryCritic(RecurrentCritic):
         """Writes the value at ``t``, and the states before and after."""
         if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
             output, state, following = self.memory.step_on_arrays(self, t)
-            rows: RowsOfBatch = {self._value: ((len(output),), "float32"), **self.memory.rows(len(output))}
+            rows: RowsOfBatch = {
+                self.prefix + self._value: ((len(output),), "float32"),
+                **self.memory.rows(self.prefix, len(output)),
+            }
             self.write_rows(t, rows, [self._on_arrays(output)[:, 0], state, following])
             return
-        self.set((self._value, t), self.network(self.memory.step(self, t)).squeeze(1))
+        self.set((self.prefix + self._value, t), self.network(self.memory.step(self, t)).squeeze(1))
 
     def values(self, policy_latent: Tensor, observations: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
         return self.network(self.memory.unroll(observations, state, starts)).squeeze(2)  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ from bbrl_exp.learners.learner import Metrics
 
 
 class NewestMetrics:
-    """Keeps the metrics of the last update that had any, for a record every so many environment steps.
+    """Keeps the newest value of each metric, for a record every so many environment steps.
 
     Args:
         every: environment steps between two records, at least.
@@ -26,9 +26,8 @@ class NewestMetrics:
         self._newest: Metrics = {}
 
     def add(self, metrics: Metrics) -> None:
-        """Takes the metrics of an update; those of an update that had none leave what was there."""
-        if metrics:
-            self._newest = metrics
+        """Takes the metrics of an update; what it does not tell stays as it was."""
+        self._newest = {**self._newest, **metrics}
 
     @property
     def has_any(self) -> bool:
