@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 from bbrl_exp.app.nodes import parameters_of
 from bbrl_exp.app.targets import find_target
 
+_WORDS = {"None": "null", "True": "true", "False": "false"}
+
 
 def arguments_of_agent(file: Path) -> str:
     """A block of lines a node: its key and class, what that does, and its arguments with what they are.
@@ -64,9 +66,6 @@ def _arguments(target: type[Any], key: str, node: Mapping[str, Any]) -> dict[str
         elif parameters[name].default is not inspect.Parameter.empty:
             found[name] = f"+{key}.{name}={_written(parameters[name].default)}"
     return found
-
-
-_WORDS = {"None": "null", "True": "true", "False": "false"}
 
 
 def _plain(text: str) -> str:

@@ -38,7 +38,7 @@ class Progress:
 
     @property
     def remaining(self) -> float:
-        """The part of the run that the new rows began: 1 in the first chunk, and still above 0 in the last.
+        """The part of the run that was to come when the new rows began: 1 for the first chunk, above 0 for the last.
 
         What anneals to zero is multiplied with it, so that every chunk is learned from.
         """
