@@ -241,6 +241,13 @@ def test_a_dry_run_of_one_run_shows_its_plan_and_makes_nothing(command_line: Com
     assert not (tmp_path / "outputs").exists()
 
 
+def test_a_plan_says_that_what_is_due_within_a_chunk_waits_for_its_end(command_line: CommandLine) -> None:
+    options = ("agent=ppo", "dry_run=true", "total_steps=4096", "checkpoint.every=2048")
+    ended = command_line(*options)
+    assert "checkpoints        every 2,048 steps" in ended.out
+    assert "evaluation         after every chunk, of 1,024 steps, 10 episodes; at the end 20" in ended.out
+
+
 def test_a_sweep_cannot_resume_the_folder_of_a_run(command_line: CommandLine, tmp_path: Path) -> None:
     assert command_line("name=run", *SHORT).code == 0
     ended = command_line("-m", "seed=1,2", "resume=outputs/run", *SHORT)

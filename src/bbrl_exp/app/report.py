@@ -209,7 +209,7 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
         *([("replay", f"{in_words(plan.replay_bytes)} of memory once it is full")] if plan.replay_bytes else []),
         *([("recording", _recording_in_words(plan))] if plan.chunks_per_recording > 1 else []),
         ("checkpoints", _checkpoints_in_words(run)),
-        ("evaluation", _evaluation_in_words(EvaluationPlan.of(run))),
+        ("evaluation", _evaluation_in_words(run)),
         ("seed", str(root.seed)),
         ("device", f"{device}, {root.num_threads} thread{'s' if root.num_threads > 1 else ''}"),
     ]
@@ -221,11 +221,18 @@ def _recording_in_words(plan: Plan) -> str:
 
 def _checkpoints_in_words(run: CheckedRun) -> str:
     every = run.checkpoint_every
-    return f"every {every:,} steps" if every else "none: the run cannot go on once it has stopped"
+    return _every(every, run.plan) if every else "none: the run cannot go on once it has stopped"
 
 
-def _evaluation_in_words(plan: EvaluationPlan) -> str:
-    parts = [f"every {plan.every:,} steps, {plan.episodes:,} episodes"] if plan.every else []
+def _every(env_steps: int, plan: Plan) -> str:
+    """How often something happens that waits for the end of a chunk."""
+    in_chunk = plan.steps_per_chunk * plan.batch_size
+    return f"every {env_steps:,} steps" if env_steps >= in_chunk else f"after every chunk, of {in_chunk:,} steps"
+
+
+def _evaluation_in_words(run: CheckedRun) -> str:
+    plan = EvaluationPlan.of(run)
+    parts = [f"{_every(plan.every, run.plan)}, {plan.episodes:,} episodes"] if plan.every else []
     parts += [f"at the end {plan.final_episodes:,} episodes"] if plan.final_episodes else []
     return "; ".join(parts) or "none"
 
