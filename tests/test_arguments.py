@@ -34,15 +34,15 @@ def test_a_range_holds_what_it_says(range_: Range, inside: tuple[float, ...], ou
     for value in inside:
         range_.check(rate=value)
     for value in outside:
-        with pytest.raises(ConfigurationError, match=f"^rate={value}: {range_.words}$"):
+        with pytest.raises(ConfigurationError, match=f"^rate={value}: must be {range_.words}$"):
             range_.check(rate=value)
     for value in (math.nan, math.inf, -math.inf):
-        with pytest.raises(ConfigurationError, match=f"^rate={value}: {range_.words}, and finite$"):
+        with pytest.raises(ConfigurationError, match=f"^rate={value}: must be {range_.words}, and finite$"):
             range_.check(rate=value)
 
 
 def test_the_first_bad_argument_is_named_and_none_is_never_bad() -> None:
-    with pytest.raises(ConfigurationError, match=r"^second=1\.5: 0 to 1$"):
+    with pytest.raises(ConfigurationError, match=r"^second=1\.5: must be 0 to 1$"):
         FROM_0_TO_1.check(zeroth=None, first=0.5, second=1.5, third=7)
 
 

@@ -28,15 +28,17 @@ class Range:
         """Refuses the first argument out of the range; None, which leaves an option open, passes.
 
         Raises:
-            ConfigurationError: such as ``discount=1.5: 0 to 1``.
+            ConfigurationError: such as ``discount=1.5: must be 0 to 1``.
         """
         for name, value in arguments.items():
             if value is None or (math.isfinite(value) and self.holds(value)):
                 continue
-            raise ConfigurationError(f"{name}={value}: {self.words}{'' if math.isfinite(value) else ', and finite'}")
+            raise ConfigurationError(
+                f"{name}={value}: must be {self.words}{'' if math.isfinite(value) else ', and finite'}"
+            )
 
 
-FINITE = Range("any number", lambda value: True)
+FINITE = Range("a number", lambda value: True)
 FROM_0_TO_1 = Range("0 to 1", lambda value: 0 <= value <= 1)
 FROM_0_BELOW_1 = Range("at least 0, below 1", lambda value: 0 <= value < 1)
 ABOVE_0_TO_1 = Range("above 0, at most 1", lambda value: 0 < value <= 1)
@@ -57,5 +59,5 @@ def check_unused(setting: str, **arguments: object) -> None:
     """
     for name, value in arguments.items():
         if value is not None and value is not False:
-            neutral = "false" if value is True else "null"
-            raise ConfigurationError(f"{name}={value}: has no effect with {setting}; must be {neutral}")
+            written, neutral = ("true", "false") if value is True else (value, "null")
+            raise ConfigurationError(f"{name}={written}: has no effect with {setting}; must be {neutral}")

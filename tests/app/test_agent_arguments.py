@@ -15,6 +15,7 @@ AGENTS = sorted((default_config_dir() / "agent").glob("*.yaml"))
 def mine(tmp_path: Path) -> Path:
     file = tmp_path / "mine.yaml"
     file.write_text(
+        "steps_per_chunk: 7\n"
         "members:\n"
         "  env: ${env.agent}\n"
         "  policy:\n"
@@ -31,7 +32,7 @@ def mine(tmp_path: Path) -> Path:
 
 
 def test_every_node_has_a_block_with_its_class(mine: Path) -> None:
-    blocks = arguments_of_agent(mine).split("\n\n")
+    _, *blocks = arguments_of_agent(mine).split("\n\n")
     assert [block.splitlines()[0] for block in blocks] == [
         "agent.members.policy: bbrl_exp.policies.stochastic.StochasticPolicy",
         "agent.learner: bbrl_exp.learners.ppo.PPO",
@@ -42,6 +43,7 @@ def test_every_node_has_a_block_with_its_class(mine: Path) -> None:
 
 def test_what_stands_in_the_file_is_changed_and_what_does_not_is_added(mine: Path) -> None:
     lines = {line.split()[0]: " ".join(line.split()[1:]) for line in arguments_of_agent(mine).splitlines() if line}
+    assert lines["agent.steps_per_chunk=7"].startswith("time steps that the workspace holds")
     assert lines["agent.learner.discount=0.9"] == "γ."
     assert lines["agent.members.policy.hidden_sizes=[8,8]"] == "units of the hidden layers."
     assert lines["+agent.learner.trace_decay=0.95"] == "λ of the advantages."
@@ -53,6 +55,7 @@ def test_what_stands_in_the_file_is_changed_and_what_does_not_is_added(mine: Pat
 def test_what_no_configuration_gives_is_left_out(mine: Path) -> None:
     listed = arguments_of_agent(mine)
     assert "env_spec" not in listed
+    assert ".name=" not in listed
     assert "agent.learner.policy" not in listed
     assert "agent.learner.critic=" not in listed
 

@@ -45,7 +45,10 @@ def test_the_whole_listing_has_every_group(capsys: pytest.CaptureFixture[str]):
     [
         (["agnet"], "did you mean 'agent'?"),
         (["agent", "pppo"], "agent 'pppo': no such agent; did you mean 'ppo'?"),
-        (["env", "cartpole"], "'cartpole': the group env is listed as a whole"),
+        (
+            ["env", "cartpole"],
+            "'cartpole': the group env is listed as a whole; run.py env=cartpole --cfg job shows its keys",
+        ),
         (["agent", "ppo", "x"], "unrecognized"),
     ],
 )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
+from recordings import endless
 
 from bbrl_exp.data.recording import load_recording, save_recording
+from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.workspace import Workspace
 
 
@@ -30,3 +33,21 @@ def test_only_the_variables_asked_for_are_kept(tmp_path: Path) -> None:
         workspace.set_full(name, torch.zeros(2, 1))
     save_recording(tmp_path / "it.pt", workspace, "Toy-v0", ["action"])
     assert list(load_recording(tmp_path / "it.pt").keys()) == ["action"]
+
+
+def test_a_recording_of_another_environment_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "it.pt"
+    save_recording(path, endless(4, 2), "CartPole-v1")
+    assert load_recording(path, "CartPole-v1").time_size() == 4
+    with pytest.raises(ConfigurationError, match=r"it\.pt': of CartPole-v1, and the environment is Acrobot-v1"):
+        load_recording(path, "Acrobot-v1")
+
+
+def test_any_other_file_is_refused_with_what_writes_recordings(tmp_path: Path) -> None:
+    path = tmp_path / "it.pt"
+    for contents in (b"{}", b""):
+        path.write_bytes(contents)
+        with pytest.raises(
+            ConfigurationError, match=r"^recording='.*it\.pt': no recording that scripts/record\.py wrote$"
+        ):
+            load_recording(path)

@@ -128,13 +128,16 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="there is no such file"):
         BehaviourCloning(policy, str(tmp_path / "nothing.pt"))
     (tmp_path / "text.pt").write_text("nonsense")
-    with pytest.raises(ConfigurationError, match="cannot be read as a recording"):
+    with pytest.raises(ConfigurationError, match="no recording that scripts"):
         BehaviourCloning(policy, str(tmp_path / "text.pt"))
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(ConfigurationError, match="no recording of format 1"):
         BehaviourCloning(policy, str(tmp_path / "other.pt"))
     with pytest.raises(ConfigurationError, match="normalized/env/env_obs"):
         BehaviourCloning(StochasticPolicy(facts, observation_prefix="normalized/"), teacher)
+    other_env = env_spec_of("Acrobot-v1", 4)
+    with pytest.raises(ConfigurationError, match="of CartPole-v1, and the environment is Acrobot-v1"):
+        BehaviourCloning(StochasticPolicy(other_env), teacher, env_spec=other_env)
     wide = LeafSpec("env/env_obs", "box", (6,), "float32", low=np.full(6, -1.0), high=np.full(6, 1.0))
     with pytest.raises(ConfigurationError, match="does not fit the policy"):
         BehaviourCloning(StochasticPolicy(EnvSpec("Toy", 4, (wide,), facts.actions)), teacher)

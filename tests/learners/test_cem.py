@@ -232,10 +232,10 @@ def test_what_was_loaded_is_the_distribution_of_a_new_generation(facts: EnvSpec)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"elite_fraction": 0.0}, r"elite_fraction=0\.0: above 0"),
-        ({"initial_std": 0.0}, r"initial_std=0\.0: above 0"),
-        ({"extra_variance": -1.0}, r"extra_variance=-1\.0: at least 0"),
-        ({"extra_variance_generations": 0}, "extra_variance_generations=0: at least 1"),
+        ({"elite_fraction": 0.0}, r"elite_fraction=0\.0: must be above 0"),
+        ({"initial_std": 0.0}, r"initial_std=0\.0: must be above 0"),
+        ({"extra_variance": -1.0}, r"extra_variance=-1\.0: must be at least 0"),
+        ({"extra_variance_generations": 0}, "extra_variance_generations=0: must be at least 1"),
     ],
 )
 def test_values_out_of_range_are_refused(facts: EnvSpec, arguments: dict[str, float], message: str) -> None:
@@ -245,8 +245,8 @@ def test_values_out_of_range_are_refused(facts: EnvSpec, arguments: dict[str, fl
 
 def test_populations_that_cannot_be_are_refused(facts: EnvSpec) -> None:
     for arguments, message in (
-        ({"population_size": 0}, "population_size=0: at least 1"),
-        ({"episodes_per_candidate": 0}, "episodes_per_candidate=0: at least 1"),
+        ({"population_size": 0}, "population_size=0: must be at least 1"),
+        ({"episodes_per_candidate": 0}, "episodes_per_candidate=0: must be at least 1"),
         ({"hidden_sizes": [0]}, r"hidden_sizes=\[0\]"),
     ):
         with pytest.raises(ConfigurationError, match=message):

@@ -210,7 +210,7 @@ def test_a_learner_restored_in_the_middle_of_an_episode_goes_on_as_before(facts:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"discount": 1.1}, r"discount=1\.1: 0 to 1"),
+        ({"discount": 1.1}, r"discount=1\.1: must be 0 to 1"),
         ({"value_weight": 0.5}, r"value_weight=0\.5: has no effect with critic=null"),
     ],
 )

@@ -175,5 +175,5 @@ def test_products_too_large_for_numpy_are_the_same() -> None:
 def test_an_unknown_kind_and_an_empty_layer_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"kind='gur': one of gru, lstm; did you mean 'gru'"):
         RecurrentNet(2, 2, "gur")  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="n_hidden=0: at least 1"):
+    with pytest.raises(ConfigurationError, match="n_hidden=0: must be at least 1"):
         RecurrentNet(2, 0)

@@ -177,7 +177,7 @@ def test_the_running_return_goes_on_from_chunk_to_chunk(with_gradients: bool) ->
 
 
 def test_values_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="limit=0: above 0"):
+    with pytest.raises(ConfigurationError, match="limit=0: must be above 0"):
         NormalizeObservation(spec(VECTOR), limit=0)
-    with pytest.raises(ConfigurationError, match=r"discount=1.5: 0 to 1"):
+    with pytest.raises(ConfigurationError, match=r"discount=1.5: must be 0 to 1"):
         NormalizeReward(discount=1.5)

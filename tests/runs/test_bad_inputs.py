@@ -21,6 +21,12 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
     [
         (["batchsize=3"], ["'batchsize'", "did you mean 'batch_size'"]),
         (["+batchsize=3"], ["'batchsize'", "did you mean 'batch_size'"]),
+        (["agent=dqn", "policy.dueling=true"], ["did you mean 'agent.members.policy.dueling'?"]),
+        (["agent=ppo", "learner.discount=0.9"], ["did you mean 'agent.learner.discount'?"]),
+        (
+            ["agent=ppo", "agent.learner.critic=null"],
+            ["'agent.learner.critic' = null: must be a node with a _target_ (PPO)"],
+        ),
         (["env.idd=x"], ["'env.idd'", "did you mean 'id'"]),
         (["agent.members.policy.sed=1"], ["did you mean 'seed'"]),
         (["+agent.members.policy.sed=1"], ["did you mean 'seed'"]),
@@ -63,14 +69,14 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         ([*TD3, "agent.learner.replay_capacity=100"], ["'agent.learner.batch_size' = 256: no more than", "=100"]),
         (["agent.members.policy.name=p"], ["added with +: +agent.members.policy.name=..."]),
         (["agent=ppo", "agent.learner.target_lk=1"], ["'agent.learner.target_lk'", "did you mean 'target_kl'"]),
-        (["agent=ppo", "agent.learner.discount=1.5"], ["'agent.learner.discount' = 1.5: 0 to 1"]),
+        (["agent=ppo", "agent.learner.discount=1.5"], ["'agent.learner.discount' = 1.5: must be 0 to 1"]),
         (
             ["agent=ppo", "agent.learner.learning_rate=nan"],
-            ["'agent.learner.learning_rate' = nan: above 0, and finite"],
+            ["'agent.learner.learning_rate' = nan: must be above 0, and finite"],
         ),
-        (["agent=recurrent_ppo", "agent.learner.discount=1.5"], ["'agent.learner.discount' = 1.5: 0 to 1"]),
-        ([*TD3, "agent.learner.target_rate=7"], ["'agent.learner.target_rate' = 7: above 0, at most 1"]),
-        ([*TD3, "agent.learner.learning_starts=-1"], ["'agent.learner.learning_starts' = -1: at least 0"]),
+        (["agent=recurrent_ppo", "agent.learner.discount=1.5"], ["'agent.learner.discount' = 1.5: must be 0 to 1"]),
+        ([*TD3, "agent.learner.target_rate=7"], ["'agent.learner.target_rate' = 7: must be above 0, at most 1"]),
+        ([*TD3, "agent.learner.learning_starts=-1"], ["'agent.learner.learning_starts' = -1: must be at least 0"]),
         (
             [*TD3, f"+{CRITIC}.observation_prefix=normalized/"],
             [f"'{CRITIC}': reads normalized/env/env_obs, and the policy"],
@@ -95,7 +101,7 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         ),
         (
             ["agent=ppo", "agent.learner.objective=kl", "+agent.learner.anneal_clip_range=true"],
-            ["'agent.learner.anneal_clip_range' = True: has no effect with objective='kl'; must be false"],
+            ["'agent.learner.anneal_clip_range' = true: has no effect with objective='kl'; must be false"],
         ),
         (
             ["agent=reinforce", "agent.learner.critic=null", "agent.learner.value_weight=1"],

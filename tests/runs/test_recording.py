@@ -44,6 +44,10 @@ def test_what_cannot_be_recorded_is_refused_in_one_line(teacher: str, capsys: py
     for arguments, message in (
         (["nowhere", "--out", "it.pt"], "error: folder nowhere is no run's"),
         ([teacher, "--out", "it.pt", "--steps", "0"], "error: steps=0: must be at least 1"),
+        (
+            [teacher, "--out", f"{teacher}/checkpoints/last.pt"],
+            "error: out='outputs/teacher/checkpoints/last.pt': is there",
+        ),
         ([teacher, "--out", "no/folder/it.pt"], "error: out='no/folder/it.pt': must be a file in a folder"),
     ):
         assert main(arguments) == 2

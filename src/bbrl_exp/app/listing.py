@@ -60,7 +60,9 @@ def _answer(config_dir: Path, group: str | None, agent: str | None) -> str:
     if agent is None:
         return listing(config_dir, [group])
     if group != "agent":
-        raise ConfigurationError(f"'{agent}': the group {group} is listed as a whole; only an agent has arguments")
+        raise ConfigurationError(
+            f"'{agent}': the group {group} is listed as a whole; run.py {group}={agent} --cfg job shows its keys"
+        )
     agents = options(config_dir, "agent")
     _check_known("agent", agent, agents)
 

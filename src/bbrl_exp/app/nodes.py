@@ -96,6 +96,8 @@ def in_words(hint: object) -> str:
         return " or ".join(in_words(argument) for argument in arguments)
     if typing.get_origin(hint) is typing.Literal:
         return f"one of {', '.join(map(str, arguments))}"
+    if _is_module(hint):
+        return "a node with a _target_"
     if is_sequence(hint):
         return f"a list, each {in_words(arguments[0])}" if arguments else "a list"
     words = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
@@ -127,7 +129,12 @@ def _accepts(hint: object, value: object) -> bool:
         return isinstance(value, list | Mapping) and (
             isinstance(value, Mapping) or len(inner) != 1 or all(_accepts(inner[0], item) for item in value)
         )
-    return True
+    return not _is_module(hint)
+
+
+def _is_module(hint: object) -> bool:
+    """Whether an annotation asks for an agent or another module of torch, which only a node can describe."""
+    return isinstance(hint, type) and any(base.__module__ == "torch.nn.modules.module" for base in hint.__mro__)
 
 
 def is_sequence(hint: object) -> bool:

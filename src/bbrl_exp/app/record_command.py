@@ -39,6 +39,8 @@ def record(run_folder: str, env_steps: int, out: Path, seed: int = 0) -> float |
         raise ConfigurationError(f"steps={env_steps}: must be at least 1")
     if not out.absolute().parent.is_dir():
         raise ConfigurationError(f"out='{out}': must be a file in a folder that is there")
+    if out.exists():
+        raise ConfigurationError(f"out='{out}': is there already; choose another name, or remove it first")
     from bbrl_exp.agents.combinators import Agents, TemporalAgent
     from bbrl_exp.app.graph import build_graph_of
     from bbrl_exp.app.policy import SavedRun, load_policy

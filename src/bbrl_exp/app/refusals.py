@@ -83,17 +83,17 @@ def _unknown_key(key: str, config: DictConfig | None) -> ConfigurationError:
     return ConfigurationError(f"key '{key}' cannot be set")
 
 
-def _keys_that_end_with(name: str, node: object, above: str = "") -> list[str]:
-    """The dotted keys below ``node`` whose last part is ``name``; those of Hydra left out."""
+def _keys_that_end_with(ending: str, node: object, above: str = "") -> list[str]:
+    """The dotted keys below ``node`` that end with these parts, such as ``policy.dueling``; those of Hydra left out."""
     if not isinstance(node, DictConfig):
         return []
     found: list[str] = []
     for part in node:
         key = f"{above}{part!s}"
-        if part == name:
+        if f".{key}".endswith(f".{ending}"):
             found.append(key)
         elif key != "hydra":
-            found += _keys_that_end_with(name, node._get_node(part), f"{key}.")
+            found += _keys_that_end_with(ending, node._get_node(part), f"{key}.")
     return found
 
 

@@ -200,6 +200,7 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
     asked = "" if plan.env_steps == plan.total_steps else f" ({plan.total_steps:,} asked, rounded up to whole chunks)"
     device = f"{run.device} (auto)" if root.device == "auto" else run.device
     return [
+        *([("begins from", f"the last policy of {root.init_from}")] if root.init_from is not None else []),
         ("environment steps", f"{plan.env_steps:,}{asked}"),
         (
             "chunks",
@@ -221,18 +222,22 @@ def _recording_in_words(plan: Plan) -> str:
 
 def _checkpoints_in_words(run: CheckedRun) -> str:
     every = run.checkpoint_every
-    return _every(every, run.plan) if every else "none: the run cannot go on once it has stopped"
+    return (
+        _every(every, run.plan.steps_per_recording, "recording")
+        if every
+        else "none: the run cannot go on once it has stopped"
+    )
 
 
-def _every(env_steps: int, plan: Plan) -> str:
-    """How often something happens that waits for the end of a chunk."""
-    in_chunk = plan.steps_per_chunk * plan.batch_size
-    return f"every {env_steps:,} steps" if env_steps >= in_chunk else f"after every chunk, of {in_chunk:,} steps"
+def _every(env_steps: int, unit_steps: int, unit: str) -> str:
+    """How often something happens that waits for the end of a chunk, or of a recording of several."""
+    return f"every {env_steps:,} steps" if env_steps >= unit_steps else f"after every {unit}, of {unit_steps:,} steps"
 
 
 def _evaluation_in_words(run: CheckedRun) -> str:
     plan = EvaluationPlan.of(run)
-    parts = [f"{_every(plan.every, run.plan)}, {plan.episodes:,} episodes"] if plan.every else []
+    in_chunk = run.plan.steps_per_chunk * run.plan.batch_size
+    parts = [f"{_every(plan.every, in_chunk, 'chunk')}, {plan.episodes:,} episodes"] if plan.every else []
     parts += [f"at the end {plan.final_episodes:,} episodes"] if plan.final_episodes else []
     return "; ".join(parts) or "none"
 

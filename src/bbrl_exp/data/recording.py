@@ -37,21 +37,26 @@ def save_recording(path: Path, workspace: Workspace, env_id: str, names: Iterabl
     unfinished.replace(path)
 
 
-def load_recording(path: Path) -> Workspace:
+def load_recording(path: Path, env_id: str | None = None) -> Workspace:
     """The workspace of a file that :func:`save_recording` wrote.
 
+    Args:
+        path: the file.
+        env_id: where it must have been recorded; None for anywhere.
+
     Raises:
-        ConfigurationError: there is no such file, or it is no recording.
+        ConfigurationError: there is no such file, it is no recording, or one of another environment.
     """
     try:
         contents: Any = torch.load(path, weights_only=True)
     except FileNotFoundError:
-        raise ConfigurationError(f"recording='{path}': there is no such file") from None
+        raise ConfigurationError(f"recording='{path}': there is no such file; scripts/record.py writes one") from None
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ConfigurationError(f"recording='{path}': cannot be read as a recording: {reason}") from error
+        raise ConfigurationError(f"recording='{path}': no recording that scripts/record.py wrote") from error
     if not isinstance(contents, dict) or contents.get("format") != _FORMAT or not contents.get("variables"):
-        raise ConfigurationError(f"recording='{path}': no recording of format {_FORMAT}")
+        raise ConfigurationError(f"recording='{path}': no recording of format {_FORMAT}, as scripts/record.py writes")
+    if env_id not in (None, contents["env_id"]):
+        raise ConfigurationError(f"recording='{path}': of {contents['env_id']}, and the environment is {env_id}")
     workspace = Workspace()
     for name, values in contents["variables"].items():
         workspace.set_full(name, values)

@@ -25,6 +25,7 @@ from bbrl_exp.arguments import ABOVE_0, AT_LEAST_1, FROM_0_BELOW_1
 from bbrl_exp.data.minibatches import minibatches
 from bbrl_exp.data.recording import load_recording
 from bbrl_exp.data.transitions import align
+from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.policies.stochastic import StochasticPolicy
@@ -43,6 +44,7 @@ class BehaviourCloning(Learner):
         updates_per_step: gradient steps for each environment step; fractions accumulate.
         held_out: the part of the recording that is only looked at, 0 to below 1.
         seed: root seed of what is held out and of the order of the pairs.
+        env_spec: facts of the environment, from whose like the recording must be; None for any.
 
     Raises:
         ConfigurationError: a value out of its range, no recording, or one that does not fit the policy.
@@ -57,6 +59,7 @@ class BehaviourCloning(Learner):
         updates_per_step: float = 0.1,
         held_out: float = 0.1,
         seed: int = 0,
+        env_spec: EnvSpec | None = None,
     ) -> None:
         super().__init__()
         AT_LEAST_1.check(minibatch_size=minibatch_size)
@@ -71,7 +74,7 @@ class BehaviourCloning(Learner):
         self._minibatch_size = minibatch_size
         self._updates_per_step = updates_per_step
         self._generator = numpy_generator(seed, "learner", "behaviour_cloning")
-        pairs = _load_pairs(recording, policy)
+        pairs = _load_pairs(recording, policy, None if env_spec is None else env_spec.env_id)
         n_pairs = len(pairs[0])
         order = torch.from_numpy(self._generator.permutation(n_pairs))
         n_held_out = round(held_out * n_pairs)
@@ -133,9 +136,9 @@ class BehaviourCloning(Learner):
         return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _load_pairs(recording: str, policy: StochasticPolicy) -> list[Tensor]:
+def _load_pairs(recording: str, policy: StochasticPolicy, env_id: str | None) -> list[Tensor]:
     """Observations and actions of all transitions, one tensor ``[N, *shape]`` a leaf."""
-    workspace = load_recording(Path(recording))
+    workspace = load_recording(Path(recording), env_id)
     try:
         pairs = align(workspace, policy.features.names, policy.writes).flat()
     except WorkspaceError as error:

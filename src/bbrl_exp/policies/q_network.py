@@ -54,14 +54,10 @@ class ReturnAtoms:
             raise ConfigurationError(f"n_atoms={n_atoms}: at least 2")
         if kind != "categorical":
             if low is not None or high is not None:
-                raise ConfigurationError(
-                    f"lowest_return={low}, highest_return={high}: have no effect with distribution='{kind}'"
-                )
+                raise ConfigurationError(f"{_written(low, high)}: have no effect with distribution='{kind}'")
             return cls(kind, n_atoms or _N_ATOMS[kind], 0.0, 0.0)
         if low is None or high is None or not low < high:
-            raise ConfigurationError(
-                f"lowest_return={low}, highest_return={high}: distribution='categorical' needs both, in that order"
-            )
+            raise ConfigurationError(f"{_written(low, high)}: distribution='categorical' needs both, in that order")
         return cls(kind, n_atoms or _N_ATOMS[kind], low, high)
 
     def support(self, device: torch.device) -> Tensor:
@@ -174,3 +170,8 @@ def combined_arrays(outputs: NDArray[Any], dueling: bool, n_atoms: int) -> NDArr
     advantages = parts[:, 1:]
     values: NDArray[Any] = parts[:, :1] + advantages - advantages.mean(axis=1, keepdims=True)
     return values
+
+
+def _written(low: float | None, high: float | None) -> str:
+    """The two bounds of the returns as a configuration has them."""
+    return f"lowest_return={'null' if low is None else low}, highest_return={'null' if high is None else high}"
