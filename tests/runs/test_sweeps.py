@@ -248,6 +248,12 @@ def test_a_plan_says_that_what_is_due_within_a_chunk_waits_for_its_end(command_l
     assert "evaluation         after every chunk, of 1,024 steps, 10 episodes; at the end 20" in ended.out
 
 
+def test_the_table_of_variables_has_the_learner_among_the_readers(command_line: CommandLine) -> None:
+    ended = command_line("agent=ppo", "dry_run=true", "total_steps=1024")
+    readers = {line.split()[0]: line.split()[-1] for line in ended.out.splitlines() if line.startswith("  env/")}
+    assert (readers["env/reward"], readers["env/timestep"]) == ("PPO", "-")
+
+
 def test_a_sweep_cannot_resume_the_folder_of_a_run(command_line: CommandLine, tmp_path: Path) -> None:
     assert command_line("name=run", *SHORT).code == 0
     ended = command_line("-m", "seed=1,2", "resume=outputs/run", *SHORT)

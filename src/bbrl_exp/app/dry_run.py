@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from bbrl_exp.app.estimate import TRIAL_SECONDS, Trials
-from bbrl_exp.app.learner import build_graph_and_learner
+from bbrl_exp.app.learner import build_graph_and_learner, variables_of
 from bbrl_exp.app.plan import in_words
 from bbrl_exp.app.report import Terminal, show_start
 
@@ -25,12 +25,10 @@ def show_run(config: DictConfig, run: CheckedRun, folder: Path) -> None:
         run: the same, checked.
         folder: where the run would lie.
     """
-    from bbrl_exp.agents.dry_run import check_graph
-
     terminal = Terminal()
-    graph, _ = build_graph_and_learner(run.config, run.written)
+    graph, learner = build_graph_and_learner(run.config, run.written)
     with contextlib.closing(graph):
-        show_start(terminal, graph, check_graph(graph), run, folder)
+        show_start(terminal, graph, variables_of(graph, learner), run, folder)
     estimate = Trials()(config)
     if estimate is None:
         terminal.line(f"  {'time':<19}unknown: a trial of {TRIAL_SECONDS:g} s came to no end")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.app.evaluations import Evaluations
 from bbrl_exp.app.graph import env_spec_of
-from bbrl_exp.app.learner import build_graph_and_learner
+from bbrl_exp.app.learner import build_graph_and_learner, variables_of
 from bbrl_exp.app.provenance import versions
 from bbrl_exp.app.report import describe, show_start
 from bbrl_exp.app.resume import Standing
@@ -89,8 +89,6 @@ def run_session(
     """
     import torch
 
-    from bbrl_exp.agents.dry_run import check_graph
-
     prepare_process(run)
     _remove_records(folder, before.checkpoint.meta["positions"] if before.checkpoint is not None else {})
     graph, learner = build_graph_and_learner(run.config, run.written)
@@ -98,7 +96,7 @@ def run_session(
         if module is not None:
             module.to(run.device)
     with contextlib.closing(graph), torch.autograd.set_detect_anomaly(run.root.debug):
-        variables = check_graph(graph)
+        variables = variables_of(graph, learner)
         show_start(console, graph, variables, run, folder)
         for complaint in before.complaints:
             console.line(f"warning: {complaint}; an earlier one is used")

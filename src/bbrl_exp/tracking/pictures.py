@@ -23,12 +23,14 @@ class Line:
 
 
 def graph_picture(lines: Sequence[Line]) -> Image.Image:
-    """Who writes what and who reads it: a line for each variable, a column for each agent, the first that runs first.
+    """Who writes what and who reads it: a line for each variable, a column for each agent, those that write first.
 
     A full disc is an agent that writes the variable, a ring one that reads it.
     """
     font = ImageFont.load_default(_FONT_SIZE)
-    agents = list(dict.fromkeys(agent for line in lines for agent in (*line.writers, *line.readers)))
+    writers = [agent for line in lines for agent in line.writers]
+    readers = [agent for line in lines for agent in line.readers]
+    agents = list(dict.fromkeys((*writers, *readers)))
     left = round(max((font.getlength(line.variable) for line in lines), default=0)) + 2 * _MARGIN
     widths = [round(font.getlength(agent)) + 2 * _MARGIN for agent in agents]
     centres = [left + sum(widths[:index]) + width // 2 for index, width in enumerate(widths)]
