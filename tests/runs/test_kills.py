@@ -205,6 +205,20 @@ def test_a_run_goes_on_elsewhere_and_with_other_workers(interpreter: Interpreter
     assert_same_run(tmp_path / "outputs" / "straight", folder)
 
 
+def test_a_sweep_that_a_script_has_put_into_the_background_stops_as_a_whole(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), "-m", *PPO, "total_steps=5120", "name=s", "seed=1,2"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    sweep = tmp_path / "outputs" / "multirun" / "s"
+    wait_for_progress(sweep / "seed=1", process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(WAIT) == 128 + signal.SIGINT
+    assert not (sweep / "seed=2").exists()
+
+
 def test_a_sweep_that_was_stopped_and_killed_goes_on_and_its_jobs_end_as_each_alone(
     interpreter: Interpreter, tmp_path: Path
 ) -> None:

@@ -88,7 +88,7 @@ def launch(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> Launc
     endings: dict[str, JobEnding] = {}
     lost: dict[str, str] = {}
     number = 0
-    before = {number: signal.signal(number, _stop) for number in CAUGHT if number != signal.SIGINT}
+    before = {number: signal.signal(number, _stop) for number in CAUGHT if not _interrupts(number)}
     try:
         for batch in batches:
             overrides = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.folder)}"] for job in batch]
@@ -126,6 +126,11 @@ def _ending(result: JobReturn) -> JobEnding:
 def _in_one_line(error: BaseException) -> str:
     """What an error says first; some go on with the whole output of a job."""
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+
+
+def _interrupts(number: int) -> bool:
+    """Whether a signal raises KeyboardInterrupt by itself; in what a script starts with ``&`` SIGINT is ignored."""
+    return number == signal.SIGINT and signal.getsignal(number) is not signal.SIG_IGN
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
