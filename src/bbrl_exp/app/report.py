@@ -222,11 +222,9 @@ def _recording_in_words(plan: Plan) -> str:
 
 def _checkpoints_in_words(run: CheckedRun) -> str:
     every = run.checkpoint_every
-    return (
-        _every(every, run.plan.steps_per_recording, "recording")
-        if every
-        else "none: the run cannot go on once it has stopped"
-    )
+    if not every:
+        return "none: the run cannot go on once it has stopped"
+    return _every(every, run.plan.steps_per_recording, "recording")
 
 
 def _every(env_steps: int, unit_steps: int, unit: str) -> str:

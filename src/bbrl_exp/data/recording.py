@@ -51,7 +51,9 @@ def load_recording(path: Path, env_id: str | None = None) -> Workspace:
         contents: Any = torch.load(path, weights_only=True)
     except FileNotFoundError:
         raise ConfigurationError(f"recording='{path}': there is no such file; scripts/record.py writes one") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except OSError as error:
+        raise ConfigurationError(f"recording='{path}': cannot be read: {error.strerror}") from error
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ConfigurationError(f"recording='{path}': no recording that scripts/record.py wrote") from error
     if not isinstance(contents, dict) or contents.get("format") != _FORMAT or not contents.get("variables"):
         raise ConfigurationError(f"recording='{path}': no recording of format {_FORMAT}, as scripts/record.py writes")
