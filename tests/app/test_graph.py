@@ -89,6 +89,21 @@ def test_the_check_of_a_run_with_workers_starts_none(monkeypatch: pytest.MonkeyP
     assert checked.plan.bytes_per_time_step == 8 * (16 + 4 + 4 + 8 + 4 + 8)
 
 
+def test_the_plan_names_agents_that_the_learner_does_not_change() -> None:
+    policy = "{_target_: bbrl_exp.policies.values.ValueCritic, hidden_sizes: [3], activation: tanh, seed: 0}"
+    with Composer(default_config_dir()) as composer:
+        of_learner, beside, no_learner = (
+            check(composer.compose([*options, "env=cartpole"])).plan
+            for options in (
+                ["agent=ppo"],
+                ["agent=ppo", f"+agent.members.critic={policy}"],
+                ["agent=mlp", f"+agent.members.critic={policy}"],
+            )
+        )
+    assert of_learner.idle == no_learner.idle == {}
+    assert beside.idle == {"ValueCritic 'critic'": 4 * 3 + 3 + 3 + 1}
+
+
 def test_a_mistyped_batch_size_is_refused_before_a_row_is_made() -> None:
     with Composer(default_config_dir()) as composer, pytest.raises(ConfigurationError, match="of memory are there"):
         check(composer.compose(["batch_size=1_000_000_000_000"]))

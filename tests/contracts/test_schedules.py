@@ -33,7 +33,8 @@ def learned(agent: str, options: dict[str, Any], total_steps: int) -> tuple[tupl
     node = config["agent"]["learner"]
     node |= {name: value for name, value in FEW.items() if name in node} | options
     seed_global_generators(0)
-    graph, learner = build_graph_and_learner(config)
+    built = build_graph_and_learner(config)
+    graph, learner = built.graph, built.learner
     assert learner is not None
     workspace, metrics = Workspace(), []
     with contextlib.closing(graph):

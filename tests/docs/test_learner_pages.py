@@ -89,20 +89,21 @@ def logged_metrics(composer: Composer, learner: str, recording: Path, overrides:
     config = resolve(
         composer.compose([f"agent={learner}", f"env=probe_observation_action{space}", *run, *small, *overrides])
     )
-    graph, built = build_graph_and_learner(config)
-    assert built is not None
+    built = build_graph_and_learner(config)
+    assert built.learner is not None
     workspace = Workspace()
     found: set[str] = set()
     for chunk in collect(
-        graph,
+        built.graph,
         workspace,
         total_steps=TOTAL_STEPS,
         batch_size=BATCH_SIZE,
         steps_per_chunk=STEPS_PER_CHUNK,
         chunks_per_recording=2,
     ):
-        found.update(built.update(workspace, Progress(chunk.first_row, chunk.env_steps, TOTAL_STEPS, chunk.new_steps)))
-    graph.close()
+        progress = Progress(chunk.first_row, chunk.env_steps, TOTAL_STEPS, chunk.new_steps)
+        found.update(built.learner.update(workspace, progress))
+    built.graph.close()
     return found
 
 

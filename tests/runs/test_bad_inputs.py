@@ -34,6 +34,14 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["agent=mlp", "agent.members.policy.hidden_sizes=64"], ["hidden_sizes' = 64", "a list"]),
         (["agent=mlp", "agent.members.policy.hidden_sizes=[0]"], ["'agent.members.policy.hidden_sizes' = [0]"]),
         (["agent=mlp", "agent.members.policy.activation=foo"], ["activation' = 'foo'", "tanh"]),
+        (
+            ["experiment=ppo_cartpole", "agent=dqn"],
+            ["DQN has no parameter 'trace_decay'", "; experiment=ppo_cartpole is made for agent=ppo, and its settings"],
+        ),
+        (
+            ["experiment=sac_pendulum", "agent=ddpg", "env=cartpole"],
+            ["'agent.learner'", "; experiment=sac_pendulum is made for agent=sac and env=pendulum, and its settings"],
+        ),
         (["batch_size=0"], ["'batch_size' = 0", "at least 1"]),
         (["batch_size=-1"], ["'batch_size' = -1"]),
         (["batch_size=2.5"], ["'batch_size' = 2.5"]),

@@ -161,6 +161,16 @@ def test_a_run_begins_with_the_policy_of_another(command_line: CommandLine, tmp_
     assert not (tmp_path / "outputs" / "third").exists()
 
 
+def test_the_plan_says_what_of_the_learner_begins_anew(command_line: CommandLine) -> None:
+    tiny = ["agent=ppo", "total_steps=64", "agent.steps_per_chunk=8", "eval.every=0", "eval.final_episodes=0"]
+    run([*tiny, "name=first", "tracking=none"])
+    told = "begins from        the last policy of outputs/first"
+    same = command_line(*tiny, "init_from=outputs/first", "dry_run=true")
+    assert f"{told}\n" in same.out
+    wider = command_line(*tiny, "init_from=outputs/first", "dry_run=true", "agent.learner.critic.hidden_sizes=[64,8]")
+    assert f"{told}, without what does not fit: the learner's critic\n" in wider.out
+
+
 # Of each agent, what its learner draws or sets anew in the graph.
 OF_REAL_LEARNERS = {
     "ppo": ([], ()),
@@ -179,7 +189,8 @@ def test_a_learner_begins_with_the_parameters_of_another_run_and_goes_on(agent: 
     saved = state_of(run([*tiny, "total_steps=512", "name=first"]).folder, "last")["state"]
     second = [*tiny, "total_steps=128", "init_from=outputs/first"]
     with Composer(default_config_dir()) as composer:
-        graph, learner = build_graph_and_learner(resolve(composer.compose(second)))
+        built = build_graph_and_learner(resolve(composer.compose(second)))
+    graph, learner = built.graph, built.learner
     graph.close()
     assert learner is not None
     for name, tensor in graph.state_dict().items():
@@ -201,8 +212,9 @@ def test_a_population_begins_a_generation_around_the_mean_and_with_the_deviation
     assert mean.any()
     with Composer(default_config_dir()) as composer:
         config = resolve(composer.compose([*tiny, "init_from=outputs/first"]))
-    graph, learner = build_graph_and_learner(config)
-    graph.close()
+    built = build_graph_and_learner(config)
+    built.graph.close()
+    learner = built.learner
     assert isinstance(learner, CrossEntropyMethod)
     assert torch.equal(learner.policy.mean, mean)
     assert torch.equal(learner.std, saved["learner"]["std"])

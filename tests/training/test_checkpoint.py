@@ -59,7 +59,7 @@ def test_the_learners_part_holds_what_the_graph_does_not_and_is_loaded_where_it_
     with torch.no_grad():
         wider.bias.zero_()
     load_graph(other, state, "here")
-    load_fitting(wider, other, state)
+    assert load_fitting(wider, other, state) == ("critic",)
     assert torch.equal(other.weight, policy.weight)
     assert torch.equal(wider.critic.weight, before)
     assert torch.equal(wider.critic.bias, learner.critic.bias)

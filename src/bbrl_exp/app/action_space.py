@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig
 
+from bbrl_exp.app.config_folder import option_files
 from bbrl_exp.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -57,11 +58,7 @@ def _in_words(leaf: LeafSpec) -> str:
 
 def _agents(config: DictConfig) -> Iterator[tuple[str, str]]:
     """Every option of the group ``agent`` that says its action space, and what it says."""
-    sources = [Path(source.path) for source in config.hydra.runtime.config_sources if source.schema == "file"]
-    files: dict[str, Path] = {}
-    for folder in sources:
-        for path in sorted((folder / "agent").glob("*.yaml")):
-            files.setdefault(path.stem, path)
+    files = option_files(config, "agent")
     for name in files:
         kind = _said_by(name, files)
         if isinstance(kind, str):

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from bbrl_exp.app.action_space import check_action_space
 from bbrl_exp.app.compose import resolve, written_key
+from bbrl_exp.app.experiment import with_experiment
 from bbrl_exp.app.graph import check_nodes
 from bbrl_exp.app.identity import identity
 from bbrl_exp.app.learner import build_graph_and_learner, check_chunks, check_reads
@@ -100,16 +101,20 @@ def check(config: DictConfig, same: dict[str, Any] | None = None, *, graph_too: 
     device = resolve_device(root.device)
     import_allowed_packages()
     written = functools.partial(written_key, config)
-    if graph_too:
-        check_nodes(plain, written)
     plan = _plan(root)
+    if graph_too:
+        try:
+            check_nodes(plain, written)
+            plan = _with_memory(plan, config, plain, written, films=tracking.films)
+        except ConfigurationError as error:
+            raise with_experiment(error, config) from error
     same = identity(config) if same is None else same
     return CheckedRun(
         config=plain,
         root=root,
         tracking=tracking,
         device=device,
-        plan=_with_memory(plan, config, plain, written, films=tracking.films) if graph_too else plan,
+        plan=plan,
         identity=same,
         config_hash=config_hash(same),
         written=written,
@@ -186,9 +191,10 @@ def _with_memory(
         )
         return single.dry_copy(batch_size)
 
-    graph, learner = build_graph_and_learner(config, written, stand_in)
-    with contextlib.closing(graph):
-        variables = check_graph(graph)
+    built = build_graph_and_learner(config, written, stand_in)
+    learner = built.learner
+    with contextlib.closing(built.graph):
+        variables = check_graph(built.graph)
         if learner is not None:
             check_reads(learner, [variable.name for variable in variables])
             check_chunks(learner, plan.steps_per_chunk, plan.batch_size, written)
@@ -200,6 +206,8 @@ def _with_memory(
         replay_capacity=sum(buffer.capacity for buffer in buffers),
         replay_bytes=sum(buffer.bytes_for(stored, plan.batch_size) for buffer in buffers),
         schedules=() if learner is None else learner.schedules,
+        begun_anew=built.begun_anew,
+        idle=built.idle,
     )
     plan.check_memory(available_memory())
     return plan

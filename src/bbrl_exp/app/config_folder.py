@@ -1,8 +1,10 @@
-"""Where the configuration lies."""
+"""Where the configuration lies, and the files of its options."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from omegaconf import DictConfig
 
 from bbrl_exp.errors import ConfigurationError
 
@@ -18,3 +20,18 @@ def default_config_dir() -> Path:
         if (place / "config.yaml").is_file():
             return place
     raise ConfigurationError(f"no configuration folder found; looked at {', '.join(map(str, places))}")
+
+
+def option_files(config: DictConfig, group: str) -> dict[str, Path]:
+    """The files of a group's options in the folders that a configuration was composed from: name → path.
+
+    Args:
+        config: composed, with its ``hydra`` node.
+        group: ``"agent"``, …
+    """
+    folders = [Path(source.path) for source in config.hydra.runtime.config_sources if source.schema == "file"]
+    files: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted((folder / group).glob("*.yaml")):
+            files.setdefault(path.stem, path)
+    return files

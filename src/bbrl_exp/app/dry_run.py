@@ -26,9 +26,9 @@ def show_run(config: DictConfig, run: CheckedRun, folder: Path) -> None:
         folder: where the run would lie.
     """
     terminal = Terminal()
-    graph, learner = build_graph_and_learner(run.config, run.written)
-    with contextlib.closing(graph):
-        show_start(terminal, graph, variables_of(graph, learner), run, folder)
+    built = build_graph_and_learner(run.config, run.written)
+    with contextlib.closing(built.graph):
+        show_start(terminal, built.graph, variables_of(built.graph, built.learner), run, folder)
     estimate = Trials()(config)
     if estimate is None:
         terminal.line(f"  {'time':<19}unknown: a trial of {TRIAL_SECONDS:g} s came to no end")

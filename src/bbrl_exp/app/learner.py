@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,42 @@ if TYPE_CHECKING:
     from bbrl_exp.learners.learner import Learner
 
 _NOT_FILLED = ("name",)
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """What a run consists of.
+
+    Attributes:
+        graph: with the environments.
+        learner: None where nothing is learned.
+        begun_anew: attributes of the learner with parameters that those of the run ``init_from`` did not fit.
+    """
+
+    graph: TemporalAgent
+    learner: Learner | None
+    begun_anew: tuple[str, ...] = ()
+
+    @property
+    def idle(self) -> dict[str, int]:
+        """Agents of the graph with parameters that the learner does not hold: label → how many numbers that are."""
+        from bbrl_exp.agents.agent import Agent
+
+        if self.learner is None:
+            return {}
+        held = {id(parameter) for parameter in self.learner.parameters()}
+        owners = {
+            id(parameter): agent.label
+            for agent in self.graph.modules()  # the innermost agent comes last
+            if isinstance(agent, Agent)
+            for parameter in agent.parameters()
+        }
+        sizes: dict[str, int] = {}
+        for parameter in self.graph.parameters():
+            if parameter.requires_grad and id(parameter) not in held:
+                label = owners[id(parameter)]
+                sizes[label] = sizes.get(label, 0) + parameter.numel()
+        return sizes
 
 
 def build_learner_of(
@@ -59,7 +95,7 @@ def build_learner_of(
 
 def build_graph_and_learner(
     config: Mapping[str, Any], written: Callable[[str], str] = str, stand_in: StandIn | None = None
-) -> tuple[TemporalAgent, Learner | None]:
+) -> Built:
     """Builds what a run consists of, with the parameters of the run ``init_from`` where one is named.
 
     The graph has these parameters before the learner is built, which may copy parts of it. The learner takes over those
@@ -76,16 +112,14 @@ def build_graph_and_learner(
     graph = build_graph_of(config, written, stand_in)
     try:
         if config["init_from"] is None:
-            return graph, build_learner_of(config, graph, written)
+            return Built(graph, build_learner_of(config, graph, written))
         return _built_from_run(config, graph, written)
     except BaseException:
         graph.close()
         raise
 
 
-def _built_from_run(
-    config: Mapping[str, Any], graph: TemporalAgent, written: Callable[[str], str]
-) -> tuple[TemporalAgent, Learner | None]:
+def _built_from_run(config: Mapping[str, Any], graph: TemporalAgent, written: Callable[[str], str]) -> Built:
     from bbrl_exp.training.checkpoint import FOLDER_NAME, load_fitting, load_graph, read_checkpoint
 
     run_folder = Path(config["init_from"])
@@ -96,10 +130,11 @@ def _built_from_run(
         raise ConfigurationError(f"{where}: {error}") from error
     load_graph(graph, state, where)
     learner = build_learner_of(config, graph, written)
-    if learner is not None:
-        load_fitting(learner, graph, state)
-        learner.begin_from_loaded_parameters()
-    return graph, learner
+    if learner is None:
+        return Built(graph, None)
+    begun_anew = load_fitting(learner, graph, state)
+    learner.begin_from_loaded_parameters()
+    return Built(graph, learner, begun_anew)
 
 
 def _filled(target: type[Any], known: Mapping[str, object]) -> dict[str, object]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bbrl_exp.errors import ConfigurationError
@@ -25,6 +26,8 @@ class Plan:
         replay_capacity: transitions that the learner's replay buffers keep.
         replay_bytes: memory of these buffers once they are full.
         schedules: options below ``agent.learner`` that depend on ``total_steps``.
+        begun_anew: attributes of the learner with parameters that the run ``init_from`` could not give.
+        idle: agents of the graph that the learner does not change, and how many parameters they have.
     """
 
     total_steps: int
@@ -35,6 +38,8 @@ class Plan:
     replay_capacity: int = 0
     replay_bytes: int = 0
     schedules: tuple[str, ...] = ()
+    begun_anew: tuple[str, ...] = ()
+    idle: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def chunks(self) -> int:

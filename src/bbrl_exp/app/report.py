@@ -200,7 +200,8 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
     asked = "" if plan.env_steps == plan.total_steps else f" ({plan.total_steps:,} asked, rounded up to whole chunks)"
     device = f"{run.device} (auto)" if root.device == "auto" else run.device
     return [
-        *([("begins from", f"the last policy of {root.init_from}")] if root.init_from is not None else []),
+        *([("begins from", _beginning_in_words(run))] if root.init_from is not None else []),
+        *([("not learned", _idle_in_words(plan))] if plan.idle else []),
         ("environment steps", f"{plan.env_steps:,}{asked}"),
         (
             "chunks",
@@ -214,6 +215,17 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
         ("seed", str(root.seed)),
         ("device", f"{device}, {root.num_threads} thread{'s' if root.num_threads > 1 else ''}"),
     ]
+
+
+def _beginning_in_words(run: CheckedRun) -> str:
+    anew = run.plan.begun_anew
+    rest = f", without what does not fit: the learner's {', '.join(anew)}" if anew else ""
+    return f"the last policy of {run.root.init_from}{rest}"
+
+
+def _idle_in_words(plan: Plan) -> str:
+    agents = (f"{label} ({n:,} parameters)" for label, n in plan.idle.items())
+    return f"{', '.join(agents)}: the learner does not hold them"
 
 
 def _recording_in_words(plan: Plan) -> str:

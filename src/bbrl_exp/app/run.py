@@ -79,7 +79,7 @@ def build_graph(
     folder = default_config_dir() if config_dir is None else Path(config_dir).absolute()
     with Composer(folder, config_name) as composer:
         checked = check(composer.compose(overrides))
-    return build_graph_and_learner(checked.config, checked.written)[0].to(checked.device)
+    return build_graph_and_learner(checked.config, checked.written).graph.to(checked.device)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

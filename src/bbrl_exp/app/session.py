@@ -91,7 +91,8 @@ def run_session(
 
     prepare_process(run)
     _remove_records(folder, before.checkpoint.meta["positions"] if before.checkpoint is not None else {})
-    graph, learner = build_graph_and_learner(run.config, run.written)
+    built = build_graph_and_learner(run.config, run.written)
+    graph, learner = built.graph, built.learner
     for module in (graph, learner):
         if module is not None:
             module.to(run.device)

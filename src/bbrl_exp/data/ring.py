@@ -55,14 +55,18 @@ class Ring:
         self.layout = layout
         self.n_slots = n_slots
         self.batch_size = batch_size
+        # Arrays where there can be some, because a few rows are written and read faster through them.
+        self.is_on_cpu = device.type == "cpu"
         with torch.inference_mode(False):
-            n_words = layout.n_words
-            self.memory = torch.empty((batch_size, n_slots + 1, n_words), dtype=torch.int64, device=device)
+            shape = (batch_size, n_slots + 1, layout.n_words)
+            if self.is_on_cpu:
+                # numpy asks the operating system for huge pages, torch does not: draws from a large buffer are faster.
+                self.memory = torch.from_numpy(np.empty(shape, np.int64))
+            else:
+                self.memory = torch.empty(shape, dtype=torch.int64, device=device)
             self.rows = self.memory.flatten(0, 1)
             self.fields = {name: layout.view(self.memory, name) for name in layout.fields}
             self._by_slot = [field.transpose(0, 1) for field in self.fields.values()]
-        # Arrays where there can be some, because a few rows are written and read faster through them.
-        self.is_on_cpu = device.type == "cpu"
         self._writable: Values = [field.numpy() if self.is_on_cpu else field for field in self._by_slot]
         self._row_facts = [(tuple(field.shape[1:]), field.dtype) for field in self._writable]
         self.wanted = tuple(wanted)

@@ -62,17 +62,23 @@ def load_graph(graph: nn.Module, state: dict[str, dict[str, Any]], where: str) -
 
 
 @torch.no_grad()
-def load_fitting(learner: nn.Module, graph: nn.Module, state: dict[str, dict[str, Any]]) -> None:
-    """Loads those parameters and buffers of a learner, outside ``graph``, whose names and shapes fit."""
+def load_fitting(learner: nn.Module, graph: nn.Module, state: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    """Loads those parameters and buffers of a learner, outside ``graph``, whose names and shapes fit.
+
+    Returns:
+        Of the parameters that do not fit, the attributes of the learner that they belong to.
+    """
     shared = {id(tensor) for tensor in (*graph.parameters(), *graph.buffers())}
+    not_loaded: dict[str, None] = {}
     for name, tensor in _own_tensors(learner).items():
         saved = state["learner"].get(name)
-        if (
-            id(tensor) not in shared
-            and saved is not None
-            and (saved.shape, saved.dtype) == (tensor.shape, tensor.dtype)
-        ):
+        if id(tensor) in shared:
+            continue
+        if saved is not None and (saved.shape, saved.dtype) == (tensor.shape, tensor.dtype):
             tensor.copy_(saved)
+        elif isinstance(tensor, nn.Parameter):
+            not_loaded[name.split(".")[0]] = None
+    return tuple(not_loaded)
 
 
 def _own_tensors(learner: nn.Module | None) -> dict[str, torch.Tensor]:
