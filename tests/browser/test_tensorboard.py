@@ -37,7 +37,7 @@ def test_scalars_shows_variables_returns_evaluations_and_losses(browser: Browser
     tags = ("eval/return_mean", "losses/policy", "train/return", "workspace/env/env_obs/0/mean")
     browser.open(page(tensorboard, "scalars", *tags))
     browser.wait_for("Tags matching", *tags, "multirun/sweep/agent=ppo,seed=1", "diverges")
-    browser.wait_until(lambda: len(browser.evaluate("vz-line-chart2", "element.tagName")) >= 4, "four charts")
+    browser.wait_until(lambda: len(browser.evaluate("path.line[d]", "element.tagName")) >= 4 * 2, "two lines a chart")
     browser.screenshot("tensorboard_scalars")
 
 
