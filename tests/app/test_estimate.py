@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from bbrl_exp.app.estimate import Estimate, _told_by
+from bbrl_exp.app.estimate import Estimate, TrialFailure, _told_by
 from bbrl_exp.app.summary import Summary
 
 SUMMARY = Summary("interrupted", "ppo", "cartpole", "CartPole-v1", 1, 8, env_steps=1000, steps_per_second=50.0)
@@ -32,12 +33,18 @@ def test_the_speed_is_the_median_of_the_second_half_and_the_disk_what_is_written
 def test_without_a_measurement_the_summary_tells(tmp_path: Path) -> None:
     SUMMARY.write(tmp_path)
     told = _told_by(tmp_path)
-    assert told is not None
+    assert isinstance(told, Estimate)
     assert told.steps_per_second == 50.0
 
 
-@pytest.mark.parametrize("changes", [{"env_steps": 0}, {"status": "failed"}, {"status": "running"}])
-def test_a_trial_that_did_no_step_or_failed_tells_nothing(changes: dict[str, object], tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", ["failed", "diverged"])
+def test_a_trial_that_failed_tells_why(status: Literal["failed", "diverged"], tmp_path: Path) -> None:
+    replace(SUMMARY, status=status, error="no more").write(tmp_path)
+    assert _told_by(tmp_path) == TrialFailure("no more")
+
+
+@pytest.mark.parametrize("changes", [{"env_steps": 0}, {"status": "running"}])
+def test_a_trial_that_did_no_step_tells_nothing(changes: dict[str, object], tmp_path: Path) -> None:
     replace(SUMMARY, **changes).write(tmp_path)  # type: ignore[arg-type]
     assert _told_by(tmp_path) is None
 

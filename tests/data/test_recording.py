@@ -45,7 +45,7 @@ def test_a_recording_of_another_environment_is_refused(tmp_path: Path) -> None:
 
 def test_any_other_file_is_refused_with_what_writes_recordings(tmp_path: Path) -> None:
     path = tmp_path / "it.pt"
-    for contents in (b"{}", b""):
+    for contents in (b"{}", b"", b"root:x:0:0:root:/root:/bin/bash\n"):
         path.write_bytes(contents)
         with pytest.raises(
             ConfigurationError, match=r"^recording='.*it\.pt': no recording that scripts/record\.py wrote$"

@@ -410,8 +410,30 @@ def test_what_cannot_be_stored_is_named() -> None:
     workspace = endless(5, 2)
     workspace.remove_variable("env/done")
     workspace.set_full("env/done", torch.zeros(5, 2))
-    with pytest.raises(WorkspaceError, match="'env/done': expected bool"):
+    with pytest.raises(WorkspaceError, match=r"'env/done': expected bool \[T, B\], found \[T, B\] float32"):
         buffer_of(10).put(workspace, 0)
+
+
+def test_rewards_that_are_flags_are_refused_before_anything_is_put() -> None:
+    buffer = ReplayBuffer(10, ["env/env_obs"], ["action"], discount=1.0, reward="env/done")
+    fields = {name: Field((), torch.int64) for name in ("env/env_obs", "action")}
+    flags = dict.fromkeys((TERMINATED, DONE), Field((), torch.bool))
+    with pytest.raises(WorkspaceError, match="'env/done': expected numbers"):
+        buffer.bytes_for({**fields, **flags}, 2)
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_rewards_that_are_integers_are_summed_and_discounted_as_numbers(n_steps: int) -> None:
+    workspace = with_random_ends(30, 2)
+    of_floats, of_integers = buffer_of(100, n_steps), buffer_of(100, n_steps)
+    of_floats.put(workspace, 0)
+    workspace.remove_variable(REWARD)
+    workspace.set_full(REWARD, with_random_ends(30, 2)[REWARD].long())
+    of_integers.put(workspace, 0)
+    expected, found = everything(of_floats), everything(of_integers)
+    for name in ("rewards", "discounts", "weights"):
+        assert getattr(found, name).dtype == torch.float32
+        assert torch.equal(getattr(found, name), getattr(expected, name))
 
 
 @pytest.mark.parametrize("change", [{"capacity": 0}, {"n_steps": 0}, {"discount": 1.5}])

@@ -240,6 +240,12 @@ def test_an_option_of_the_other_objective_is_refused(objective: Any, name: str) 
         PPO(setting.policy, setting.critic, objective=objective, **{name: 0.1})
 
 
+def test_an_unknown_optimizer_is_refused() -> None:
+    setting = Setting()
+    with pytest.raises(ConfigurationError, match=r"^optimizer='sgd': must be one of rmsprop, adam"):
+        A2C(setting.policy, setting.critic, optimizer="sgd")  # type: ignore[arg-type]
+
+
 def test_each_objective_tells_of_its_own_option() -> None:
     for objective, told, left_out in (("clip", "clip_fraction", "kl_weight"), ("kl", "kl_weight", "clip_fraction")):
         setting = Setting()

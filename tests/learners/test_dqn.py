@@ -84,6 +84,18 @@ def test_a_categorical_target_is_moved_discounted_and_shared_between_its_neighbo
     torch.testing.assert_close(target, torch.tensor([[0.0, 0.5, 0.5], [0.5, 0.5, 0.0]]))
 
 
+def test_rewards_of_double_precision_are_projected_too() -> None:
+    learner = DQN(a_policy(**CATEGORICAL))
+    batch = a_batch([1.0, 0.5], [False, True])
+    doubles = replace(batch, rewards=batch.rewards.double(), discounts=batch.discounts.double())
+    assert torch.equal(learner.distribution_target(doubles), learner.distribution_target(batch))
+
+
+def test_an_unknown_loss_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"^loss='mse': must be one of huber, squared"):
+        DQN(a_policy(), loss="mse")  # type: ignore[arg-type]
+
+
 def test_quantile_targets_are_moved_and_discounted() -> None:
     learner = DQN(a_policy(distribution="quantile", n_atoms=2), double=False)
     put_values(learner.target_network, [0.0, 1.0, 2.0, 4.0])

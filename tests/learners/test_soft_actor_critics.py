@@ -257,6 +257,14 @@ def test_the_losses_of_discrete_sac_are_expectations_over_the_policy() -> None:
     assert entropies.mean().item() == pytest.approx(entropy, rel=1e-4)
 
 
+def test_discrete_sac_learns_from_actions_of_any_integers() -> None:
+    policy = StochasticPolicy(discrete_spec(), (8,), seed=1)
+    learner = DiscreteSAC(policy, DiscreteQEnsemble(discrete_spec(), 2, (8,), seed=2))
+    data = discrete_batch()
+    bytes_ = Batch(**{**vars(data), "actions": (data.actions[0].to(torch.uint8),)})
+    assert torch.equal(learner.critic_loss(bytes_)[0], learner.critic_loss(data)[0])
+
+
 def test_discrete_critics_refuse_other_actions() -> None:
     with pytest.raises(ConfigurationError, match="needs one discrete action"):
         DiscreteQEnsemble(spec())

@@ -13,6 +13,7 @@ NAMED_OTHERWISE = "+agent.members.actor={_target_: bbrl_exp.policies.random.Rand
 TD3 = ("agent=td3", "env=pendulum")
 CRITIC = "agent.learner.critic"
 MEMORY = "{_target_: bbrl_exp.policies.recurrent.MemoryCritic}"
+OWN_MEMORY = "{_target_: bbrl_exp.policies.recurrent.MemoryCritic, observation_prefix: normalized/}"
 PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
 
 
@@ -99,6 +100,11 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
             ["agent=recurrent_a2c", "~agent.learner.critic", f"+agent.members.critic={MEMORY}"],
             ["'agent.learner': RecurrentA2C: critic: reads env/env_obs, and the policy normalized/env/env_obs; give"],
         ),
+        (
+            ["agent=recurrent_ppo", "~agent.learner.critic", f"+agent.learner.critic={OWN_MEMORY}"],
+            ["RecurrentPPO reads 'critic/state', nobody writes it"],
+        ),
+        (["agent=dqn", "+agent.learner.reward=env/done"], ["'env/done': expected numbers [T, B], found [T, B] bool"]),
         (
             ["agent=ppo", "+agent.learner.kl_target=0.02"],
             ["'agent.learner.kl_target' = 0.02: has no effect", "='clip'"],

@@ -171,6 +171,22 @@ def test_the_plan_says_what_of_the_learner_begins_anew(command_line: CommandLine
     assert f"{told}, without what does not fit: the learner's critic\n" in wider.out
 
 
+def test_the_plan_says_that_no_update_falls_into_the_run(command_line: CommandLine) -> None:
+    options = ["agent=dqn", "dry_run=true", "agent.learner.learning_starts=2048"]
+    told = "updates            none: the first comes after 2,048 environment steps"
+    assert told in command_line(*options, "total_steps=2048").out
+    assert told not in command_line(*options, "total_steps=2049").out
+
+
+def test_a_dry_run_tells_that_a_trial_failed(command_line: CommandLine, tmp_path: Path) -> None:
+    ended = command_line(*LEARNS, "+agent.learner.nan_after=64", "dry_run=true")
+    assert ended.code == 1
+    assert "error: a trial of the run failed: metric 'losses/shift' is nan after" in ended.err
+    swept = command_line("-m", *LEARNS, "+agent.learner.nan_after=64", "seed=1,2", "dry_run=true")
+    assert "a trial failed: seed=1: metric 'losses/shift' is nan after" in swept.out
+    assert not (tmp_path / "outputs").exists()
+
+
 # Of each agent, what its learner draws or sets anew in the graph.
 OF_REAL_LEARNERS = {
     "ppo": ([], ()),

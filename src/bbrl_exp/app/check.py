@@ -23,11 +23,13 @@ from bbrl_exp.app.provenance import config_hash
 from bbrl_exp.app.schema import RootSettings, bad_value, check_keys, read_root
 from bbrl_exp.app.targets import import_allowed_packages
 from bbrl_exp.app.trial import trial_of
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.tracking.trial import Trial
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.data.packing import Field
+    from bbrl_exp.data.replay import ReplayBuffer
     from bbrl_exp.envs.gym_agents import GymAgent
     from bbrl_exp.tracking.settings import TrackingSettings
 
@@ -204,13 +206,20 @@ def _with_memory(
         plan,
         bytes_per_time_step=sum(variable.bytes_per_step for variable in variables),
         replay_capacity=sum(buffer.capacity for buffer in buffers),
-        replay_bytes=sum(buffer.bytes_for(stored, plan.batch_size) for buffer in buffers),
+        replay_bytes=sum(_bytes_for(buffer, stored, plan.batch_size) for buffer in buffers),
         schedules=() if learner is None else learner.schedules,
         begun_anew=built.begun_anew,
         idle=built.idle,
     )
     plan.check_memory(available_memory())
     return plan
+
+
+def _bytes_for(buffer: ReplayBuffer, stored: Mapping[str, Field], batch_size: int) -> int:
+    try:
+        return buffer.bytes_for(stored, batch_size)
+    except WorkspaceError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _choices(config: DictConfig) -> dict[str, str | None]:

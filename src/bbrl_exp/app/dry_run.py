@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from bbrl_exp.app.estimate import TRIAL_SECONDS, Trials
+from bbrl_exp.app.estimate import TRIAL_SECONDS, TrialFailure, Trials
 from bbrl_exp.app.learner import build_graph_and_learner, variables_of
 from bbrl_exp.app.plan import in_words
 from bbrl_exp.app.report import Terminal, show_start
+from bbrl_exp.errors import BbrlExpError
 
 if TYPE_CHECKING:
     from bbrl_exp.app.check import CheckedRun
@@ -24,12 +25,17 @@ def show_run(config: DictConfig, run: CheckedRun, folder: Path) -> None:
         config: composed, with its ``hydra`` node.
         run: the same, checked.
         folder: where the run would lie.
+
+    Raises:
+        BbrlExpError: a trial of the run failed.
     """
     terminal = Terminal()
     built = build_graph_and_learner(run.config, run.written)
     with contextlib.closing(built.graph):
         show_start(terminal, built.graph, variables_of(built.graph, built.learner), run, folder)
     estimate = Trials()(config)
+    if isinstance(estimate, TrialFailure):
+        raise BbrlExpError(f"a trial of the run failed: {estimate.error}")
     if estimate is None:
         terminal.line(f"  {'time':<19}unknown: a trial of {TRIAL_SECONDS:g} s came to no end")
     else:

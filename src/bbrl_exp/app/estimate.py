@@ -37,14 +37,25 @@ class Estimate:
     bytes_per_step: float
 
 
+@dataclass(frozen=True)
+class TrialFailure:
+    """A trial that failed, as the run itself would.
+
+    Attributes:
+        error: why, in a line.
+    """
+
+    error: str
+
+
 class Trials:
     """Tries configurations out for ``TRIAL_SECONDS`` each, one after the other, each in a process of its own."""
 
     def __init__(self) -> None:
         self._host: JobHost | None = None
 
-    def __call__(self, config: DictConfig) -> Estimate | None:
-        """What a trial of the run tells; None where it did not get to do a step, or failed.
+    def __call__(self, config: DictConfig) -> Estimate | TrialFailure | None:
+        """What a trial of the run tells; None where it did not get to do a step.
 
         Args:
             config: composed, with its ``hydra`` node; the run's own folder is not touched.
@@ -89,8 +100,10 @@ def _for_trial(config: DictConfig, folder: Path) -> DictConfig:
     return config
 
 
-def _told_by(folder: Path) -> Estimate | None:
+def _told_by(folder: Path) -> Estimate | TrialFailure | None:
     summary = read_summary(folder) or {}
+    if summary.get("status") in ("failed", "diverged"):
+        return TrialFailure(str(summary.get("error")))
     env_steps = summary.get("env_steps", 0)
     if not env_steps or summary.get("status") not in ("interrupted", "completed"):
         return None

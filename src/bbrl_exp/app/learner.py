@@ -99,7 +99,7 @@ def build_graph_and_learner(
     """Builds what a run consists of, with the parameters of the run ``init_from`` where one is named.
 
     The graph has these parameters before the learner is built, which may copy parts of it. The learner takes over those
-    of its own parameters whose names and shapes fit, and is told.
+    of its own attributes that fit as a whole, and is told.
 
     Args:
         config: resolved and checked.
@@ -154,7 +154,9 @@ def variables_of(graph: TemporalAgent, learner: Learner | None) -> list[Variable
 
 
 def check_reads(learner: Learner, written: Iterable[str]) -> None:
-    """Refuses a learner that declares to read (``reads``, as agents do) what neither the graph nor its agents write.
+    """Refuses a learner that reads what nobody writes, be it declared by itself (``reads``) or by an agent of its own.
+
+    Agents that are the learner's alone write nothing: it asks them for values, and does not call them on the workspace.
 
     Args:
         learner: the learner.
@@ -166,7 +168,7 @@ def check_reads(learner: Learner, written: Iterable[str]) -> None:
     from bbrl_exp.agents.agent import Agent
 
     agents = [module for module in learner.modules() if isinstance(module, Agent)]
-    known = {*written, *(name for agent in agents for name in agent.writes or ())}
+    known = set(written)
     readers = [(type(learner).__name__, getattr(learner, "reads", None))]
     readers += [(agent.label, agent.reads) for agent in agents]
     for label, reads in readers:

@@ -198,6 +198,7 @@ def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
     plan, root = run.plan, run.root
     asked = "" if plan.env_steps == plan.total_steps else f" ({plan.total_steps:,} asked, rounded up to whole chunks)"
+    starts = (run.config["agent"]["learner"] or {}).get("learning_starts") or 0
     device = f"{run.device} (auto)" if root.device == "auto" else run.device
     return [
         *([("begins from", _beginning_in_words(run))] if root.init_from is not None else []),
@@ -210,6 +211,11 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
         ("memory", f"{in_words(plan.workspace_bytes)} of workspace"),
         *([("replay", f"{in_words(plan.replay_bytes)} of memory once it is full")] if plan.replay_bytes else []),
         *([("recording", _recording_in_words(plan))] if plan.chunks_per_recording > 1 else []),
+        *(
+            [("updates", f"none: the first comes after {starts:,} environment steps")]
+            if starts >= plan.env_steps
+            else []
+        ),
         ("checkpoints", _checkpoints_in_words(run)),
         ("evaluation", _evaluation_in_words(run)),
         ("seed", str(root.seed)),

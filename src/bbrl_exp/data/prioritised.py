@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bbrl_exp.data.replay import Batch, ReplayBuffer, ReplayError
 from bbrl_exp.data.sum_tree import SumTree
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import ConfigurationError, DivergedError
 from bbrl_exp.workspace import Workspace
 
 
@@ -107,14 +107,15 @@ class PrioritisedReplay:
             errors: δ, ``[N]``; only their size counts.
 
         Raises:
-            ReplayError: nothing was put yet, or an error that is not finite; nothing is changed.
+            ReplayError: nothing was put yet.
+            DivergedError: an error that is not finite; nothing is changed.
         """
         tree, stored = self._tree, self.buffer.stored
         if tree is None:
             raise ReplayError("replay: no priority to change, no transition is stored yet")
         priorities = (errors.detach().abs().double().cpu().numpy() + self.smallest_error) ** self.priority_exponent
         if not np.isfinite(priorities).all():
-            raise ReplayError(f"prioritised replay: {(~np.isfinite(priorities)).sum()} errors are not finite")
+            raise DivergedError(f"prioritised replay: {(~np.isfinite(priorities)).sum()} errors are not finite")
         is_stored = (indexes >= stored.start) & (indexes < stored.stop)
         tree[self._leaves(indexes[is_stored])] = priorities[is_stored]
         self._largest = float(priorities.max(initial=self._largest))

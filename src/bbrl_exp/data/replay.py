@@ -35,12 +35,12 @@ class Batch:
     Attributes:
         observations: one tensor ``[N, …]`` a variable.
         actions: one tensor ``[N, …]`` a variable.
-        rewards: ``[N]``: Σ γ^i r over the k steps, in the dtype of the rewards.
+        rewards: ``[N]``: Σ γ^i r over the k steps, in the dtype of the rewards, float32 where these are integers.
         terminated: bool ``[N]``: the next observation is worth 0.
         next_observations: those after the k steps, one tensor ``[N, …]`` a variable.
-        discounts: ``[N]``: γ^k, in the dtype of the rewards.
+        discounts: ``[N]``: γ^k, in the dtype of ``rewards``.
         indexes: int64 array ``[N]``: the numbers of the transitions, counted from the first that was ever put.
-        weights: ``[N]``: what each sample counts in the loss, in the dtype of the rewards; ones for uniform draws.
+        weights: ``[N]``: what each sample counts in the loss, in the dtype of ``rewards``; ones for uniform draws.
     """
 
     observations: tuple[Tensor, ...]
@@ -137,11 +137,12 @@ class ReplayBuffer:
             batch_size: number B of environments.
 
         Raises:
-            WorkspaceError: a stored variable is missing.
+            WorkspaceError: a stored variable is missing, rewards are no numbers, or flags are none.
         """
         missing = [name for name in self._names if name not in fields]
         if missing:
             raise WorkspaceError(f"replay: no variable '{missing[0]}'; present: {', '.join(fields)}")
+        self._check_kinds(fields)
         layout = RowLayout({name: fields[name] for name in self._names})
         return Ring.bytes_for(layout, self.rows_kept(batch_size), batch_size)
 
@@ -197,15 +198,19 @@ class ReplayBuffer:
 
     def _facts(self, workspace: Workspace) -> tuple[dict[str, Field], int, torch.device]:
         full = {name: workspace.get_full(name) for name in self._names}
-        for name in {TERMINATED, TRUNCATED, DONE, INITIAL_STATE, self._reward} & full.keys():
-            value, is_flag = full[name], name != self._reward
-            if value.dim() != 2 or (value.dtype == torch.bool) != is_flag:
-                kind = "bool" if is_flag else "numbers"
-                raise WorkspaceError(
-                    f"replay: '{name}': expected {kind} [T, B], found {list(value.shape)} {value.dtype}"
-                )
         fields = {name: Field(tuple(value.shape[2:]), value.dtype) for name, value in full.items()}
+        self._check_kinds(fields)
         return fields, full[DONE].shape[1], full[DONE].device
+
+    def _check_kinds(self, fields: Mapping[str, Field]) -> None:
+        for name in (self._reward, TERMINATED, TRUNCATED, DONE, INITIAL_STATE):
+            if name not in self._names:
+                continue
+            field, is_flag = fields[name], name != self._reward
+            if field.shape or (field.dtype == torch.bool) != is_flag:
+                kind = "bool" if is_flag else "numbers"
+                found = f"[{', '.join(map(str, ('T', 'B', *field.shape)))}] {field.dtype}".replace("torch.", "")
+                raise WorkspaceError(f"replay: '{name}': expected {kind} [T, B], found {found}")
 
     def _new_ring(self, fields: Mapping[str, Field], batch_size: int, device: torch.device) -> Ring:
         return Ring(RowLayout(fields), self._wanted, self.rows_kept(batch_size), batch_size, device)
@@ -299,6 +304,8 @@ class ReplayBuffer:
         places = ring.places_of(indexes)
         ends, span = (None, None) if self.n_steps == 1 else self._span(ring, places)
         *views, terminated, last_rewards = ring.read(places, ends)
+        if not last_rewards.is_floating_point():
+            last_rewards = last_rewards.float()
         constants = self._constants
         if constants is None or len(constants[0]) != len(indexes):
             one = torch.ones((), dtype=last_rewards.dtype, device=last_rewards.device)
@@ -325,7 +332,9 @@ class ReplayBuffer:
         n_taken = is_taken.sum(0)
         ends = following.reshape(-1).take(n_taken * len(places) + np.arange(len(places)))
         # What stands beyond the end may be no number, and 0 times that is none either.
-        rewards = ring.values_at(self._reward, following[1:]).masked_fill_(self._to_device(ring, ~is_taken), 0.0)
+        rewards = ring.values_at(self._reward, following[1:])
+        rewards = rewards if rewards.is_floating_point() else rewards.float()
+        rewards = rewards.masked_fill_(self._to_device(ring, ~is_taken), 0.0)
         powers = torch.from_numpy(self._powers).to(rewards)
         return ends, (powers[:-1] @ rewards, powers[self._to_device(ring, n_taken)])
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, FROM_0_TO_1
+from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import explained_variance, policy_gradient, truncated_ratios
 from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
@@ -150,6 +151,8 @@ class A2C(Learner):
 
 
 def _maker(optimizer: str, learning_rate: float) -> MakeOptimizer:
+    if optimizer not in ("rmsprop", "adam"):
+        raise ConfigurationError(f"optimizer='{optimizer}': must be one of rmsprop, adam")
     if optimizer == "adam":
         return lambda parameters: torch.optim.Adam(parameters, learning_rate, eps=1e-5, fused=True)
     return lambda parameters: torch.optim.RMSprop(parameters, learning_rate, alpha=0.99, eps=1e-5)

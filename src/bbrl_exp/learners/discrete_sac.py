@@ -139,7 +139,7 @@ class DiscreteSAC(Learner):
             soft_values = (log_probs.exp() * (next_values - self.temperature.value * log_probs)).sum(dim=1)
             target = q_target(batch.rewards, batch.terminated, batch.discounts, soft_values)
         values = self.critic.values(batch.observations)
-        indexes = (batch.actions[0] - self.critic.first_action)[None, :, None].expand(len(values), -1, 1)
+        indexes = (batch.actions[0].long() - self.critic.first_action)[None, :, None].expand(len(values), -1, 1)
         taken = values.gather(2, indexes).squeeze(2)
         return 0.5 * (taken - target).square().mean(dim=1).sum(), taken.detach()
 

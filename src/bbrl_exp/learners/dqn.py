@@ -31,15 +31,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
-from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1, check_unused
+from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1, check_unused
 from bbrl_exp.data.prioritised import PrioritisedReplay
 from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.categorical import categorical_projection
 from bbrl_exp.functional.losses import categorical_cross_entropy, double_q_values, q_target, quantile_huber
-from bbrl_exp.functional.schedules import completes_period, linear, linear_until
-from bbrl_exp.functional.targets import copy_tensors, polyak_update
+from bbrl_exp.functional.schedules import linear, linear_until
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.target_follower import TargetFollower
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.seeding import numpy_generator
@@ -104,29 +104,32 @@ class DQN(Learner):
     ) -> None:
         super().__init__()
         AT_LEAST_1.check(n_steps=n_steps, batch_size=batch_size)
-        AT_LEAST_1.check(replay_capacity=replay_capacity, target_period=target_period)
+        AT_LEAST_1.check(replay_capacity=replay_capacity)
         if batch_size > replay_capacity:
             raise ConfigurationError(f"batch_size={batch_size}: no more than replay_capacity={replay_capacity}")
         AT_LEAST_0.check(learning_starts=learning_starts)
         ABOVE_0.check(learning_rate=learning_rate, max_grad_norm=max_grad_norm, updates_per_step=updates_per_step)
-        ABOVE_0_TO_1.check(target_rate=target_rate)
         FROM_0_TO_1.check(discount=discount)
         FROM_0_TO_1.check(priority_exponent=priority_exponent, importance_exponent=importance_exponent)
         FROM_0_TO_1.check(initial_epsilon=initial_epsilon, final_epsilon=final_epsilon)
         FROM_0_TO_1.check(exploration_fraction=exploration_fraction)
-        if (target_period is None) == (target_rate is None):
-            raise ConfigurationError(
-                f"target_period={target_period}, target_rate={target_rate}: one of them says how the target network "
-                "follows, and the other is null"
-            )
         if not prioritised:
             check_unused(
                 "prioritised=false", priority_exponent=priority_exponent, importance_exponent=importance_exponent
             )
+        if loss not in ("huber", "squared"):
+            raise ConfigurationError(f"loss='{loss}': must be one of huber, squared")
         if loss == "squared" and policy.network.atoms.kind != "none":
             raise ConfigurationError(f"loss='squared': has no effect on distribution='{policy.network.atoms.kind}'")
         self.policy = policy
         self.target_network = copy.deepcopy(policy.network).requires_grad_(False)
+        self._follower = TargetFollower(
+            self.target_network,
+            policy.network,
+            period=target_period,
+            rate=target_rate,
+            updates_per_step=updates_per_step,
+        )
         self.reads = (*policy.reads, *policy.writes, reward, "env/terminated", "env/truncated", "env/done")
         self._double = double
         self._loss = mse_loss if loss == "squared" else smooth_l1_loss
@@ -137,8 +140,6 @@ class DQN(Learner):
         self._batch_size = batch_size
         self._learning_starts = learning_starts
         self._updates_per_step = updates_per_step
-        self._updates_per_copy = (target_period or 1) * updates_per_step
-        self._target_rate = target_rate
         self._epsilons = (initial_epsilon, final_epsilon)
         self._exploration_fraction = exploration_fraction
         buffer = ReplayBuffer(
@@ -151,10 +152,10 @@ class DQN(Learner):
         )
         self._importance_exponent = 0.4 if importance_exponent is None else importance_exponent
         self._generator = numpy_generator(seed, "learner", "dqn")
-        self._online = list(policy.network.parameters())
-        self._targets = list(self.target_network.parameters())
         self._optimizer = FlatOptimizer(
-            self._online, lambda parameters: torch.optim.Adam(parameters, learning_rate, fused=True), max_grad_norm
+            list(policy.network.parameters()),
+            lambda parameters: torch.optim.Adam(parameters, learning_rate, fused=True),
+            max_grad_norm,
         )
         self._n_updates = 0
         policy.exploration.set_epsilon(linear_until(*self._epsilons, 0.0, exploration_fraction))
@@ -191,10 +192,7 @@ class DQN(Learner):
         values, loss, errors = self.loss(batch)
         norm = self._optimizer.step(loss)
         self._n_updates += 1
-        if self._target_rate is not None:
-            polyak_update(self._targets, self._online, self._target_rate)
-        elif completes_period(self._n_updates, self._updates_per_copy):
-            copy_tensors(self._targets, self._online)
+        self._follower.follow(self._n_updates)
         if isinstance(self._replay, PrioritisedReplay) and errors is not None:
             self._replay.update(batch.indexes, errors)
         return values, loss, norm
@@ -244,7 +242,7 @@ class DQN(Learner):
         if atoms.kind == "quantile":
             return batch.rewards[:, None] + discounts * best
         locations = batch.rewards[:, None] + discounts * atoms.support(best.device)
-        return categorical_projection(locations, best.softmax(1), atoms.low, atoms.high)
+        return categorical_projection(locations.to(best.dtype), best.softmax(1), atoms.low, atoms.high)
 
 
 def _of_actions(outputs: Tensor, indexes: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class Learner(nn.Module):
     def begin_from_loaded_parameters(self) -> None:
         """Called once the run ``init_from`` has given its parameters and buffers, before anything is learned.
 
-        The agents have all of them, the learner those of its own whose names and shapes fit. This does nothing; a
+        The agents have all of them, the learner those attributes of its own that fit as a whole. This does nothing; a
         learner with buffers that belong to a moment of the other run begins them anew here.
         """
 

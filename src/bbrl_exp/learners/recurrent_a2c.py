@@ -75,7 +75,8 @@ class RecurrentA2C(Learner):
             check_same_observations(policy.memory.features, critic.memory.features)
         self.policy = policy
         self.critic = critic
-        self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)
+        states = () if critic.memory is None else (critic.memory.state_name,)
+        self.reads = (*policy.reads, *policy.writes, *states, reward, TERMINATED, TRUNCATED, DONE)
         self._learning_rate = learning_rate
         self._anneals = anneal_learning_rate
         self.schedules = ("anneal_learning_rate",) if anneal_learning_rate else ()

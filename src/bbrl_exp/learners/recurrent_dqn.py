@@ -23,14 +23,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1
+from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.data.transitions import align
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import n_step_returns
-from bbrl_exp.functional.schedules import completes_period, linear_until
-from bbrl_exp.functional.targets import copy_tensors, polyak_update
+from bbrl_exp.functional.schedules import linear_until
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.target_follower import TargetFollower
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.memory import INITIAL_STATE
 from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
@@ -92,22 +92,23 @@ class RecurrentDQN(Learner):
     ) -> None:
         super().__init__()
         AT_LEAST_1.check(n_steps=n_steps, sequence_length=sequence_length, batch_size=batch_size)
-        AT_LEAST_1.check(replay_capacity=replay_capacity, target_period=target_period)
+        AT_LEAST_1.check(replay_capacity=replay_capacity)
         AT_LEAST_0.check(burn_in=burn_in, learning_starts=learning_starts)
         ABOVE_0.check(learning_rate=learning_rate, max_grad_norm=max_grad_norm, updates_per_step=updates_per_step)
-        ABOVE_0_TO_1.check(target_rate=target_rate)
         FROM_0_TO_1.check(discount=discount)
         FROM_0_TO_1.check(initial_epsilon=initial_epsilon, final_epsilon=final_epsilon)
         FROM_0_TO_1.check(exploration_fraction=exploration_fraction)
         if n_steps > sequence_length:
             raise ConfigurationError(f"n_steps={n_steps}: no more than sequence_length={sequence_length}")
-        if (target_period is None) == (target_rate is None):
-            raise ConfigurationError(
-                f"target_period={target_period}, target_rate={target_rate}: one of them says how the target network "
-                "follows, and the other is null"
-            )
         self.policy = policy
         self.target_network = copy.deepcopy(policy.network).requires_grad_(False)
+        self._follower = TargetFollower(
+            self.target_network,
+            policy.network,
+            period=target_period,
+            rate=target_rate,
+            updates_per_step=updates_per_step,
+        )
         memory = policy.network.memory
         self.reads = (*policy.reads, *policy.writes, reward, "env/terminated", "env/truncated", "env/done")
         self._observations = memory.features.names
@@ -124,8 +125,6 @@ class RecurrentDQN(Learner):
         self._discount = discount
         self._learning_starts = learning_starts
         self._updates_per_step = updates_per_step
-        self._updates_per_copy = (target_period or 1) * updates_per_step
-        self._target_rate = target_rate
         self._epsilons = (initial_epsilon, final_epsilon)
         self._exploration_fraction = exploration_fraction
         self._reward = reward
@@ -138,10 +137,10 @@ class RecurrentDQN(Learner):
             reward=reward,
         )
         self._generator = numpy_generator(seed, "learner", "recurrent_dqn")
-        self._online = list(policy.network.parameters())
-        self._targets = list(self.target_network.parameters())
         self._optimizer = FlatOptimizer(
-            self._online, lambda parameters: torch.optim.Adam(parameters, learning_rate, fused=True), max_grad_norm
+            list(policy.network.parameters()),
+            lambda parameters: torch.optim.Adam(parameters, learning_rate, fused=True),
+            max_grad_norm,
         )
         self._n_updates = 0
         policy.exploration.set_epsilon(linear_until(*self._epsilons, 0.0, exploration_fraction))
@@ -182,10 +181,7 @@ class RecurrentDQN(Learner):
         loss = losses.sum() / n_valid.clamp(min=1)
         norm = self._optimizer.step(loss)
         self._n_updates += 1
-        if self._target_rate is not None:
-            polyak_update(self._targets, self._online, self._target_rate)
-        elif completes_period(self._n_updates, self._updates_per_copy):
-            copy_tensors(self._targets, self._online)
+        self._follower.follow(self._n_updates)
         return {
             "losses/q": loss.detach(),
             "learner/q_mean": values.detach().masked_fill(~valid, 0.0).sum() / n_valid.clamp(min=1),
@@ -216,5 +212,5 @@ class RecurrentDQN(Learner):
                 self._discount,
                 self._n_steps,
             )
-        indexes = self.policy.exploration.indexes(transitions.actions[0]).clamp(0, self.policy.network.n_actions - 1)
+        indexes = self.policy.exploration.indexes(transitions.actions[0])
         return online[:-1].gather(2, indexes.unsqueeze(2)).squeeze(2), returns, transitions.valid

@@ -93,7 +93,8 @@ class RecurrentPPO(Learner):
             check_same_observations(policy.memory.features, critic.memory.features)
         self.policy = policy
         self.critic = critic
-        self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)
+        states = () if critic.memory is None else (critic.memory.state_name,)
+        self.reads = (*policy.reads, *policy.writes, *states, reward, TERMINATED, TRUNCATED, DONE)
         self._learning_rate = learning_rate
         self._anneals = anneal_learning_rate
         switches = {"anneal_learning_rate": anneal_learning_rate, "anneal_clip_range": anneal_clip_range}

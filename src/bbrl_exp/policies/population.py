@@ -152,8 +152,8 @@ class _Leaf:
         self._start = torch.from_numpy(start.astype(np.int64))
         self._bounds: tuple[Tensor, Tensor] | None = None
         if leaf.low is not None and leaf.high is not None and leaf.is_bounded:
-            low, high = (bound.astype(np.float32).ravel() for bound in (leaf.low, leaf.high))
-            self._bounds = torch.from_numpy((high + low) / 2), torch.from_numpy((high - low) / 2)
+            low, high = (bound.astype(np.float32).ravel() / 2 for bound in (leaf.low, leaf.high))
+            self._bounds = torch.from_numpy(high + low), torch.from_numpy(high - low)
 
     def action(self, outputs: Tensor) -> Tensor:
         """Actions ``[B, *shape]`` for outputs ``[B, n_outputs]``."""

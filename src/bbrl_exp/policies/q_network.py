@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bbrl_exp.arguments import FINITE
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.mlp import Mlp
@@ -56,6 +57,7 @@ class ReturnAtoms:
             if low is not None or high is not None:
                 raise ConfigurationError(f"{_written(low, high)}: have no effect with distribution='{kind}'")
             return cls(kind, n_atoms or _N_ATOMS[kind], 0.0, 0.0)
+        FINITE.check(lowest_return=low, highest_return=high)
         if low is None or high is None or not low < high:
             raise ConfigurationError(f"{_written(low, high)}: distribution='categorical' needs both, in that order")
         return cls(kind, n_atoms or _N_ATOMS[kind], low, high)

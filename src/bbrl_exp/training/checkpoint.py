@@ -63,22 +63,36 @@ def load_graph(graph: nn.Module, state: dict[str, dict[str, Any]], where: str) -
 
 @torch.no_grad()
 def load_fitting(learner: nn.Module, graph: nn.Module, state: dict[str, dict[str, Any]]) -> tuple[str, ...]:
-    """Loads those parameters and buffers of a learner, outside ``graph``, whose names and shapes fit.
+    """Loads those attributes of a learner, outside ``graph``, that fit: a critic as a whole or not at all.
+
+    An attribute fits where names, shapes and dtypes of all its parameters and buffers are those that were saved.
 
     Returns:
-        Of the parameters that do not fit, the attributes of the learner that they belong to.
+        The attributes with parameters that do not fit.
     """
     shared = {id(tensor) for tensor in (*graph.parameters(), *graph.buffers())}
-    not_loaded: dict[str, None] = {}
-    for name, tensor in _own_tensors(learner).items():
-        saved = state["learner"].get(name)
-        if id(tensor) in shared:
-            continue
-        if saved is not None and (saved.shape, saved.dtype) == (tensor.shape, tensor.dtype):
-            tensor.copy_(saved)
-        elif isinstance(tensor, nn.Parameter):
-            not_loaded[name.split(".")[0]] = None
+    own = _by_attribute({name: value for name, value in _own_tensors(learner).items() if id(value) not in shared})
+    saved = _by_attribute(state["learner"])
+    not_loaded: list[str] = []
+    for attribute, tensors in own.items():
+        there = saved.get(attribute, {})
+        if _facts(tensors) == _facts(there):
+            for name, tensor in tensors.items():
+                tensor.copy_(there[name])
+        elif any(isinstance(tensor, nn.Parameter) for tensor in tensors.values()):
+            not_loaded.append(attribute)
     return tuple(not_loaded)
+
+
+def _by_attribute(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    groups: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        groups.setdefault(name.split(".")[0], {})[name] = tensor
+    return groups
+
+
+def _facts(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
 def _own_tensors(learner: nn.Module | None) -> dict[str, torch.Tensor]:

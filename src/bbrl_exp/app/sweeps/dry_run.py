@@ -10,13 +10,15 @@ from omegaconf import DictConfig
 
 from bbrl_exp.app.compose import Composer
 from bbrl_exp.app.dry_run import time_in_words
-from bbrl_exp.app.estimate import TRIAL_SECONDS, Estimate, Trials
+from bbrl_exp.app.estimate import TRIAL_SECONDS, Estimate, TrialFailure, Trials
 from bbrl_exp.app.hydra_node import launcher_name
 from bbrl_exp.app.plan import in_words
 from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.sweeps.jobs import Job, kind_of
 
 _MOST_TRIALS = 12
+
+Told = Mapping[tuple[str, ...], Estimate | TrialFailure | None]
 
 
 def show_jobs(composer: Composer, master: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
@@ -49,6 +51,8 @@ def show_jobs(composer: Composer, master: DictConfig, jobs: Sequence[Job], folde
     for job in jobs:
         if job.error is not None:
             terminal.line(f"cannot run: {' '.join(job.varied) or job.folder}: {job.error}")
+        elif isinstance(told := estimates.get(kind_of(job)), TrialFailure):
+            terminal.line(f"a trial failed: {' '.join(job.varied) or job.folder}: {told.error}")
     steps = sum(job.run.plan.env_steps for job in left if job.run)
     terminal.line(f"{len(jobs)} jobs, {len(left)} to run, {steps:,} environment steps")
     for line in _totals(left, estimates, _side_by_side(master)):
@@ -56,7 +60,7 @@ def show_jobs(composer: Composer, master: DictConfig, jobs: Sequence[Job], folde
     terminal.line(f"dry run: nothing was made; folder: {folder}")
 
 
-def _estimates(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> dict[tuple[str, ...], Estimate | None]:
+def _estimates(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> Told:
     """By kind of job, from trials of the first kinds."""
     kinds: dict[tuple[str, ...], Job] = {}
     for job in jobs:
@@ -74,19 +78,17 @@ def _state(job: Job, sweep: Path) -> str:
     return "complete" if job.is_complete else "to go on" if has_checkpoint else "to run"
 
 
-def _seconds(job: Job, estimates: Mapping[tuple[str, ...], Estimate | None]) -> float | None:
+def _seconds(job: Job, estimates: Told) -> float | None:
     estimate = estimates.get(kind_of(job)) if job.is_runnable else None
-    return job.run.plan.env_steps / estimate.steps_per_second if estimate is not None and job.run else None
+    return job.run.plan.env_steps / estimate.steps_per_second if isinstance(estimate, Estimate) and job.run else None
 
 
-def _time(job: Job, estimates: Mapping[tuple[str, ...], Estimate | None]) -> str:
+def _time(job: Job, estimates: Told) -> str:
     seconds = _seconds(job, estimates)
     return "-" if seconds is None else f"about {time_in_words(seconds)}"
 
 
-def _totals(
-    jobs: Sequence[Job], estimates: Mapping[tuple[str, ...], Estimate | None], side_by_side: int | None
-) -> list[str]:
+def _totals(jobs: Sequence[Job], estimates: Told, side_by_side: int | None) -> list[str]:
     known = [(job, seconds) for job in jobs if (seconds := _seconds(job, estimates)) is not None]
     if not known:
         return []
@@ -102,7 +104,7 @@ def _totals(
     disk = sum(
         estimate.bytes_per_step * job.run.plan.env_steps
         for job, _ in known
-        if (estimate := estimates[kind_of(job)]) is not None and job.run
+        if isinstance(estimate := estimates[kind_of(job)], Estimate) and job.run
     )
     return [
         f"time: about {time_in_words(total)}{rest} in all, {how}; from trials of {TRIAL_SECONDS:g} s, evaluations "
