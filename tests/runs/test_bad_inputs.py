@@ -104,6 +104,10 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
             ["agent=recurrent_ppo", "~agent.learner.critic", f"+agent.learner.critic={OWN_MEMORY}"],
             ["RecurrentPPO reads 'critic/state', nobody writes it"],
         ),
+        (
+            ["agent=dqn", "agent.learner.n_steps=9", "agent.learner.replay_capacity=64"],
+            ["'agent.learner.n_steps' = 9: replay_capacity=64 keeps 8 steps of each of 8 environments", "at most 8"],
+        ),
         (["agent=dqn", "+agent.learner.reward=env/done"], ["'env/done': expected numbers [T, B], found [T, B] bool"]),
         (
             ["agent=ppo", "+agent.learner.kl_target=0.02"],

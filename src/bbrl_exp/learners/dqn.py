@@ -160,6 +160,16 @@ class DQN(Learner):
         self._n_updates = 0
         policy.exploration.set_epsilon(linear_until(*self._epsilons, 0.0, exploration_fraction))
 
+    def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
+        """Refuses transitions of more steps than the replay buffer keeps of an environment."""
+        buffer = self._replay if isinstance(self._replay, ReplayBuffer) else self._replay.buffer
+        n_kept = buffer.rows_kept(batch_size) - 1
+        if buffer.n_steps > n_kept:
+            raise ConfigurationError(
+                f"n_steps={buffer.n_steps}: replay_capacity={buffer.capacity} keeps {n_kept} steps of each of "
+                f"{batch_size} environments; must be at most {n_kept}"
+            )
+
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         self._replay.put(workspace, progress.first_row)
         epsilon = linear_until(*self._epsilons, progress.fraction, self._exploration_fraction)
