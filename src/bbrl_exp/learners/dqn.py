@@ -176,7 +176,7 @@ class DQN(Learner):
         self.policy.exploration.set_epsilon(epsilon)
         if self._anneals:
             self._optimizer.learning_rate = self._learning_rate * progress.remaining
-        due = int((progress.env_steps - self._learning_starts) * self._updates_per_step)
+        due = progress.updates_due(self._learning_starts, self._updates_per_step)
         last: tuple[Tensor, Tensor, Tensor] | None = None
         while self._n_updates < due and len(self._replay):
             last = self._learn(progress.fraction)

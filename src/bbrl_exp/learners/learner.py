@@ -44,6 +44,10 @@ class Progress:
         """
         return 1.0 - min((self.env_steps - self.new_steps) / self.total_steps, 1.0)
 
+    def updates_due(self, learning_starts: int, updates_per_step: float) -> int:
+        """How many updates there are to be by now: so many an environment step after the first ``learning_starts``."""
+        return max(int((self.env_steps - learning_starts) * updates_per_step), 0)
+
 
 class Learner(nn.Module):
     """Holds the agents that it changes, and whatever else an algorithm needs: optimizers, targets, a replay buffer.

@@ -161,7 +161,7 @@ class RecurrentDQN(Learner):
         self.policy.exploration.set_epsilon(epsilon)
         if self._anneals:
             self._optimizer.learning_rate = self._learning_rate * progress.remaining
-        due = int((progress.env_steps - self._learning_starts) * self._updates_per_step)
+        due = progress.updates_due(self._learning_starts, self._updates_per_step)
         metrics: dict[str, float | Tensor] = {}
         is_long_enough = progress.env_steps // workspace.batch_size() >= self._n_rows - 1
         while is_long_enough and self._n_updates < due:

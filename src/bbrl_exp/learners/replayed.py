@@ -74,7 +74,7 @@ class ReplayedBatches:
     def take(self, workspace: Workspace, progress: Progress) -> Iterator[Batch]:
         """Keeps the new transitions of ``workspace``, then gives the batches that are due, one by one."""
         self.buffer.put(workspace, progress.first_row)
-        due = int((progress.env_steps - self._learning_starts) * self._updates_per_step)
+        due = progress.updates_due(self._learning_starts, self._updates_per_step)
         while self.n_updates < due and len(self.buffer):
             self.n_updates += 1
             yield self.buffer.sample(self._batch_size, self._generator)
