@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -85,8 +86,32 @@ FOUND = {
 }
 
 
-def test_optimizers_generators_numbers_and_objects_with_a_state_are_found_and_nothing_else() -> None:
+def test_optimizers_generators_numbers_and_objects_with_a_state_are_found_but_no_text_and_no_objects_in_lists() -> None:
     assert set(attribute_state(Remembers())) == FOUND
+
+
+def test_collections_of_plain_python_are_remembered_as_what_they_are() -> None:
+    class Keeps(Learner):
+        def __init__(self) -> None:
+            super().__init__()
+            self.history: list[Any] = []
+            self.seen: set[Any] = set()
+            self.counts: dict[Any, Any] = {}
+            self.last: deque[float] = deque(maxlen=2)
+            self.best: Any = 0.0
+            self.kept = [torch.zeros(2)]
+
+    learner, restored = Keeps(), Keeps()
+    learner.history += [1, np.float64(2.5), ("a", None)]
+    learner.seen |= {"b", "a"}
+    learner.counts[3] = [True, {"x": 1}]
+    learner.last.extend([1.0, 2.0, 3.0])
+    learner.best = np.float32(0.5)
+    learner.kept.append(torch.ones(2))
+    restored.load_state_dict(stored(learner.state_dict()))
+    assert (restored.history, restored.seen, restored.counts) == ([1, 2.5, ("a", None)], {"a", "b"}, learner.counts)
+    assert (restored.last, restored.last.maxlen, restored.best) == (deque([2.0, 3.0]), 2, 0.5)
+    assert len(restored.kept) == 1
 
 
 def test_neither_whether_a_module_trains_nor_what_pytorch_keeps_in_it_is_remembered() -> None:

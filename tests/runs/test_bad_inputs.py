@@ -46,6 +46,11 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["batch_size=0"], ["'batch_size' = 0", "at least 1"]),
         (["batch_size=-1"], ["'batch_size' = -1"]),
         (["batch_size=2.5"], ["'batch_size' = 2.5"]),
+        (["total_steps=1e5"], ["'total_steps' = 100000.0: must be an integer of at least 1, written 100_000"]),
+        (
+            ["agent=ppo", "agent.learner.n_minibatches=1025"],
+            ["'agent.learner.n_minibatches' = 1025: a chunk has 1024 samples; must be at most 1024"],
+        ),
         (["batch_size=nan"], ["'batch_size' = nan"]),
         (["batch_size="], ["'batch_size' = ''"]),
         (["env.agent.batch_size=3"], ["'env.agent.batch_size' = 3", "batch_size, 8"]),

@@ -171,6 +171,12 @@ def test_the_plan_says_what_of_the_learner_begins_anew(command_line: CommandLine
     assert f"{told}, without what does not fit: the learner's critic\n" in wider.out
 
 
+def test_the_plan_says_that_an_experiment_is_made_for_another_environment(command_line: CommandLine) -> None:
+    note = "note               experiment=ppo_cartpole is made for env=cartpole, and its settings remain"
+    assert note in command_line("experiment=ppo_cartpole", "env=acrobot", "dry_run=true").out
+    assert "made for" not in command_line("experiment=ppo_cartpole", "dry_run=true").out
+
+
 def test_the_plan_says_that_no_update_falls_into_the_run(command_line: CommandLine) -> None:
     options = ["agent=dqn", "dry_run=true", "agent.learner.learning_starts=2048"]
     told = "updates            none: the first comes after 2,048 environment steps"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +74,10 @@ def check_graph(agent: Agent) -> list[VariableFacts]:
                 for t in range(_DRY_STEPS):
                     once(notes, t=t)
         except WorkspaceError as error:
-            raise GraphError(f"{error}{notes.who_writes_later()}") from None
+            later = notes.who_writes_later()
+            # Its name is right: only the order is not.
+            message = re.sub(r"; did you mean '[^']*'\?$", "", str(error)) if later else str(error)
+            raise GraphError(f"{message}{later}") from None
         except BbrlExpError:
             raise
         except Exception as error:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from bbrl_exp.app.action_space import check_action_space
 from bbrl_exp.app.compose import resolve, written_key
-from bbrl_exp.app.experiment import with_experiment
+from bbrl_exp.app.experiment import other_experiment, with_experiment
 from bbrl_exp.app.graph import check_nodes
 from bbrl_exp.app.identity import identity
 from bbrl_exp.app.learner import build_graph_and_learner, check_chunks, check_reads
@@ -52,6 +52,7 @@ class CheckedRun:
         written: where the user writes what stands at a key.
         choices: option of each group, ``{"agent": "random", …}``.
         make_trial: makes what of it stands on TensorBoard's HPARAMS page.
+        note: what the user may not have meant; None for nothing.
     """
 
     config: dict[str, Any]
@@ -64,6 +65,7 @@ class CheckedRun:
     written: Callable[[str], str]
     choices: dict[str, str | None]
     make_trial: Callable[[], Trial]
+    note: str | None = None
 
     @property
     def trial(self) -> Trial:
@@ -122,6 +124,7 @@ def check(config: DictConfig, same: dict[str, Any] | None = None, *, graph_too: 
         written=written,
         choices=_choices(config),
         make_trial=functools.partial(trial_of, config, plain),
+        note=other_experiment(config),
     )
 
 

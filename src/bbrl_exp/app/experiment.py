@@ -21,12 +21,20 @@ def with_experiment(error: ConfigurationError, config: DictConfig) -> Configurat
         error: what refuses the configuration.
         config: composed, with its ``hydra`` node.
     """
+    note = other_experiment(config)
+    return error if note is None else type(error)(f"{error}; {note}")
+
+
+def other_experiment(config: DictConfig) -> str | None:
+    """What the experiment is made for, where another agent or environment is chosen beside it; else None.
+
+    Args:
+        config: composed, with its ``hydra`` node.
+    """
     choices = config.hydra.runtime.choices
     name = choices.get("experiment")
     others = [f"{group}={option}" for group, option in _chosen_by(config, name).items() if choices.get(group) != option]
-    if not others:
-        return error
-    return type(error)(f"{error}; experiment={name} is made for {' and '.join(others)}, and its settings remain")
+    return f"experiment={name} is made for {' and '.join(others)}, and its settings remain" if others else None
 
 
 def _chosen_by(config: DictConfig, name: str | None) -> dict[str, str]:

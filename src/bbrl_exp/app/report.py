@@ -201,6 +201,7 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
     starts = (run.config["agent"]["learner"] or {}).get("learning_starts") or 0
     device = f"{run.device} (auto)" if root.device == "auto" else run.device
     return [
+        *([("note", run.note)] if run.note is not None else []),
         *([("begins from", _beginning_in_words(run))] if root.init_from is not None else []),
         *([("not learned", _idle_in_words(plan))] if plan.idle else []),
         ("environment steps", f"{plan.env_steps:,}{asked}"),

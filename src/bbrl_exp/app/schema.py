@@ -24,7 +24,10 @@ ACTION_SPACES = ("any", "discrete", "continuous")
 
 def bad_value(key: str, value: object, allowed: str) -> ConfigurationError:
     """The error for ``value`` at ``key`` where ``allowed`` says what may stand there."""
-    return ConfigurationError(f"key '{key}' = {shown(value)}: must be {allowed}")
+    hint = ""
+    if isinstance(value, float) and value.is_integer() and "an integer" in allowed:
+        hint = f", written {int(value):_}"
+    return ConfigurationError(f"key '{key}' = {shown(value)}: must be {allowed}{hint}")
 
 
 def shown(value: object) -> str:

@@ -53,8 +53,9 @@ class Learner(nn.Module):
     """Holds the agents that it changes, and whatever else an algorithm needs: optimizers, targets, a replay buffer.
 
     All that it remembers is in its ``state_dict``: parameters, buffers, and what is found among its attributes, which
-    are optimizers, random generators, numbers and objects with ``state`` and ``load_state``. Whatever else a learner
-    remembers, in a list for instance, it adds in ``get_extra_state`` and ``set_extra_state``.
+    are optimizers, random generators, numbers, collections of plain Python and objects with ``state`` and
+    ``load_state``. Whatever else a learner remembers, a list of tensors for instance, it adds in ``get_extra_state``
+    and ``set_extra_state``.
 
     Attributes:
         schedules: options that make it depend on the length of the run; a run with any cannot be made longer.

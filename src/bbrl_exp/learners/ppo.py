@@ -159,6 +159,14 @@ class PPO(Learner):
             max_grad_norm,
         )
 
+    def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
+        """Refuses more minibatches than a chunk has samples."""
+        n_samples = steps_per_chunk * batch_size
+        if self._n_minibatches > n_samples:
+            raise ConfigurationError(
+                f"n_minibatches={self._n_minibatches}: a chunk has {n_samples} samples; must be at most {n_samples}"
+            )
+
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         samples = collect_samples(
             workspace,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,8 +36,9 @@ class HasReplay(HasState, Protocol):
 def attribute_state(module: nn.Module) -> dict[str, Any]:
     """The state of those attributes of ``module`` that have one, by name.
 
-    These are optimizers, random generators of torch and numpy, numbers, and objects with ``state`` and ``load_state``.
-    What stands inside of lists and dictionaries is not found. Rows of replay buffers are left out.
+    These are optimizers, random generators of torch and numpy, numbers, objects with ``state`` and ``load_state``, and
+    lists, dictionaries, sets and deques of nothing but numbers, texts, None, and such collections again. What else
+    stands inside of a collection is not found. Rows of replay buffers are left out.
     """
     return {name: _state_of(value) for name, value in vars(module).items() if _has_state(name, value)}
 
@@ -53,6 +55,10 @@ def load_attribute_state(module: nn.Module, state: Mapping[str, Any]) -> None:
             value.load_state_dict(saved)
         elif isinstance(value, HasState):
             value.load_state(saved)
+        elif isinstance(value, deque):
+            setattr(module, name, deque(saved, value.maxlen))
+        elif isinstance(value, set):
+            setattr(module, name, set(saved))
         else:
             setattr(module, name, saved)
 
@@ -66,8 +72,9 @@ def replay_buffers(module: nn.Module) -> dict[str, ReplayBuffer]:
 
 
 def _has_state(name: str, value: object) -> bool:
-    kinds = (int, float, torch.Generator, np.random.Generator, torch.optim.Optimizer, HasState)
-    return name not in _OF_MODULES and isinstance(value, kinds)
+    kinds = (int, float, np.number, torch.Generator, np.random.Generator, torch.optim.Optimizer, HasState)
+    is_plain = isinstance(value, list | dict | set | deque) and _is_plain(value)
+    return name not in _OF_MODULES and (is_plain or isinstance(value, kinds))
 
 
 def _state_of(value: Any) -> Any:
@@ -77,4 +84,25 @@ def _state_of(value: Any) -> Any:
         return value.bit_generator.state
     if isinstance(value, torch.optim.Optimizer):
         return value.state_dict()
-    return value.state() if isinstance(value, HasState) else value
+    return value.state() if isinstance(value, HasState) else _in_plain_python(value)
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(_is_plain(part) for item in value.items() for part in item)
+    if isinstance(value, list | tuple | set | deque):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | np.generic)
+
+
+def _in_plain_python(value: Any) -> Any:
+    """A copy that any file holds: numbers of numpy become Python's, deques and sets become lists."""
+    if isinstance(value, dict):
+        return {_in_plain_python(key): _in_plain_python(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_in_plain_python, value))
+    if isinstance(value, list | deque):
+        return list(map(_in_plain_python, value))
+    if isinstance(value, set):
+        return sorted(map(_in_plain_python, value), key=repr)
+    return value.item() if isinstance(value, np.generic) else value
