@@ -99,7 +99,11 @@ def execute(
         console.close()
         lines = end_lines(summary, folder, is_saved=progress.is_saved)
         for line in lines:
-            console.line(line)
+            if line.startswith("error: ") and not in_sweep:
+                log_console.line(line)
+                print(line, file=sys.stderr)
+            else:
+                console.line(line)
         if in_sweep:
             terminal.line(f"{folder.name}: {'; '.join(lines[:-1])}")
     return RunResult(folder, summary, error, exit_code, stop.number)

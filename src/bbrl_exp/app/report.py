@@ -267,7 +267,8 @@ def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
         folder: of the run.
         is_saved: whether it has a checkpoint.
     """
-    mean = "none ended" if summary.return_mean is None else f"mean return {summary.return_mean:.4g} (last 100)"
+    recent = "(last 100)" if summary.episodes >= 100 else "(all)"
+    mean = "none ended" if summary.return_mean is None else f"mean return {summary.return_mean:.4g} {recent}"
     speed = f", {summary.steps_per_second:,.0f} steps/s" if summary.steps_per_second is not None else ""
     lines = [
         f"{summary.status}: {summary.env_steps:,} environment steps in {summary.wall_seconds:.1f} s{speed}",
@@ -279,7 +280,7 @@ def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
             f"({len(summary.eval_returns)} episodes)"
         )
     if summary.error is not None:
-        lines.append(f"error: {summary.error}")
+        lines.append(f"{'reason' if summary.status == 'interrupted' else 'error'}: {summary.error}")
     if summary.status != "completed" and is_saved:
         lines.append(f"to go on: {shlex.join([*_command_again(summary), f'resume={folder}'])}")
     return [*lines, f"folder: {folder}"]
