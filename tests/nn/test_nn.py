@@ -146,3 +146,7 @@ def test_gaussian_actions_are_mean_plus_scaled_noise() -> None:
     torch.testing.assert_close(actions, torch.tensor([[[2.0], [1.0]]], dtype=torch.float64))
     on_arrays = head.on_arrays(np.array([[1.0, 2.0]], np.float32), np.array([[2.0, -2.0]], np.float32))
     assert on_arrays.tolist() == [[[2.0], [1.0]]]
+
+
+def test_a_whole_number_is_a_deviation_too() -> None:
+    assert GaussianHead((2,), torch.float32, initial_log_std=-2).log_std.tolist() == [-2.0, -2.0]

@@ -86,7 +86,7 @@ class GaussianHead(nn.Module):
         self.shape = shape
         self.dtype = dtype
         self.n_parameters = int(np.prod(shape, dtype=np.int64))
-        self.log_std = nn.Parameter(torch.full((self.n_parameters,), initial_log_std))
+        self.log_std = nn.Parameter(torch.full((self.n_parameters,), float(initial_log_std)))
 
     @staticmethod
     def draw(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
