@@ -250,6 +250,8 @@ def test_a_population_begins_a_generation_around_the_mean_and_with_the_deviation
 def test_a_metric_that_is_no_number_ends_the_run_with_3(command_line: CommandLine, tmp_path: Path) -> None:
     ended = command_line(*LEARNS, "+agent.learner.nan_after=1000", "name=x", "eval.every=0")
     assert ended.code == 3
+    assert ended.err == "error: metric 'losses/shift' is nan after 1,024 environment steps\n"
+    assert "error: " not in ended.out
     summary = json.loads((tmp_path / "outputs" / "x" / "summary.json").read_text())
     assert summary["status"] == "diverged"
     assert "'losses/shift' is nan after 1,024" in summary["error"]

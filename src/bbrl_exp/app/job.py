@@ -17,7 +17,7 @@ from typing import TextIO
 from bbrl_exp.app.check import CheckedRun
 from bbrl_exp.app.folder import LOG_NAME
 from bbrl_exp.app.provenance import command, git_commit, record_end, record_start, versions
-from bbrl_exp.app.report import SeveralConsoles, Terminal, end_lines, open_log
+from bbrl_exp.app.report import SeveralConsoles, Terminal, end_lines, open_log, show_error
 from bbrl_exp.app.resume import Standing
 from bbrl_exp.app.session import RunProgress, run_session
 from bbrl_exp.app.stop import STOPPED_BY, StopSignal
@@ -101,7 +101,7 @@ def execute(
         for line in lines:
             if line.startswith("error: ") and not in_sweep:
                 log_console.line(line)
-                print(line, file=sys.stderr)
+                show_error(line)
             else:
                 console.line(line)
         if in_sweep:

@@ -259,6 +259,13 @@ def _evaluation_in_words(run: CheckedRun) -> str:
     return "; ".join(parts) or "none"
 
 
+def show_error(line: str) -> None:
+    """Shows one line on standard error, if somebody reads it."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
 def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
     """A short summary of the run, how to go on with one that is not complete, and where it lies.
 
