@@ -65,7 +65,42 @@ class NonFiniteError(DivergedError):
         return type(self), (self.variable, self.environment, self.t, self.value)
 
 
+# What papers and other libraries call what has another name here.
+_ALSO_CALLED: dict[str, tuple[str, ...]] = {
+    "actor_lr": ("policy_learning_rate",),
+    "alpha": ("initial_temperature", "priority_exponent"),
+    "buffer_size": ("replay_capacity",),
+    "clip": ("clip_range",),
+    "clip_coef": ("clip_range",),
+    "critic_lr": ("critic_learning_rate",),
+    "ent_coef": ("entropy_weight", "initial_temperature"),
+    "entropy_coef": ("entropy_weight", "initial_temperature"),
+    "gae_lambda": ("trace_decay",),
+    "gamma": ("discount",),
+    "lam": ("trace_decay",),
+    "lambda": ("trace_decay",),
+    "lr": ("learning_rate", "policy_learning_rate"),
+    "max_steps": ("total_steps",),
+    "n_envs": ("batch_size",),
+    "net_arch": ("hidden_sizes",),
+    "num_envs": ("batch_size",),
+    "polyak": ("target_rate",),
+    "q_lr": ("critic_learning_rate",),
+    "target_update_interval": ("target_period",),
+    "tau": ("target_rate",),
+    "total_timesteps": ("total_steps",),
+    "train_freq": ("updates_per_step",),
+    "update_epochs": ("n_epochs",),
+    "vf_coef": ("value_weight",),
+}
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: ``"; did you mean 'cartpole'?"``, or nothing where no known name is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    """The end of an error message: ``"; did you mean 'cartpole'?"``, or nothing where no known name is near.
+
+    Near is what is written alike, and what papers and other libraries call ``name``: ``gamma`` is ``discount``.
+    """
+    names = list(known)
+    also = [other for other in _ALSO_CALLED.get(name.lower(), ()) if other in names]
+    near = also or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.app.config_folder import default_config_dir
-from bbrl_exp.app.listing import GROUPS, main, options
+from bbrl_exp.app.listing import GROUPS, first_comment, main
 
 ROOT = Path(__file__).parents[2]
 CONF = default_config_dir()
@@ -22,7 +22,7 @@ def test_every_option_begins_with_a_line_that_says_what_it_is(path: Path):
     lines = path.read_text(encoding="utf-8").splitlines()
     first = lines[1] if lines[0] == "# @package _global_" else lines[0]
     assert first.startswith("# ")
-    assert options(CONF, path.parent.name)[path.stem] == first.removeprefix("# ")
+    assert first_comment(path) == first.removeprefix("# ")
     assert len(first) > len("# An option.")
 
 
@@ -45,10 +45,8 @@ def test_the_whole_listing_has_every_group(capsys: pytest.CaptureFixture[str]):
     [
         (["agnet"], "did you mean 'agent'?"),
         (["agent", "pppo"], "agent 'pppo': no such agent; did you mean 'ppo'?"),
-        (
-            ["env", "cartpole"],
-            "'cartpole': the group env is listed as a whole; run.py env=cartpole --cfg job shows its keys",
-        ),
+        (["env", "cartpol"], "env 'cartpol': no such env; did you mean 'cartpole'?"),
+        (["--config-dir", "nowhere"], "configuration folder nowhere is not there"),
         (["agent", "ppo", "x"], "unrecognized"),
     ],
 )
@@ -59,10 +57,24 @@ def test_what_cannot_be_listed_is_one_line(arguments, said, capsys: pytest.Captu
     assert (printed.out, printed.err.count("\n")) == ("", 1)
 
 
-def test_a_file_without_a_comment_has_an_empty_line(tmp_path: Path):
-    (tmp_path / "agent").mkdir()
-    (tmp_path / "agent" / "mine.yaml").write_text("# @package _global_\na: 1\n")
-    assert options(tmp_path, "agent") == {"mine": ""}
+def test_an_option_is_shown_with_its_file(capsys: pytest.CaptureFixture[str]):
+    assert main(["experiment", "ppo_cartpole"]) == 0
+    heading, text = capsys.readouterr().out.split("\n", 1)
+    path = CONF / "experiment" / "ppo_cartpole.yaml"
+    assert Path(heading.removeprefix("# ")).resolve() == path
+    assert text == path.read_text(encoding="utf-8")
+
+
+def test_options_of_ones_own_are_listed_and_come_before_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "cartpole.yaml").write_text("# A cart of mine.\n")
+    (tmp_path / "env" / "mine.yaml").write_text("# @package _global_\na: 1\n")
+    assert main(["env", "--config-dir", str(tmp_path)]) == 0
+    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert (lines["cartpole"], lines["mine"]) == (["A", "cart", "of", "mine."], [])
+    assert "pendulum" in lines
+    assert main(["env", "mine", "--config-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith("a: 1\n")
 
 
 def test_listing_imports_neither_torch_nor_hydra():

@@ -93,3 +93,34 @@ def test_bash_completes_after_the_line_that_the_page_says():
         ["bash", "-c", program], cwd=SCRIPT.parents[1], env=environment, capture_output=True, text=True, check=False
     )
     assert ended.stdout.split() == ["experiment=ppo_cartpole"], ended.stderr
+
+
+def test_options_may_stand_among_the_overrides(command_line: CommandLine):
+    ended = command_line("total_steps=64", "-m", "seed=0,1", "agent.steps_per_chunk=8", "name=mine")
+    assert (ended.code, ended.err) == (0, "")
+    assert len(list(Path("outputs/multirun/mine").glob("*/summary.json"))) == 2
+
+
+def test_an_override_with_dashes_is_refused_in_one_line(command_line: CommandLine):
+    ended = command_line("env=cartpole", "--agent", "ppo")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "error: option '--agent' is not known: what a run takes has no dashes, such as agent=ppo (see --help)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("agent", "elsewhere", "here"),
+    [
+        ("ppo", "gamma", "discount"),
+        ("ppo", "gae_lambda", "trace_decay"),
+        ("ppo", "lr", "learning_rate"),
+        ("sac", "lr", "policy_learning_rate"),
+        ("sac", "tau", "target_rate"),
+        ("ppo", "n_epoch", "n_epochs"),
+    ],
+)
+def test_the_names_of_other_libraries_are_known(command_line: CommandLine, agent: str, elsewhere: str, here: str):
+    ended = command_line(f"agent={agent}", f"agent.learner.{elsewhere}=1")
+    assert ended.code == 2
+    assert f"key 'agent.learner.{elsewhere}' is not known; did you mean '{here}'?" in ended.err

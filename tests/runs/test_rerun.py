@@ -60,6 +60,15 @@ def test_overrides_of_values_and_groups_change_what_they_name_and_the_line_says_
     assert config_of(folder_of(again)).agent.steps_per_chunk == 16
 
 
+def test_a_dry_run_again_says_what_differs_and_shows_the_plan(command_line: CommandLine, rerun):
+    assert command_line(*SMALL, "name=mine").code == 0
+    ended = rerun("outputs/mine", "seed=5", "dry_run=true")
+    assert (ended.code, ended.err) == (0, "")
+    assert "seed 0 → 5" in ended.out.splitlines()[0]
+    assert ended.out.endswith("dry run: nothing was made\n")
+    assert [path.name for path in Path("outputs").iterdir()] == ["mine"]
+
+
 def test_values_are_those_of_the_run_even_where_conf_says_otherwise_today(command_line: CommandLine, rerun):
     assert command_line(*PPO, "name=mine").code == 0
     path = Path("outputs/mine/.hydra/config.yaml")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig
 
-from bbrl_exp.app.config_folder import option_files
+from bbrl_exp.app.config_folder import folders_of, option_files
 from bbrl_exp.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _in_words(leaf: LeafSpec) -> str:
 
 def _agents(config: DictConfig) -> Iterator[tuple[str, str]]:
     """Every option of the group ``agent`` that says its action space, and what it says."""
-    files = option_files(config, "agent")
+    files = option_files(folders_of(config), "agent")
     for name in files:
         kind = _said_by(name, files)
         if isinstance(kind, str):

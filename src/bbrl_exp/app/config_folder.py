@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from bbrl_exp.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def default_config_dir() -> Path:
@@ -22,16 +25,24 @@ def default_config_dir() -> Path:
     raise ConfigurationError(f"no configuration folder found; looked at {', '.join(map(str, places))}")
 
 
-def option_files(config: DictConfig, group: str) -> dict[str, Path]:
-    """The files of a group's options in the folders that a configuration was composed from: name → path.
+def option_files(folders: Iterable[Path], group: str) -> dict[str, Path]:
+    """The files of a group's options, by name; of files of the same name the first counts.
 
     Args:
-        config: composed, with its ``hydra`` node.
+        folders: of configuration, as ``conf``.
         group: ``"agent"``, …
     """
-    folders = [Path(source.path) for source in config.hydra.runtime.config_sources if source.schema == "file"]
     files: dict[str, Path] = {}
     for folder in folders:
         for path in sorted((folder / group).glob("*.yaml")):
             files.setdefault(path.stem, path)
     return files
+
+
+def folders_of(config: DictConfig) -> list[Path]:
+    """The folders that a configuration was composed from.
+
+    Args:
+        config: composed, with its ``hydra`` node.
+    """
+    return [Path(source.path) for source in config.hydra.runtime.config_sources if source.schema == "file"]

@@ -5,16 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from bbrl_exp.errors import BbrlExpError, ConfigurationError
-
-
-class _Parser(argparse.ArgumentParser):
-    """Refuses in one line, as all commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(message)
+from bbrl_exp.command_line import CommandParser, exit_code_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,23 +15,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None for those of the process.
     """
-    parser = _Parser(prog="evaluate.py", description="Evaluates the policy of a finished run.")
+    parser = CommandParser(prog="evaluate.py", description="Evaluates the policy of a finished run.")
     parser.add_argument("run_folder", help="folder of the run, such as outputs/mine")
     parser.add_argument("--episodes", type=int, help="how many; as many as the run's own final evaluation if not given")
     parser.add_argument("--which", choices=("last", "best"), default="last", help="which policy of the run")
     parser.add_argument("--seed", type=int, help="another list of episodes than the run's own")
     parser.add_argument("--animation", metavar="FILE.gif", help="make an animated picture of the first episode")
-    try:
-        args = parser.parse_args(arguments)
-        from bbrl_exp.app.policy import evaluate
+    return exit_code_of(lambda: _evaluate(parser.parse_args(arguments)))
 
-        evaluation = evaluate(args.run_folder, args.episodes, args.which, args.seed, args.animation)
-    except BbrlExpError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted\n")
-        return 130
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from bbrl_exp.app.policy import evaluate
+
+    evaluation = evaluate(args.run_folder, args.episodes, args.which, args.seed, args.animation)
     numbers = evaluation.scalars()
     lines = [
         f"return {evaluation.return_mean:.6g} ± {evaluation.return_std:.4g} over {len(evaluation.returns)} episodes",

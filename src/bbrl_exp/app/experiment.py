@@ -8,7 +8,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig
 
-from bbrl_exp.app.config_folder import option_files
+from bbrl_exp.app.config_folder import folders_of, option_files
 from bbrl_exp.errors import ConfigurationError
 
 _OVERRIDE = re.compile(r"override /?(?P<group>agent|env)")
@@ -39,7 +39,7 @@ def other_experiment(config: DictConfig) -> str | None:
 
 def _chosen_by(config: DictConfig, name: str | None) -> dict[str, str]:
     """The agent and the environment that the file of an experiment chooses, by group; empty where none is found."""
-    path = option_files(config, "experiment").get(name or "")
+    path = option_files(folders_of(config), "experiment").get(name or "")
     if path is None:
         return {}
     try:

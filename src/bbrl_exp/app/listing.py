@@ -1,17 +1,19 @@
 """The options of each group with one line of what they are, from the comment that each of their files begins with.
 
-Of an agent also all that its nodes can be given.
+Of one option also its file; of an agent all that its nodes can be given.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from bbrl_exp.errors import BbrlExpError, ConfigurationError, did_you_mean
+from bbrl_exp.app.config_folder import default_config_dir, option_files
+from bbrl_exp.command_line import CommandParser, exit_code_of
+from bbrl_exp.errors import ConfigurationError, did_you_mean
 
 GROUPS = {
     "agent": "who acts, and what it learns by",
@@ -23,52 +25,44 @@ GROUPS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    """Refuses in one line, as all commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(message)
-
-
-def options(config_dir: Path, group: str) -> dict[str, str]:
-    """Each option of a group and its line: the first of its file that is a comment, and not one for Hydra."""
-    files = sorted((config_dir / group).glob("*.yaml"))
-    return {path.stem: _first_comment(path) for path in files}
-
-
-def _first_comment(path: Path) -> str:
+def first_comment(path: Path) -> str:
+    """The first line of a file that is a comment, and not one for Hydra; empty where there is none."""
     lines = path.read_text(encoding="utf-8").splitlines()
     comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
     return next((comment for comment in comments if not comment.startswith("@")), "")
 
 
-def listing(config_dir: Path, groups: Sequence[str]) -> str:
-    """The groups as text."""
+def listing(folders: Sequence[Path], groups: Sequence[str]) -> str:
+    """The groups as text: a block a group, a line an option.
+
+    Args:
+        folders: of configuration; of options of the same name the first counts.
+        groups: of ``GROUPS``.
+    """
     blocks = []
     for group in groups:
-        found = options(config_dir, group)
+        found = option_files(folders, group)
         width = max(map(len, found), default=0)
-        lines = [f"  {name:<{width}}  {line}" for name, line in found.items()]
+        lines = [f"  {name:<{width}}  {first_comment(path)}".rstrip() for name, path in found.items()]
         blocks.append("\n".join([f"{group}: {GROUPS[group]}", *lines]))
     return "\n\n".join(blocks)
 
 
-def _answer(config_dir: Path, group: str | None, agent: str | None) -> str:
+def _answer(folders: Sequence[Path], group: str | None, option: str | None) -> str:
     if group is None:
-        return listing(config_dir, list(GROUPS))
+        return listing(folders, list(GROUPS))
     _check_known("group", group, GROUPS)
-    if agent is None:
-        return listing(config_dir, [group])
+    if option is None:
+        return listing(folders, [group])
+    files = option_files(folders, group)
+    _check_known(group, option, files)
+    path = files[option]
     if group != "agent":
-        raise ConfigurationError(
-            f"'{agent}': the group {group} is listed as a whole; run.py {group}={agent} --cfg job shows its keys"
-        )
-    agents = options(config_dir, "agent")
-    _check_known("agent", agent, agents)
+        return f"# {os.path.relpath(path)}\n{path.read_text(encoding='utf-8').rstrip()}"
 
     from bbrl_exp.app.agent_arguments import arguments_of_agent
 
-    return f"{agent}: {agents[agent]}\n\n{arguments_of_agent(config_dir / 'agent' / f'{agent}.yaml')}"
+    return f"{option}: {first_comment(path)}\n\n{arguments_of_agent(path)}"
 
 
 def _check_known(kind: str, name: str, known: Collection[str]) -> None:
@@ -78,20 +72,23 @@ def _check_known(kind: str, name: str, known: Collection[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the options of one group or of all, or an agent's arguments; gives the exit code.
+    """Prints the options of one group or of all, or one option; gives the exit code.
 
     Args:
         arguments: without the program's name; None for those of the process.
     """
-    from bbrl_exp.app.config_folder import default_config_dir
-
-    parser = _Parser(prog="list.py", description="Lists what can be chosen by group=option, with one line each.")
+    parser = CommandParser(prog="list.py", description="Lists what can be chosen by group=option, with one line each.")
     parser.add_argument("group", nargs="?", help=f"one of {', '.join(GROUPS)}; all if not given")
-    parser.add_argument("agent", nargs="?", help="with the group agent: one of them, whose arguments are listed")
-    try:
-        parsed = parser.parse_args(arguments)
-        sys.stdout.write(f"{_answer(default_config_dir(), parsed.group, parsed.agent)}\n")
-    except BbrlExpError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return error.exit_code
+    parser.add_argument(
+        "option", nargs="?", help="one of the group: its file is shown, or of an agent every argument that it takes"
+    )
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="options of your own, as for run.py")
+    return exit_code_of(lambda: _list(parser.parse_args(arguments)))
+
+
+def _list(args: argparse.Namespace) -> int:
+    if args.config_dir is not None and not args.config_dir.is_dir():
+        raise ConfigurationError(f"configuration folder {args.config_dir} is not there")
+    folders = [*([args.config_dir] if args.config_dir else []), default_config_dir()]
+    sys.stdout.write(f"{_answer(folders, args.group, args.option)}\n")
     return 0

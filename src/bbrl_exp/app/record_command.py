@@ -8,16 +8,9 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from bbrl_exp.errors import BbrlExpError, ConfigurationError
-
-
-class _Parser(argparse.ArgumentParser):
-    """Refuses in one line, as all commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(message)
+from bbrl_exp.command_line import CommandParser, exit_code_of
+from bbrl_exp.errors import ConfigurationError
 
 
 def record(run_folder: str, env_steps: int, out: Path, seed: int = 0) -> float | None:
@@ -73,20 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None for those of the process.
     """
-    parser = _Parser(prog="record.py", description="Records what the policy of a finished run does.")
+    parser = CommandParser(prog="record.py", description="Records what the policy of a finished run does.")
     parser.add_argument("run_folder", help="folder of the run, such as outputs/mine")
     parser.add_argument("--steps", type=int, default=10_000, help="environment steps (10000)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
     parser.add_argument("--seed", type=int, default=0, help="root of the episodes (0)")
-    try:
-        args = parser.parse_args(arguments)
-        return_mean = record(args.run_folder, args.steps, args.out, args.seed)
-    except BbrlExpError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted\n")
-        return 130
+    return exit_code_of(lambda: _record(parser.parse_args(arguments)))
+
+
+def _record(args: argparse.Namespace) -> int:
+    return_mean = record(args.run_folder, args.steps, args.out, args.seed)
     mean = "no episode ended" if return_mean is None else f"mean return {return_mean:.6g}"
     sys.stdout.write(f"recorded {args.out} ({mean})\n")
     return 0

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from bbrl_exp.app.compose import Composer
 from bbrl_exp.app.config_folder import default_config_dir
 from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.rerun import PastRun
-from bbrl_exp.app.run import run_one
-from bbrl_exp.errors import BbrlExpError, ConfigurationError
-
-
-class _Parser(argparse.ArgumentParser):
-    """Refuses in one line, as all commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(message)
+from bbrl_exp.app.run import run_or_show
+from bbrl_exp.command_line import CommandParser, exit_code_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None for those of the process.
     """
-    parser = _Parser(
+    parser = CommandParser(
         prog="rerun.py",
         description="Runs a run again, in a new folder, with its own configuration, whatever conf/ says today.",
     )
@@ -38,18 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "overrides", nargs="*", help="what is to be otherwise, such as seed=1 agent.learner.discount=0.9"
     )
-    try:
-        args = parser.parse_args(arguments)
-        past, config_dir = PastRun.read(args.run_folder), default_config_dir()
-        with tempfile.TemporaryDirectory() as place:
-            past.write_options(Path(place), config_dir)
-            with Composer(Path(place), extra_dir=config_dir) as composer:
-                overrides = past.overrides_with(args.overrides, composer)
-                Terminal().line(past.differences(composer.compose(overrides)))
-                return run_one(composer, overrides).exit_code
-    except BbrlExpError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted before the run began\n")
-        return 130
+    return exit_code_of(lambda: _rerun(parser.parse_args(arguments)), "interrupted before the run began")
+
+
+def _rerun(args: argparse.Namespace) -> int:
+    past, config_dir = PastRun.read(args.run_folder), default_config_dir()
+    with tempfile.TemporaryDirectory() as place:
+        past.write_options(Path(place), config_dir)
+        with Composer(Path(place), extra_dir=config_dir) as composer:
+            overrides = past.overrides_with(args.overrides, composer)
+            Terminal().line(past.differences(composer.compose(overrides)))
+            return run_or_show(composer, overrides)

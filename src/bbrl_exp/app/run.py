@@ -20,6 +20,7 @@ from bbrl_exp.app.folder import FolderClaim, claim_new_folder
 from bbrl_exp.app.help import help_text
 from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.schema import bad_value
+from bbrl_exp.command_line import exit_code_of
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -92,7 +93,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 bad configuration or input, 3 non-finite numbers, 128+n stopped by signal n, 1 else.
     """
     parser = get_args_parser()
-    args = parser.parse_args(arguments)
+    args, unknown = parser.parse_known_intermixed_args(arguments)
+    return exit_code_of(lambda: _command(parser, args, unknown), "interrupted before the run began")
+
+
+def _command(parser: argparse.ArgumentParser, args: Any, unknown: Sequence[str]) -> int:
+    if unknown:
+        raise ConfigurationError(
+            f"option '{unknown[0]}' is not known: what a run takes has no dashes, such as agent=ppo (see --help)"
+        )
     try:
         config_dir = Path(args.config_path).absolute() if args.config_path else default_config_dir()
         extra_dir = Path(args.config_dir).absolute() if args.config_dir else None
@@ -100,14 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
                 return _show(composer, parser, args, config_dir)
             return _dispatch(composer, args)
-    except BbrlExpError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+    except BbrlExpError:
         if any(text.lstrip("+") == "debug=true" for text in args.overrides):
             traceback.print_exc()
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted before the run began\n")
-        return 130
+        raise
 
 
 def _show(composer: Composer, parser: argparse.ArgumentParser, args: Any, config_dir: Path) -> int:
@@ -149,10 +154,23 @@ def _dispatch(composer: Composer, args: Any) -> int:
 
         master = composer.compose(args.overrides, multirun=True)
         return search(composer, master, args.overrides) if is_search(master) else run_sweep(composer, args.overrides)
-    config = composer.compose(args.overrides)
+    return run_or_show(composer, args.overrides)
+
+
+def run_or_show(composer: Composer, overrides: Sequence[str]) -> int:
+    """Runs one experiment, or with ``dry_run=true`` only checks and shows it; gives the exit code.
+
+    Args:
+        composer: of its configuration.
+        overrides: as for ``run``.
+
+    Raises:
+        ConfigurationError: the configuration cannot be used; nothing was made.
+    """
+    config = composer.compose(overrides)
     if config.dry_run is True:
         return _show_run(config)
-    return run_one(composer, args.overrides).exit_code
+    return run_one(composer, overrides).exit_code
 
 
 def _show_run(config: DictConfig) -> int:

@@ -8,18 +8,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.command_line import CommandParser, exit_code_of
+from bbrl_exp.errors import ConfigurationError
 
 FOLDER = "report"
-
-
-class _Parser(argparse.ArgumentParser):
-    """Refuses in one line, as all commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(message)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,21 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None for those of the process.
     """
-    try:
-        args = _parser().parse_args(arguments)
-        lines = _report(args)
-    except BbrlExpError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted\n")
-        return 130
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    return 0
+    return exit_code_of(lambda: _report(_parser().parse_args(arguments)))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="report.py", description="Compares the settings of sweeps and runs, with their uncertainty.")
+    parser = CommandParser(
+        prog="report.py", description="Compares the settings of sweeps and runs, with their uncertainty."
+    )
     parser.add_argument("folders", nargs="+", metavar="folder", type=Path, help="of a sweep, of runs, or above them")
     parser.add_argument(
         "--by",
@@ -78,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _report(args: argparse.Namespace) -> list[str]:
+def _report(args: argparse.Namespace) -> int:
     from bbrl_exp.reports.assembly import make_report
     from bbrl_exp.reports.contents import Options
     from bbrl_exp.reports.run_folder import read_run
@@ -102,12 +87,14 @@ def _report(args: argparse.Namespace) -> list[str]:
     page = write_report(report, title, out)
     counted = sum(line.counts for line in report.lines)
     uncounted = [line for line in report.lines if not line.counts]
-    return [
+    lines = [
         f"{counted} of {len(report.lines)} runs compared by {report.metric}, {len(report.best_first)} settings",
         *(f"{line.status}: {line.folder}: {line.words}" for line in uncounted),
         *(f"no run: {problem.folder}: {problem.words}" for problem in found.problems),
         f"report: {page}",
     ]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0
 
 
 def _threshold(text: str) -> tuple[str, float]:
