@@ -100,6 +100,23 @@ def test_a_network_of_another_size_is_told_with_its_agent() -> None:
         check_graph(Agents(Wide(), Policy(name="policy")))
 
 
+def test_an_agent_that_touches_no_variable_is_told_where_it_fails() -> None:
+    class Unfinished(Agent):
+        pass
+
+    with pytest.raises(GraphError, match="Unfinished 'x' fails in the dry run: NotImplementedError"):
+        check_graph(TemporalAgent(Agents(Source(), Policy(name="policy"), Unfinished("x"))))
+
+
+def test_variables_of_several_batch_sizes_are_refused() -> None:
+    class Half(Agent):
+        def forward(self, t: int, **kwargs: Any) -> None:
+            self.set(("half", t), self.get(("obs", t))[:1])
+
+    with pytest.raises(GraphError, match=r"half writes 'half' for a batch of 1, env 'obs' for one of 3: must be the"):
+        check_graph(TemporalAgent(Agents(Source("env"), Half("half"))))
+
+
 def test_nothing_of_the_original_is_touched(capsys: pytest.CaptureFixture[str]) -> None:
     source = Source()
     graph = TemporalAgent(Agents(source, Policy(), PrintAgent()))

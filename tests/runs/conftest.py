@@ -176,6 +176,21 @@ class Ruins(Learner):
         return {"losses/policy": 1.0}
 
 
+class Stumbles(Ruins):
+    # Fails by itself, with or without the parameter that is no number.
+
+    def __init__(self, policy: Agent, ruins: bool) -> None:
+        super().__init__(policy)
+        self.ruins = ruins
+
+    def update(self, workspace, progress):
+        if self.ruins:
+            super().update(workspace, progress)
+        if progress.env_steps >= 512:
+            raise ValueError("stumbled\\nover it")
+        return {}
+
+
 class Shifts(Learner):
     # Changes the biases of the policy as time goes by: no algorithm, but something that can be told from nothing.
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -342,6 +343,19 @@ def test_a_parameter_that_is_no_number_ends_the_run_with_3_and_is_in_no_checkpoi
     for path in kept:
         for tensor in torch.load(path, weights_only=True)["state"]["graph"].values():
             assert not isinstance(tensor, torch.Tensor) or tensor.isfinite().all()
+
+
+@pytest.mark.parametrize("ruins", [True, False])
+def test_what_stumbles_over_a_parameter_that_is_no_number_has_diverged(ruins: bool) -> None:
+    others = [text for text in LEARNS if not text.startswith("agent.learner=")]
+    stumbles = [*others, f"agent.learner={{_target_: users_own.Stumbles, ruins: {ruins}}}", "name=stumbles"]
+    with pytest.raises(DivergedError if ruins else ValueError):
+        run(stumbles)
+    summary = json.loads(Path("outputs/stumbles/summary.json").read_text())
+    assert summary["status"] == ("diverged" if ruins else "failed")
+    in_stumbles = r"ValueError: stumbled over it \(in Stumbles, users_own\.py:\d+\)"
+    said = r"'.*policy.*' holds numbers" if ruins else in_stumbles
+    assert re.match(said, summary["error"])
 
 
 def test_the_script_evaluates_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -158,7 +159,8 @@ def test_a_failing_agent_is_recorded_and_told(command_line: CommandLine, tmp_pat
     ended = command_line("+agent.members.broken={_target_: users_own.Broken, at: 7}", "name=x")
     assert ended.code == 1
     assert summary_of(tmp_path / "outputs" / "x")["status"] == "failed"
-    assert "ZeroDivisionError: the agent is broken" in summary_of(tmp_path / "outputs" / "x")["error"]
+    error = summary_of(tmp_path / "outputs" / "x")["error"]
+    assert re.fullmatch(r"ZeroDivisionError: the agent is broken \(in Broken 'broken', users_own\.py:\d+\)", error)
     assert "ZeroDivisionError" in (tmp_path / "outputs" / "x" / "run.log").read_text()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -39,3 +41,16 @@ def test_an_update_that_tells_less_leaves_the_rest_as_it_was() -> None:
 def test_a_number_that_is_none_is_named(value: float | torch.Tensor) -> None:
     with pytest.raises(DivergedError, match=r"'losses/q' is (nan|inf) after 1,000 environment steps"):
         finite_metrics({"losses/policy": 1.0, "losses/q": value}, 1000)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        (None, r"update gave NoneType: must be a mapping of metrics, \{\} for none"),
+        ({"losses/a": torch.zeros(8, 2)}, r"metric 'losses/a' is a tensor \[8, 2\]: must be a number"),
+        ({"losses/a": 1.0, "losses/b": "low"}, "metric 'losses/b' is 'low': must be a number"),
+    ],
+)
+def test_what_is_no_metric_is_named(metrics: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        NewestMetrics(every=10).add(metrics)

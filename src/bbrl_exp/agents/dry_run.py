@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.agents.failure import failing_module
 from bbrl_exp.errors import BbrlExpError, GraphError, WorkspaceError, did_you_mean
 from bbrl_exp.seeding import untouched_global_generators
 from bbrl_exp.workspace import BatchDims, RowFacts, RowReader, RowWriter, Workspace
@@ -58,7 +60,8 @@ def check_graph(agent: Agent) -> list[VariableFacts]:
         The variables in the order of their first writes.
 
     Raises:
-        GraphError: somebody reads what nobody writes, or an agent fails on the shapes that it is given.
+        GraphError: somebody reads what nobody writes, an agent fails on the shapes that it is given, or variables have
+            different batch sizes.
     """
     from bbrl_exp.agents.combinators import TemporalAgent
 
@@ -81,12 +84,29 @@ def check_graph(agent: Agent) -> list[VariableFacts]:
         except BbrlExpError:
             raise
         except Exception as error:
-            failing = notes.last_running or copy
+            failing = failing_module(error)
+            assert isinstance(failing, Agent)  # at least the copy: it was called
             raise GraphError(f"{failing.label} fails in the dry run: {type(error).__name__}: {error}") from error
         finally:
             copy.close()
     notes.check_declarations()
-    return notes.facts()
+    facts = notes.facts()
+    _check_batch_sizes(facts)
+    return facts
+
+
+def _check_batch_sizes(facts: Sequence[VariableFacts]) -> None:
+    """Refuses a variable of another batch size than the first one: its rows belong to other environments.
+
+    Raises:
+        GraphError: the variable, who writes it, and the two sizes.
+    """
+    for variable in facts[1:]:
+        if variable.shape[0] != facts[0].shape[0]:
+            raise GraphError(
+                f"{', '.join(variable.writers)} writes '{variable.name}' for a batch of {variable.shape[0]}, "
+                f"{', '.join(facts[0].writers)} '{facts[0].name}' for one of {facts[0].shape[0]}: must be the same"
+            )
 
 
 class _NotingWorkspace(Workspace):
@@ -98,7 +118,6 @@ class _NotingWorkspace(Workspace):
         self._writers: dict[str, list[str]] = {}
         self._readers: dict[str, list[str]] = {}
         self._missing: str | None = None
-        self.last_running: Agent | None = None
 
     def set(self, name: str, t: int, value: Tensor, batch_dims: BatchDims | None = None) -> None:
         self._note(self._writers, name)
@@ -167,8 +186,7 @@ class _NotingWorkspace(Workspace):
         running = [module for module in self._root.modules() if isinstance(module, Agent) and module.workspace is self]
         if running:
             # A module comes after those that contain it: the last one running is the one that reads or writes.
-            self.last_running = running[-1]
-            agent = self.last_running.name or type(self.last_running).__name__
+            agent = running[-1].name or type(running[-1]).__name__
             agents = table.setdefault(variable, [])
             if agent not in agents:
                 agents.append(agent)

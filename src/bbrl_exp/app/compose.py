@@ -37,6 +37,7 @@ from bbrl_exp.app.schema import bad_value
 from bbrl_exp.errors import ConfigurationError
 
 VERSION_BASE = "1.3"
+COMMAND_LINE = "command-line"  # who provides a folder of options that the user has named
 _NOTHING = object()
 
 
@@ -65,7 +66,7 @@ class Composer:
                 raise ConfigurationError(f"configuration folder {folder} is not there")
         search_path = create_config_search_path(str(config_dir.resolve()))
         if extra_dir is not None:
-            search_path.prepend("command-line", f"file://{extra_dir.resolve()}", SearchPathQuery(provider="schema"))
+            search_path.prepend(COMMAND_LINE, f"file://{extra_dir.resolve()}", SearchPathQuery(provider="schema"))
         self._previous = (
             GlobalHydra.instance().hydra,
             HydraConfig.instance().cfg,

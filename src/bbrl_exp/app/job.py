@@ -17,6 +17,7 @@ from typing import TextIO
 from bbrl_exp.app.check import CheckedRun
 from bbrl_exp.app.folder import LOG_NAME
 from bbrl_exp.app.provenance import command, git_commit, record_end, record_start, versions
+from bbrl_exp.app.refusals import one_line
 from bbrl_exp.app.report import SeveralConsoles, Terminal, end_lines, open_log, show_error
 from bbrl_exp.app.resume import Standing
 from bbrl_exp.app.session import RunProgress, run_session
@@ -143,7 +144,21 @@ def _reason(error: BaseException | None, stop: StopSignal, progress: RunProgress
         return f"stopped by {signal.Signals(stop.number).name}"
     if error is None or isinstance(error, BbrlExpError):
         return None if error is None else str(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
+    where = [*getattr(error, "__notes__", ()), *_place(error)][:1]
+    return f"{said} ({where[0]})" if where else said
+
+
+def _place(error: BaseException) -> Iterator[str]:
+    """The agent or the learner that failed, and where in its file."""
+    from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.agents.failure import failing_module, place_of
+    from bbrl_exp.learners.learner import Learner
+
+    module = failing_module(error, (Agent, Learner))
+    if module is not None:
+        label = module.label if isinstance(module, Agent) else type(module).__name__
+        yield f"in {label}, {place_of(error, module)}"
 
 
 @contextlib.contextmanager

@@ -300,5 +300,15 @@ def _command_again(summary: Summary) -> list[str]:
     # The command of a sweep or a search has other overrides than each of its jobs.
     is_of_one = not {"-m", "--multirun"} & set(typed) and set(summary.overrides) <= set(typed)
     is_of_this_run = script == _AGAIN or (script == _RUN and is_of_one)
-    words = typed if is_of_this_run else ["python", "scripts/run.py", *summary.overrides]
+    words = typed if is_of_this_run else ["python", "scripts/run.py", *_config_dir(typed), *summary.overrides]
     return [word for word in words if not word.startswith(("resume=", "pause_after=", "hydra.run.dir="))]
+
+
+def _config_dir(typed: Sequence[str]) -> Sequence[str]:
+    """The option that names a folder of options of the user's own, as it was typed."""
+    for position, word in enumerate(typed):
+        if word.startswith("--config-dir="):
+            return [word]
+        if word in ("--config-dir", "-cd"):
+            return typed[position : position + 2]
+    return []

@@ -17,7 +17,7 @@ from bbrl_exp.app.resume import Standing
 from bbrl_exp.app.stop import StopSignal
 from bbrl_exp.app.summary import Summary
 from bbrl_exp.app.threads import set_threads
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, DivergedError
 from bbrl_exp.seeding import seed_global_generators
 
 if TYPE_CHECKING:
@@ -137,8 +137,27 @@ def _run_loop(
         if is_new:
             describe(tracker, graph, variables, run)
         loop = _Loop(run, folder, console, progress, stop, graph, learner, tracker, evaluations, stopwatch)
-        loop.run(before.checkpoint)
+        try:
+            loop.run(before.checkpoint)
+        except Exception as error:
+            _tell_divergence(error, learner, progress.env_steps)
+            raise
         loop.finish()
+
+
+def _tell_divergence(error: Exception, learner: Learner | None, env_steps: int) -> None:
+    """Where other code stumbled over a parameter that is no number, that is what happened.
+
+    Raises:
+        DivergedError: the error is none of the project's, and a parameter is not finite; the message names it.
+    """
+    from bbrl_exp.training.resumption import check_parameters
+
+    if learner is not None and not isinstance(error, BbrlExpError):
+        try:
+            check_parameters(learner, env_steps)
+        except DivergedError as diverged:
+            raise diverged from error
 
 
 class _Loop:

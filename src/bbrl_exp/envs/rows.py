@@ -5,7 +5,8 @@ No torch here: worker processes import this.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -58,6 +59,38 @@ def info_dtypes(info_keys: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
         if not usable:
             raise ConfigurationError(f"info_keys: '{key}' has dtype '{dtype}'; possible: float32, int64, bool, …")
     return chosen
+
+
+class UnseenKeys:
+    """The chosen info keys that no info has had so far, which may be misspelt.
+
+    Args:
+        keys: the chosen ones.
+        env_name: how the warning calls the environment.
+    """
+
+    def __init__(self, keys: Iterable[str], env_name: str) -> None:
+        self._keys, self._env_name = set(keys), env_name
+
+    def see(self, info: Iterable[str]) -> None:
+        """Takes out the keys that an info has."""
+        if self._keys:
+            self._keys.difference_update(info)
+
+    def tell(self, info: Iterable[str]) -> None:
+        """Warns, once, of those that are left at the end of an episode.
+
+        Args:
+            info: the last info of the episode.
+        """
+        if self._keys:
+            missing, known = ", ".join(sorted(self._keys)), ", ".join(sorted(map(str, info))) or "nothing"
+            warnings.warn(
+                f"info_keys: {self._env_name} has given no '{missing}' in its first episode, so that 0 is recorded; "
+                f"its last info has {known}",
+                stacklevel=2,
+            )
+            self._keys.clear()
 
 
 class EpisodeRows(Protocol):

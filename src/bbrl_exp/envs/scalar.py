@@ -16,7 +16,7 @@ from bbrl_exp.envs.action_log import ActionLog
 from bbrl_exp.envs.episode_state import NOT_BEGUN, episodes_of, packed
 from bbrl_exp.envs.make import Env
 from bbrl_exp.envs.plan import BatchPlan
-from bbrl_exp.envs.rows import episode_rows, row_layout
+from bbrl_exp.envs.rows import UnseenKeys, episode_rows, row_layout
 from bbrl_exp.envs.spaces import assembler, flattener, space_leaves
 from bbrl_exp.envs.spec import SpaceMismatchError
 from bbrl_exp.errors import BbrlExpError
@@ -47,6 +47,7 @@ class ScalarKernel:
         self._flatten = flattener(envs[0].observation_space)
         self._assemble = assembler(envs[0].action_space)
         self._info_keys = list(plan.info)
+        self._unseen_keys = UnseenKeys(plan.info, plan.recipe.name)
         self._rows = episode_rows(self._leaves, len(plan.info), len(envs), first)
         self._steps = [env.step for env in envs]
         self._ended = [False] * len(envs)
@@ -105,6 +106,7 @@ class ScalarKernel:
                     record.truncated[i] = truncated
                     ended[i] = True
                     self._log.end(i)
+                    self._unseen_keys.tell(info)
                     if not self._auto_reset:
                         record.keep_final(rows, i)
         except Exception as error:
@@ -227,6 +229,7 @@ class ScalarKernel:
         self._refuse(i, name, dtype.name, f"{array.dtype.name} {array.tolist()}"[:80])
 
     def _write_info(self, i: int, info: Mapping[str, Any], rows: Rows) -> None:
+        self._unseen_keys.see(info)
         for key, row in zip(self._info_keys, rows[self._rows.info_start :], strict=True):
             value = info.get(key, 0)
             if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "biuf":

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bbrl_exp.envs.plain_attributes import NotPlainError, load_attributes, save_attributes
 from bbrl_exp.envs.plan import BatchPlan
-from bbrl_exp.envs.rows import ManyEpisodes, row_layout
+from bbrl_exp.envs.rows import ManyEpisodes, UnseenKeys, row_layout
 from bbrl_exp.envs.spaces import batch_assembler, flattener, space_leaves
 from bbrl_exp.envs.spec import SpaceMismatchError
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
@@ -44,6 +44,7 @@ class VectorizedKernel:
         self._flatten = flattener(observation_space)
         self._assemble = batch_assembler(self._vector_env.single_action_space)
         self._info_keys = list(plan.info)
+        self._unseen_keys = UnseenKeys(plan.info, plan.recipe.name)
         self._rows = ManyEpisodes(self._leaves, len(plan.info), plan.batch_size, 0)
         self._ended = np.zeros(plan.batch_size, np.bool_)
         self._done = list(row_layout(self._leaves, plan.info, plan.batch_size)).index("env/done")
@@ -103,6 +104,8 @@ class VectorizedKernel:
         if not self._plan.auto_reset and np.count_nonzero(done) != np.count_nonzero(ended):
             record.keep_final(rows, done & ~ended)
         self._ended = done
+        if self._info_keys and np.count_nonzero(done):
+            self._unseen_keys.tell(key for key in info if not str(key).startswith("_"))
 
     def state(self) -> dict[str, Any]:
         """See :class:`~bbrl_exp.envs.plan.Kernel`: the attributes of the environments themselves."""
@@ -155,6 +158,7 @@ class VectorizedKernel:
                 )
             with np.errstate(over="ignore"):
                 np.copyto(row, values, casting="same_kind")
+        self._unseen_keys.see(info)
         for key, row in zip(self._info_keys, rows[self._rows.info_start :], strict=True):
             values = np.asarray(info.get(key, np.zeros_like(row)))
             if values.shape != row.shape or values.dtype.kind not in "biuf":

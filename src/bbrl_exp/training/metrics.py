@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,16 @@ class NewestMetrics:
         self._newest: Metrics = {}
 
     def add(self, metrics: Metrics) -> None:
-        """Takes the metrics of an update; what it does not tell stays as it was."""
+        """Takes the metrics of an update; what it does not tell stays as it was.
+
+        Raises:
+            TypeError: they are no mapping from names to numbers and tensors of one element; the message names which.
+        """
+        if not isinstance(metrics, Mapping):
+            raise TypeError(f"update gave {type(metrics).__name__}: must be a mapping of metrics, {{}} for none")
+        for name, value in metrics.items():
+            if not _is_number(value):
+                raise TypeError(f"metric '{name}' is {_kind_of(value)}: must be a number or a tensor of one element")
         self._newest = {**self._newest, **metrics}
 
     @property
@@ -58,6 +68,14 @@ class NewestMetrics:
         self._newest = state["newest"]
 
 
+def _is_number(value: object) -> bool:
+    return value.numel() == 1 if isinstance(value, Tensor) else isinstance(value, numbers.Real)
+
+
+def _kind_of(value: object) -> str:
+    return f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"[:80]
+
+
 def finite_metrics(metrics: Metrics, env_steps: int) -> dict[str, float]:
     """Metrics as numbers, brought from their device in one transfer.
 
@@ -68,8 +86,8 @@ def finite_metrics(metrics: Metrics, env_steps: int) -> dict[str, float]:
     values = (
         torch.stack([value.detach().double().reshape(()) for value in tensors.values()]).tolist() if tensors else []
     )
-    numbers = {name: float(value) for name, value in {**metrics, **dict(zip(tensors, values, strict=True))}.items()}
-    for name, number in numbers.items():
+    plain = {name: float(value) for name, value in {**metrics, **dict(zip(tensors, values, strict=True))}.items()}
+    for name, number in plain.items():
         if not math.isfinite(number):
             raise DivergedError(f"metric '{name}' is {number} after {env_steps:,} environment steps")
-    return numbers
+    return plain

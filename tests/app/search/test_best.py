@@ -48,6 +48,14 @@ def test_the_experiment_gives_the_configuration_again(overrides: list[str], comp
     assert text.splitlines()[:2] == ["# @package _global_", f"# {TITLE}"]
 
 
+def test_a_folder_of_options_of_ones_own_is_in_the_command(tmp_path: Path) -> None:
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "mine.yaml").write_text("defaults: [cartpole, _self_]\nkwargs: {}\n")
+    with Composer(default_config_dir(), extra_dir=tmp_path) as composer:
+        difference = difference_of(composer.compose(["env=mine"]), composer.compose)
+    assert as_command(difference) == f"python scripts/run.py --config-dir {tmp_path} agent=random env=mine"
+
+
 def test_what_a_search_found_is_not_reported_on_the_episodes_of_the_search(composer: Composer) -> None:
     config = composer.compose(["search=ppo", "env=cartpole", "eval.episodes=3"])
     assert config.eval.seed == 1

@@ -12,6 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
+from bbrl_exp.app.compose import COMMAND_LINE
 from bbrl_exp.app.identity import is_free
 
 FILE_NAME = "best.yaml"
@@ -31,12 +32,14 @@ class Difference:
         changed: dotted key → value, where the groups' configuration has another.
         added: the same, where it has none.
         removed: the keys that it has too many.
+        config_dir: the user's own folder of options, ``--config-dir``; None for none.
     """
 
     groups: Mapping[str, str]
     changed: Mapping[str, Any]
     added: Mapping[str, Any]
     removed: tuple[str, ...]
+    config_dir: str | None
 
     @property
     def overrides(self) -> list[str]:
@@ -65,12 +68,16 @@ def difference_of(config: DictConfig, compose: Callable[[Sequence[str]], DictCon
         changed={key: value for key, value, before in found if before is not _NOTHING and value is not _NOTHING},
         added={key: value for key, value, before in found if before is _NOTHING},
         removed=tuple(key for key, value, _ in found if value is _NOTHING),
+        config_dir=next(
+            (source.path for source in config.hydra.runtime.config_sources if source.provider == COMMAND_LINE), None
+        ),
     )
 
 
 def as_command(difference: Difference) -> str:
     """The command line that runs it."""
-    return shlex.join(["python", "scripts/run.py", *difference.overrides])
+    options = [] if difference.config_dir is None else ["--config-dir", difference.config_dir]
+    return shlex.join(["python", "scripts/run.py", *options, *difference.overrides])
 
 
 def as_experiment(difference: Difference, title: str) -> str:
