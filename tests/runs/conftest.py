@@ -77,6 +77,14 @@ class Doubler(Agent):
         self.set((f"{self.variable}/double", t), 2 * self.get((self.variable, t)))
 
 
+class History(Agent):
+    # The observation with something appended.
+
+    def forward(self, t: int, **kwargs) -> None:
+        seen = self.get(("env/env_obs", t))
+        self.set(("history/env/env_obs", t), torch.cat([seen, seen], dim=1))
+
+
 class Broken(Agent):
     def __init__(self, at: int, name: str | None = None) -> None:
         super().__init__(name)

@@ -134,7 +134,7 @@ def test_an_agent_without_parameters_is_loaded_from_its_configuration_alone() ->
     result = run(["agent=random", "total_steps=64", "tracking=none"])
     assert not list((result.folder / "checkpoints").glob("[bl]*.pt"))
     assert len(bbrl_exp.evaluate(result.folder, episodes=2).returns) == 2
-    with pytest.raises(ConfigurationError, match=r"best\.pt"):
+    with pytest.raises(ConfigurationError, match="completed, has kept no best policy"):
         bbrl_exp.load_policy(result.folder, "best")
 
 
@@ -356,6 +356,10 @@ def test_what_stumbles_over_a_parameter_that_is_no_number_has_diverged(ruins: bo
     in_stumbles = r"ValueError: stumbled over it \(in Stumbles, users_own\.py:\d+\)"
     said = r"'.*policy.*' holds numbers" if ruins else in_stumbles
     assert re.match(said, summary["error"])
+    with pytest.raises(ConfigurationError, match=f"run outputs/stumbles, {summary['status']}, has kept no last policy"):
+        bbrl_exp.load_policy("outputs/stumbles")
+    with pytest.raises(ConfigurationError, match=r"outputs/stumble is no run's: .*; did you mean 'stumbles'\?"):
+        run([*LEARNS, "init_from=outputs/stumble"])
 
 
 def test_the_script_evaluates_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,6 +86,8 @@ def check_graph(agent: Agent) -> list[VariableFacts]:
         except Exception as error:
             failing = failing_module(error)
             assert isinstance(failing, Agent)  # at least the copy: it was called
+            if (misfit := notes.misfit_of(failing)) is not None:
+                raise GraphError(f"{failing.label} {misfit}") from error
             raise GraphError(f"{failing.label} fails in the dry run: {type(error).__name__}: {error}") from error
         finally:
             copy.close()
@@ -154,6 +156,21 @@ class _NotingWorkspace(Workspace):
             if isinstance(module, Agent) and self._missing is not None and self._missing in (module.writes or ()):
                 return f"; {module.label} writes it, but runs later in the same step"
         return ""
+
+    def misfit_of(self, agent: Agent) -> str | None:
+        """What is wrong with the shape of a variable that a module of the agent was made for; None for nothing.
+
+        Modules tell by ``row_shapes``, variable → shape of one environment's row.
+        """
+        for module in agent.modules():
+            for name, shape in getattr(module, "row_shapes", {}).items():
+                found = tuple(self._variables[name].shape[1:]) if name in self else shape
+                if found != shape:
+                    return (
+                        f"reads '{name}' {list(found)} and was made for {list(shape)}, as the environment shows it: "
+                        "an agent before it must keep that shape, which only a wrapper of the environment can change"
+                    )
+        return None
 
     def check_declarations(self) -> None:
         """Refuses a declared read, perhaps of a later step, that nobody writes and nobody declares to write.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.app.graph import LEARNER_KEY, build_graph_of, env_spec_of, with_written_key
 from bbrl_exp.app.nodes import build, parameters_of, refusals
+from bbrl_exp.app.saved_state import read_state
 from bbrl_exp.app.schema import shown
 from bbrl_exp.errors import ConfigurationError, GraphError, did_you_mean
 
@@ -120,12 +121,12 @@ def build_graph_and_learner(
 
 
 def _built_from_run(config: Mapping[str, Any], graph: TemporalAgent, written: Callable[[str], str]) -> Built:
-    from bbrl_exp.training.checkpoint import FOLDER_NAME, load_fitting, load_graph, read_checkpoint
+    from bbrl_exp.training.checkpoint import load_fitting, load_graph
 
     run_folder = Path(config["init_from"])
     where = f"key 'init_from' = {shown(str(run_folder))}"
     try:
-        state = read_checkpoint(run_folder / FOLDER_NAME / "last.pt")["state"]
+        state = read_state(run_folder)
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error}") from error
     load_graph(graph, state, where)

@@ -6,7 +6,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -15,8 +15,8 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from bbrl_exp.app.evaluator import FINAL, build_evaluator
 from bbrl_exp.app.graph import build_graph_of, check_nodes
 from bbrl_exp.app.refusals import one_line
+from bbrl_exp.app.saved_state import Which, check_is_run, policy_path, read_state
 from bbrl_exp.app.schema import read_root
-from bbrl_exp.app.summary import read_summary
 from bbrl_exp.app.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import Agents
     from bbrl_exp.training.evaluation import Evaluation
 
-Which = Literal["last", "best"]
 _DEFAULT_EPISODES = 20
 
 
@@ -52,18 +51,14 @@ class SavedRun:
         Raises:
             ConfigurationError: it is no run's folder, has no such policy, or its configuration cannot be used here.
         """
-        from bbrl_exp.training.checkpoint import FOLDER_NAME, read_checkpoint
-
         folder = Path(run_folder)
         if which not in ("last", "best"):
             raise ConfigurationError(f"which={which!r}: must be last or best")
-        if read_summary(folder) is None:
-            raise ConfigurationError(f"folder {folder} is no run's: it holds no summary.json")
+        check_is_run(folder)
         config = _configuration(folder)
-        path = folder / FOLDER_NAME / f"{which}.pt"
         # What has no parameters is as it was built, and nothing is kept of it.
-        is_kept = path.exists() or which == "best" or config["agent"]["learner"] is not None
-        return cls(config, read_checkpoint(path)["state"]["graph"] if is_kept else {})
+        is_kept = policy_path(folder, which).exists() or which == "best" or config["agent"]["learner"] is not None
+        return cls(config, read_state(folder, which)["graph"] if is_kept else {})
 
 
 def _configuration(folder: Path) -> dict[str, Any]:

@@ -108,10 +108,13 @@ def env_recipe(
         raise ConfigurationError(f"env={env!r}: expected a gymnasium id or a function that returns an environment")
     if ":" in env:
         raise ConfigurationError(
-            f"env '{env}': an id that names a module to import is refused; import the module that registers it first"
+            f"env '{env}': an id that names a module to import is refused; import the module that registers it first, "
+            f"by BBRL_EXP_ALLOW=<package> on the command line"
         )
     if env not in gymnasium.registry:
-        raise ConfigurationError(f"env '{env}' is not a registered gymnasium id{did_you_mean(env, gymnasium.registry)}")
+        near = did_you_mean(env, gymnasium.registry)
+        own = "; the package that registers one of your own is named by BBRL_EXP_ALLOW=<package>"
+        raise ConfigurationError(f"env '{env}' is not a registered gymnasium id{near or own}")
     return EnvRecipe(env, gymnasium.registry[env], arguments, tuple(wrappers))
 
 

@@ -26,6 +26,7 @@ class ObservationFeatures(nn.Module):
 
     Attributes:
         names: the variables, in the order of the space's leaves.
+        row_shapes: the shape of one environment's row of each: the environment's own, whatever the prefix.
         n_features: number F of features.
         is_one_vector: whether the features are the observation itself: one float32 vector.
     """
@@ -34,6 +35,7 @@ class ObservationFeatures(nn.Module):
         super().__init__()
         leaves = env_spec.observations
         self.names = tuple(prefix + leaf.name for leaf in leaves)
+        self.row_shapes = {prefix + leaf.name: leaf.shape for leaf in leaves}
         parts = [_features(leaf, generator) for leaf in leaves]
         self.parts = nn.ModuleList(parts)
         self.n_features = sum(part.n_features for part in parts)

@@ -68,7 +68,10 @@ class PopulationPolicy(Agent):
             raise ConfigurationError(f"hidden_sizes={list(hidden_sizes)}: a list of whole numbers, none below 1")
         self.features = ObservationFeatures(env_spec, observation_prefix)
         if next(self.features.parameters(), None) is not None:
-            raise ConfigurationError("observed images need convolutions, which a population of policies does not have")
+            raise ConfigurationError(
+                "observed images need convolutions, which a population of policies does not have; "
+                "the policies of all other learners have them (docs/learners/images.md)"
+            )
         self._leaves = [_Leaf(leaf) for leaf in env_spec.actions]
         self.reads: tuple[str, ...] = (*self.features.names, "env/initial_state")
         self.writes: tuple[str, ...] = (*(leaf.name for leaf in env_spec.actions), CANDIDATE)
