@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from bbrl_exp.agents import Agent, Agents, TemporalAgent
 from bbrl_exp.envs import AutoResetGymAgent, EnvSpec
@@ -35,9 +36,13 @@ def recorded_chunk(env_id: str, batch_size: int, steps_per_chunk: int, policy: A
 
 
 def written_chunk(
-    rewards: list[list[float]], terminated: list[list[int]], truncated: list[list[int]], n_observed: int = 2
+    rewards: list[list[float]],
+    terminated: list[list[int]],
+    truncated: list[list[int]],
+    n_observed: int = 2,
+    actions: Tensor | None = None,
 ) -> Workspace:
-    """A chunk ``[T, B]`` with these rewards and ends; observation 100 t + 10 b + i, action (t + b) mod 2."""
+    """A chunk ``[T, B]`` with these rewards and ends; observation 100 t + 10 b + i, by default action (t + b) mod 2."""
     workspace = Workspace()
     rows = torch.tensor(rewards)
     n_rows, batch_size = rows.shape
@@ -50,7 +55,7 @@ def written_chunk(
     workspace.set_full("env/terminated", ends[0])
     workspace.set_full("env/truncated", ends[1])
     workspace.set_full("env/done", ends[0] | ends[1])
-    workspace.set_full("action", (time + environment) % 2)
+    workspace.set_full("action", (time + environment) % 2 if actions is None else actions)
     return workspace
 
 

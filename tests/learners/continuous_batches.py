@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from chunks import written_chunk
 from torch import Tensor
 
 from bbrl_exp.agents import Agents, TemporalAgent
@@ -72,6 +73,19 @@ def batch(first: int = 0, n: int = 6) -> Batch:
         indexes=np.arange(first, first + n),
         weights=torch.ones(n),
     )
+
+
+def discrete_batch() -> Batch:
+    return Batch(**{**vars(batch()), "actions": (torch.tensor([5, 6, 7, 7, 5, 6]),)})
+
+
+def experience(*, discrete: bool = False) -> Workspace:
+    """Four transitions of one environment, with actions of :func:`discrete_spec` or :func:`spec`."""
+    never, rows = [[0]] * 5, torch.arange(5).view(5, 1)
+    actions = 5 + rows % 3 if discrete else torch.stack([rows / 2.0 - 1.0, 20.0 + rows], dim=2)
+    workspace = written_chunk([[float(t)] for t in range(5)], never, never, n_observed=3, actions=actions)
+    workspace.set_full("env/initial_state", torch.zeros(5, 1, dtype=torch.bool))
+    return workspace
 
 
 def noise(first: int = 0, n: int = 6) -> Tensor:

@@ -102,6 +102,23 @@ def test_the_gradient_of_two_environments_is_the_mean_of_each_alone(make: Any) -
         torch.testing.assert_close(mean, sum(each) / 2, rtol=1e-4, atol=1e-6)
 
 
+@KINDS
+@pytest.mark.parametrize(
+    "make",
+    [A2C, PPO, lambda *parts, **options: PPO(*parts, objective="kl", **options)],
+    ids=["a2c", "ppo with clip", "ppo with kl"],
+)
+def test_where_no_action_is_better_than_another_the_entropy_goes_up(kind: str, make: Any) -> None:
+    setting = Setting(kind)
+    nn.init.normal_(setting.policy.network.layers[-1].weight)
+    samples = setting.samples()
+    flat = dataclasses.replace(samples, advantages=torch.zeros_like(samples.advantages))
+    expected = setting.gradients(-0.3 * setting.policy.distribution(flat.observations).entropy().mean())
+    assert max(float(gradient.abs().max()) for gradient in expected) > 1e-2
+    learner = make(setting.policy, setting.critic, entropy_weight=0.3, value_weight=0.0)
+    assert largest_difference(setting.gradients(learner.loss(flat).total), expected) < 1e-6
+
+
 def test_a_ratio_beyond_the_clip_range_has_no_gradient() -> None:
     setting = Setting()
     samples = setting.samples()

@@ -82,6 +82,27 @@ def test_the_loss_is_the_mean_negative_log_likelihood(tmp_path: Path) -> None:
     torch.testing.assert_close(learner.loss([seen, chosen]), -probabilities.log().mean())
 
 
+def test_the_validation_loss_is_that_of_what_is_held_out_and_the_loss_that_of_the_rest(tmp_path: Path) -> None:
+    facts = recording_of("CartPole-v1", tmp_path / "teacher.pt", n_steps=20)
+    policy = StochasticPolicy(facts)
+    torch.nn.init.normal_(policy.network.layers[-1].weight)
+    learner = BehaviourCloning(
+        policy, str(tmp_path / "teacher.pt"), minibatch_size=1000, updates_per_step=1.0, held_out=0.25
+    )
+
+    @torch.no_grad()
+    def losses() -> tuple[float, float]:
+        return float(learner.loss(learner._pairs)), float(learner.loss(learner._held_out))
+
+    before, before_of_held_out = losses()
+    metrics = learner.update(Workspace(), Progress(0, 1, 100, 1))
+    after, after_of_held_out = losses()
+    assert before != pytest.approx(before_of_held_out, rel=1e-3)
+    assert after != pytest.approx(after_of_held_out, rel=1e-3)
+    assert float(metrics["losses/policy"]) == pytest.approx(before, rel=1e-5)
+    assert float(metrics["losses/validation"]) == pytest.approx(after_of_held_out, rel=1e-5)
+
+
 def test_resets_are_no_pairs_and_every_other_pair_is_learned_or_held_out(tmp_path: Path) -> None:
     facts = recording_of("CartPole-v1", tmp_path / "teacher.pt")
     recording = load_recording(tmp_path / "teacher.pt")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from chunks import env_spec_of, hand_over_rows, written_chunk
 
+from bbrl_exp.data.prioritised import PrioritisedReplay
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.dqn import DQN
@@ -26,6 +27,7 @@ CATEGORICAL: dict[str, Any] = {
     "lowest_return": 0.0,
     "highest_return": 4.0,
 }
+QUANTILES: dict[str, Any] = {"distribution": "quantile", "n_atoms": 2}
 
 
 def a_policy(**options: Any) -> QPolicy:
@@ -84,6 +86,25 @@ def test_a_categorical_target_is_moved_discounted_and_shared_between_its_neighbo
     torch.testing.assert_close(target, torch.tensor([[0.0, 0.5, 0.5], [0.5, 0.5, 0.0]]))
 
 
+@pytest.mark.parametrize(
+    ("options", "outputs", "choosing", "first", "second"),
+    [
+        # Returns 0 or 4 for certain, which make 1 or 3, half-way between two atoms.
+        (CATEGORICAL, [50.0, 0, 0, 0, 0, 50], [0.0, 0, 50, 50, 0, 0], [0.5, 0.5, 0.0], [0.0, 0.5, 0.5]),
+        (QUANTILES, [0.0, 1, 2, 4], [5.0, 5, 0, 0], [1.0, 1.5], [2.0, 3.0]),
+    ],
+    ids=["categorical", "quantile"],
+)
+def test_double_takes_the_distribution_of_the_action_that_the_online_network_chooses(
+    options: dict[str, Any], outputs: list[float], choosing: list[float], first: list[float], second: list[float]
+) -> None:
+    for double, expected in ((True, first), (False, second)):
+        learner = DQN(a_policy(**options), double=double)
+        put_values(learner.target_network, outputs)
+        put_values(learner.policy.network, choosing)
+        torch.testing.assert_close(learner.distribution_target(a_batch([1.0], [False])), torch.tensor([expected]))
+
+
 def test_rewards_of_double_precision_are_projected_too() -> None:
     learner = DQN(a_policy(**CATEGORICAL))
     batch = a_batch([1.0, 0.5], [False, True])
@@ -120,6 +141,47 @@ def test_prioritised_losses_are_weighted_and_priorities_are_errors() -> None:
     assert float(mean.detach()) == pytest.approx((0.25 + 0.5 * 9.0) / 2)
     assert errors is not None
     assert errors.tolist() == [-0.5, 3.0]
+
+
+@pytest.mark.parametrize("options", [{}, CATEGORICAL, QUANTILES], ids=["values", "categorical", "quantile"])
+def test_every_kind_of_loss_is_weighted(options: dict[str, Any]) -> None:
+    learner = DQN(a_policy(**options), prioritised=True)
+    batch = a_batch([1.0, 3.0], [False, True])
+
+    def loss(*weights: float) -> float:
+        return float(learner.loss(replace(batch, weights=torch.tensor(weights)))[1].detach())
+
+    first, second = loss(1.0, 0.0), loss(0.0, 1.0)
+    assert min(first, second) > 0.01
+    assert loss(1.0, 0.5) == pytest.approx(first + 0.5 * second)
+
+
+def test_transitions_have_the_priority_of_their_error_once_they_were_learned_from() -> None:
+    learner = DQN(
+        a_policy(), prioritised=True, priority_exponent=1.0, double=False, learning_starts=0, updates_per_step=0.125
+    )
+    for network in (learner.policy.network, learner.target_network):
+        put_values(network, [0.0, 0.0])
+    workspace = chunk(5)
+    workspace.set_full("env/reward", torch.arange(10.0).view(5, 2))
+    # One update of 64 draws from 8 transitions of the same priority takes each of them.
+    learner.update(workspace, Progress(0, 8, 100, 8))
+    priorities = learner._replay.state()["priorities"].tolist()
+    assert priorities == pytest.approx([reward + 1e-6 for reward in range(2, 10)])
+
+
+def test_the_importance_exponent_grows_linearly_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = DQN(a_policy(), prioritised=True, learning_starts=0, updates_per_step=0.125)
+    found, sample = [], PrioritisedReplay.sample
+
+    def observed(*arguments: Any, importance_exponent: float) -> Batch:
+        found.append(importance_exponent)
+        return sample(*arguments, importance_exponent=importance_exponent)
+
+    monkeypatch.setattr(PrioritisedReplay, "sample", observed)
+    learner.update(chunk(5), Progress(0, 8, 16, 8))
+    learner.update(shifted(1), Progress(0, 16, 16, 8))
+    assert found == pytest.approx([0.7, 1.0])
 
 
 def test_the_priority_of_fixed_returns_is_their_divergence_from_the_target() -> None:

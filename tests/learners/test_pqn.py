@@ -10,6 +10,7 @@ import torch
 from chunks import env_spec_of, whole, written_chunk
 
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.pqn import PQN
 from bbrl_exp.policies.q_values import QPolicy
 
@@ -78,6 +79,14 @@ def test_the_values_of_the_actions_taken_move_towards_the_returns() -> None:
     taken = values.gather(1, chunk["action"][0][:, None]).flatten()
     torch.testing.assert_close(taken, torch.tensor([3.0, -2.0]), atol=0.02, rtol=0)
     assert metrics["learner/updates"] == 200
+
+
+@pytest.mark.parametrize(("anneals", "expected"), [(True, [0.1, 0.075]), (False, [0.1, 0.1])])
+def test_the_learning_rate_falls_linearly_where_it_is_to(anneals: bool, expected: list[float]) -> None:
+    learner = a_learner(0.0, learning_rate=0.1, anneal_learning_rate=anneals)
+    chunk = written_chunk([[0.0, 0.0], [3.0, -2.0]], [[0, 0], [0, 0]], [[0, 0], [0, 0]])
+    rates = [learner.update(chunk, Progress(0, steps, 100, 25))["learner/learning_rate"] for steps in (25, 50)]
+    assert rates == pytest.approx(expected)
 
 
 def test_state_is_complete() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from chunks import env_spec_of, whole
-from torch import Tensor
+from torch import Tensor, nn
 
 from bbrl_exp.agents import Agents, TemporalAgent
 from bbrl_exp.envs import AutoResetGymAgent
@@ -65,7 +65,7 @@ class Setting:
 
     def gradients(self, loss: Tensor) -> list[Tensor]:
         parameters = dict.fromkeys([*self.policy.parameters(), *self.critic.parameters()])
-        return list(torch.autograd.grad(loss, list(parameters)))
+        return list(torch.autograd.grad(loss, list(parameters), materialize_grads=True))
 
     def values_step_by_step(self) -> Tensor:
         """Values of all rows, ``[T, B]``, by one step of the memory after the other."""
@@ -148,6 +148,21 @@ def test_the_gradient_of_two_environments_is_the_mean_of_each_alone_by_their_val
     alone = [setting.gradients(learner.loss(both.select(torch.tensor([b])))[0]) for b in range(2)]
     for mean, first, second in zip(together, *alone, strict=True):
         torch.testing.assert_close(mean, weights[0] * first + weights[1] * second, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [RecurrentA2C, RecurrentPPO])
+def test_where_no_action_is_better_than_another_the_entropy_goes_up(make: Any) -> None:
+    setting = Setting()
+    nn.init.normal_(setting.policy.network.layers[-1].weight)
+    sequences = setting.sequences()
+    flat = dataclasses.replace(sequences, advantages=torch.zeros_like(sequences.advantages))
+    latent = setting.policy.latent(flat.observations, flat.policy_state, flat.starts)
+    entropy = setting.policy.distribution_of(latent[flat.valid]).entropy().mean()
+    expected = setting.gradients(-0.3 * entropy)
+    assert max(float(gradient.abs().max()) for gradient in expected) > 1e-2
+    learner = make(setting.policy, setting.critic, entropy_weight=0.3, value_weight=0.0)
+    for ours, theirs in zip(setting.gradients(learner.loss(flat)[0]), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
 
 
 def test_what_stands_where_no_action_was_taken_changes_nothing() -> None:

@@ -76,6 +76,28 @@ def test_rows_of_the_burn_in_teach_nothing() -> None:
     assert (returns.tolist(), valid.tolist()) == ([[4 + 0.5 * 8]], [[True]])
 
 
+def test_both_networks_begin_the_burn_in_with_the_stored_state() -> None:
+    learner, recorded = a_learner(burn_in=1, double=False), sequences(NEVER, NEVER)
+    recorded.set_full("env/initial_state", torch.zeros(4, 1, dtype=torch.bool))
+    recorded.set_full("policy/state", torch.full((4, 1, 4), 0.7))
+    for parameter in learner.target_network.parameters():
+        parameter.mul_(2.0)
+
+    def values_of_all_rows(network: Any) -> torch.Tensor:
+        state, found = recorded["policy/state"][0], []
+        for row in recorded["env/env_obs"]:
+            outputs, state = network.memory.network.step(row, state)
+            found.append(network.values_of(outputs))
+        return torch.stack(found)
+
+    values, returns, _ = learner.sequences(recorded)
+    taken = recorded["action"][1:3].unsqueeze(2)
+    online = values_of_all_rows(learner.policy.network)[1:3].gather(2, taken).squeeze(2)
+    torch.testing.assert_close(values, online)
+    best = values_of_all_rows(learner.target_network).amax(dim=2)
+    torch.testing.assert_close(returns, recorded["env/reward"][2:] + 0.5 * best[2:])
+
+
 def test_values_are_those_of_the_recorded_states_whatever_episodes_a_sequence_holds() -> None:
     learner = a_learner()
     recorded = recorded_chunk(ENV, 2, 12, learner.policy)
@@ -112,13 +134,41 @@ def test_a_buffer_that_holds_no_sequence_of_each_environment_is_refused(batch_si
     )
 
 
-def test_state_is_complete() -> None:
-    first, second = a_learner(sequence_length=4), a_learner(seed=5, sequence_length=4)
-    chunk = recorded_chunk(ENV, 2, 16, first.policy)
+def two_chunks(policy: RecurrentQPolicy) -> tuple[Workspace, Workspace]:
+    """Eight time steps of two environments, and the eight after them."""
+    chunk = recorded_chunk(ENV, 2, 16, policy)
     early, late = Workspace(), Workspace()
     for name in list(chunk.keys()):
         early.set_full(name, chunk[name][:9])
         late.set_full(name, chunk[name][8:])
+    return early, late
+
+
+@pytest.mark.parametrize(("anneals", "expected"), [(True, [0.1, 0.075]), (False, [0.1, 0.1])])
+def test_the_learning_rate_falls_linearly_where_it_is_to(anneals: bool, expected: list[float]) -> None:
+    learner = a_learner(sequence_length=4, learning_rate=0.1, anneal_learning_rate=anneals)
+    chunks = two_chunks(learner.policy)
+    rates = [
+        learner.update(chunk, Progress(0, steps, 64, 16))["learner/learning_rate"]
+        for chunk, steps in zip(chunks, (16, 32), strict=True)
+    ]
+    assert rates == pytest.approx(expected)
+
+
+def test_a_moving_average_lies_between() -> None:
+    learner = a_learner(sequence_length=4, learning_rate=0.1, updates_per_step=1 / 16, target_rate=0.25)
+    old = [parameter.clone() for parameter in learner.target_network.parameters()]
+    early, _ = two_chunks(learner.policy)
+    assert learner.update(early, Progress(0, 16, 100, 16))["learner/updates"] == 1
+    online = [parameter.detach() for parameter in learner.policy.network.parameters()]
+    assert max(float((now - before).abs().max()) for now, before in zip(online, old, strict=True)) > 0.09
+    for before, new, now in zip(old, learner.target_network.parameters(), online, strict=True):
+        torch.testing.assert_close(new, before + 0.25 * (now - before), atol=1e-7, rtol=1e-6)
+
+
+def test_state_is_complete() -> None:
+    first, second = a_learner(sequence_length=4), a_learner(seed=5, sequence_length=4)
+    early, late = two_chunks(first.policy)
     first.update(early, Progress(0, 16, 100, 16))
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     hand_over_rows(first, second)

@@ -96,6 +96,18 @@ def test_the_entropy_bonus_goes_up(facts: EnvSpec) -> None:
         torch.testing.assert_close(found, right)
 
 
+@pytest.mark.parametrize("max_grad_norm", [0.01, 100.0])
+def test_a_gradient_longer_than_the_largest_norm_is_scaled_down_to_it(facts: EnvSpec, max_grad_norm: float) -> None:
+    found = []
+    for learner in (learner_of(facts), learner_of(facts, max_grad_norm=max_grad_norm)):
+        update(learner, one_environment(terminated_at=3, truncated_at=None))
+        found.append(torch.cat([gradient.flatten() for gradient in gradients(learner)]))
+    free, limited = found
+    norm = float(free.norm())
+    assert 0.02 < norm < 50.0
+    torch.testing.assert_close(limited, free * min(max_grad_norm / norm, 1.0), atol=1e-7, rtol=1e-4)
+
+
 def test_a_time_limit_is_worth_what_the_critic_says(facts: EnvSpec) -> None:
     workspace, learner = one_environment(terminated_at=None, truncated_at=3), learner_of(facts)
     assert learner.critic is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from chunks import hand_over_rows
 from continuous_batches import run
 
 from bbrl_exp.envs import AutoResetGymAgent
+from bbrl_exp.learners.crossq import CrossQ
+from bbrl_exp.learners.droq import DroQ
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.sac import SAC
 from bbrl_exp.learners.td3 import TD3
@@ -64,25 +67,35 @@ def test_metrics_are_detached_and_without_dimensions() -> None:
         assert not isinstance(value, torch.Tensor) or (value.shape == () and not value.requires_grad)
 
 
-def test_the_targets_follow_by_the_target_rate() -> None:
-    learner = sac(updates_per_step=0.1)
-    before = [p.clone() for p in learner.target_critic.parameters()]
-    for _ in run(learner, learner.policy, 20, 1, 4):
-        pass
-    for old, new, online in zip(before, learner.target_critic.parameters(), learner.critic.parameters(), strict=True):
-        torch.testing.assert_close(new, old + 0.005 * (online - old))
-
-
-def test_td3_moves_policy_and_targets_once_in_every_delay() -> None:
+@pytest.mark.parametrize(
+    ("kind", "policy", "critic", "with_it"),
+    [
+        (TD3, DeterministicPolicy, {}, "target_critic"),
+        (DroQ, SquashedNormalPolicy, {}, "temperature"),
+        (CrossQ, SquashedNormalPolicy, {"normalization": "batch"}, "temperature"),
+    ],
+)
+def test_the_policy_and_what_goes_with_it_move_once_in_every_delay(
+    kind: Any, policy: Any, critic: dict[str, Any], with_it: str
+) -> None:
     spec = probe_spec()
-    learner = TD3(
-        DeterministicPolicy(spec, (4,)), QEnsemble(spec, 2, (4,)), policy_delay=3, learning_starts=10, batch_size=4
+    learner = kind(
+        policy(spec, (4,)),
+        QEnsemble(spec, 2, (4,), **critic),
+        policy_delay=3,
+        learning_starts=4,
+        updates_per_step=1.0,
+        batch_size=4,
     )
-    policies = [torch.cat([p.detach().flatten() for p in learner.policy.parameters()])]
-    for _ in run(learner, learner.policy, 19, 1, 1):
-        policies.append(torch.cat([p.detach().flatten() for p in learner.policy.parameters()]))
-    moved = [i for i in range(1, 20) if not torch.equal(policies[i], policies[i - 1])]
-    assert moved == [13, 16, 19]
+
+    def now(part: str) -> torch.Tensor:
+        return torch.cat([p.detach().flatten() for p in getattr(learner, part).parameters()])
+
+    parts = ("policy", with_it)
+    found = [[now(part) for part in parts]]
+    found += [[now(part) for part in parts] for _ in run(learner, learner.policy, 10, 1, 1)]
+    for values in zip(*found, strict=True):
+        assert [t for t in range(1, 11) if not torch.equal(values[t], values[t - 1])] == [7, 10]
 
 
 def test_updates_do_not_depend_on_the_global_generator() -> None:

@@ -8,13 +8,25 @@ from typing import Any
 
 import pytest
 import torch
-from continuous_batches import DISCOUNT, batch, critic, discrete_spec, gradients, noise, spec, squashed
+from continuous_batches import (
+    DISCOUNT,
+    batch,
+    critic,
+    discrete_batch,
+    discrete_spec,
+    experience,
+    gradients,
+    noise,
+    spec,
+    squashed,
+)
 
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.crossq import CrossQ
 from bbrl_exp.learners.discrete_sac import DiscreteSAC
 from bbrl_exp.learners.droq import DroQ
+from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.sac import SAC
 from bbrl_exp.learners.temperature import Temperature
 from bbrl_exp.learners.tqc import TQC
@@ -116,6 +128,53 @@ def test_the_entropy_that_is_wanted_is_minus_the_number_of_components() -> None:
     assert learner.temperature.value.item() < 0.3
 
 
+def alpha_after_an_update(learner: Any, output: list[float]) -> float:
+    """With a policy whose network says ``output`` everywhere."""
+    last = learner.policy.network.layers[-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor(output))
+    learner.update(experience(discrete=isinstance(learner, DiscreteSAC)), Progress(0, 4, 100, 4))
+    return float(learner.temperature.value)
+
+
+ONE_UPDATE: dict[str, Any] = {
+    "batch_size": 16,
+    "learning_starts": 3,
+    "updates_per_step": 1.0,
+    "initial_temperature": 0.3,
+    "temperature_learning_rate": 0.01,
+}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **options: SAC(squashed(), critic(), **options),
+        lambda **options: TQC(squashed(), critic(2, n_quantiles=3), **options),
+        lambda **options: DroQ(squashed(), critic(), policy_delay=1, **options),
+        lambda **options: CrossQ(squashed(), critic(normalization="batch"), policy_delay=1, **options),
+    ],
+    ids=["SAC", "TQC", "DroQ", "CrossQ"],
+)
+def test_an_update_lowers_the_temperature_of_a_wide_policy_and_raises_that_of_a_narrow_one(make: Any) -> None:
+    # With these deviations actions are all but uniform, 2 log 2 nats, or all but one and the same.
+    wide, narrow = [0.0, 0.0, -0.2, -0.2], [0.0, 0.0, -5.0, -5.0]
+    options = {**ONE_UPDATE, "target_entropy": 0.0}
+    assert alpha_after_an_update(make(**options), wide) == pytest.approx(0.3 * math.exp(-0.01))
+    assert alpha_after_an_update(make(**options), narrow) == pytest.approx(0.3 * math.exp(0.01))
+
+
+def test_an_update_of_discrete_sac_lowers_the_temperature_of_an_even_policy_and_raises_that_of_a_sure_one() -> None:
+    def learner() -> DiscreteSAC:
+        return DiscreteSAC(
+            StochasticPolicy(discrete_spec(), (8,)), DiscreteQEnsemble(discrete_spec(), 2, (8,)), **ONE_UPDATE
+        )
+
+    assert alpha_after_an_update(learner(), [0.0, 0.0, 0.0]) == pytest.approx(0.3 * math.exp(-0.01))
+    assert alpha_after_an_update(learner(), [30.0, 0.0, 0.0]) == pytest.approx(0.3 * math.exp(0.01))
+
+
 def test_options_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="target_entropy=-1"):
         sac(temperature_learning_rate=None, target_entropy=-1.0)
@@ -195,6 +254,17 @@ def test_dropout_changes_the_loss_from_call_to_call_and_repeats_with_the_seed() 
     assert losses == [second.critic_loss(batch(), noise())[0].item() for _ in range(2)]
 
 
+@pytest.mark.parametrize("in_target", [True, False])
+def test_dropout_is_in_the_target_and_in_the_values_of_the_actions_taken(in_target: bool) -> None:
+    learner = droq(0.5)
+    # A critic that says 0 whichever units are silent leaves the dropout of the other one.
+    constant = learner.critic if in_target else learner.target_critic
+    with torch.no_grad():
+        constant.network.weights[-1].zero_()
+    losses = [learner.critic_loss(batch(), noise())[0].item() for _ in range(2)]
+    assert losses[0] != losses[1]
+
+
 def crossq() -> CrossQ:
     return CrossQ(squashed(), critic(2, normalization="batch"), discount=DISCOUNT, initial_temperature=0.3)
 
@@ -227,11 +297,14 @@ def test_the_policy_s_loss_of_crossq_leaves_the_statistics_alone() -> None:
     assert all(torch.equal(before[name], value) for name, value in learner.critic.state_dict().items())
 
 
+def test_crossq_forgets_half_of_the_first_moment_at_every_step_unless_told_otherwise() -> None:
+    for options, expected in (({}, 0.5), ({"first_moment_decay": 0.75}, 0.75)):
+        learner = CrossQ(squashed(), critic(2, normalization="batch"), **options)
+        for optimizer in (learner._policy_optimizer, learner._critic_optimizer):
+            assert optimizer.param_groups[0]["betas"] == (expected, 0.999)
+
+
 # Discrete actions
-
-
-def discrete_batch() -> Batch:
-    return Batch(**{**vars(batch()), "actions": (torch.tensor([5, 6, 7, 7, 5, 6]),)})
 
 
 def test_the_losses_of_discrete_sac_are_expectations_over_the_policy() -> None:

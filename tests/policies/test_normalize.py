@@ -166,6 +166,21 @@ def test_rewards_are_divided_by_the_standard_deviation_of_the_discounted_return(
 
 
 @GRADIENTS
+def test_returns_are_not_learned_in_evaluation_mode(with_gradients: bool) -> None:
+    rewards = torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 5.0], [4.0, 8.0]])
+    agent, workspace = NormalizeReward(discount=0.0), Workspace()
+    with torch.set_grad_enabled(with_gradients):
+        for t, row in enumerate(rewards):
+            agent.train(t < 3)
+            workspace.set("env/reward", t, row)
+            workspace.set("env/done", t, torch.zeros(2, dtype=torch.bool))
+            agent(workspace, t=t)
+    assert float(agent.moments.count) == 4
+    expected = rewards[3] / np.std([1.0, 2.0, 3.0, 5.0])
+    torch.testing.assert_close(workspace["normalized/env/reward"][3], expected.float())
+
+
+@GRADIENTS
 def test_the_running_return_goes_on_from_chunk_to_chunk(with_gradients: bool) -> None:
     rewards = torch.randn(12, 3, generator=torch.Generator().manual_seed(2))
     dones = torch.zeros(12, 3, dtype=torch.bool)
