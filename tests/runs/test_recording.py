@@ -30,6 +30,13 @@ def test_a_run_is_recorded_and_cloned(teacher: str, capsys: pytest.CaptureFixtur
     clone = run(["agent=behaviour_cloning", "agent.learner.recording=teacher.pt", "eval.final_episodes=2", *FAST])
     assert clone.summary.status == "completed"
     assert clone.summary.eval_return_mean is not None
+    with_memory = [
+        "agent.members.policy._target_=bbrl_exp.policies.recurrent.RecurrentPolicy",
+        "~agent.members.policy.hidden_sizes",
+        "~agent.members.policy.activation",
+    ]
+    with pytest.raises(ConfigurationError, match="BehaviourCloning needs a StochasticPolicy, not a RecurrentPolicy"):
+        run(["agent=behaviour_cloning", "agent.learner.recording=teacher.pt", *with_memory, *FAST])
 
 
 def test_the_same_seed_records_the_same_and_another_seed_something_else(teacher: str) -> None:

@@ -210,7 +210,15 @@ def _construct(target: type[Any], arguments: Mapping[str, Any], key: str, writte
         return functools.partial(_wrap, target=target, arguments=arguments, key=key)
     positional, by_name = _call_arguments(target, arguments)
     with refusals(target, written, key):
-        return target(*positional, **by_name)
+        try:
+            return target(*positional, **by_name)
+        except (AttributeError, TypeError) as error:
+            for name, value in arguments.items():
+                kind = _annotations(target).get(name)
+                if isinstance(kind, type) and not isinstance(value, (int, float) if kind is float else kind):
+                    said = f"{name}: {target.__name__} needs a {kind.__name__}, not a {type(value).__name__}"
+                    raise ConfigurationError(said) from error
+            raise
 
 
 def _wrap(env: object, target: type[Any], arguments: Mapping[str, Any], key: str) -> Any:

@@ -83,8 +83,8 @@ def load_policy(run_folder: str | os.PathLike[str], which: Which = "last") -> Ag
     """The agents of a run without its environment, with the parameters that it ended with, in evaluation mode.
 
     Put it after an environment agent, ``TemporalAgent(Agents(environments, load_policy(run_folder)))``, or call it on a
-    workspace that holds the observations, ``policy(workspace, t=0)``. One environment is opened for a moment, to learn
-    its spaces.
+    workspace that holds what it reads, ``policy(workspace, t=0)``: the observations, with a memory the initial states,
+    with a normaliser of rewards these. One environment is opened for a moment, to learn its spaces.
 
     Args:
         run_folder: the folder of the run.

@@ -34,6 +34,7 @@ def run(
     overrides: Sequence[str] = (),
     *,
     config_dir: str | os.PathLike[str] | None = None,
+    extra_dir: str | os.PathLike[str] | None = None,
     config_name: str = _CONFIG_NAME,
 ) -> RunResult:
     """Runs one experiment, as ``python scripts/run.py`` with these overrides does.
@@ -41,6 +42,7 @@ def run(
     Args:
         overrides: ``["agent=mlp", "env=pendulum", "batch_size=64"]``.
         config_dir: the configuration folder; None for the one of the checkout.
+        extra_dir: a folder of options of your own, as ``--config-dir``.
         config_name: the root file, without ``.yaml``.
 
     Returns:
@@ -50,8 +52,7 @@ def run(
         ConfigurationError: the configuration cannot be used; nothing was made.
         BbrlExpError: the run failed, ``NonFiniteError`` among others; its folder tells more.
     """
-    folder = default_config_dir() if config_dir is None else Path(config_dir).absolute()
-    with Composer(folder, config_name) as composer:
+    with _composer(config_dir, extra_dir, config_name) as composer:
         result = run_one(composer, overrides)
     if result.error is not None:
         raise result.error
@@ -62,6 +63,7 @@ def build_graph(
     overrides: Sequence[str] = (),
     *,
     config_dir: str | os.PathLike[str] | None = None,
+    extra_dir: str | os.PathLike[str] | None = None,
     config_name: str = _CONFIG_NAME,
 ) -> TemporalAgent:
     """The graph of agents that a configuration describes, ready to be called on a workspace; nothing is made on disk.
@@ -69,6 +71,7 @@ def build_graph(
     Args:
         overrides: as for ``run``.
         config_dir: as for ``run``.
+        extra_dir: as for ``run``.
         config_name: as for ``run``.
 
     Raises:
@@ -77,10 +80,16 @@ def build_graph(
     from bbrl_exp.app.check import check
     from bbrl_exp.app.learner import build_graph_and_learner
 
-    folder = default_config_dir() if config_dir is None else Path(config_dir).absolute()
-    with Composer(folder, config_name) as composer:
+    with _composer(config_dir, extra_dir, config_name) as composer:
         checked = check(composer.compose(overrides))
     return build_graph_and_learner(checked.config, checked.written).graph.to(checked.device)
+
+
+def _composer(
+    config_dir: str | os.PathLike[str] | None, extra_dir: str | os.PathLike[str] | None, config_name: str
+) -> Composer:
+    folder = default_config_dir() if config_dir is None else Path(config_dir).absolute()
+    return Composer(folder, config_name, None if extra_dir is None else Path(extra_dir).absolute())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,8 +113,7 @@ def _command(parser: argparse.ArgumentParser, args: Any, unknown: Sequence[str])
         )
     try:
         config_dir = Path(args.config_path).absolute() if args.config_path else default_config_dir()
-        extra_dir = Path(args.config_dir).absolute() if args.config_dir else None
-        with Composer(config_dir, args.config_name or _CONFIG_NAME, extra_dir) as composer:
+        with _composer(config_dir, args.config_dir, args.config_name or _CONFIG_NAME) as composer:
             if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
                 return _show(composer, parser, args, config_dir)
             return _dispatch(composer, args)
