@@ -4,6 +4,8 @@ import contextlib
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util import tb_logging
 
 from bbrl_exp.tracking.event_file import EventFile
 from bbrl_exp.tracking.event_reader import FILE_PATTERN, read_scalars
@@ -43,6 +45,17 @@ def test_a_run_is_on_the_page_from_its_start_on_with_typed_values(tmp_path):
     assert row.parameters == {"agent": "ppo", "rate": 1e-3, "batch_size": 8, "clip": True}
     assert row.metrics == {}
     assert row.trials == {"mine": "STATUS_UNKNOWN"}
+
+
+def test_the_reader_of_tensorboard_has_nothing_to_complain_of(tmp_path, monkeypatch):
+    run(tmp_path / "mine", Trial({"agent": "ppo"}, "setting"), {"return_mean": 1.0}, losses=[1.0, 2.0])
+    complaints = []
+    for level in ("warning", "error"):
+        monkeypatch.setattr(tb_logging.get_logger(), level, lambda *said: complaints.append(said))
+    reader = EventAccumulator(str(tmp_path / "mine"))
+    reader.Reload()
+    assert [event.value for event in reader.Scalars("losses/policy")] == [1.0, 2.0]
+    assert complaints == []
 
 
 def test_the_seeds_of_a_setting_are_one_row_with_the_mean_of_their_final_metrics(tmp_path):

@@ -30,7 +30,8 @@ from bbrl_exp.tracking.event_records import HEADER_LENGTH, framed
 from bbrl_exp.tracking.trial import Trial
 
 _FAILED = "failed"
-# Beyond 127 characters the length of a text takes one byte more; so each character more makes an event one byte longer.
+# What makes room is the record's description, which the page does not show. Beyond 127 characters the length of a text
+# takes one byte more; so each character more makes an event one byte longer, up to 16,383.
 _FILLING, _LEAST_FILLING = ".", 256
 _BLOCK = 1024
 _HEAD = 65_536
@@ -77,10 +78,11 @@ def _start(trial: Trial, seconds: float, length: int | None = None) -> Event:
             start.hparams[name].string_value = value
     data = plugin_data_pb2.HParamsPluginData(session_start_info=start)
     event = Event(wall_time=seconds, summary=_summary(metadata.SESSION_START_INFO_TAG, data))
-    event.source_metadata.writer = _FILLING * _LEAST_FILLING
+    record = event.summary.value[0].metadata
+    record.summary_description = _FILLING * _LEAST_FILLING
     least = event.ByteSize()
     wanted = length or math.ceil(least / _BLOCK) * _BLOCK
-    event.source_metadata.writer = _FILLING * (_LEAST_FILLING + max(wanted - least, 0))
+    record.summary_description = _FILLING * (_LEAST_FILLING + max(wanted - least, 0))
     return event
 
 
