@@ -239,6 +239,18 @@ class LostStep(gymnasium.Wrapper):
         raise KeyError("lost")
 
 
+class Unplugged(gymnasium.Wrapper):
+    def __init__(self, env, at: int) -> None:
+        super().__init__(env)
+        self.at, self.steps = at, 0
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == self.at:
+            raise RuntimeError("unplugged")
+        return self.env.step(action)
+
+
 class NotANumber(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
     action_space = gymnasium.spaces.Discrete(2)

@@ -165,6 +165,18 @@ def test_a_failing_agent_is_recorded_and_told(command_line: CommandLine, tmp_pat
 
 
 @pytest.mark.usefixtures("users_package")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_failing_environment_is_told_in_one_line(command_line: CommandLine, workers: int) -> None:
+    wrapper = "+env.wrappers.x={_target_: users_own.Unplugged, at: 300}"
+    ended = command_line(wrapper, f"env.workers={workers}", "batch_size=2", "name=x")
+    assert ended.code == 1
+    assert ended.err.count("\n") == 1
+    for part in ("error: ", "RuntimeError: unplugged", "in environment 1, episode", "at t="):
+        assert part in ended.err
+    assert "Traceback" in Path("outputs/x/run.log").read_text()
+
+
+@pytest.mark.usefixtures("users_package")
 def test_agents_are_checked_with_the_batch_size_of_the_run(command_line: CommandLine, tmp_path: Path) -> None:
     node = "+agent.members.two={_target_: users_own.NeedsTwo}"
     assert command_line(node, "batch_size=2", "name=x", *SHORT).code == 0

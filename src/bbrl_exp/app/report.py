@@ -287,10 +287,17 @@ def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
             f"({len(summary.eval_returns)} episodes)"
         )
     if summary.error is not None:
-        lines.append(f"{'reason' if summary.status == 'interrupted' else 'error'}: {summary.error}")
+        lines.append(f"{'reason' if summary.status == 'interrupted' else 'error'}: {_without_traceback(summary.error)}")
     if summary.status != "completed" and is_saved:
         lines.append(f"to go on: {shlex.join([*_command_again(summary), f'resume={folder}'])}")
     return [*lines, f"folder: {folder}"]
+
+
+def _without_traceback(error: str) -> str:
+    """What failed and why, on one line, of an error that another process has told with its traceback."""
+    first, *others = error.splitlines()
+    last_frame = max((number for number, line in enumerate(others) if line.startswith(" ")), default=-1)
+    return " ".join([first, *others[last_frame + 1 :]])
 
 
 def _command_again(summary: Summary) -> list[str]:
