@@ -117,6 +117,17 @@ def test_variables_of_several_batch_sizes_are_refused() -> None:
         check_graph(TemporalAgent(Agents(Source("env"), Half("half"))))
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_variable_without_a_batch_dimension_is_refused(is_first: bool) -> None:
+    class Scalar(Agent):
+        def forward(self, t: int, **kwargs: Any) -> None:
+            self.set(("one", t), torch.tensor(1.0))
+
+    agents = [Scalar("scalar"), Source("env")] if is_first else [Source("env"), Scalar("scalar")]
+    with pytest.raises(GraphError, match=r"scalar writes 'one' without a batch dimension: a row is \[B, …\]"):
+        check_graph(TemporalAgent(Agents(*agents)))
+
+
 def test_nothing_of_the_original_is_touched(capsys: pytest.CaptureFixture[str]) -> None:
     source = Source()
     graph = TemporalAgent(Agents(source, Policy(), PrintAgent()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -41,6 +42,12 @@ def test_an_update_that_tells_less_leaves_the_rest_as_it_was() -> None:
 def test_a_number_that_is_none_is_named(value: float | torch.Tensor) -> None:
     with pytest.raises(DivergedError, match=r"'losses/q' is (nan|inf) after 1,000 environment steps"):
         finite_metrics({"losses/policy": 1.0, "losses/q": value}, 1000)
+
+
+def test_numbers_of_python_numpy_and_torch_are_metrics() -> None:
+    metrics = NewestMetrics(every=10)
+    metrics.add({"a": 1, "b": np.float32(2.0), "c": np.array(3.0), "d": torch.tensor([4.0])})
+    assert metrics.take(10) == {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
 
 
 @pytest.mark.parametrize(

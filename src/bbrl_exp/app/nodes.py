@@ -213,12 +213,21 @@ def _construct(target: type[Any], arguments: Mapping[str, Any], key: str, writte
         try:
             return target(*positional, **by_name)
         except (AttributeError, TypeError) as error:
-            for name, value in arguments.items():
-                kind = _annotations(target).get(name)
-                if isinstance(kind, type) and not isinstance(value, (int, float) if kind is float else kind):
-                    said = f"{name}: {target.__name__} needs a {kind.__name__}, not a {type(value).__name__}"
-                    raise ConfigurationError(said) from error
+            if (misfit := _argument_of_another_kind(target, arguments)) is not None:
+                raise ConfigurationError(misfit) from error
             raise
+
+
+def _argument_of_another_kind(target: type[Any], arguments: Mapping[str, Any]) -> str | None:
+    """What a class needs where an argument is of another class than it is annotated with; None where all fit."""
+    hints = _annotations(target)
+    for name, value in arguments.items():
+        kind = hints.get(name)
+        if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
+            continue
+        if not isinstance(value, (int, float) if kind is float else kind):
+            return f"{name}: {target.__name__} needs a {kind.__name__}, not a {type(value).__name__}"
+    return None
 
 
 def _wrap(env: object, target: type[Any], arguments: Mapping[str, Any], key: str) -> Any:

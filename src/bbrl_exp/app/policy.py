@@ -15,7 +15,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from bbrl_exp.app.evaluator import FINAL, build_evaluator
 from bbrl_exp.app.graph import build_graph_of, check_nodes
 from bbrl_exp.app.refusals import one_line
-from bbrl_exp.app.saved_state import Which, check_is_run, policy_path, read_state
+from bbrl_exp.app.saved_state import Which, policy_path, read_state, summary_of_run
 from bbrl_exp.app.schema import read_root
 from bbrl_exp.app.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
@@ -54,7 +54,7 @@ class SavedRun:
         folder = Path(run_folder)
         if which not in ("last", "best"):
             raise ConfigurationError(f"which={which!r}: must be last or best")
-        check_is_run(folder)
+        summary_of_run(folder)
         config = _configuration(folder)
         # What has no parameters is as it was built, and nothing is kept of it.
         is_kept = policy_path(folder, which).exists() or which == "best" or config["agent"]["learner"] is not None

@@ -11,16 +11,18 @@ from bbrl_exp.errors import ConfigurationError, did_you_mean
 Which = Literal["last", "best"]
 
 
-def check_is_run(folder: Path) -> None:
-    """Refuses what is no run's folder.
+def summary_of_run(folder: Path) -> dict[str, Any]:
+    """The summary of a run.
 
     Raises:
-        ConfigurationError: it holds no summary; the message names a folder beside it whose name is near.
+        ConfigurationError: the folder holds none; the message names a folder beside it whose name is near.
     """
-    if read_summary(folder) is None:
+    summary = read_summary(folder)
+    if summary is None:
         beside = [path.name for path in folder.parent.glob("*") if path.is_dir()] if not folder.is_dir() else []
         near = did_you_mean(folder.name, beside)
         raise ConfigurationError(f"folder {folder} is no run's: it holds no summary.json{near}")
+    return summary
 
 
 def policy_path(folder: Path, which: Which) -> Path:
@@ -42,12 +44,11 @@ def read_state(folder: Path, which: Which = "last") -> dict[str, Any]:
     """
     from bbrl_exp.training.checkpoint import read_checkpoint
 
-    check_is_run(folder)
+    status = summary_of_run(folder)["status"]
     path = policy_path(folder, which)
     if not path.exists():
-        status = (read_summary(folder) or {}).get("status")
-        others: list[Which] = ["last", "best"]
-        kept = [f"its {other} policy is there" for other in others if policy_path(folder, other).exists()]
-        raise ConfigurationError(f"run {folder}, {status}, has kept no {which} policy{''.join(f'; {k}' for k in kept)}")
+        other: Which = "best" if which == "last" else "last"
+        kept = f"; its {other} policy is there" if policy_path(folder, other).exists() else ""
+        raise ConfigurationError(f"run {folder}, {status}, has kept no {which} policy{kept}")
     state: dict[str, Any] = read_checkpoint(path)["state"]
     return state

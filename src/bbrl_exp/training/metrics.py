@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,7 +69,9 @@ class NewestMetrics:
 
 
 def _is_number(value: object) -> bool:
-    return value.numel() == 1 if isinstance(value, Tensor) else isinstance(value, numbers.Real)
+    if isinstance(value, Tensor):
+        return value.numel() == 1
+    return isinstance(value, int | float | np.number) or (isinstance(value, np.ndarray) and value.size == 1)
 
 
 def _kind_of(value: object) -> str:
@@ -86,8 +88,8 @@ def finite_metrics(metrics: Metrics, env_steps: int) -> dict[str, float]:
     values = (
         torch.stack([value.detach().double().reshape(()) for value in tensors.values()]).tolist() if tensors else []
     )
-    plain = {name: float(value) for name, value in {**metrics, **dict(zip(tensors, values, strict=True))}.items()}
-    for name, number in plain.items():
+    numbers = {name: float(value) for name, value in {**metrics, **dict(zip(tensors, values, strict=True))}.items()}
+    for name, number in numbers.items():
         if not math.isfinite(number):
             raise DivergedError(f"metric '{name}' is {number} after {env_steps:,} environment steps")
-    return plain
+    return numbers
