@@ -2,7 +2,7 @@
 
 import sys
 
-from bbrl_exp.app.evaluate_command import main
+from bbrl_exp.commands.evaluate import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from bbrl_exp.app.listing import main
+from bbrl_exp.commands.list import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from bbrl_exp.reports.command import main
+from bbrl_exp.commands.report import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from bbrl_exp.app.rerun_command import main
+from bbrl_exp.commands.rerun import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from bbrl_exp.app.run import main
+from bbrl_exp.commands.run import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The floors of the house: imports go down only, siblings do not know each other, heavy libraries have one room."""
+"""The order of the packages: imports point down only, and heavy libraries stay in the packages that own them."""
 
 from __future__ import annotations
 
@@ -10,29 +10,40 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "bbrl_exp"
 
-# From the ground up; rooms on one floor are siblings.
-FLOORS = [
-    {"errors"},
-    {"seeding", "processes", "arguments", "command_line"},
-    {"variable"},
-    {"workspace"},
-    {"functional", "nn"},
-    {"agents"},
-    {"data", "envs"},
-    {"policies"},
-    {"learners"},
-    {"training", "tracking", "reports"},
-    {"app"},
+# From the ground up: a package imports only from those above it in this list.
+PACKAGES = [
+    "errors",
+    "arguments",
+    "seeding",
+    "processes",
+    "functional",
+    "records",
+    "nn",
+    "variable",
+    "workspace",
+    "agents",
+    "data",
+    "reports",
+    "tracking",
+    "envs",
+    "policies",
+    "learners",
+    "training",
+    "config",
+    "runs",
+    "sweeps",
+    "search",
+    "commands",
 ]
-HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+HEIGHT = {package: height for height, package in enumerate(PACKAGES)}
 
 # BBRL programs import the environment agents from bbrl.agents.gyma.
 EXCEPTIONS = {("agents/gyma.py", "envs")}
 
 ONLY_IN = {
-    "hydra": {"app"},
-    "omegaconf": {"app"},
-    "tensorboard": {"tracking"},
+    "hydra": {"config", "runs", "sweeps", "search", "commands"},
+    "omegaconf": {"config", "runs", "sweeps", "search", "commands"},
+    "tensorboard": {"records", "tracking"},
     "gymnasium": {"envs"},
 }
 
@@ -50,14 +61,14 @@ def imported_modules(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_down_only(path: Path) -> None:
-    room = room_of(path)
-    if room == "__init__":
+    package = package_of(path)
+    if package == "__init__":
         return
     for module in imported_modules(path):
         parts = module.split(".")
@@ -65,17 +76,17 @@ def test_imports_go_down_only(path: Path) -> None:
         if parts[0] != "bbrl_exp" or parts[1] not in HEIGHT:
             continue
         other = parts[1]
-        if other != room and (str(path.relative_to(PACKAGE).as_posix()), other) not in EXCEPTIONS:
-            assert HEIGHT[other] < HEIGHT[room], f"{path.name} in {room} imports {module}"
+        if other != package and (str(path.relative_to(PACKAGE).as_posix()), other) not in EXCEPTIONS:
+            assert HEIGHT[other] < HEIGHT[package], f"{path.name} in {package} imports {module}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
+def test_heavy_libraries_stay_in_their_packages(path: Path) -> None:
     for module in imported_modules(path):
         allowed = ONLY_IN.get(module.split(".")[0])
-        assert allowed is None or room_of(path) in allowed, f"{path.relative_to(PACKAGE)} imports {module}"
+        assert allowed is None or package_of(path) in allowed, f"{path.relative_to(PACKAGE)} imports {module}"
 
 
-def test_every_room_has_a_floor() -> None:
-    rooms = {room_of(path) for path in FILES} - {"__init__"}
-    assert rooms <= set(HEIGHT)
+def test_every_package_has_a_place_in_the_order() -> None:
+    packages = {package_of(path) for path in FILES} - {"__init__"}
+    assert packages <= set(HEIGHT)

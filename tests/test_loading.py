@@ -15,10 +15,10 @@ TALK_WITH_OWN_PROCESSES = {
     "src/bbrl_exp/agents/remote/remote_copy.py",
     "src/bbrl_exp/agents/remote/run.py",
     "src/bbrl_exp/agents/remote/state.py",
-    "src/bbrl_exp/app/eval_process.py",
-    "src/bbrl_exp/app/sweeps/carried_config.py",  # by joblib, Ray and submitit too: docs/security.md
-    "src/bbrl_exp/app/sweeps/host.py",
-    "src/bbrl_exp/app/sweeps/job_host.py",
+    "src/bbrl_exp/runs/evaluation_process.py",
+    "src/bbrl_exp/config/carried.py",  # by joblib, Ray and submitit too: docs/security.md
+    "src/bbrl_exp/runs/host.py",
+    "src/bbrl_exp/runs/job_host.py",
     "src/bbrl_exp/envs/worker.py",
     "src/bbrl_exp/envs/workers.py",
     "src/bbrl_exp/processes/parent.py",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bbrl_exp.app.run import main
+from bbrl_exp.commands.run import main
 
 from .browser import Browser, programs
 

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from bbrl_exp.reports.command import main
+from bbrl_exp.commands.report import main
 
 from .browser import Browser
 from .conftest import Runs

@@ -3,8 +3,8 @@
 import functools
 from typing import Any
 
-from bbrl_exp.app.compose import Composer, resolve
-from bbrl_exp.app.config_folder import default_config_dir
+from bbrl_exp.config.compose import Composer, resolve
+from bbrl_exp.config.folders import default_config_dir
 
 
 @functools.cache

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bbrl_exp.app.check import check
-from bbrl_exp.app.compose import Composer, resolve
-from bbrl_exp.app.config_folder import default_config_dir
-from bbrl_exp.app.run import run
+from bbrl_exp.commands.run import run
+from bbrl_exp.config.check import check
+from bbrl_exp.config.compose import Composer, resolve
+from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.errors import ConfigurationError
 
 CONF = default_config_dir()

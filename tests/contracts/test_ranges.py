@@ -12,10 +12,10 @@ import pytest
 from composed_agents import composed
 
 from bbrl_exp.agents.combinators import TemporalAgent
-from bbrl_exp.app.config_folder import default_config_dir
-from bbrl_exp.app.graph import build_graph_of
-from bbrl_exp.app.learner import build_learner_of
-from bbrl_exp.app.targets import find_target
+from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.graph import build_graph_of
+from bbrl_exp.config.learner import build_learner_of
+from bbrl_exp.config.targets import find_target
 from bbrl_exp.errors import ConfigurationError
 
 CONF = default_config_dir()

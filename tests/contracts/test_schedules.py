@@ -9,8 +9,8 @@ import pytest
 import torch
 from composed_agents import composed
 
-from bbrl_exp.app.config_folder import default_config_dir
-from bbrl_exp.app.learner import build_graph_and_learner
+from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.learner import build_graph_and_learner
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.seeding import seed_global_generators
 from bbrl_exp.training.loop import collect

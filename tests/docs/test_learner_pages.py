@@ -10,9 +10,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from bbrl_exp.agents import Agents, TemporalAgent
-from bbrl_exp.app.compose import Composer, resolve
-from bbrl_exp.app.config_folder import default_config_dir
-from bbrl_exp.app.learner import build_graph_and_learner
+from bbrl_exp.config.compose import Composer, resolve
+from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.learner import build_graph_and_learner
 from bbrl_exp.data.recording import save_recording
 from bbrl_exp.envs import AutoResetGymAgent
 from bbrl_exp.learners.learner import Progress

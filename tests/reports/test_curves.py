@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bbrl_exp.records.metrics_file import EVALUATIONS, TRAINING_RETURNS, Metrics, Series
 from bbrl_exp.reports.curves import (
     Curve,
     choose_source,
@@ -16,7 +17,6 @@ from bbrl_exp.reports.curves import (
     efficiency_of,
     series_of,
 )
-from bbrl_exp.reports.metrics_file import EVALUATIONS, TRAINING_RETURNS, Metrics, Series
 from bbrl_exp.reports.run_folder import Run
 
 

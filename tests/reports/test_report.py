@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bbrl_exp.reports.command import main
+from bbrl_exp.commands.report import main
 
 WriteRun = Callable[..., Path]
 PICTURES = ("scores", "improvement", "profiles", "curves", "efficiency", "speed")

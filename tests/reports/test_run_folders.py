@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.reports.config_file import UnreadableConfigError, overridden, read_config
-from bbrl_exp.reports.metrics_file import EVALUATIONS, TRAINING_RETURNS, read_metrics
+from bbrl_exp.records.config_file import UnreadableConfigError, overridden, read_config
+from bbrl_exp.records.metrics_file import EVALUATIONS, TRAINING_RETURNS, read_metrics
 from bbrl_exp.reports.run_folder import read_run
 from bbrl_exp.reports.search import find_runs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from bbrl_exp.app.run import main
+from bbrl_exp.commands.run import main
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bbrl_exp.tracking.event_reader import FILE_PATTERN, read_scalars
+from bbrl_exp.records.event_reader import FILE_PATTERN, read_scalars
 
 _OF_TIME = ("time/", "system/")
 _OF_SESSIONS = ("wall_seconds", "steps_per_second", "command", "overrides", "config_hash", "versions", "git_commit")

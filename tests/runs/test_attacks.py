@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bbrl_exp.app.policy import load_policy
-from bbrl_exp.app.run import run
+from bbrl_exp.commands.run import run
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.runs.policy import load_policy
 
 from .conftest import CommandLine
 
@@ -76,7 +76,10 @@ def assert_refused(command_line: CommandLine, folder: Path, arguments: list[str]
             ["agent.members.policy={_target_: bbrl_exp.agents.agent.nn.Module}"],
             ["must be an Agent"],
         ),
-        (["agent.members.policy={_target_: bbrl_exp.app.run.run}"], ["'bbrl_exp.app.run.run'", "not allowed"]),
+        (
+            ["agent.members.policy={_target_: bbrl_exp.commands.run.run}"],
+            ["'bbrl_exp.commands.run.run'", "not allowed"],
+        ),
         (["agent.members.policy={_target_: torch.nn.modules.module.torch.load}"], ["must be a class"]),
         (["agent.members.policy={_target_: torch.nn.os.mkdir}"], ["'torch.nn.os.mkdir'"]),
         (["agent.members.policy={_target_: bbrl_exp.envs.make.EnvRecipe.__call__}"], ["'__call__'"]),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bbrl_exp.app.compose import Composer
-from bbrl_exp.app.config_folder import default_config_dir
-from bbrl_exp.app.help import help_text
+from bbrl_exp.commands.help import help_text
+from bbrl_exp.config.compose import Composer
+from bbrl_exp.config.folders import default_config_dir
 
 from .conftest import CommandLine
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
-from bbrl_exp.app import job
-from bbrl_exp.app.run import run
-from bbrl_exp.tracking.append_only_file import AppendOnlyFile
+from bbrl_exp.commands.run import run
+from bbrl_exp.records.append_only_file import AppendOnlyFile
+from bbrl_exp.runs import execution
 from bbrl_exp.training.checkpoint import write_checkpoint
 from bbrl_exp.training.checkpoints import Checkpoints
 
@@ -246,7 +246,7 @@ def test_a_run_that_was_killed_before_it_was_made_longer_is_not_taken_for_comple
 ) -> None:
     assert command_line(*RANDOM, "name=run", "total_steps=512").code == 0
     with monkeypatch.context() as patch:
-        patch.setattr(job, "git_commit", power_cut)  # Hydra has written its files, the run has not
+        patch.setattr(execution, "git_commit", power_cut)  # Hydra has written its files, the run has not
         with pytest.raises(PowerCut):
             run([*RANDOM, "name=run"])
     ended = command_line(*RANDOM, "name=run")

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from bbrl_exp.app.summary import Summary
+from bbrl_exp.records.summary import Summary
 from bbrl_exp.tracking.hparams import mark_failed
 from bbrl_exp.tracking.trial import Trial
 

@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from bbrl_exp.app.folder import is_in_use
-from bbrl_exp.reports.command import main as report
+from bbrl_exp.commands.report import main as report
+from bbrl_exp.records.folder import is_in_use
 
 from .conftest import CommandLine
 from .same_run import assert_same_run

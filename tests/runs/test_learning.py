@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import bbrl_exp
-from bbrl_exp.app.compose import Composer, resolve
-from bbrl_exp.app.config_folder import default_config_dir
-from bbrl_exp.app.learner import build_graph_and_learner
-from bbrl_exp.app.run import run
+from bbrl_exp.commands.run import run
+from bbrl_exp.config.compose import Composer, resolve
+from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.learner import build_graph_and_learner
 from bbrl_exp.errors import ConfigurationError, DivergedError, WorkerError
 from bbrl_exp.learners.cem import CrossEntropyMethod
 
@@ -291,7 +291,7 @@ def test_a_signal_stops_an_evaluation(tmp_path: Path) -> None:
 
 
 def test_a_dead_evaluation_worker_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bbrl_exp.app.eval_process import EvaluationProcess
+    from bbrl_exp.runs.evaluation_process import EvaluationProcess
 
     started: list[int] = []
     submit = EvaluationProcess.submit
@@ -312,19 +312,19 @@ def test_a_dead_evaluation_worker_is_an_error_that_says_so(monkeypatch: pytest.M
 
 
 def test_a_stuck_evaluation_worker_is_named_after_the_timeout_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bbrl_exp.app import eval_process
+    from bbrl_exp.runs import evaluation_process
 
     started: list[int] = []
-    submit = eval_process.EvaluationProcess.submit
+    submit = evaluation_process.EvaluationProcess.submit
 
-    def submit_and_stop(self: eval_process.EvaluationProcess, task: Any) -> None:
+    def submit_and_stop(self: evaluation_process.EvaluationProcess, task: Any) -> None:
         submit(self, task)
         assert self._process is not None
         started.append(self._process.pid)
         os.kill(self._process.pid, signal.SIGSTOP)
 
-    monkeypatch.setattr(eval_process, "_STARTUP_SECONDS", 0.0)
-    monkeypatch.setattr(eval_process.EvaluationProcess, "submit", submit_and_stop)
+    monkeypatch.setattr(evaluation_process, "_STARTUP_SECONDS", 0.0)
+    monkeypatch.setattr(evaluation_process.EvaluationProcess, "submit", submit_and_stop)
     with pytest.raises(WorkerError, match=r"evaluation worker \(pid \d+\) is stuck: no sign of life for 1 s"):
         run([*LEARNS, *EVALUATED, "eval.workers=1", "env.worker_timeout=1"])
     with pytest.raises(ProcessLookupError):
@@ -363,7 +363,7 @@ def test_what_stumbles_over_a_parameter_that_is_no_number_has_diverged(ruins: bo
 
 
 def test_the_script_evaluates_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from bbrl_exp.app.evaluate_command import main
+    from bbrl_exp.commands.evaluate import main
 
     result = run([*LEARNS, *EVALUATED])
     assert main([str(result.folder), "--episodes", "2", "--which", "best", "--animation", "a.gif"]) == 0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bbrl_exp.app.record_command import main, record
-from bbrl_exp.app.run import run
+from bbrl_exp.commands.record import main, record
+from bbrl_exp.commands.run import run
 from bbrl_exp.data.recording import load_recording
 from bbrl_exp.errors import ConfigurationError
 

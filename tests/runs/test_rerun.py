@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bbrl_exp.app.rerun_command import main as rerun_main
-from bbrl_exp.app.summary import read_summary
+from bbrl_exp.commands.rerun import main as rerun_main
+from bbrl_exp.records.summary import read_summary
 
 from .conftest import CommandLine, Ended
 from .same_run import assert_same_run

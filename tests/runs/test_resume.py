@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from bbrl_exp.app import job, session
-from bbrl_exp.app.record_command import record
-from bbrl_exp.app.run import main, run
-from bbrl_exp.app.stop import CAUGHT
+from bbrl_exp.commands.record import record
+from bbrl_exp.commands.run import main, run
+from bbrl_exp.runs import execution, session
+from bbrl_exp.runs.stop import CAUGHT
 from bbrl_exp.training.evaluation import Evaluation, Evaluator
 
 from .same_run import assert_equal, assert_same_run, csv_of, state_of, summary_of
@@ -86,7 +86,7 @@ def at(env_steps: int, action: Callable[[], None]) -> Iterator[None]:
                 action()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "RunProgress", Tripwire)
+        patch.setattr(execution, "RunProgress", Tripwire)
         yield
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from bbrl_exp.app.run import build_graph, run
+from bbrl_exp.commands.run import build_graph, run
 from bbrl_exp.errors import ConfigurationError, NonFiniteError
 from bbrl_exp.workspace import Workspace
 
@@ -76,7 +76,7 @@ def test_the_front_door_leaves_the_folder_that_is_promised(tmp_path: Path) -> No
 
 def test_what_only_prints_does_not_load_torch(tmp_path: Path) -> None:
     program = (
-        "import sys; from bbrl_exp.app.run import main; code = main(sys.argv[1:]);"
+        "import sys; from bbrl_exp.commands.run import main; code = main(sys.argv[1:]);"
         "assert code == 0; assert not {'torch', 'gymnasium'} & set(sys.modules)"
     )
     for arguments in (["--help"], ["--cfg", "job"], ["--info", "defaults"]):

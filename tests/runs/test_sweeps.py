@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
-from bbrl_exp.app.sweeps.carried_config import packed
+from bbrl_exp.config.carried import packed
 
 from .conftest import CommandLine
 
@@ -156,7 +156,7 @@ def test_a_signal_to_the_sweep_in_the_last_chunk_of_a_job_ends_the_sweep(
 def test_two_sweeps_of_the_same_second_have_folders_of_their_own(
     command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bbrl_exp.app.compose.run_folder_name", lambda name: "now")
+    monkeypatch.setattr("bbrl_exp.config.compose.run_folder_name", lambda name: "now")
     for _ in range(2):
         assert command_line("-m", "seed=1", *SHORT).code == 0
     assert {path.name for path in (tmp_path / "outputs" / "multirun").iterdir()} == {"now", "now_2"}
@@ -192,7 +192,7 @@ def test_a_signal_before_a_job_has_begun_ends_the_sweep(
         os.kill(os.getpid(), signal.SIGTERM)
         return packed(config)
 
-    monkeypatch.setattr("bbrl_exp.app.sweeps.task.packed", signalled)
+    monkeypatch.setattr("bbrl_exp.sweeps.task.packed", signalled)
     assert command_line("-m", "seed=1,2", *SHORT, "total_steps=1_000_000").code == 128 + signal.SIGTERM
     assert {row["status"] for row in table_of(sweep_folder(tmp_path))} == {"interrupted"}
 

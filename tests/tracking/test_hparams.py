@@ -7,8 +7,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tb_logging
 
-from bbrl_exp.tracking.event_file import EventFile
-from bbrl_exp.tracking.event_reader import FILE_PATTERN, read_scalars
+from bbrl_exp.records.event_file import EventFile
+from bbrl_exp.records.event_reader import FILE_PATTERN, read_scalars
 from bbrl_exp.tracking.hparams import mark_failed
 from bbrl_exp.tracking.settings import TrackingSettings
 from bbrl_exp.tracking.tracker import Tracker

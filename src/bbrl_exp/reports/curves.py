@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bbrl_exp.reports.metrics_file import EVALUATIONS, TRAINING_RETURNS, Series
+from bbrl_exp.records.metrics_file import EVALUATIONS, TRAINING_RETURNS, Series
 from bbrl_exp.reports.run_folder import Run
 from bbrl_exp.reports.statistics import Array, Estimate, draw, has_interval, interquartile_mean, interval
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
+from bbrl_exp.records.metrics_file import EVALUATIONS
 from bbrl_exp.reports.contents import Report
-from bbrl_exp.reports.metrics_file import EVALUATIONS
 from bbrl_exp.reports.panels import add_legend, panels, steps_axis, with_runs
 from bbrl_exp.reports.readable import short
 from bbrl_exp.reports.statistics import draw, has_interval, interval, performance_profile

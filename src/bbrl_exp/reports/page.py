@@ -9,11 +9,11 @@ from pathlib import Path
 
 import jinja2
 
+from bbrl_exp.records.metrics_file import EVALUATIONS
 from bbrl_exp.reports.contents import Report
 from bbrl_exp.reports.curves import FIRST_EPISODE, WINDOW
 from bbrl_exp.reports.line_pictures import MOST_LINES
 from bbrl_exp.reports.links import link, relative
-from bbrl_exp.reports.metrics_file import EVALUATIONS
 from bbrl_exp.reports.readable import integer, number, readable
 from bbrl_exp.reports.row_pictures import MOST_ROWS
 from bbrl_exp.reports.statistics import CONFIDENCE, RESAMPLES, SEED, Estimate

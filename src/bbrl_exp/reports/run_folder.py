@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bbrl_exp.reports.config_file import UnreadableConfigError, overridden, read_config
-from bbrl_exp.reports.metrics_file import Metrics, is_usable, read_metrics
+from bbrl_exp.records.config_file import UnreadableConfigError, overridden, read_config
+from bbrl_exp.records.metrics_file import Metrics, is_usable, read_metrics
 
 SUMMARY = "summary.json"
 _STATUSES = ("running", "completed", "interrupted", "failed", "diverged")

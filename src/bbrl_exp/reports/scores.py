@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.records.metrics_file import is_usable
 from bbrl_exp.reports.grouping import Groups
-from bbrl_exp.reports.metrics_file import is_usable
 from bbrl_exp.reports.run_folder import Run
 from bbrl_exp.reports.statistics import (
     Array,

@@ -24,9 +24,9 @@ from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
 from bbrl_exp.errors import BbrlExpError
-from bbrl_exp.tracking.event_file import EventFile
-from bbrl_exp.tracking.event_reader import FILE_PATTERN, end_of_whole_records, whole_records
-from bbrl_exp.tracking.event_records import HEADER_LENGTH, framed
+from bbrl_exp.records.event_file import EventFile
+from bbrl_exp.records.event_reader import FILE_PATTERN, end_of_whole_records, whole_records
+from bbrl_exp.records.event_records import HEADER_LENGTH, framed
 from bbrl_exp.tracking.trial import Trial
 
 _FAILED = "failed"

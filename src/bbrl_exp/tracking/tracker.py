@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.records.csv_file import CsvFile
+from bbrl_exp.records.event_file import EventFile
 from bbrl_exp.tracking.console import Console, SilentConsole
-from bbrl_exp.tracking.csv_file import CsvFile
 from bbrl_exp.tracking.episodes import EpisodeCount, FinishedEpisodes, finished_episodes
-from bbrl_exp.tracking.event_file import EventFile
 from bbrl_exp.tracking.histogram import histogram_values
 from bbrl_exp.tracking.hparams import renew_start, write_end, write_start
 from bbrl_exp.tracking.settings import Thinning, TrackingSettings
@@ -283,7 +283,12 @@ class Tracker:
             columns = np.stack([episodes.total_reward, episodes.length])
             self._events.scalars(("train/return", "train/length"), env_steps, columns)
         if self._csv:
-            self._csv.episodes(env_steps.tolist(), episodes)
+            self._csv.episodes(
+                env_steps.tolist(),
+                episodes.environment.tolist(),
+                episodes.total_reward.tolist(),
+                episodes.length.tolist(),
+            )
 
     def _measure_speed(self, least_env_steps: int) -> None:
         if self._speed.measure(self._env_steps, least_env_steps):

@@ -10,8 +10,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from bbrl_exp.app.search.command import sweep
-from bbrl_exp.app.search.settings import SWEEPER, SearchSettings
+from bbrl_exp.config.search_settings import SWEEPER, SearchSettings
+from bbrl_exp.search.command import sweep
 
 
 @dataclass

@@ -1,0 +1,41 @@
+"""The command line of ``scripts/evaluate.py``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from bbrl_exp.commands.parsing import CommandParser, exit_code_of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluates the policy of a run and prints mean, standard deviation and returns; gives the exit code.
+
+    Args:
+        arguments: without the program's name; None for those of the process.
+    """
+    parser = CommandParser(prog="evaluate.py", description="Evaluates the policy of a finished run.")
+    parser.add_argument("run_folder", help="folder of the run, such as outputs/mine")
+    parser.add_argument("--episodes", type=int, help="how many; as many as the run's own final evaluation if not given")
+    parser.add_argument("--which", choices=("last", "best"), default="last", help="which policy of the run")
+    parser.add_argument("--seed", type=int, help="another list of episodes than the run's own")
+    parser.add_argument("--animation", metavar="FILE.gif", help="make an animated picture of the first episode")
+    return exit_code_of(lambda: _evaluate(parser.parse_args(arguments)))
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from bbrl_exp.runs.policy import evaluate
+
+    evaluation = evaluate(args.run_folder, args.episodes, args.which, args.seed, args.animation)
+    numbers = evaluation.scalars()
+    lines = [
+        f"return {evaluation.return_mean:.6g} ± {evaluation.return_std:.4g} over {len(evaluation.returns)} episodes",
+        f"mean length {numbers['length_mean']:.6g}",
+        *([f"success rate {numbers['success_rate']:.4g}"] if "success_rate" in numbers else []),
+        *([f"{evaluation.n_cut} episodes were cut: the environment sets no limit"] if evaluation.n_cut else []),
+        f"returns {' '.join(f'{value:.6g}' for value in evaluation.returns)}",
+        *([f"animation {args.animation}"] if args.animation else []),
+    ]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0

@@ -1,0 +1,100 @@
+"""What ``--help`` prints: commands to begin with, how they are written, and every key."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bbrl_exp.commands.list import GROUPS
+from bbrl_exp.config.schema import AgentSettings, CheckpointSettings, EnvSettings, EvalSettings, RootSettings, shown
+
+_WIDTH = 118
+_EXAMPLES = """\
+Every part of an experiment is an agent that reads and writes a workspace; the command line says which, and how.
+
+A run
+  python scripts/run.py agent=random env=cartpole               an agent in an environment
+  python scripts/run.py experiment=ppo_cartpole name=ppo        a pair with tuned settings, in outputs/ppo
+  python scripts/run.py agent=sac env=pendulum seed=3 agent.learner.discount=0.98
+  python scripts/run.py agent=ppo env=gym env.id=Acrobot-v1     any environment of gymnasium
+  python scripts/run.py agent=ppo dry_run=true                  checks, shows the plan, runs nothing
+
+Stop it, go on, look at it
+  python scripts/run.py experiment=ppo_cartpole name=ppo        the same command again: goes on where it was stopped
+  python scripts/run.py agent=ppo resume=<folder>               the same for a run without a name, which prints this
+  python scripts/rerun.py outputs/ppo seed=4                    the same configuration but for a seed, in a new folder
+  python scripts/evaluate.py outputs/ppo --animation ppo.gif    plays the last policy, and films it
+  tensorboard --logdir outputs                                  curves, tables, texts, pictures
+
+A sweep: every combination of the lists, each in a folder of its own
+  python scripts/run.py -m agent=ppo,dqn seed=0,1,2 name=mine   in outputs/multirun/mine; again: what is missing
+  python scripts/run.py -m seed='range(10)' launcher=joblib     side by side
+  python scripts/report.py outputs/multirun/mine                compares its settings
+  python scripts/run.py -m search=ppo env=cartpole              searches for good settings
+
+How it is written
+  group=option    takes conf/<group>/<option>.yaml              key=value    changes a value that is there
+  +key=value      adds one                                      ~key         takes one out
+  null, true, 1e-3, '[64,64]', '{a: 1}'                         values; quote what the shell would read
+  '+agent.members.printer={_target_: bbrl_exp.agents.tools.PrintAgent, names: [action], after: policy}'
+                                                                an agent more in the graph
+  --config-dir <folder>, BBRL_EXP_ALLOW=mypackage               YAML and classes of your own
+  --cfg job       prints the configuration and runs nothing     --hydra-help Hydra's own options
+  eval "$(python scripts/run.py -sc install=bash)"              completes groups, options and keys by TAB
+"""
+
+
+def help_text(groups: Mapping[str, Sequence[str]], defaults: Mapping[str, Any]) -> str:
+    """What ``--help`` prints.
+
+    Args:
+        groups: the options of each group.
+        defaults: the configuration that runs where nothing is asked.
+    """
+    from bbrl_exp.config.search_settings import SearchSettings
+    from bbrl_exp.tracking.settings import TrackingSettings
+
+    searched = {key.name: key.default for key in dataclasses.fields(SearchSettings)}
+    names = [*GROUPS, *(group for group in groups if group not in GROUPS)]
+    lines = [
+        _EXAMPLES,
+        "Groups (what each option is: python scripts/list.py [group]; what an agent takes: … agent ppo)",
+        *(_options(group, groups[group]) for group in names if group in groups),
+        "",
+        "Keys [what is allowed; what stands there if nothing is said]",
+        *_help_lines(RootSettings, "", defaults),
+        *_help_lines(AgentSettings, "agent.", {}),
+        *_help_lines(EnvSettings, "env.", defaults.get("env", {})),
+        *_help_lines(EvalSettings, "eval.", defaults.get("eval", {})),
+        *_help_lines(CheckpointSettings, "checkpoint.", defaults.get("checkpoint", {})),
+        *_help_lines(TrackingSettings, "tracking.", defaults.get("tracking", {})),
+        "",
+        "Keys of a search",
+        *_help_lines(SearchSettings, "hydra.sweeper.", searched),
+    ]
+    return "\n".join(lines)
+
+
+def _options(group: str, options: Sequence[str]) -> str:
+    return textwrap.fill(
+        ", ".join(options),
+        _WIDTH,
+        initial_indent=f"  {group:<11} ",
+        subsequent_indent=" " * 14,
+        break_on_hyphens=False,
+    )
+
+
+def _help_lines(kind: type[Any], prefix: str, defaults: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for key in dataclasses.fields(kind):
+        value = defaults.get(key.name, dataclasses.MISSING)
+        said = "" if value is dataclasses.MISSING or isinstance(value, dict) else f"; {_plain(value)}"
+        lines.append(f"  {prefix + key.name:<32} {key.metadata['help']} [{key.metadata['allowed']}{said}]")
+    return lines
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else shown(value)

@@ -1,0 +1,42 @@
+"""The command line of ``scripts/rerun.py``."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bbrl_exp.commands.parsing import CommandParser, exit_code_of
+from bbrl_exp.commands.run import run_or_show
+from bbrl_exp.config.compose import Composer
+from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.runs.console import Terminal
+from bbrl_exp.runs.rerun import PastRun
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a run again, with its own configuration but for the overrides given; gives the exit code of a run.
+
+    Args:
+        arguments: without the program's name; None for those of the process.
+    """
+    parser = CommandParser(
+        prog="rerun.py",
+        description="Runs a run again, in a new folder, with its own configuration, whatever conf/ says today.",
+    )
+    parser.add_argument("run_folder", type=Path, help="folder of the run, such as outputs/mine, or of a sweep's job")
+    parser.add_argument(
+        "overrides", nargs="*", help="what is to be otherwise, such as seed=1 agent.learner.discount=0.9"
+    )
+    return exit_code_of(lambda: _rerun(parser.parse_args(arguments)), "interrupted before the run began")
+
+
+def _rerun(args: argparse.Namespace) -> int:
+    past, config_dir = PastRun.read(args.run_folder), default_config_dir()
+    with tempfile.TemporaryDirectory() as place:
+        past.write_options(Path(place), config_dir)
+        with Composer(Path(place), extra_dir=config_dir) as composer:
+            overrides = past.overrides_with(args.overrides, composer)
+            Terminal().line(past.differences(composer.compose(overrides)))
+            return run_or_show(composer, overrides)

@@ -1,0 +1,1 @@
+"""Configurations: what Hydra composes, checked, and the graph and the learner that it describes."""

@@ -1,0 +1,247 @@
+"""The graph of agents, built from the node ``graph`` of a resolved configuration."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bbrl_exp.config.nodes import ORDER_KEYS, build, check_targets
+from bbrl_exp.config.targets import check_prefixes, find_target
+from bbrl_exp.errors import ConfigurationError, did_you_mean
+
+if TYPE_CHECKING:
+    from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.agents.combinators import TemporalAgent
+    from bbrl_exp.envs.gym_agents import GymAgent
+    from bbrl_exp.envs.spec import EnvSpec
+
+    StandIn = Callable[[GymAgent, int], Agent]
+
+Node = dict[str, Any]
+LEARNER_KEY = "agent.learner"
+
+
+def check_nodes(config: Mapping[str, Any], written: Callable[[str], str] = str) -> None:
+    """Checks every target of the configuration, the keys of every node, and the order of the members; builds nothing.
+
+    Args:
+        config: the resolved configuration.
+        written: where the user writes what stands at a key.
+
+    Raises:
+        ConfigurationError: a node is refused.
+    """
+    _check_below(check_prefixes, config["agent"], "agent", written)
+    _check_below(check_prefixes, config["env"], "env", written)
+    _check_below(check_prefixes, config["graph"], "graph", written)
+    _check_below(check_members, config["graph"], "graph", written)
+    agent = {name: node for name, node in config["agent"].items() if name != "learner"}
+    _check_below(check_targets, agent, "agent", written)
+    _check_below(check_targets, config["graph"], "graph", written)
+    if config["agent"]["learner"] is not None:
+        _check_below(
+            functools.partial(check_targets, place="learner"), config["agent"]["learner"], LEARNER_KEY, written
+        )
+
+
+def _check_below(check: Callable[[object, str], None], node: object, key: str, written: Callable[[str], str]) -> None:
+    try:
+        check(node, key)
+    except ConfigurationError as error:
+        raise with_written_key(error, written) from error
+
+
+def with_written_key(error: ConfigurationError, written: Callable[[str], str]) -> ConfigurationError:
+    """The error with the key that the user wrote in place of the one that it begins with."""
+    start, quote, rest = str(error).partition("key '")
+    key, _, end = rest.partition("'")
+    return type(error)(f"{start}{quote}{written(key)}'{end}") if quote and not start else error
+
+
+def check_members(node: object, key: str) -> None:
+    """Refuses, in every mapping ``members`` of the graph, what is no node, or has no place.
+
+    Raises:
+        ConfigurationError: a member cannot be a part of the graph.
+    """
+    if not isinstance(node, Mapping):
+        return
+    members = node.get("members")
+    if "_target_" in node and isinstance(members, Mapping):
+        for name, member in members.items():
+            _check_member(name, member, [other for other in members if other != name], f"{key}.members.{name}")
+        ordered_members(members, f"{key}.members")
+    for name, child in node.items():
+        check_members(child, f"{key}.{name}")
+
+
+def _check_member(name: object, node: object, others: Sequence[str], key: str) -> None:
+    if not isinstance(name, str):
+        raise ConfigurationError(f"key '{key}': the name of a member must be a text")
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        near = did_you_mean(name, others) or ";"
+        raise ConfigurationError(
+            f"key '{key}' has no _target_, and a new member needs one{near} members: {', '.join(others)}"
+        )
+
+
+def ordered_members(members: Mapping[str, Node], key: str) -> dict[str, Node]:
+    """The members in the order in which they run: as written, but for those that say ``after`` or ``before``.
+
+    Several that say ``after`` the same member keep the order in which they are written.
+
+    Raises:
+        ConfigurationError: ``after`` or ``before`` names no member, both are said, or they go round in a circle.
+    """
+    order = [name for name, node in members.items() if not any(word in node for word in ORDER_KEYS)]
+    waiting = {name: node for name, node in members.items() if name not in order}
+    for name, node in waiting.items():
+        if all(word in node for word in ORDER_KEYS):
+            raise ConfigurationError(f"key '{key}.{name}': says both after and before; one of them is allowed")
+        word, anchor = _anchor(node)
+        if not isinstance(anchor, str) or anchor == name or anchor not in members:
+            others = [other for other in members if other != name]
+            near = did_you_mean(str(anchor), others) or ";"
+            raise ConfigurationError(
+                f"key '{key}.{name}.{word}' = '{anchor}': no such member{near} members: {', '.join(others)}"
+            )
+    last_after: dict[str, str] = {}
+    while waiting:
+        ready = next((name for name, node in waiting.items() if _anchor(node)[1] in order), None)
+        if ready is None:
+            raise ConfigurationError(f"key '{key}': {', '.join(waiting)} wait for each other by after and before")
+        word, anchor = _anchor(waiting.pop(ready))
+        if word == "after":
+            order.insert(order.index(last_after.get(anchor, anchor)) + 1, ready)
+            last_after[anchor] = ready
+        else:
+            order.insert(order.index(anchor), ready)
+    return {name: members[name] for name in order}
+
+
+def _without_order_keys(node: Node) -> Node:
+    return {name: value for name, value in node.items() if name not in ORDER_KEYS}
+
+
+def _anchor(node: Node) -> tuple[str, str]:
+    word = next(word for word in ORDER_KEYS if word in node)
+    return word, node[word]
+
+
+def build_graph_of(
+    config: Mapping[str, Any], written: Callable[[str], str] = str, stand_in: StandIn | None = None
+) -> TemporalAgent:
+    """Builds the graph.
+
+    A constructor parameter ``env_spec`` is filled in with the facts about the first environment; agents that
+    have one are therefore built after all others.
+
+    Args:
+        config: resolved and checked.
+        written: where the user writes what stands at a key.
+        stand_in: gives what takes the place of an environment agent, from that agent with one environment and the
+            batch size that it should have; None builds the graph with all its environments.
+
+    Raises:
+        ConfigurationError: an agent refuses its arguments, an environment is unknown or lacks its extra.
+    """
+    from bbrl_exp.agents.combinators import TemporalAgent
+
+    try:
+        members = _built_members(config["graph"], "graph", None, stand_in)
+        graph = build(members, "graph", lambda target: {})
+    except ConfigurationError as error:
+        raise with_written_key(error, written) from error
+    if not isinstance(graph, TemporalAgent):
+        raise ConfigurationError(f"key 'graph._target_' = '{config['graph'].get('_target_')}': must be a TemporalAgent")
+    return graph
+
+
+def env_spec_of(graph: Agent) -> EnvSpec | None:
+    """The facts about the first environment in ``graph``; None where there is none."""
+    from bbrl_exp.envs.spec import EnvSpec
+
+    specs = (getattr(module, "env_spec", None) for module in graph.modules())
+    return next((spec for spec in specs if isinstance(spec, EnvSpec)), None)
+
+
+def _built_members(node: Node, key: str, spec: EnvSpec | None, stand_in: StandIn | None) -> Node:
+    """``node`` with each mapping ``members`` in it replaced by agents."""
+    replaced: Node = {}
+    for name, child in node.items():
+        if name == "members" and isinstance(child, Mapping) and "_target_" in node:
+            replaced[name] = _build_members(dict(child), f"{key}.{name}", spec, stand_in)
+        elif isinstance(child, Mapping):
+            replaced[name] = _built_members(dict(child), f"{key}.{name}", spec, stand_in)
+        else:
+            replaced[name] = child
+    return replaced
+
+
+def _build_members(
+    members: dict[str, Node], key: str, spec: EnvSpec | None, stand_in: StandIn | None
+) -> dict[str, Any]:
+    from bbrl_exp.envs.gym_agents import GymAgent
+
+    order = ordered_members(members, key)
+    built: dict[str, Any] = {}
+    for name in sorted(order, key=lambda name: _asks_for_facts(order[name], f"{key}.{name}")):
+        node = _built_members(_without_order_keys(order[name]), f"{key}.{name}", spec, stand_in)
+        target = find_target(node["_target_"], f"{key}.{name}._target_")
+        if "name" in inspect.signature(target).parameters:
+            node.setdefault("name", name)
+        if stand_in is not None and issubclass(target, GymAgent):
+            built[name] = _build_stand_in(node, f"{key}.{name}", stand_in)
+        else:
+            if stand_in is not None:
+                node = _with_stand_ins(node, f"{key}.{name}", stand_in)
+            built[name] = build(node, f"{key}.{name}", functools.partial(_env_spec_for, spec=spec, key=key))
+        if spec is None:
+            spec = env_spec_of(built[name])
+    return {name: built[name] for name in order}
+
+
+def _with_stand_ins(node: Any, key: str, stand_in: StandIn) -> Any:
+    """``node`` with the environment agents that stand inside it, as in a remote agent, replaced."""
+    from bbrl_exp.envs.gym_agents import GymAgent
+
+    if isinstance(node, list):
+        return [_with_stand_ins(child, f"{key}.{index}", stand_in) for index, child in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    if "_target_" in node and issubclass(find_target(node["_target_"], f"{key}._target_"), GymAgent):
+        return _build_stand_in(dict(node), key, stand_in)
+    return {name: _with_stand_ins(child, f"{key}.{name}", stand_in) for name, child in node.items()}
+
+
+def _build_stand_in(node: Node, key: str, stand_in: StandIn) -> Agent:
+    alone = {"batch_size": 1, **({"stepping": "scalar", "workers": 0} if node.get("workers") else {})}
+    single = build({name: alone.get(name, value) for name, value in node.items()}, key, lambda target: {})
+    try:
+        return stand_in(single, node.get("batch_size", single.batch_size))
+    except ConfigurationError as error:
+        raise type(error)(str(error) if str(error).startswith("key '") else f"key '{key}': {error}") from error
+    finally:
+        single.close()
+
+
+def _asks_for_facts(node: object, key: str) -> bool:
+    """Whether a class in ``node`` has a parameter ``env_spec``."""
+    if isinstance(node, Mapping):
+        target = find_target(node["_target_"], f"{key}._target_") if "_target_" in node else None
+        if target is not None and "env_spec" in inspect.signature(target).parameters:
+            return True
+        return any(_asks_for_facts(child, f"{key}.{name}") for name, child in node.items())
+    return isinstance(node, list) and any(_asks_for_facts(child, key) for child in node)
+
+
+def _env_spec_for(target: type[Any], *, spec: EnvSpec | None, key: str) -> dict[str, Any]:
+    if "env_spec" not in inspect.signature(target).parameters:
+        return {}
+    if spec is None:
+        raise ConfigurationError(
+            f"key '{key}': {target.__name__} needs the facts of an environment, and no member is one"
+        )
+    return {"env_spec": spec}

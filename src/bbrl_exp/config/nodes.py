@@ -1,0 +1,287 @@
+"""Nodes of a configuration: a class by its ``_target_`` and its arguments by name; how they are checked and built."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from bbrl_exp.config.schema import shown
+from bbrl_exp.config.targets import Place, check_place, find_target, is_wrapper
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, did_you_mean
+
+ORDER_KEYS = ("after", "before")
+_HYDRA_KEYS = ("_partial_", "_args_", "_recursive_", "_convert_")
+_PLACES: Mapping[object, Place] = {"members": "member", "wrappers": "wrapper"}
+
+
+def check_targets(node: object, key: str, place: Place = "argument") -> None:
+    """Finds every target below ``node`` and compares the node's keys with the target's signature; builds nothing.
+
+    Args:
+        node: a resolved configuration.
+        key: where it stands, for messages.
+        place: what it stands for.
+
+    Raises:
+        ConfigurationError: a target or a key is refused.
+    """
+    if isinstance(node, Mapping) and "_target_" in node:
+        target = find_target(node["_target_"], f"{key}._target_")
+        check_place(target, place, f"key '{key}._target_' = {shown(node['_target_'])}")
+        check_keys_of_node(target, node, key, also=ORDER_KEYS if place == "member" else ())
+    elif place in ("wrapper", "learner"):
+        raise ConfigurationError(f"key '{key}' has no _target_, and a {place} needs one")
+    for name, child in _children(node):
+        if name in _PLACES and isinstance(child, Mapping | list):
+            for inner, grandchild in _children(child):
+                check_targets(grandchild, f"{key}.{name}.{inner}", _PLACES[name])
+        else:
+            check_targets(child, f"{key}.{name}")
+
+
+def _children(node: object) -> Iterable[tuple[object, object]]:
+    return node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+
+
+def check_keys_of_node(target: type[Any], node: Mapping[str, Any], key: str, also: Collection[str] = ()) -> None:
+    """Compares the keys of ``node`` with the signature of ``target``, and plain values with its annotations.
+
+    Args:
+        target: the class.
+        node: its node.
+        key: where the node stands, for messages.
+        also: keys that are allowed beside the parameters.
+
+    Raises:
+        ConfigurationError: a key is no parameter, or a value has another type than its parameter.
+    """
+    parameters = inspect.signature(target).parameters
+    known = [name for name, parameter in parameters.items() if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    hints = _annotations(target)
+    for name, value in node.items():
+        if name in _HYDRA_KEYS:
+            raise ConfigurationError(f"key '{key}.{name}' is not supported: write arguments by name, values in place")
+        if name in ("_target_", *also):
+            continue
+        if name not in known and not open_ended:
+            near = did_you_mean(str(name), known) or ";"
+            named = ", ".join(parameters_of(target)) or "none"
+            raise ConfigurationError(f"key '{key}': {target.__name__} has no parameter '{name}'{near} known: {named}")
+        if name in hints and name in parameters:
+            many = parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+            items = value if many and isinstance(value, list) else [value]
+            if (many and not isinstance(value, list)) or not all(_accepts(hints[name], item) for item in items):
+                kind = f"a list, each {in_words(hints[name])}" if many else in_words(hints[name])
+                raise ConfigurationError(f"key '{key}.{name}' = {shown(value)}: must be {kind} ({target.__name__})")
+
+
+def parameters_of(target: type[Any]) -> list[str]:
+    """The names of what a configuration may hand to a class; ``env_spec`` is filled in."""
+    parameters = inspect.signature(target).parameters.values()
+    named = [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    return [name for name in named if name != "env_spec"]
+
+
+def in_words(hint: object) -> str:
+    """What an annotation allows, as a user writes it in YAML."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(in_words(argument) for argument in arguments)
+    if typing.get_origin(hint) is typing.Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if _is_module(hint):
+        return "a node with a _target_"
+    if is_sequence(hint):
+        return f"a list, each {in_words(arguments[0])}" if arguments else "a list"
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    return words.get(hint, inspect.formatannotation(hint)) if isinstance(hint, type) else str(hint)
+
+
+def _annotations(target: type[Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(target.__init__)
+    except (NameError, AttributeError, TypeError):
+        return {}
+
+
+def _accepts(hint: object, value: object) -> bool:
+    """Whether a plain ``value`` fits the annotation; annotations of other kinds are left to the class itself."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        return True
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_accepts(argument, value) for argument in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if hint in (int, float):
+        return not isinstance(value, bool) and isinstance(value, int if hint is int else (int, float))
+    if hint in (bool, str, type(None)):
+        return isinstance(value, cast("type[Any]", hint))
+    if is_sequence(hint):
+        inner = [argument for argument in arguments if argument is not Ellipsis]
+        return isinstance(value, list | Mapping) and (
+            isinstance(value, Mapping) or len(inner) != 1 or all(_accepts(inner[0], item) for item in value)
+        )
+    return not _is_module(hint)
+
+
+def _is_module(hint: object) -> bool:
+    """Whether an annotation asks for an agent or another module of torch, which only a node can describe."""
+    return isinstance(hint, type) and any(base.__module__ == "torch.nn.modules.module" for base in hint.__mro__)
+
+
+def is_sequence(hint: object) -> bool:
+    """Whether an annotation asks for a list of things."""
+    return typing.get_origin(hint) in (list, tuple, Sequence)
+
+
+def _as_annotated(hint: object, value: object) -> object:
+    """A list as the tuple or the array that a parameter wants instead; YAML has neither."""
+    if not isinstance(value, list):
+        return value
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    kinds = [typing.get_origin(kind) or kind for kind in (typing.get_args(hint) if is_union else (hint,))]
+    if list in kinds or Sequence in kinds:
+        return value
+    if tuple in kinds:
+        return tuple(value)
+    if any(isinstance(kind, type) and (kind.__module__, kind.__name__) == ("numpy", "ndarray") for kind in kinds):
+        import numpy as np
+
+        return np.asarray(value, np.float32)
+    return value
+
+
+def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any]]) -> Any:
+    """Builds what ``node`` describes: nodes with a ``_target_`` become objects, mappings and lists keep their shape.
+
+    Where a class wants a sequence, a mapping gives its values: Hydra can add to a mapping from the command line, not to
+    a list.
+
+    Args:
+        node: resolved configuration, checked by ``check_targets``.
+        key: where it stands, for messages.
+        filled: the arguments that a class gets without any YAML, by its class.
+
+    Raises:
+        ConfigurationError: a required argument is missing, or the class refuses its arguments.
+    """
+    if isinstance(node, list):
+        return [build(child, f"{key}.{index}", filled) for index, child in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    if "_target_" not in node:
+        return {name: build(child, f"{key}.{name}", filled) for name, child in node.items()}
+    target = find_target(node["_target_"], f"{key}._target_")
+    arguments = dict(filled(target))
+    hints = _annotations(target)
+    for name, child in node.items():
+        if name != "_target_":
+            value = build(child, f"{key}.{name}", filled)
+            is_named_list = isinstance(child, Mapping) and "_target_" not in child and is_sequence(hints.get(name))
+            arguments[name] = list(value.values()) if is_named_list else _as_annotated(hints.get(name), value)
+    return _construct(target, arguments, key, [name for name in node if name in arguments])
+
+
+def _construct(target: type[Any], arguments: Mapping[str, Any], key: str, written: Collection[str]) -> Any:
+    """Calls ``target``; a wrapper of environments is not called yet, its environment comes later.
+
+    Args:
+        target: the class.
+        arguments: all that it is given, by name.
+        key: where its node stands, for messages.
+        written: the arguments that stand in the node.
+
+    Raises:
+        ConfigurationError: a required argument is missing, or the class refuses its arguments.
+    """
+    later = ("env",) if is_wrapper(target) else ()
+    missing = _missing(target, arguments, later)
+    if missing:
+        raise ConfigurationError(f"key '{key}': {target.__name__} needs {', '.join(missing)}")
+    if later:
+        return functools.partial(_wrap, target=target, arguments=arguments, key=key)
+    positional, by_name = _call_arguments(target, arguments)
+    with refusals(target, written, key):
+        try:
+            return target(*positional, **by_name)
+        except (AttributeError, TypeError) as error:
+            if (misfit := _argument_of_another_kind(target, arguments)) is not None:
+                raise ConfigurationError(misfit) from error
+            raise
+
+
+def _argument_of_another_kind(target: type[Any], arguments: Mapping[str, Any]) -> str | None:
+    """What a class needs where an argument is of another class than it is annotated with; None where all fit."""
+    hints = _annotations(target)
+    for name, value in arguments.items():
+        kind = hints.get(name)
+        if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
+            continue
+        if not isinstance(value, (int, float) if kind is float else kind):
+            return f"{name}: {target.__name__} needs a {kind.__name__}, not a {type(value).__name__}"
+    return None
+
+
+def _wrap(env: object, target: type[Any], arguments: Mapping[str, Any], key: str) -> Any:
+    with refusals(target, arguments, key):
+        return target(env, **arguments)
+
+
+@contextlib.contextmanager
+def refusals(target: type[Any], names: Collection[str], key: str) -> Iterator[None]:
+    """Turns what ``target`` raises into an error that names the key: of an argument, if it begins with one's name.
+
+    Args:
+        target: the class that refuses.
+        names: of the arguments that have keys.
+        key: where its node stands.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        raise _at_argument(error, target, names, key) from error
+    except BbrlExpError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigurationError(f"key '{key}': {target.__name__} refuses its arguments: {reason}") from error
+
+
+def _at_argument(error: ConfigurationError, target: type[Any], names: Collection[str], key: str) -> ConfigurationError:
+    if str(error).startswith("key '"):
+        return error
+    # An argument's name, or that of an argument's argument: discount=…, critic.dropout=…
+    match = re.match(r"((\w+)[\w.]*)(=|: | (?='))", str(error))
+    if match is None or match[2] not in names:
+        return type(error)(f"key '{key}': {target.__name__}: {error}")
+    return type(error)(f"key '{key}.{match[1]}'{': ' if match[3] == ': ' else ' = '}{str(error)[match.end() :]}")
+
+
+def _call_arguments(target: type[Any], arguments: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Splits off the list for a parameter ``*names``, which a configuration gives under its name."""
+    many = [
+        name
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL and name in arguments
+    ]
+    by_name = {name: value for name, value in arguments.items() if name not in many}
+    return (arguments[many[0]] if many else ()), by_name
+
+
+def _missing(target: type[Any], arguments: Mapping[str, Any], later: Collection[str]) -> list[str]:
+    return [
+        name
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        and parameter.default is inspect.Parameter.empty
+        and name not in arguments
+        and name not in later
+    ]

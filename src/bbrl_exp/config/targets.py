@@ -1,0 +1,176 @@
+"""Classes named by ``_target_``: which may be named, and where they are.
+
+A configuration may come from anywhere, so a target is a class of this project's agents, environments, policies and
+networks, of ``torch.nn``, of ``gymnasium.wrappers`` or of a package that the user allows by
+``BBRL_EXP_ALLOW=mypackage,other``, and it is of the kind that its place asks for. Nothing is called before every target
+of the whole configuration has been found to be one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import re
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from bbrl_exp.config.schema import shown
+from bbrl_exp.errors import ConfigurationError, did_you_mean
+
+ALLOW_VARIABLE = "BBRL_EXP_ALLOW"
+_OWN_PREFIXES = (
+    *(f"bbrl_exp.{package}" for package in ("agents", "envs", "policies", "nn", "functional", "learners")),
+    "torch.nn",
+    "gymnasium.wrappers",
+)
+_WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
+Place = Literal["member", "wrapper", "learner", "argument"]
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+
+def allowed_packages() -> tuple[str, ...]:
+    """The user's packages of ``BBRL_EXP_ALLOW``."""
+    return tuple(name.strip() for name in os.environ.get(ALLOW_VARIABLE, "").split(",") if name.strip())
+
+
+def import_allowed_packages() -> None:
+    """Imports the user's packages, so that the environments they register are known.
+
+    Raises:
+        ConfigurationError: one of them cannot be imported.
+    """
+    for package in allowed_packages():
+        try:
+            importlib.import_module(package)
+        except Exception as error:
+            raise ConfigurationError(
+                f"{ALLOW_VARIABLE} names '{package}', which cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+
+
+def check_prefixes(node: object, key: str) -> None:
+    """Refuses every target below ``node`` that is not of an allowed package; imports nothing.
+
+    Raises:
+        ConfigurationError: a target is no dotted name, or is not allowed.
+    """
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            _allowed_prefixes_of(node["_target_"], f"key '{key}._target_' = {shown(node['_target_'])}")
+        for name, child in node.items():
+            check_prefixes(child, f"{key}.{name}")
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            check_prefixes(child, f"{key}.{index}")
+
+
+def _allowed_prefixes_of(target: object, where: str) -> tuple[str, ...]:
+    if not isinstance(target, str) or _DOTTED.fullmatch(target) is None:
+        raise ConfigurationError(f"{where}: must be the dotted name of a class")
+    prefixes = (*_OWN_PREFIXES, *allowed_packages())
+    if not _is_below(target, prefixes):
+        raise ConfigurationError(
+            f"{where}: not allowed; a target is a class below {', '.join(prefixes)}; "
+            f"a package of your own is allowed by {ALLOW_VARIABLE}=<package>"
+        )
+    return prefixes
+
+
+def find_target(target: object, key: str) -> type[Any]:
+    """The class that ``target``, the value at ``key``, names.
+
+    Raises:
+        ConfigurationError: it is no class, is not there, or is not allowed.
+    """
+    where = f"key '{key}' = {shown(target)}"
+    prefixes = _allowed_prefixes_of(target, where)
+    assert isinstance(target, str)
+    module, length = _import_start(target, where)
+    found: object = module
+    for name in target.split(".")[length:]:
+        if name.startswith("_") or not _has(found, name):
+            raise ConfigurationError(f"{where}: there is no '{name}' there{did_you_mean(name, _public_names(found))}")
+        found = getattr(found, name)
+    if not isinstance(found, type):
+        raise ConfigurationError(f"{where}: must be a class, and is a {type(found).__name__}")
+    if not _is_below(f"{found.__module__}.{found.__name__}", prefixes):
+        raise ConfigurationError(f"{where}: not allowed; it is {found.__module__}.{found.__name__}")
+    return found
+
+
+def check_place(target: type[Any], place: Place, where: str) -> None:
+    """Refuses a class that is not of the kind its place asks for.
+
+    Args:
+        target: the class.
+        place: a member of a graph, a wrapper of environments, the learner, or an argument of another class.
+        where: the start of the message.
+
+    Raises:
+        ConfigurationError: a member that is no agent, a wrapper that is none or that shows and records, a learner that
+            is none, an argument that is neither a module of torch nor of the user's own package.
+    """
+    from torch import nn
+
+    from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.learners.learner import Learner
+
+    if place == "wrapper":
+        if not is_wrapper(target):
+            raise ConfigurationError(f"{where}: must be a gymnasium.Wrapper")
+        if target.__module__.startswith("gymnasium.") and target.__name__ in _WITH_SIDE_EFFECTS:
+            raise ConfigurationError(f"{where}: not allowed, {_WITH_SIDE_EFFECTS[target.__name__]}")
+    elif place == "member":
+        if not issubclass(target, Agent):
+            raise ConfigurationError(f"{where}: must be an Agent")
+    elif place == "learner":
+        if not issubclass(target, Learner):
+            raise ConfigurationError(f"{where}: must be a Learner")
+    elif not issubclass(target, nn.Module) and not _is_below(f"{target.__module__}.", allowed_packages()):
+        raise ConfigurationError(f"{where}: must be an Agent or a torch.nn.Module")
+
+
+def is_wrapper(target: type[Any]) -> bool:
+    """Whether ``target`` is a wrapper of gymnasium environments."""
+    return any(base.__module__ == "gymnasium.core" and base.__name__ == "Wrapper" for base in target.__mro__)
+
+
+def _is_below(name: str, prefixes: Sequence[str]) -> bool:
+    return any(name.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def _has(owner: object, name: str) -> bool:
+    try:
+        getattr(owner, name)
+    except AttributeError:
+        return False
+    return True
+
+
+def _public_names(owner: object) -> list[str]:
+    names = [name for name in dir(owner) if not name.startswith("_")]
+    if isinstance(owner, types.ModuleType):
+        names += [module.name for module in pkgutil.iter_modules(getattr(owner, "__path__", []))]
+    return names
+
+
+def _import_start(target: str, where: str) -> tuple[types.ModuleType, int]:
+    """Imports the longest start of ``target`` that is a module; also tells of how many names it consists."""
+    parts = target.split(".")
+    module: types.ModuleType | None = None
+    for length in range(1, len(parts)):
+        name = ".".join(parts[:length])
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise ConfigurationError(f"{where}: {name} needs the package '{error.name}', not installed") from error
+            if module is None:
+                raise ConfigurationError(f"{where}: there is no package '{name}'") from error
+            return module, length - 1
+        except Exception as error:
+            raise ConfigurationError(f"{where}: {name} cannot be imported: {type(error).__name__}: {error}") from error
+    assert module is not None
+    return module, len(parts) - 1

@@ -1,0 +1,228 @@
+"""Where a run comes from: command, commit, versions, machine, times, and the hash that knows a configuration again.
+
+``provenance.json`` holds one entry for each start of the run. It tells of the machine: nothing else in the folder that
+equal runs have equal depends on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bbrl_exp.records.summary import write_json
+
+FILE_NAME = "provenance.json"
+
+_PACKAGES = (
+    "bbrl_exp",
+    "torch",
+    "numpy",
+    "gymnasium",
+    "hydra-core",
+    "omegaconf",
+    "tensorboard",
+    "mujoco",
+    "box2d",
+)
+_NO_FILTER = {"clean": "", "process": "", "required": "false"}
+_NOT_HASHED = ("hydra", "name")
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits that are equal for equal configurations, whatever their name and folder.
+
+    The order of what stands below the root counts: members run and wrappers wrap in it.
+    """
+    kept = {key: config[key] for key in sorted(config) if key not in _NOT_HASHED}
+    return hashlib.sha256(json.dumps(kept, default=str).encode()).hexdigest()[:16]
+
+
+def command() -> str:
+    """The command line of this process."""
+    return shlex.join(["python", *sys.argv])
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this package lies in, with ``+changes`` where it was edited; None without one."""
+    root = _repository_of(Path(__file__))
+    found = _commit(root) if root is not None else None
+    return None if found is None else f"{found['commit']}{'+changes' if found['changes'] else ''}"
+
+
+def repositories(packages: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The git repositories of this package, of the current directory and of ``packages``: folder, commit, changes.
+
+    Files that git does not track count for nothing.
+
+    Args:
+        packages: imported packages of the user's own.
+    """
+    files = [getattr(sys.modules.get(package), "__file__", None) for package in packages]
+    places = [Path(__file__), Path.cwd() / "here", *(Path(file) for file in files if file)]
+    roots = dict.fromkeys(root for place in places if (root := _repository_of(place)) is not None)
+    return [{"folder": str(root), **found} for root in roots if (found := _commit(root)) is not None]
+
+
+def _repository_of(path: Path) -> Path | None:
+    return next((parent for parent in path.resolve().parents if (parent / ".git").exists()), None)
+
+
+def _commit(root: Path) -> dict[str, Any] | None:
+    # Whoever made the current directory may have configured its repository so that git runs their programs.
+    harmless = {"core.fsmonitor": "false", "core.hooksPath": "/dev/null"}
+    try:
+        found = _git(root, {}, "config", "--name-only", "--null", "--get-regexp", r"^filter\.")
+        filters = {name.rpartition(".")[0] for name in found.stdout.split("\0") if name}
+        harmless |= {f"{name}.{key}": value for name in sorted(filters) for key, value in _NO_FILTER.items()}
+        options = ("--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=dirty")
+        told = _git(root, harmless, "status", *options)
+        told.check_returncode()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = told.stdout.splitlines()
+    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), None)
+    return {"commit": commit, "changes": any(not line.startswith("# ") for line in lines)}
+
+
+def _git(root: Path, settings: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    numbered = {
+        f"GIT_CONFIG_{part}_{number}": text
+        for number, setting in enumerate(settings.items())
+        for part, text in zip(("KEY", "VALUE"), setting, strict=True)
+    }
+    return subprocess.run(
+        ["git", *arguments],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=5,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_CONFIG_COUNT": str(len(settings)), **numbered},
+    )
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a result depends on, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def distributions() -> dict[str, str]:
+    """Every installed distribution and its version, by the names of their folders."""
+    found: dict[str, str] = {}
+    for place in reversed(sys.path):
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(place or "."):
+                if entry.name.endswith(".dist-info"):
+                    name, _, version = entry.name.removesuffix(".dist-info").partition("-")
+                    found[name] = version
+    return dict(sorted(found.items()))
+
+
+def machine() -> dict[str, Any]:
+    """What the run runs on: host, system, processor, cores, memory."""
+    return {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": psutil.cpu_count(logical=False),
+        "logical_cores": psutil.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _accelerator(device: str) -> str | None:
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def record_start(
+    folder: Path,
+    overrides: Sequence[str],
+    seeds: Mapping[str, int],
+    threads: int,
+    device: str,
+    known_as: str | None,
+    packages: Sequence[str] = (),
+) -> None:
+    """Adds this start of the run to ``provenance.json`` in its folder; a run that goes on has several.
+
+    Args:
+        folder: of the run.
+        overrides: of this job.
+        seeds: by what they are the roots of.
+        threads: of torch.
+        device: where networks live.
+        known_as: the hash of the configuration.
+        packages: the user's own, whose repositories are noted.
+    """
+    session = {
+        "started": _now(),
+        "ended": None,
+        "status": "running",
+        "command": command(),
+        "overrides": list(overrides),
+        "directory": os.getcwd(),
+        "process": os.getpid(),
+        "config_hash": known_as,
+        "seeds": dict(seeds),
+        "threads": threads,
+        "device": device,
+        "accelerator": _accelerator(device),
+        "machine": machine(),
+        "repositories": repositories(packages),
+        "python": platform.python_version(),
+        "packages": distributions(),
+    }
+    write_json(folder / FILE_NAME, {"sessions": [*read_sessions(folder), session]})
+
+
+def record_end(folder: Path, status: str) -> None:
+    """Notes when the newest session of the run ended, and how."""
+    sessions = read_sessions(folder)
+    if sessions:
+        sessions[-1] |= {"ended": _now(), "status": status}
+        write_json(folder / FILE_NAME, {"sessions": sessions})
+
+
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """The sessions in ``provenance.json``, oldest first; none where there is no such file."""
+    try:
+        sessions = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))["sessions"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    return sessions if isinstance(sessions, list) else []
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""One run: checked, trained, evaluated, resumed, reported on the console."""

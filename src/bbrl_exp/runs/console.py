@@ -1,0 +1,321 @@
+"""What a run tells people: the graph, its variables and its plan at the start, what came of it at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from omegaconf import OmegaConf
+
+from bbrl_exp.config.run_size import Plan, in_words
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.summary import Summary
+from bbrl_exp.runs.evaluations import EvaluationPlan
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.agents.dry_run import VariableFacts
+    from bbrl_exp.config.check import CheckedRun
+    from bbrl_exp.tracking.console import Console
+    from bbrl_exp.tracking.tracker import Tracker
+
+_RUN, _AGAIN = "run.py", "rerun.py"
+_COLUMNS = ("variable", "shape", "dtype", "writer", "readers")
+
+
+class SeveralConsoles:
+    """Says everything to each of several consoles: the terminal and ``run.log``."""
+
+    def __init__(self, *consoles: Console) -> None:
+        self._consoles = consoles
+
+    def line(self, text: str) -> None:
+        """Show one line of text."""
+        for console in self._consoles:
+            console.line(text)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show a table."""
+        for console in self._consoles:
+            console.table(title, columns, rows)
+
+    def progress(self, done: int, total: int, steps_per_second: float, mean_return: float | None) -> None:
+        """Say how far the run is."""
+        for console in self._consoles:
+            console.progress(done, total, steps_per_second, mean_return)
+
+    def close(self) -> None:
+        """End the progress."""
+        for console in self._consoles:
+            console.close()
+
+
+class Terminal:
+    """Standard output, as long as somebody reads it: ``| head`` ends what is shown and not the run."""
+
+    def __init__(self) -> None:
+        from bbrl_exp.tracking.console import make_console
+
+        self._console = make_console(True)
+
+    def line(self, text: str) -> None:
+        """Show one line of text."""
+        with _nobody_may_read():
+            self._console.line(text)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show a table."""
+        with _nobody_may_read():
+            self._console.table(title, columns, rows)
+
+    def progress(self, done: int, total: int, steps_per_second: float, mean_return: float | None) -> None:
+        """Say how far the run is."""
+        with _nobody_may_read():
+            self._console.progress(done, total, steps_per_second, mean_return)
+
+    def close(self) -> None:
+        """End the progress."""
+        with _nobody_may_read():
+            self._console.close()
+
+
+@contextlib.contextmanager
+def _nobody_may_read() -> Iterator[None]:
+    """After the first broken pipe standard output leads nowhere, for what is still in its buffer too."""
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+class _ForgivingFile(io.FileIO):
+    def write(self, content: Buffer, /) -> int:
+        try:
+            return super().write(content)
+        except OSError:
+            return memoryview(content).nbytes
+
+
+def open_log(path: Path) -> TextIO:
+    """A text file to append to. What the disk refuses is lost: a log ends no run, and no other error is hidden by it.
+
+    Raises:
+        ConfigurationError: it cannot be opened.
+    """
+    try:
+        file = _ForgivingFile(path, "a")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write '{path}': {error.strerror}") from error
+    return io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8")
+
+
+def graph_lines(agent: Agent) -> list[str]:
+    """The graph as a tree, one agent a line."""
+    return [agent.label, *_branches(agent, "")]
+
+
+def _branches(agent: Agent, indent: str) -> list[str]:
+    children = _child_agents(agent)
+    lines = []
+    for child in children:
+        is_last = child is children[-1]
+        lines.append(f"{indent}{'└─ ' if is_last else '├─ '}{child.label}")
+        lines += _branches(child, indent + ("   " if is_last else "│  "))
+    return lines
+
+
+def _child_agents(agent: Agent) -> list[Agent]:
+    """The agents right below ``agent``, through modules that are no agents."""
+    from bbrl_exp.agents.agent import Agent
+
+    found: list[Agent] = []
+    waiting = list(agent.children())
+    while waiting:
+        module = waiting.pop(0)
+        if isinstance(module, Agent):
+            found.append(module)
+        else:
+            waiting = [*module.children(), *waiting]
+    return found
+
+
+def show_start(
+    console: Console, graph: Agent, variables: Sequence[VariableFacts], run: CheckedRun, folder: Path
+) -> None:
+    """Shows the graph, the table of workspace variables and the plan."""
+    console.line("graph")
+    for line in graph_lines(graph):
+        console.line(f"  {line}")
+    console.table("workspace", _COLUMNS, _rows(variables))
+    console.line("plan")
+    for name, value in (*_plan_in_words(run), ("folder", str(folder))):
+        console.line(f"  {name:<19}{value}")
+    if run.root.debug:
+        console.line("  debug: shortened, anomaly detection on, full tracebacks")
+
+
+def describe(tracker: Tracker, graph: Agent, variables: Sequence[VariableFacts], run: CheckedRun) -> None:
+    """Puts the same on TensorBoard's TEXT and IMAGES pages, and the configuration."""
+    from bbrl_exp.tracking.pictures import Line, graph_picture, png
+
+    tracker.config(OmegaConf.to_yaml(OmegaConf.create(run.config)))
+    tracker.text("graph", "\n".join(f"    {line}" for line in graph_lines(graph)))
+    tracker.text("workspace", _markdown(_COLUMNS, _rows(variables)))
+    tracker.text("plan", _markdown(("plan", ""), _plan_in_words(run)))
+    lines = [Line(variable.name, variable.writers, variable.readers) for variable in variables]
+    picture = graph_picture(lines)
+    tracker.image("variables", png(picture), picture.size)  # a tag is on one page only
+
+
+def _rows(variables: Sequence[VariableFacts]) -> list[tuple[str, ...]]:
+    return [
+        (
+            variable.name,
+            f"[T, {', '.join(map(str, variable.shape))}]",
+            str(variable.dtype).removeprefix("torch."),
+            ", ".join(variable.writers),
+            ", ".join(variable.readers) or "-",
+        )
+        for variable in variables
+    ]
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+
+def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
+    plan, root = run.plan, run.root
+    asked = "" if plan.env_steps == plan.total_steps else f" ({plan.total_steps:,} asked, rounded up to whole chunks)"
+    starts = (run.config["agent"]["learner"] or {}).get("learning_starts") or 0
+    device = f"{run.device} (auto)" if root.device == "auto" else run.device
+    return [
+        *([("note", run.note)] if run.note is not None else []),
+        *([("begins from", _beginning_in_words(run))] if root.init_from is not None else []),
+        *([("not learned", _idle_in_words(plan))] if plan.idle else []),
+        ("environment steps", f"{plan.env_steps:,}{asked}"),
+        (
+            "chunks",
+            f"{plan.chunks:,} of {plan.steps_per_chunk:,} time steps x {plan.batch_size:,} environments",
+        ),
+        ("memory", f"{in_words(plan.workspace_bytes)} of workspace"),
+        *([("replay", f"{in_words(plan.replay_bytes)} of memory once it is full")] if plan.replay_bytes else []),
+        *([("recording", _recording_in_words(plan))] if plan.chunks_per_recording > 1 else []),
+        *(
+            [("updates", f"none: the first comes after {starts:,} environment steps")]
+            if starts >= plan.env_steps
+            else []
+        ),
+        ("checkpoints", _checkpoints_in_words(run)),
+        ("evaluation", _evaluation_in_words(run)),
+        ("seed", str(root.seed)),
+        ("device", f"{device}, {root.num_threads} thread{'s' if root.num_threads > 1 else ''}"),
+    ]
+
+
+def _beginning_in_words(run: CheckedRun) -> str:
+    anew = run.plan.begun_anew
+    rest = f", without what does not fit: the learner's {', '.join(anew)}" if anew else ""
+    return f"the last policy of {run.root.init_from}{rest}"
+
+
+def _idle_in_words(plan: Plan) -> str:
+    agents = (f"{label} ({n:,} parameters)" for label, n in plan.idle.items())
+    return f"{', '.join(agents)}: the learner does not hold them"
+
+
+def _recording_in_words(plan: Plan) -> str:
+    return f"{plan.chunks_per_recording:,} chunks stay in the workspace together"
+
+
+def _checkpoints_in_words(run: CheckedRun) -> str:
+    every = run.checkpoint_every
+    if not every:
+        return "none: the run cannot go on once it has stopped"
+    return _every(every, run.plan.steps_per_recording, "recording")
+
+
+def _every(env_steps: int, unit_steps: int, unit: str) -> str:
+    """How often something happens that waits for the end of a chunk, or of a recording of several."""
+    return f"every {env_steps:,} steps" if env_steps >= unit_steps else f"after every {unit}, of {unit_steps:,} steps"
+
+
+def _evaluation_in_words(run: CheckedRun) -> str:
+    plan = EvaluationPlan.of(run)
+    in_chunk = run.plan.steps_per_chunk * run.plan.batch_size
+    parts = [f"{_every(plan.every, in_chunk, 'chunk')}, {plan.episodes:,} episodes"] if plan.every else []
+    parts += [f"at the end {plan.final_episodes:,} episodes"] if plan.final_episodes else []
+    return "; ".join(parts) or "none"
+
+
+def show_error(line: str) -> None:
+    """Shows one line on standard error, if somebody reads it."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
+    """A short summary of the run, how to go on with one that is not complete, and where it lies.
+
+    Args:
+        summary: of the run.
+        folder: of the run.
+        is_saved: whether it has a checkpoint.
+    """
+    recent = "(last 100)" if summary.episodes >= 100 else "(all)"
+    mean = "none ended" if summary.return_mean is None else f"mean return {summary.return_mean:.4g} {recent}"
+    speed = f", {summary.steps_per_second:,.0f} steps/s" if summary.steps_per_second is not None else ""
+    lines = [
+        f"{summary.status}: {summary.env_steps:,} environment steps in {summary.wall_seconds:.1f} s{speed}",
+        f"{summary.episodes:,} episodes, {mean}",
+    ]
+    if summary.eval_return_mean is not None and summary.eval_returns is not None:
+        lines.append(
+            f"last policy: return {summary.eval_return_mean:.4g} ± {summary.eval_return_std:.3g} "
+            f"({len(summary.eval_returns)} episodes)"
+        )
+    if summary.error is not None:
+        lines.append(f"{'reason' if summary.status == 'interrupted' else 'error'}: {_without_traceback(summary.error)}")
+    if summary.status != "completed" and is_saved:
+        lines.append(f"to go on: {shlex.join([*_command_again(summary), f'resume={folder}'])}")
+    return [*lines, f"folder: {folder}"]
+
+
+def _without_traceback(error: str) -> str:
+    """What failed and why, on one line, of an error that another process has told with its traceback."""
+    first, *others = error.splitlines()
+    last_frame = max((number for number, line in enumerate(others) if line.startswith(" ")), default=-1)
+    return " ".join([first, *others[last_frame + 1 :]])
+
+
+def _command_again(summary: Summary) -> list[str]:
+    """The command line of a run without what says where it lies: as it was typed, if it was one of this run alone."""
+    typed = shlex.split(summary.command or "")
+    script = Path(typed[1]).name if len(typed) > 1 else ""
+    # The command of a sweep or a search has other overrides than each of its jobs.
+    is_of_one = not {"-m", "--multirun"} & set(typed) and set(summary.overrides) <= set(typed)
+    is_of_this_run = script == _AGAIN or (script == _RUN and is_of_one)
+    words = typed if is_of_this_run else ["python", "scripts/run.py", *_config_dir(typed), *summary.overrides]
+    return [word for word in words if not word.startswith(("resume=", "pause_after=", "hydra.run.dir="))]
+
+
+def _config_dir(typed: Sequence[str]) -> Sequence[str]:
+    """The option that names a folder of options of the user's own, as it was typed."""
+    for position, word in enumerate(typed):
+        if word.startswith("--config-dir="):
+            return [word]
+        if word in ("--config-dir", "-cd"):
+            return typed[position : position + 2]
+    return []

@@ -1,0 +1,302 @@
+"""The evaluations of a run: when they are due, where they are done, what is kept of them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bbrl_exp.runs.evaluator import FINAL, PERIODIC, build_evaluator
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bbrl_exp.config.check import CheckedRun
+    from bbrl_exp.tracking.console import Console
+    from bbrl_exp.tracking.tracker import Tracker
+    from bbrl_exp.training.animation import Animation
+    from bbrl_exp.training.evaluation import Evaluation, Evaluator
+
+_EVALUATIONS_OF_A_RUN = 20
+_FINAL_EPISODES = 20
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """How a run is evaluated.
+
+    Attributes:
+        every: environment steps between two evaluations, 0 for none.
+        episodes: of each of them.
+        final_episodes: of the last policy, 0 for none.
+    """
+
+    every: int
+    episodes: int
+    final_episodes: int
+
+    @classmethod
+    def of(cls, run: CheckedRun) -> EvaluationPlan:
+        """The plan of a run; agents that learn nothing are evaluated only where a number asks for it."""
+        settings, learns = run.root.eval, run.root.agent["learner"] is not None
+        every, final_episodes = settings["every"], settings["final_episodes"]
+        if every is None:
+            every = math.ceil(run.plan.total_steps / _EVALUATIONS_OF_A_RUN) if learns else 0
+        if final_episodes is None:
+            final_episodes = _FINAL_EPISODES if learns else 0
+        return cls(every, settings["episodes"], final_episodes)
+
+    def episodes_of(self, role: str) -> int:
+        """Number of episodes of an evaluation."""
+        return self.final_episodes if role == FINAL else self.episodes
+
+
+@dataclass(frozen=True)
+class Task:
+    """One evaluation to be done: which list of episodes, of the policy at which step, and that policy."""
+
+    role: str
+    env_steps: int
+    policy: dict[str, dict[str, Any]]
+
+
+_FIELDS = dataclasses.fields(Task)
+Done = tuple[Task, "Evaluation"]
+
+
+class Place(Protocol):
+    """Where evaluations are done: in this process or in another."""
+
+    def submit(self, task: Task) -> None:
+        """Takes a task; what comes of it is given by :meth:`arrived`."""
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether there are tasks that have not been done yet."""
+
+    def pending(self) -> list[Task]:
+        """The tasks that have not been done yet, in their order."""
+
+    def arrived(self) -> list[Done]:
+        """What has been done since the last call, in the order of the tasks; does not wait."""
+
+    def wait(self) -> bool:
+        """Waits until every task is done; False where it was given up because the run was asked to stop."""
+
+    def close(self) -> None:
+        """Gives everything back; may be called again."""
+
+
+class InThisProcess:
+    """Does each evaluation at once, while the run waits."""
+
+    def __init__(self, run: CheckedRun, plan: EvaluationPlan, stopped: Callable[[], bool]) -> None:
+        self._run, self._plan, self._stopped = run, plan, stopped
+        self._evaluators: dict[str, Evaluator] = {}
+        self._done: list[Done] = []
+        self._gave_up = False
+
+    def submit(self, task: Task) -> None:
+        """Evaluates."""
+        if task.role not in self._evaluators:
+            episodes = self._plan.episodes_of(task.role)
+            self._evaluators[task.role] = build_evaluator(
+                self._run.config, task.role, episodes, device=self._run.device
+            )
+        evaluator = self._evaluators[task.role]
+        evaluator.load(task.policy["graph"])
+        evaluation = evaluator.run(self._stopped)
+        if evaluation is None:
+            self._gave_up = True
+        else:
+            self._done.append((task, evaluation))
+
+    @property
+    def has_pending(self) -> bool:
+        """Never: an evaluation is done when it has been submitted."""
+        return False
+
+    def pending(self) -> list[Task]:
+        """See :class:`Place`: none."""
+        return []
+
+    def arrived(self) -> list[Done]:
+        """See :class:`Place`."""
+        done, self._done = self._done, []
+        return done
+
+    def wait(self) -> bool:
+        """See :class:`Place`."""
+        return not self._gave_up
+
+    def close(self) -> None:
+        """See :class:`Place`."""
+        for evaluator in self._evaluators.values():
+            evaluator.close()
+
+
+class Evaluations:
+    """Evaluates the policy of a run every so often and at the end, records what comes of it, and keeps the policies.
+
+    Args:
+        run: the configuration.
+        folder: of the run.
+        graph: whose policy is evaluated.
+        learner: what changes it, None for nothing.
+        tracker: where results are recorded.
+        console: where they are told.
+        stopped: whether the run was asked to stop.
+
+    Attributes:
+        best_mean: the best mean return of the periodic evaluations, None before the first.
+        final: the evaluation of the last policy, None where it was not done.
+    """
+
+    def __init__(
+        self,
+        run: CheckedRun,
+        folder: Path,
+        graph: nn.Module,
+        learner: nn.Module | None,
+        tracker: Tracker,
+        console: Console,
+        stopped: Callable[[], bool],
+    ) -> None:
+        self.best_mean: float | None = None
+        self.final: Evaluation | None = None
+        self._periodic: list[dict[str, Any]] = []
+        self._run, self._folder = run, folder
+        self._graph, self._learner = graph, learner
+        self._tracker, self._console = tracker, console
+        self._plan = EvaluationPlan.of(run)
+        self._next = self._plan.every if self._plan.every else math.inf
+        self._has_pending = False
+        self._place = self._open_place(stopped)
+
+    def _open_place(self, stopped: Callable[[], bool]) -> Place:
+        if self._run.root.eval["workers"] and (self._plan.every or self._plan.final_episodes):
+            from bbrl_exp.runs.evaluation_process import EvaluationProcess
+
+            return EvaluationProcess(self._run, self._plan, stopped)
+        return InThisProcess(self._run, self._plan, stopped)
+
+    @property
+    def periodic(self) -> tuple[dict[str, Any], ...]:
+        """Of each periodic evaluation: ``env_steps``, ``return_mean``, ``return_std`` and all ``returns``."""
+        return tuple(self._periodic)
+
+    @property
+    def curve_mean(self) -> float | None:
+        """Mean of the periodic evaluations' mean returns."""
+        means = [evaluation["return_mean"] for evaluation in self._periodic]
+        return math.fsum(means) / len(means) if means else None
+
+    def is_due(self, env_steps: int) -> bool:
+        """Whether there is something to do after this step: an evaluation to begin, or others that may have arrived."""
+        return self._has_pending or env_steps >= self._next
+
+    def after_chunk(self, env_steps: int) -> None:
+        """Begins the evaluation that is due, and records those that have arrived."""
+        if env_steps >= self._next:
+            self._next = (env_steps // self._plan.every + 1) * self._plan.every
+            self._submit(PERIODIC, env_steps)
+        self._record_arrived()
+
+    def wait(self) -> bool:
+        """Waits for the evaluations that were begun; False where the run was asked to stop before their end."""
+        is_done = self._place.wait()
+        self._record_arrived()
+        return is_done
+
+    def finish(self, env_steps: int) -> bool:
+        """Evaluates the last policy and waits for everything; False where the run was asked to stop before the end."""
+        if self._plan.final_episodes:
+            self._submit(FINAL, env_steps)
+        return self.wait()
+
+    def film(self, most_steps: int) -> Animation:
+        """The last policy in the first of the final evaluation's episodes."""
+        from bbrl_exp.envs.pictures import PICTURES, prepare_pictures
+        from bbrl_exp.training.animation import film
+        from bbrl_exp.training.checkpoint import policy_state
+
+        prepare_pictures()
+        config, device, pictures = self._run.config, self._run.device, {"render_mode": PICTURES}
+        with contextlib.closing(build_evaluator(config, FINAL, 1, device=device, env_kwargs=pictures)) as evaluator:
+            evaluator.load(policy_state(self._graph, self._learner)["graph"])
+            return film(evaluator, most_steps)
+
+    def state(self) -> dict[str, Any]:
+        """What was measured, what is due next, and what is being evaluated elsewhere."""
+        return {
+            "periodic": [dict(evaluation) for evaluation in self._periodic],
+            "best_mean": self.best_mean,
+            "next": self._next,
+            "pending": [{field.name: getattr(task, field.name) for field in _FIELDS} for task in self._place.pending()],
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state` gave, and begins anew what was being evaluated."""
+        self._periodic = [dict(evaluation) for evaluation in state["periodic"]]
+        self.best_mean = state["best_mean"]
+        self._next = state["next"]
+        for task in state["pending"]:
+            self._has_pending = True
+            self._place.submit(Task(**task))
+
+    def keep_last(self, env_steps: int) -> None:
+        """Writes ``checkpoints/last.pt``, unless the graph has nothing that could be kept."""
+        from bbrl_exp.training.checkpoint import policy_state
+
+        self._keep("last", env_steps, policy_state(self._graph, self._learner), {})
+
+    def close(self) -> None:
+        """Closes environments and ends the process; may be called again."""
+        self._place.close()
+
+    def _submit(self, role: str, env_steps: int) -> None:
+        from bbrl_exp.training.checkpoint import policy_state
+
+        self._has_pending = True
+        self._place.submit(Task(role, env_steps, policy_state(self._graph, self._learner)))
+
+    def _record_arrived(self) -> None:
+        for task, evaluation in self._place.arrived():
+            self._tracker.evaluation(task.env_steps, task.role, evaluation.scalars(), evaluation.returns)
+            if evaluation.n_cut:
+                self._console.line(
+                    f"{task.role}: {evaluation.n_cut} of {len(evaluation.returns)} episodes were cut after "
+                    f"{max(evaluation.lengths):,} steps: the environment sets no limit"
+                )
+            if task.role == FINAL:
+                self.final = evaluation
+                continue
+            self._periodic.append(
+                {
+                    "env_steps": task.env_steps,
+                    "return_mean": evaluation.return_mean,
+                    "return_std": evaluation.return_std,
+                    "returns": list(evaluation.returns),
+                }
+            )
+            if self.best_mean is None or evaluation.return_mean > self.best_mean:
+                self.best_mean = evaluation.return_mean
+                self._keep("best", task.env_steps, task.policy, {"eval_return_mean": evaluation.return_mean})
+            self._console.line(
+                f"evaluation at {task.env_steps:,} steps: return {evaluation.return_mean:.4g} "
+                f"± {evaluation.return_std:.3g} ({len(evaluation.returns)} episodes)"
+            )
+        self._has_pending = self._place.has_pending
+
+    def _keep(self, name: str, env_steps: int, policy: dict[str, dict[str, Any]], meta: dict[str, Any]) -> None:
+        from bbrl_exp.training.checkpoint import FOLDER_NAME, write_checkpoint
+        from bbrl_exp.training.resumption import buffer_names, check_finite
+
+        if policy["graph"] or policy["learner"]:
+            check_finite(policy, env_steps, buffer_names(self._graph, self._learner))
+            facts = {"env_steps": env_steps, "config_hash": self._run.config_hash, **meta}
+            write_checkpoint(self._folder / FOLDER_NAME / f"{name}.pt", policy, facts)

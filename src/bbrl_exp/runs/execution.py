@@ -1,0 +1,179 @@
+"""One run, from its claimed folder to its summary."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+from bbrl_exp.config.check import CheckedRun
+from bbrl_exp.config.refusals import one_line
+from bbrl_exp.config.targets import allowed_packages
+from bbrl_exp.envs.mujoco_warnings import forget_told_warnings
+from bbrl_exp.errors import BbrlExpError, DivergedError
+from bbrl_exp.records.folder import LOG_NAME
+from bbrl_exp.records.provenance import command, git_commit, record_end, record_start, versions
+from bbrl_exp.records.summary import Status, Summary, read_summary
+from bbrl_exp.runs.console import SeveralConsoles, Terminal, end_lines, open_log, show_error
+from bbrl_exp.runs.resume import Standing
+from bbrl_exp.runs.session import RunProgress, run_session
+from bbrl_exp.runs.stop import STOPPED_BY, StopSignal
+
+PAUSED = "paused after"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        folder: where it lies.
+        summary: the contents of ``summary.json``.
+        error: what ended the run before its end.
+        exit_code: what the command line ends with.
+        signal: that asked to stop, even if there was nothing left to do.
+    """
+
+    folder: Path
+    summary: Summary
+    error: BaseException | None = None
+    exit_code: int = 0
+    signal: int | None = None
+
+
+def execute(
+    run: CheckedRun, folder: Path, overrides: Sequence[str], before: Standing, *, in_sweep: bool = False
+) -> RunResult:
+    """Runs a checked configuration in a folder that this process has claimed; a failure is recorded, not raised.
+
+    Args:
+        run: the configuration.
+        folder: the claimed folder.
+        overrides: of this job, for the record.
+        before: where the run stands.
+        in_sweep: say only a few lines on standard output; everything is in ``run.log``.
+    """
+    from bbrl_exp.tracking.console import PlainConsole
+    from bbrl_exp.tracking.hparams import mark_failed
+
+    started = time.perf_counter()
+    earlier = (read_summary(folder) or {}) if before.checkpoint is not None else {}
+    seconds_before = earlier.get("wall_seconds", 0.0)
+    summary = replace(first_summary(run, overrides), wall_seconds=seconds_before)
+    summary.write(folder)
+    seeds = {"run": run.root.seed, "eval": run.root.eval["seed"]}
+    record_start(folder, overrides, seeds, run.root.num_threads, run.device, run.config_hash, allowed_packages())
+    progress, stop = RunProgress(), StopSignal()
+    error: BaseException | None = None
+    with open_log(folder / LOG_NAME) as log, _warnings_in(log), stop.caught():
+        terminal, log_console = Terminal(), PlainConsole(log)
+        console = log_console if in_sweep else SeveralConsoles(terminal, log_console)
+        try:
+            run_session(run, folder, console, progress, stop, before)
+        except BaseException as caught:
+            error = caught
+            traceback.print_exception(caught, file=log)
+            if run.root.debug:
+                traceback.print_exception(caught, file=sys.stderr)
+        status, exit_code = _outcome(error, stop, progress)
+        summary = replace(
+            progress.put_in(summary),
+            status=status,
+            error=_reason(error, stop, progress) if status != "completed" else None,
+            wall_seconds=seconds_before + time.perf_counter() - started,
+        )
+        try:
+            summary.write(folder)
+            record_end(folder, status)
+            if status in ("failed", "diverged"):
+                mark_failed(folder, progress.env_steps, run.shown_trial)
+        except BbrlExpError as caught:
+            error, exit_code = error or caught, exit_code or caught.exit_code
+            console.line(f"error: {caught}")
+        console.close()
+        lines = end_lines(summary, folder, is_saved=progress.is_saved)
+        for line in lines:
+            if line.startswith("error: ") and not in_sweep:
+                log_console.line(line)
+                show_error(line)
+            else:
+                console.line(line)
+        if in_sweep:
+            terminal.line(f"{folder.name}: {'; '.join(lines[:-1])}")
+    return RunResult(folder, summary, error, exit_code, stop.number)
+
+
+def first_summary(run: CheckedRun, overrides: Sequence[str]) -> Summary:
+    """The summary of a run before its first step."""
+    return Summary(
+        status="running",
+        agent=run.choices["agent"],
+        env=run.choices["env"],
+        env_id=run.root.env["id"],
+        seed=run.root.seed,
+        batch_size=run.root.batch_size,
+        command=command(),
+        overrides=tuple(overrides),
+        git_commit=git_commit(),
+        versions=versions(),
+        config_hash=run.config_hash,
+    )
+
+
+def _outcome(error: BaseException | None, stop: StopSignal, progress: RunProgress) -> tuple[Status, int]:
+    if isinstance(error, KeyboardInterrupt) or (error is None and stop.number is not None and not progress.is_done):
+        return "interrupted", STOPPED_BY + (stop.number or signal.SIGINT)
+    if error is None:
+        return "interrupted" if progress.is_paused else "completed", 0
+    if isinstance(error, DivergedError):
+        return "diverged", error.exit_code
+    return "failed", error.exit_code if isinstance(error, BbrlExpError) else 1
+
+
+def _reason(error: BaseException | None, stop: StopSignal, progress: RunProgress) -> str | None:
+    if error is None and stop.number is None and progress.is_paused:
+        return f"{PAUSED} {progress.env_steps:,} environment steps (pause_after)"
+    if stop.number is not None and (error is None or isinstance(error, KeyboardInterrupt)):
+        return f"stopped by {signal.Signals(stop.number).name}"
+    if error is None or isinstance(error, BbrlExpError):
+        return None if error is None else str(error)
+    said = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
+    where = [*getattr(error, "__notes__", ()), *_place(error)][:1]
+    return f"{said} ({where[0]})" if where else said
+
+
+def _place(error: BaseException) -> Iterator[str]:
+    """The agent or the learner that failed, and where in its file."""
+    from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.agents.failure import failing_module, place_of
+    from bbrl_exp.learners.learner import Learner
+
+    module = failing_module(error, (Agent, Learner))
+    if module is not None:
+        label = module.label if isinstance(module, Agent) else type(module).__name__
+        yield f"in {label}, {place_of(error, module)}"
+
+
+@contextlib.contextmanager
+def _warnings_in(log: TextIO) -> Iterator[None]:
+    """Lets warnings, and what other packages log, stand in ``run.log``."""
+    handler = logging.StreamHandler(log)
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    forget_told_warnings()
+    with warnings.catch_warnings():  # also forgets which warnings the checks before the run have shown already
+        logging.captureWarnings(True)
+        try:
+            yield
+        finally:
+            logging.captureWarnings(False)
+            root.removeHandler(handler)

@@ -1,0 +1,164 @@
+"""What a finished run has learned, from its folder: ``load_policy`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from bbrl_exp.config.graph import build_graph_of, check_nodes
+from bbrl_exp.config.refusals import one_line
+from bbrl_exp.config.schema import read_root
+from bbrl_exp.config.targets import import_allowed_packages
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.runs.evaluator import FINAL, build_evaluator
+from bbrl_exp.training.saved_state import Which, policy_path, read_state, summary_of_run
+
+if TYPE_CHECKING:
+    from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.agents.combinators import Agents
+    from bbrl_exp.training.evaluation import Evaluation
+
+_DEFAULT_EPISODES = 20
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run's folder, as far as its policy is concerned.
+
+    Attributes:
+        config: its configuration, resolved and checked.
+        graph_state: the parameters and buffers of its graph; empty for a graph that has none.
+    """
+
+    config: dict[str, Any]
+    graph_state: dict[str, Any]
+
+    @classmethod
+    def read(cls, run_folder: str | os.PathLike[str], which: Which = "last") -> SavedRun:
+        """Reads the folder of a run.
+
+        Args:
+            run_folder: the folder.
+            which: ``last``, or ``best`` by the evaluations along the run.
+
+        Raises:
+            ConfigurationError: it is no run's folder, has no such policy, or its configuration cannot be used here.
+        """
+        folder = Path(run_folder)
+        if which not in ("last", "best"):
+            raise ConfigurationError(f"which={which!r}: must be last or best")
+        summary_of_run(folder)
+        config = _configuration(folder)
+        # What has no parameters is as it was built, and nothing is kept of it.
+        is_kept = policy_path(folder, which).exists() or which == "best" or config["agent"]["learner"] is not None
+        return cls(config, read_state(folder, which)["graph"] if is_kept else {})
+
+
+def _configuration(folder: Path) -> dict[str, Any]:
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        contents = OmegaConf.to_container(OmegaConf.load(path), resolve=True, throw_on_missing=True)
+    except OSError as error:
+        raise ConfigurationError(f"folder {folder} is no run's: {path} cannot be read: {error.strerror}") from error
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {one_line(error)}") from error
+    config = {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
+    import_allowed_packages()
+    try:
+        read_root(config)
+        check_nodes(config)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    return config
+
+
+def load_policy(run_folder: str | os.PathLike[str], which: Which = "last") -> Agents:
+    """The agents of a run without its environment, with the parameters that it ended with, in evaluation mode.
+
+    Put it after an environment agent, ``TemporalAgent(Agents(environments, load_policy(run_folder)))``, or call it on a
+    workspace that holds what it reads, ``policy(workspace, t=0)``: the observations, with a memory the initial states,
+    with a normaliser of rewards these. One environment is opened for a moment, to learn its spaces.
+
+    Args:
+        run_folder: the folder of the run.
+        which: ``last``, or ``best`` by the evaluations along the run.
+
+    Raises:
+        ConfigurationError: it is no run's folder, has no such policy, or its configuration cannot be used here.
+    """
+    from bbrl_exp.agents.combinators import Agents
+    from bbrl_exp.envs.dry_agent import DryGymAgent
+
+    saved = SavedRun.read(run_folder, which)
+    graph = build_graph_of(saved.config, stand_in=lambda single, batch_size: single.dry_copy(batch_size))
+    if saved.graph_state:
+        graph.load_state_dict(saved.graph_state)
+
+    def without_environments(agent: Agent) -> Agent:
+        if isinstance(agent, Agents):
+            members = (member for member in agent if not isinstance(member, DryGymAgent))
+            return Agents(*(without_environments(member) for member in members), name=agent.name)
+        return agent
+
+    policy = without_environments(graph.agent)
+    return (policy if isinstance(policy, Agents) else Agents(policy)).train(False)
+
+
+def evaluate(
+    run_folder: str | os.PathLike[str],
+    episodes: int | None = None,
+    which: Which = "last",
+    seed: int | None = None,
+    animation: str | os.PathLike[str] | None = None,
+) -> Evaluation:
+    """Evaluates the policy of a run as the run does at its end; with the same numbers, to the same returns.
+
+    Args:
+        run_folder: the folder of the run.
+        episodes: how many; None for as many as the run's own final evaluation, or 20.
+        which: ``last``, or ``best`` by the evaluations along the run.
+        seed: root of the list of episodes; None for the run's own ``eval.seed``.
+        animation: a ``.gif`` file to make, of the first of these episodes.
+
+    Raises:
+        ConfigurationError: a folder, a policy or a number that cannot be used.
+    """
+    if episodes is not None and episodes < 1:
+        raise ConfigurationError(f"episodes={episodes}: must be at least 1")
+    path = None if animation is None else Path(animation)
+    if path is not None and (path.suffix != ".gif" or not path.absolute().parent.is_dir()):
+        raise ConfigurationError(f"animation='{path}': must be a file .gif in a folder that is there")
+    saved = SavedRun.read(run_folder, which)
+    n_episodes = episodes or saved.config["eval"]["final_episodes"] or _DEFAULT_EPISODES
+    evaluation = _evaluated(saved, n_episodes, seed)
+    if path is not None:
+        _animate(saved, seed, path)
+    return evaluation
+
+
+def _evaluated(saved: SavedRun, episodes: int, seed: int | None) -> Evaluation:
+    with contextlib.closing(build_evaluator(saved.config, FINAL, episodes, seed=seed)) as evaluator:
+        if saved.graph_state:
+            evaluator.load(saved.graph_state)
+        evaluation = evaluator.run()
+    assert evaluation is not None
+    return evaluation
+
+
+def _animate(saved: SavedRun, seed: int | None, path: Path) -> None:
+    from bbrl_exp.envs.pictures import PICTURES, prepare_pictures
+    from bbrl_exp.training.animation import record
+
+    prepare_pictures()
+    frames = {"render_mode": PICTURES}
+    with contextlib.closing(build_evaluator(saved.config, FINAL, 1, seed=seed, env_kwargs=frames)) as evaluator:
+        if saved.graph_state:
+            evaluator.load(saved.graph_state)
+        record(evaluator, path)

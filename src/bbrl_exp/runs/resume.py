@@ -1,0 +1,171 @@
+"""What to do with the folder that a run is to lie in: begin, go on, or leave it as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from bbrl_exp.config.identity import differing_keys, identity
+from bbrl_exp.config.schema import shown
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.folder import LOG_NAME
+from bbrl_exp.records.summary import read_summary
+
+if TYPE_CHECKING:
+    from bbrl_exp.config.check import CheckedRun
+    from bbrl_exp.training.checkpoints import Checkpoint
+
+AUTO, NEVER = "auto", "never"
+_SHOWN_KEYS = 5
+_META = ("env_steps", "loop_seconds", "positions", "evaluations", "segments")
+_STATE = ("chunks", "graph", "learner", "run", "workspace", "records", "generators")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a run stands that has something left to do.
+
+    Attributes:
+        checkpoint: where it goes on; None where it begins.
+        complaints: what was wrong with newer checkpoints.
+        has_begun: whether files of the run are there already.
+    """
+
+    checkpoint: Checkpoint | None = None
+    complaints: tuple[str, ...] = ()
+    has_begun: bool = False
+
+
+def is_complete(folder: Path, run: CheckedRun) -> bool:
+    """Whether the run in ``folder`` has nothing left to do; nothing in it is changed.
+
+    Raises:
+        ConfigurationError: the folder holds something else, or ``resume`` forbids to go on.
+    """
+    summary = _summary_of_a_run(folder)
+    if summary is None:
+        return False
+    if run.root.resume == NEVER:
+        raise ConfigurationError(
+            f"key 'resume' = 'never': folder {folder} holds a run ({summary.get('status')}); choose another name"
+        )
+    is_longer = _check_same(folder, summary, run)
+    # The folder's configuration may be that of a longer run which was killed before it had told so in its summary.
+    is_whole = summary.get("env_steps", 0) >= run.plan.env_steps
+    return summary.get("status") == "completed" and is_whole and not is_longer
+
+
+def standing(folder: Path, run: CheckedRun) -> Standing:
+    """How the run in ``folder`` stands, which is not complete; nothing in it is changed.
+
+    Raises:
+        ConfigurationError: there are checkpoints and none is whole, the newest is of another version, or there is none
+            where one is needed.
+    """
+    from bbrl_exp.training.checkpoints import newest_checkpoint
+
+    summary = _summary_of_a_run(folder)
+    if summary is None:
+        return Standing()
+    checkpoint, complaints = newest_checkpoint(folder)
+    if checkpoint is not None:
+        _check_version(checkpoint)
+    if checkpoint is None and summary.get("status") == "completed":
+        raise ConfigurationError(
+            f"key 'total_steps' = {run.root.total_steps}: the run in {folder} is complete, and cannot be made longer "
+            "without a checkpoint"
+        )
+    return Standing(checkpoint, tuple(complaints), has_begun=True)
+
+
+def _check_version(checkpoint: Checkpoint) -> None:
+    for found, names in ((checkpoint.meta, _META), (checkpoint.state, _STATE)):
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise ConfigurationError(
+                f"checkpoint {checkpoint.path} has no '{missing[0]}': it is of another version of bbrl_exp, and the "
+                "run cannot go on with this one; choose another name"
+            )
+
+
+def _summary_of_a_run(folder: Path) -> dict[str, Any] | None:
+    """The summary of the run that has begun in ``folder``, None where none has.
+
+    Raises:
+        ConfigurationError: there is something else.
+    """
+    if not folder.exists():
+        return None
+    if not folder.is_dir():
+        raise ConfigurationError(f"folder {folder} is a file")
+    summary = read_summary(folder)
+    if summary is None and any(_is_of_somebody(entry) for entry in folder.iterdir()):
+        raise ConfigurationError(f"folder {folder} holds files that are no run's; choose another name")
+    return summary if has_begun(summary) else None
+
+
+def has_begun(summary: Mapping[str, Any] | None) -> bool:
+    """Whether a folder with this summary holds a run, and not only the reason why none could begin."""
+    return summary is not None and not (summary.get("status") == "failed" and not summary.get("versions"))
+
+
+def _is_of_somebody(entry: Path) -> bool:
+    """Whether a file was put there by other things than a run that is about to begin."""
+    return not entry.name.startswith(".") and entry.name != LOG_NAME
+
+
+def wanted_folder(run: CheckedRun, default: Path) -> Path:
+    """The folder that the run is to lie in: that of ``resume=<folder>``, else ``default``.
+
+    Raises:
+        ConfigurationError: ``resume`` names a folder that holds no run.
+    """
+    if run.root.resume in (AUTO, NEVER):
+        return default
+    folder = Path(run.root.resume).absolute()
+    if read_summary(folder) is None:
+        raise ConfigurationError(f"key 'resume' = {shown(run.root.resume)}: must be auto, never or the folder of a run")
+    return folder
+
+
+def _check_same(folder: Path, summary: Mapping[str, Any], run: CheckedRun) -> bool:
+    """Whether the run in the folder is this one but for more steps; refuses other differences."""
+    if summary.get("config_hash") == run.config_hash:
+        return False  # also where Hydra was killed, or the power cut, while it wrote its copy of the configuration
+    saved = saved_identity(folder)
+    keys = differing_keys(saved, run.identity)
+    if keys == ["total_steps"] and run.root.total_steps > saved["total_steps"]:
+        if run.plan.schedules:
+            raise ConfigurationError(
+                f"key 'total_steps' = {run.root.total_steps}: the run in {folder} has {saved['total_steps']}, and "
+                f"agent.learner.{run.plan.schedules[0]} depends on it; must be the same"
+            )
+        return True
+    if keys:
+        first = keys[:_SHOWN_KEYS]
+        more = f" and {len(keys) - len(first)} more" if len(keys) > len(first) else ""
+        raise ConfigurationError(
+            f"folder {folder} holds a run of another configuration, it differs in {', '.join(first)}{more}; "
+            "choose another name"
+        )
+    return False
+
+
+def saved_identity(folder: Path) -> dict[str, Any]:
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        saved = OmegaConf.load(path)
+        if not isinstance(saved, DictConfig):
+            raise ConfigurationError("no mapping")
+        return identity(saved)
+    except (OSError, ConfigurationError, OmegaConfBaseException, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(
+            f"folder {folder} holds a run whose configuration cannot be read ({path}: {reason}); choose another name"
+        ) from error

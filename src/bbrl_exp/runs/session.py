@@ -1,0 +1,376 @@
+"""One session of a run: from where it stands to its end, or to the signal that stops it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bbrl_exp.config.graph import env_spec_of
+from bbrl_exp.config.learner import build_graph_and_learner, variables_of
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, DivergedError
+from bbrl_exp.records.provenance import versions
+from bbrl_exp.records.summary import Summary
+from bbrl_exp.runs.console import describe, show_start
+from bbrl_exp.runs.evaluations import Evaluations
+from bbrl_exp.runs.resume import Standing
+from bbrl_exp.runs.stop import StopSignal
+from bbrl_exp.runs.threads import set_threads
+from bbrl_exp.seeding import seed_global_generators
+
+if TYPE_CHECKING:
+    from bbrl_exp.agents.combinators import TemporalAgent
+    from bbrl_exp.agents.dry_run import VariableFacts
+    from bbrl_exp.config.check import CheckedRun
+    from bbrl_exp.learners.learner import Learner
+    from bbrl_exp.tracking.console import Console
+    from bbrl_exp.tracking.tracker import Tracker
+    from bbrl_exp.training.checkpoints import Checkpoint
+    from bbrl_exp.training.loop import Chunk, Rows
+    from bbrl_exp.training.stopwatch import Stopwatch
+
+# The page shows five metrics: these, and the fraction of trials that failed.
+_ON_THE_HPARAMS_PAGE = ("return_mean", "eval_return_mean", "eval_curve_mean", "best_eval_return_mean")
+
+
+@dataclass
+class RunProgress:
+    """What has been done so far, kept for the summary whatever happens."""
+
+    env_steps: int = 0
+    loop_seconds: float = 0.0
+    is_done: bool = False
+    is_paused: bool = False
+    is_saved: bool = False
+    tracker: Tracker | None = None
+    evaluations: Evaluations | None = None
+
+    @property
+    def results(self) -> dict[str, float | None]:
+        """What the run is judged by."""
+        evaluations = self.evaluations
+        final = evaluations.final if evaluations else None
+        return {
+            "return_mean": self.tracker.episodes.return_mean if self.tracker else None,
+            "eval_return_mean": final.return_mean if final else None,
+            "eval_return_std": final.return_std if final else None,
+            "eval_curve_mean": evaluations.curve_mean if evaluations else None,
+            "best_eval_return_mean": evaluations.best_mean if evaluations else None,
+        }
+
+    def put_in(self, summary: Summary) -> Summary:
+        """The summary with what has been done."""
+        final = self.evaluations.final if self.evaluations else None
+        return replace(
+            summary,
+            env_steps=self.env_steps,
+            episodes=self.tracker.episodes.finished if self.tracker else 0,
+            eval_returns=final.returns if final else None,
+            evaluations=self.evaluations.periodic if self.evaluations else (),
+            steps_per_second=self.env_steps / self.loop_seconds if self.env_steps and self.loop_seconds else None,
+            **self.results,  # type: ignore[arg-type]
+        )
+
+
+def run_session(
+    run: CheckedRun, folder: Path, console: Console, progress: RunProgress, stop: StopSignal, before: Standing
+) -> None:
+    """Builds the graph and runs it to the end, chunk by chunk.
+
+    Args:
+        run: the configuration.
+        folder: of the run, claimed.
+        console: where the run tells of itself.
+        progress: kept up to date.
+        stop: whether the run was asked to stop.
+        before: where the run stands.
+    """
+    import torch
+
+    prepare_process(run)
+    _remove_records(folder, before.checkpoint.meta["positions"] if before.checkpoint is not None else {})
+    built = build_graph_and_learner(run.config, run.written)
+    graph, learner = built.graph, built.learner
+    for module in (graph, learner):
+        if module is not None:
+            module.to(run.device)
+    with contextlib.closing(graph), torch.autograd.set_detect_anomaly(run.root.debug):
+        variables = variables_of(graph, learner)
+        show_start(console, graph, variables, run, folder)
+        for complaint in before.complaints:
+            console.line(f"warning: {complaint}; an earlier one is used")
+        _run_loop(run, folder, console, progress, stop, before, graph, learner, variables)
+
+
+def _run_loop(
+    run: CheckedRun,
+    folder: Path,
+    console: Console,
+    progress: RunProgress,
+    stop: StopSignal,
+    before: Standing,
+    graph: TemporalAgent,
+    learner: Learner | None,
+    variables: Sequence[VariableFacts],
+) -> None:
+    from bbrl_exp.tracking.tracker import Tracker
+    from bbrl_exp.training.stopwatch import Stopwatch
+
+    meta = before.checkpoint.meta if before.checkpoint is not None else {}
+    stopwatch = Stopwatch(meta.get("loop_seconds", 0.0))
+    progress.tracker = tracker = Tracker(
+        folder,
+        run.tracking,
+        batch_size=run.plan.batch_size,
+        planned_time_steps=run.plan.time_steps,
+        discrete_actions=_discrete_actions(graph),
+        console=console,
+        clock=stopwatch,
+        continued=meta.get("positions"),
+    )
+    progress.evaluations = evaluations = Evaluations(run, folder, graph, learner, tracker, console, stop.came)
+    with contextlib.closing(tracker), contextlib.closing(evaluations):
+        is_new = tracker.is_new_in_tensorboard
+        tracker.begin(run.trial)
+        if is_new:
+            describe(tracker, graph, variables, run)
+        loop = _Loop(run, folder, console, progress, stop, graph, learner, tracker, evaluations, stopwatch)
+        try:
+            loop.run(before.checkpoint)
+        except Exception as error:
+            _tell_divergence(error, learner, progress.env_steps)
+            raise
+        loop.finish()
+
+
+def _tell_divergence(error: Exception, learner: Learner | None, env_steps: int) -> None:
+    """Where other code stumbled over a parameter that is no number, that is what happened.
+
+    Raises:
+        DivergedError: the error is none of the project's, and a parameter is not finite; the message names it.
+    """
+    from bbrl_exp.training.resumption import check_parameters
+
+    if learner is not None and not isinstance(error, BbrlExpError):
+        try:
+            check_parameters(learner, env_steps)
+        except DivergedError as diverged:
+            raise diverged from error
+
+
+class _Loop:
+    """The loop over chunks, with all that stands around it."""
+
+    def __init__(
+        self,
+        run: CheckedRun,
+        folder: Path,
+        console: Console,
+        progress: RunProgress,
+        stop: StopSignal,
+        graph: TemporalAgent,
+        learner: Learner | None,
+        tracker: Tracker,
+        evaluations: Evaluations,
+        stopwatch: Stopwatch,
+    ) -> None:
+        from bbrl_exp.training.checkpoints import Checkpoints
+        from bbrl_exp.training.metrics import NewestMetrics
+        from bbrl_exp.training.resumption import RunningParts
+        from bbrl_exp.workspace import Workspace
+
+        self._run, self._plan, self._console, self._progress, self._stop = run, run.plan, console, progress, stop
+        self._graph, self._learner = graph, learner
+        self._tracker, self._evaluations, self._stopwatch = tracker, evaluations, stopwatch
+        self._metrics = NewestMetrics(run.tracking.metrics_every)
+        self._parts = RunningParts(graph, learner, Workspace(), {"metrics": self._metrics, "tracker": tracker})
+        self._versions = versions()
+        self._keeps_checkpoints = _checkpoint_every(run, graph, console) > 0
+        buffers = {} if learner is None else learner.replay_buffers()
+        every, keep = run.checkpoint_every, run.root.checkpoint["keep"]
+        self._checkpoints = Checkpoints(folder, every, keep, buffers, run.plan.steps_per_recording)
+
+    def run(self, checkpoint: Checkpoint | None) -> None:
+        """All chunks that are left, unless a signal comes."""
+        from bbrl_exp.training.loop import collect
+
+        chunks_done = 0
+        if checkpoint is not None:
+            chunks_done = checkpoint.state["chunks"]
+            self._go_on_from(checkpoint)
+        if self._stop.came():
+            return
+        if self._pauses_at(self._progress.env_steps):
+            self._evaluations.wait()
+            return
+        for chunk in collect(
+            self._graph,
+            self._parts.workspace,
+            total_steps=self._plan.total_steps,
+            batch_size=self._plan.batch_size,
+            steps_per_chunk=self._plan.steps_per_chunk,
+            chunks_per_recording=self._plan.chunks_per_recording,
+            chunks_done=chunks_done,
+        ):
+            self._learn_from(chunk)
+            if chunk.is_cut_next:
+                self._record(chunk.recorded)
+            self._progress.env_steps, self._progress.loop_seconds = chunk.env_steps, self._stopwatch()
+            if self._save_and_evaluate(chunk):
+                break
+
+    def finish(self) -> None:
+        """What comes after the last chunk, or after the one in which a signal came."""
+        env_steps = self._progress.env_steps
+        if self._metrics.has_any:
+            self._tracker.scalars(env_steps, self._metrics.take(env_steps))
+        self._evaluations.keep_last(env_steps)
+        with self._stopwatch.pause():
+            is_whole = env_steps == self._plan.env_steps
+            self._progress.is_done = is_whole and self._evaluations.finish(env_steps)
+            if self._progress.is_done and self._run.tracking.films:
+                self._film()
+        if self._progress.is_done:
+            results = self._progress.results
+            self._tracker.complete({name: results[name] for name in _ON_THE_HPARAMS_PAGE})
+
+    def _film(self) -> None:
+        """Puts a moving picture of the last policy on TensorBoard's IMAGES page; where that fails the run does not."""
+        try:
+            animation = self._evaluations.film(self._run.tracking.animation_steps)
+        except Exception as error:
+            self._console.line(f"no animation: {type(error).__name__}: {error}")
+        else:
+            self._tracker.image("last_policy", animation.data, animation.size)
+
+    def _go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Puts everything to where the checkpoint was written, and does what came after that."""
+        from bbrl_exp.training.loop import recorded_rows
+
+        env_steps = self._progress.env_steps = checkpoint.meta["env_steps"]
+        self._progress.loop_seconds = checkpoint.meta["loop_seconds"]
+        self._progress.is_saved = True
+        self._parts.load_state(checkpoint.state)
+        self._checkpoints.load_rows(checkpoint)
+        self._evaluations.load_state(checkpoint.meta["evaluations"])
+        self._console.line(f"goes on after {env_steps:,} environment steps, from {checkpoint.path.name}")
+        plan, chunks_done = self._plan, checkpoint.state["chunks"]
+        if chunks_done == plan.chunks and chunks_done % plan.chunks_per_recording:
+            self._record(recorded_rows(chunks_done, plan.steps_per_chunk, plan.chunks_per_recording))
+        self._evaluate_if_due(env_steps)
+
+    def _learn_from(self, chunk: Chunk) -> None:
+        from bbrl_exp.learners.learner import Progress
+        from bbrl_exp.training.resumption import check_parameters
+
+        if self._learner is None:
+            return
+        progress = Progress(chunk.first_row, chunk.env_steps, self._plan.env_steps, chunk.new_steps)
+        self._metrics.add(self._learner.update(self._parts.workspace, progress))
+        if self._metrics.due(chunk.env_steps):
+            self._tracker.scalars(chunk.env_steps, self._metrics.take(chunk.env_steps))
+            check_parameters(self._learner, chunk.env_steps)
+
+    def _record(self, rows: Rows) -> None:
+        self._tracker.chunk(self._parts.workspace, rows.first_row, rows.first_time)
+
+    def _save_and_evaluate(self, chunk: Chunk) -> bool:
+        """Writes the checkpoint that is due, then evaluates if that is due; True where the run stops here.
+
+        The checkpoint is of the moment before the evaluation: a run that goes on evaluates again, and records again
+        what was not recorded before.
+        """
+        is_stopped, is_paused = self._stop.came(), self._pauses_at(chunk.env_steps)
+        is_regular = chunk.is_cut_next and self._checkpoints.is_due(chunk.env_steps)
+        if not (is_stopped or is_paused or is_regular or chunk.is_last or self._evaluations.is_due(chunk.env_steps)):
+            return False
+        meta = {
+            "env_steps": chunk.env_steps,
+            "config_hash": self._run.config_hash,
+            "versions": self._versions,
+            "loop_seconds": self._stopwatch(),
+            "positions": self._tracker.positions(),
+            "evaluations": self._evaluations.state(),
+        }
+        is_saved = is_stopped or is_paused or is_regular or chunk.is_last
+        if is_saved:
+            self._save(chunk, meta)
+        if (is_stopped or is_paused or chunk.is_last) and not chunk.is_cut_next:
+            self._record(chunk.recorded)
+        if is_stopped:
+            return True
+        self._evaluate_if_due(chunk.env_steps)
+        if is_paused:
+            self._evaluations.wait()
+        if not self._stop.came():
+            return is_paused
+        if not is_saved:
+            self._save(chunk, meta)
+        return True
+
+    def _pauses_at(self, env_steps: int) -> bool:
+        """Whether the run is to stop here, by ``pause_after`` and before its end."""
+        pause_after = self._run.root.pause_after
+        self._progress.is_paused = pause_after is not None and pause_after <= env_steps < self._plan.env_steps
+        return self._progress.is_paused
+
+    def _save(self, chunk: Chunk, meta: Mapping[str, Any]) -> None:
+        from bbrl_exp.training.resumption import check_parameters
+
+        if not self._keeps_checkpoints:  # perhaps because the environments have no state to be asked for
+            if self._learner is not None:
+                check_parameters(self._learner, chunk.env_steps)
+            return
+        state = self._parts.state(chunk)
+        self._tracker.sync()
+        self._checkpoints.write(chunk.env_steps, state, meta)
+        self._progress.is_saved = True
+
+    def _evaluate_if_due(self, env_steps: int) -> None:
+        if self._evaluations.is_due(env_steps):
+            with self._stopwatch.pause():
+                self._evaluations.after_chunk(env_steps)
+
+
+def _checkpoint_every(run: CheckedRun, graph: TemporalAgent, console: Console) -> int:
+    """Environment steps between two checkpoints; 0 for none, also where vectorised environments cannot be saved."""
+    from bbrl_exp.envs.resume_check import check_vectorized
+
+    if run.checkpoint_every:
+        try:
+            check_vectorized(graph)
+        except ConfigurationError as error:
+            console.line(f"no checkpoints, the run cannot go on once it has stopped: {error}")
+            return 0
+    return run.checkpoint_every
+
+
+def _remove_records(folder: Path, positions: Mapping[str, Any]) -> None:
+    """Removes the files of records in which a run goes on nowhere: all where it has no checkpoint to go on from."""
+    from bbrl_exp.records.csv_file import FILE_NAME
+    from bbrl_exp.records.event_file import FILE_PREFIX
+
+    events = positions.get("events")
+    for path in folder.glob(f"{FILE_PREFIX}*"):
+        if events is None or path.name != events[0]:
+            path.unlink()
+    if positions.get("csv") is None:
+        (folder / FILE_NAME).unlink(missing_ok=True)
+
+
+def prepare_process(run: CheckedRun) -> None:
+    """Sets threads and the global generators, so that a job depends on nothing that ran before it."""
+    set_threads(run.root.num_threads)
+    seed_global_generators(run.root.seed)
+
+
+def _discrete_actions(graph: TemporalAgent) -> dict[str, tuple[int, int]]:
+    """Name, smallest value and number of values of the graph's discrete actions."""
+    spec = env_spec_of(graph)
+    return {
+        leaf.name: (int(leaf.start) if leaf.start is not None else 0, int(leaf.counts))
+        for leaf in (spec.actions if spec is not None else ())
+        if leaf.kind == "discrete" and leaf.counts is not None
+    }

@@ -1,0 +1,202 @@
+"""What came of a search: its table, ``search.json``, ``search.csv``, and the best trial as ``best.yaml``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from bbrl_exp.records.summary import write_json
+from bbrl_exp.runs.console import Terminal
+from bbrl_exp.search.best import FILE_NAME as BEST_NAME
+from bbrl_exp.search.best import Difference, as_command, as_experiment, difference_of
+from bbrl_exp.search.study import error_of, folders_of, values_of
+
+if TYPE_CHECKING:
+    from bbrl_exp.search.plan import SearchPlan
+
+_STATUS = {
+    TrialState.COMPLETE: "completed",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "interrupted",
+}
+_ORDER = ("completed", "pruned", "interrupted", "failed")
+_SHOWN = 20
+
+
+class SearchResults:
+    """Shows and writes the trials of a search.
+
+    Args:
+        plan: of the search.
+        folder: of the search.
+    """
+
+    def __init__(self, plan: SearchPlan, folder: Path) -> None:
+        self._plan, self._folder = plan, folder
+        self._console = Terminal()
+        self._best: tuple[int, Difference] | None = None
+
+    def status_of(self, trial: FrozenTrial) -> str:
+        """``completed``, ``pruned``, ``failed`` or ``interrupted``."""
+        return _STATUS[trial.state]
+
+    def best_of(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        """The best of the complete trials, the first of equal ones; None where there is none."""
+        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        return min(complete, key=self._rank, default=None)
+
+    def tell(self, trials: Sequence[FrozenTrial], number: int) -> None:
+        """Says what came of a trial, in one line."""
+        trial, best = trials[number], self.best_of(trials)
+        value = {
+            "completed": f"{_shown(trial.value)}",
+            "pruned": f"pruned at {trial.last_step or 0:,} steps, {_shown(trial.value)}",
+            "failed": f"failed: {error_of(trial)}",
+            "interrupted": "interrupted",
+        }[self.status_of(trial)]
+        so_far = f"; best {_shown(best.value)} (trial {best.number})" if best is not None else ""
+        names = _short([parameter.key for parameter in self._plan.space])
+        values = [text.partition("=")[2] for text in self._overrides(trial)]
+        settings = " ".join(f"{name}={text}" for name, text in zip(names, values, strict=True))
+        self._console.line(f"trial {number}: {settings}: {value}{so_far}")
+
+    def write(self, trials: Sequence[FrozenTrial]) -> None:
+        """Writes ``search.json``, ``search.csv`` and, where a trial is complete, ``best.yaml``.
+
+        Raises:
+            BbrlExpError: the disk refuses.
+        """
+        settings, best = self._plan.settings, self.best_of(trials)
+        ranked = sorted(trials, key=self._rank)
+        contents = {
+            "objective": settings.objective,
+            "aggregate": settings.aggregate,
+            "direction": settings.direction,
+            "seeds": settings.seeds,
+            "sampler": settings.sampler,
+            "pruner": settings.pruner,
+            "rungs": self._plan.rungs,
+            "space": {parameter.key: parameter.written for parameter in self._plan.space},
+            "best": None if best is None else {**self._as_json(best), "command": self._command(best)},
+            "trials": [self._as_json(trial) for trial in ranked],
+        }
+        write_json(self._folder / "search.json", contents)
+        (self._folder / "search.csv").write_text(self._as_csv(ranked), encoding="utf-8")
+        if best is not None:
+            text = as_experiment(self._difference(best), self._title(best))
+            (self._folder / BEST_NAME).write_text(text, encoding="utf-8")
+
+    def show(self, trials: Sequence[FrozenTrial]) -> None:
+        """Prints the table, best first, the reasons of failures, and how to run the best."""
+        ranked = sorted(trials, key=self._rank)
+        keys = [parameter.key for parameter in self._plan.space]
+        self._console.table(
+            f"trials, by the {self._plan.settings.aggregate} of {self._plan.settings.objective}",
+            ("trial", "status", "value", "at its seeds", *_short(keys)),
+            [
+                (
+                    str(trial.number),
+                    self.status_of(trial),
+                    _shown(trial.value),
+                    " ".join(map(_shown, values_of(trial) or [])) or "-",
+                    *(text.partition("=")[2] for text in self._overrides(trial)),
+                )
+                for trial in ranked[:_SHOWN]
+            ],
+        )
+        if len(ranked) > _SHOWN:
+            self._console.line(f"… and {len(ranked) - _SHOWN} more in search.csv")
+        for trial in trials:
+            if error_of(trial) is not None:
+                self._console.line(f"failed: trial {trial.number}: {error_of(trial)}")
+        best = self.best_of(trials)
+        if best is not None:
+            self._console.line(f"best: {self._command(best)}")
+        self._console.line(f"folder: {self._folder}")
+
+    def _rank(self, trial: FrozenTrial) -> tuple[int, float, int]:
+        value = trial.value if trial.value is not None else 0.0
+        best_first = -value if self._plan.settings.direction == "maximize" else value
+        return _ORDER.index(self.status_of(trial)), best_first, trial.number
+
+    def _overrides(self, trial: FrozenTrial) -> list[str]:
+        return [
+            parameter.override(trial.params[parameter.key])
+            for parameter in self._plan.space
+            if parameter.key in trial.params
+        ]
+
+    def _difference(self, trial: FrozenTrial) -> Difference:
+        """What the trial is, kept for the trial that was asked about last: the best."""
+        if self._best is None or self._best[0] != trial.number:
+            config = self._plan.compose(self._plan.runs_of(trial.params)[0])
+            self._best = trial.number, difference_of(config, self._plan.compose_alone)
+        return self._best[1]
+
+    def _command(self, trial: FrozenTrial) -> str:
+        return as_command(self._difference(trial))
+
+    def _title(self, trial: FrozenTrial) -> str:
+        settings = self._plan.settings
+        seeds = ", ".join(map(str, settings.seeds))
+        return (
+            f"Trial {trial.number} of the search {self._folder.name}: {settings.objective} {_shown(trial.value)}, "
+            f"the {settings.aggregate} over the seeds {seeds}."
+        )
+
+    def _as_json(self, trial: FrozenTrial) -> dict[str, Any]:
+        values = values_of(trial)
+        seeds = self._plan.settings.seeds
+        return {
+            "number": trial.number,
+            "status": self.status_of(trial),
+            "value": trial.value,
+            "values": None if values is None else dict(zip(map(str, seeds), values, strict=True)),
+            "params": {
+                parameter.key: parameter.used(trial.params[parameter.key])
+                for parameter in self._plan.space
+                if parameter.key in trial.params
+            },
+            "rungs": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
+            "folders": folders_of(trial),
+            "error": error_of(trial),
+        }
+
+    def _as_csv(self, trials: Sequence[FrozenTrial]) -> str:
+        text = io.StringIO()
+        keys = [parameter.key for parameter in self._plan.space]
+        seeds = [f"seed={seed}" for seed in self._plan.settings.seeds]
+        writer = csv.writer(text, lineterminator="\n")
+        rungs = [f"at {rung}" for rung in self._plan.rungs]
+        writer.writerow(["number", "status", "value", *keys, *seeds, *rungs, "error"])
+        for trial in trials:
+            params = self._as_json(trial)["params"]
+            writer.writerow(
+                [
+                    trial.number,
+                    self.status_of(trial),
+                    trial.value,
+                    *(params.get(key) for key in keys),
+                    *(values_of(trial) or itertools.repeat(None, len(seeds))),
+                    *(trial.intermediate_values.get(rung) for rung in self._plan.rungs),
+                    error_of(trial),
+                ]
+            )
+        return text.getvalue()
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _short(keys: Sequence[str]) -> list[str]:
+    """The last parts of the keys, where they tell them apart."""
+    last = [key.rpartition(".")[2].lstrip("+") for key in keys]
+    return [name if last.count(name) == 1 else key for name, key in zip(last, keys, strict=True)]

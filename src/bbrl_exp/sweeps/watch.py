@@ -1,0 +1,192 @@
+"""Watches the folders of a sweep's jobs while a launcher runs them: a line for each that ends, or a live table."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from bbrl_exp.records.summary import FILE_NAME, Summary, read_summary
+from bbrl_exp.runs.console import Terminal, end_lines
+from bbrl_exp.sweeps.jobs import Job
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+_TAIL_BYTES = 4096
+_SHOWN = 12
+
+
+@dataclass
+class WatchedJob:
+    """What is known of a job.
+
+    Attributes:
+        folder: of the job.
+        planned: environment steps that it will have.
+        changed: when its summary was written last, as the file system tells; 0 where there is none.
+        status: of its run, ``"waiting"`` before it begins.
+        summary: its contents, as far as the run has ended.
+        env_steps: environment steps done.
+        return_mean: the newest mean return on record.
+    """
+
+    folder: Path
+    planned: int
+    changed: int
+    status: str = "waiting"
+    summary: Summary | None = None
+    env_steps: int = 0
+    return_mean: float | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self.status not in ("waiting", "running")
+
+
+class SweepWatch:
+    """A thread that reads what jobs leave in their folders, wherever they run; used as a context.
+
+    On a terminal it draws a table anew twice a second; elsewhere it prints a line for each job that ends.
+
+    Args:
+        sweep: the sweep's folder.
+        jobs: of the sweep; those that are not to run count as they are.
+    """
+
+    def __init__(self, sweep: Path, jobs: Sequence[Job]) -> None:
+        self._n_before = sum(not job.is_runnable for job in jobs)
+        self._jobs = [_watched(job, sweep) for job in jobs if job.is_runnable]
+        self._terminal = Terminal()
+        self._started = time.monotonic()
+        self._over = threading.Event()
+        self._live = _live_table() if sys.stdout.isatty() else None
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> SweepWatch:
+        if self._live is not None:
+            self._live.start()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        self._look()
+        if self._live is not None:
+            self._live.stop()
+
+    def _watch(self) -> None:
+        while not self._over.wait(_SECONDS_BETWEEN_LOOKS):
+            self._look()
+
+    def _look(self) -> None:
+        for job in self._jobs:
+            if not job.has_ended and _update(job) and self._live is None and job.summary is not None:
+                lines = end_lines(job.summary, job.folder, is_saved=False)
+                self._terminal.line(f"{job.folder.name}: {'; '.join(lines[:-1])}")
+        if self._live is not None:
+            from rich.text import Text
+
+            self._live.update(Text("\n".join(self.lines(time.monotonic() - self._started))), refresh=True)
+
+    def lines(self, seconds: float) -> list[str]:
+        """The live table: how many jobs stand where, and how far those are that run.
+
+        Args:
+            seconds: since the sweep began.
+        """
+        n_failed = sum(job.has_ended and job.status != "completed" for job in self._jobs)
+        n_done = sum(job.status == "completed" for job in self._jobs)
+        running = [job for job in self._jobs if job.status == "running"]
+        n_waiting = len(self._jobs) - n_done - n_failed - len(running)
+        steps = sum(job.planned if job.has_ended else job.env_steps for job in self._jobs)
+        planned = sum(job.planned for job in self._jobs)
+        left = f", about {_duration(seconds * (planned - steps) / steps)} left" if steps else ""
+        before = f" (and {self._n_before} that were complete or cannot run)" if self._n_before else ""
+        lines = [
+            f"{n_done} of {len(self._jobs)} jobs completed{before}, {n_failed} failed, {len(running)} running, "
+            f"{n_waiting} waiting; {_duration(seconds)}{left}"
+        ]
+        width = max((len(job.folder.name) for job in running[:_SHOWN]), default=0)
+        for job in running[:_SHOWN]:
+            mean = "" if job.return_mean is None else f"  return {job.return_mean:.4g}"
+            lines.append(
+                f"  {job.folder.name:<{width}}  {100 * job.env_steps // job.planned:3d} %  "
+                f"{job.env_steps:,} / {job.planned:,} steps{mean}"
+            )
+        if len(running) > _SHOWN:
+            lines.append(f"  and {len(running) - _SHOWN} more")
+        ended = [job for job in self._jobs if job.status != "completed" and job.summary is not None]
+        lines += [f"  {job.status}: {job.folder.name}: {job.summary.error}" for job in ended[-3:] if job.summary]
+        return lines
+
+
+def _watched(job: Job, sweep: Path) -> WatchedJob:
+    assert job.run is not None
+    folder = sweep / job.folder
+    return WatchedJob(folder, job.run.plan.env_steps, _changed(folder))
+
+
+def _changed(folder: Path) -> int:
+    try:
+        return os.stat(folder / FILE_NAME).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _update(job: WatchedJob) -> bool:
+    """Reads what is new of a job; True where its summary changed."""
+    changed = _changed(job.folder)
+    if job.status == "running":
+        job.env_steps, job.return_mean = _newest(job.folder / "metrics.csv", job.env_steps, job.return_mean)
+    if changed == job.changed:
+        return False
+    contents = read_summary(job.folder)
+    if contents is None:
+        return False
+    job.changed, job.status = changed, str(contents.get("status"))
+    if job.has_ended:
+        job.summary = Summary.of(contents)
+    return True
+
+
+def _newest(path: Path, env_steps: int, return_mean: float | None) -> tuple[int, float | None]:
+    """Environment steps and mean return at the end of a ``metrics.csv``; those given where it tells nothing."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return env_steps, return_mean
+    for line in csv.reader(text.splitlines()[1:-1]):
+        if len(line) == 3 and line[0].isdigit():
+            env_steps = max(env_steps, int(line[0]))
+            if line[1] in ("train/return", "eval/return_mean"):
+                return_mean = float(line[2])
+    return env_steps, return_mean if return_mean is None or math.isfinite(return_mean) else None
+
+
+def _live_table() -> Live:
+    from rich.console import Console
+    from rich.live import Live
+
+    return Live(console=Console(), auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+
+
+def _duration(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -1,0 +1,53 @@
+"""What a trial of a run tells of its speed."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from bbrl_exp.records.summary import Summary
+from bbrl_exp.runs.estimate import Estimate, TrialFailure, _told_by
+
+SUMMARY = Summary("interrupted", "ppo", "cartpole", "CartPole-v1", 1, 8, env_steps=1000, steps_per_second=50.0)
+HEADER = "env_steps,name,value\n"
+
+
+def metrics(*speeds: float) -> str:
+    return HEADER + "".join(f"{step},time/steps_per_second,{speed}\n" for step, speed in enumerate(speeds))
+
+
+def n_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_speed_is_the_median_of_the_second_half_and_the_disk_what_is_written_a_step(tmp_path: Path) -> None:
+    SUMMARY.write(tmp_path)
+    (tmp_path / "metrics.csv").write_text(metrics(1.0, 2.0, 3.0, 100.0, 300.0, 200.0))
+    expected = n_bytes(tmp_path) / 1000
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step_1000.pt").write_bytes(bytes(10_000))
+    assert _told_by(tmp_path) == Estimate(200.0, expected)
+
+
+def test_without_a_measurement_the_summary_tells(tmp_path: Path) -> None:
+    SUMMARY.write(tmp_path)
+    told = _told_by(tmp_path)
+    assert isinstance(told, Estimate)
+    assert told.steps_per_second == 50.0
+
+
+@pytest.mark.parametrize("status", ["failed", "diverged"])
+def test_a_trial_that_failed_tells_why(status: Literal["failed", "diverged"], tmp_path: Path) -> None:
+    replace(SUMMARY, status=status, error="no more").write(tmp_path)
+    assert _told_by(tmp_path) == TrialFailure("no more")
+
+
+@pytest.mark.parametrize("changes", [{"env_steps": 0}, {"status": "running"}])
+def test_a_trial_that_did_no_step_tells_nothing(changes: dict[str, object], tmp_path: Path) -> None:
+    replace(SUMMARY, **changes).write(tmp_path)  # type: ignore[arg-type]
+    assert _told_by(tmp_path) is None
+
+
+def test_a_trial_that_left_nothing_tells_nothing(tmp_path: Path) -> None:
+    assert _told_by(tmp_path) is None

@@ -1,0 +1,67 @@
+"""The rows of a sweep's table, from what the folders hold."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bbrl_exp.records.folder import FolderClaim
+from bbrl_exp.records.summary import Status, Summary
+from bbrl_exp.sweeps.table import Row, other_rows, row_of, write_tables
+
+SUMMARY = Summary(
+    "completed", "ppo", "cartpole", "CartPole-v1", 1, 8, return_mean=20.0, overrides=("agent=ppo", "seed=1")
+)
+
+
+def write(sweep: Path, name: str, status: Status = "completed", error: str | None = None) -> None:
+    (sweep / name).mkdir()
+    replace(SUMMARY, status=status, error=error).write(sweep / name)
+
+
+def test_jobs_of_earlier_commands_keep_the_overrides_they_were_listed_with(tmp_path: Path) -> None:
+    for name in ("seed=1", "seed=2", "seed=3"):
+        write(tmp_path, name)
+    (tmp_path / "report").mkdir()
+    write_tables(tmp_path, [Row("seed=1", "completed", 20.0, None, None, "seed=1")])
+    rows = other_rows(tmp_path, {"seed=3"})
+    assert [(row.folder, row.overrides) for row in rows] == [("seed=1", "seed=1"), ("seed=2", "agent=ppo seed=1")]
+    assert {row.return_mean for row in rows} == {20.0}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"jobs": 3}', '{"jobs": [3, null]}'])
+def test_a_damaged_table_is_read_as_if_there_were_none(text: str, tmp_path: Path) -> None:
+    write(tmp_path, "seed=1")
+    (tmp_path / "sweep.json").write_text(text)
+    assert [row.overrides for row in other_rows(tmp_path, ())] == ["agent=ppo seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("status", "is_stopped", "expected"),
+    [
+        ("completed", True, ("completed", None)),
+        ("running", False, ("failed", "its process ended without a word")),
+        ("running", True, ("interrupted", "its process ended without a word")),
+        (None, True, ("interrupted", "not begun")),
+        (None, False, ("failed", "its process ended without a word")),
+    ],
+)
+def test_a_row_tells_how_a_job_stands(
+    status: Status | None, is_stopped: bool, expected: tuple[str, str | None], tmp_path: Path
+) -> None:
+    if status is not None:
+        write(tmp_path, "job", status)
+    row = row_of(tmp_path, "job", ["seed=1"], None, is_stopped=is_stopped)
+    assert (row.status, row.error) == expected
+
+
+def test_a_job_whose_folder_is_held_still_runs(tmp_path: Path) -> None:
+    write(tmp_path, "job", "running")
+    with FolderClaim(tmp_path / "job"):
+        row = row_of(tmp_path, "job", ["seed=1"], None, is_stopped=False)
+    assert (row.status, row.error, row.is_fine) == ("running", "it still runs", False)
+
+
+def test_a_job_that_was_paused_has_done_what_it_was_asked_to(tmp_path: Path) -> None:
+    write(tmp_path, "job", "interrupted", "paused after 64 environment steps (pause_after)")
+    assert row_of(tmp_path, "job", ["seed=1"], None, is_stopped=False).is_fine
