@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bbrl_exp.commands.run import run
+from bbrl_exp.runs.run import run
 from bbrl_exp.training.checkpoints import Checkpoints
 
 _NO_EVALUATION = ("eval.every=0", "eval.final_episodes=0", "tracking.console=false")

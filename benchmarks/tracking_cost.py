@@ -14,7 +14,7 @@ import os
 import statistics
 import tempfile
 
-from bbrl_exp.commands.run import run
+from bbrl_exp.runs.run import run
 
 
 def steps_per_second(tracking: str, total_steps: int, batch_size: int) -> float:

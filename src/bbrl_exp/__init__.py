@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent as Agent
     from bbrl_exp.agents.combinators import Agents as Agents
     from bbrl_exp.agents.combinators import TemporalAgent as TemporalAgent
-    from bbrl_exp.commands.run import build_graph as build_graph
-    from bbrl_exp.commands.run import run as run
     from bbrl_exp.envs.gym_agents import AutoResetGymAgent as AutoResetGymAgent
     from bbrl_exp.envs.gym_agents import NoAutoResetGymAgent as NoAutoResetGymAgent
     from bbrl_exp.errors import BbrlExpError as BbrlExpError
     from bbrl_exp.runs.policy import evaluate as evaluate
     from bbrl_exp.runs.policy import load_policy as load_policy
+    from bbrl_exp.runs.run import build_graph as build_graph
+    from bbrl_exp.runs.run import run as run
     from bbrl_exp.workspace import Workspace as Workspace
 
 __version__ = "0.1.0"
@@ -32,10 +32,10 @@ _HOMES = {
     "NoAutoResetGymAgent": "bbrl_exp.envs.gym_agents",
     "TemporalAgent": "bbrl_exp.agents.combinators",
     "Workspace": "bbrl_exp.workspace",
-    "build_graph": "bbrl_exp.commands.run",
+    "build_graph": "bbrl_exp.runs.run",
     "evaluate": "bbrl_exp.runs.policy",
     "load_policy": "bbrl_exp.runs.policy",
-    "run": "bbrl_exp.commands.run",
+    "run": "bbrl_exp.runs.run",
 }
 
 __all__ = sorted(_HOMES)

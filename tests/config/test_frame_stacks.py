@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from bbrl_exp.commands.run import build_graph
+from bbrl_exp.runs.run import build_graph
 from bbrl_exp.workspace import Workspace
 
 

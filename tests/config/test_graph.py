@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bbrl_exp.agents.combinators import Agents
-from bbrl_exp.commands.run import build_graph
+from bbrl_exp.runs.run import build_graph
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.folders import default_config_dir

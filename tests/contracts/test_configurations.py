@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bbrl_exp.commands.run import run
+from bbrl_exp.runs.run import run
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import Composer, resolve
 from bbrl_exp.config.folders import default_config_dir

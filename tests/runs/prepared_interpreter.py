@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
 
 def warm_up() -> None:
     """Imports what a run imports, some of it in the midst of it."""
-    from bbrl_exp.commands.run import run
+    from bbrl_exp.runs.run import run
 
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bbrl_exp.commands.run import run
+from bbrl_exp.runs.run import run
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.policy import load_policy
 

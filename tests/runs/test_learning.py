@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import bbrl_exp
-from bbrl_exp.commands.run import run
+from bbrl_exp.runs.run import run
 from bbrl_exp.config.compose import Composer, resolve
 from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.learner import build_graph_and_learner

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.commands.record import main, record
-from bbrl_exp.commands.run import run
+from bbrl_exp.runs.run import run
 from bbrl_exp.data.recording import load_recording
 from bbrl_exp.errors import ConfigurationError
 

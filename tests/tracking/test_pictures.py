@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageSequence
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from bbrl_exp.commands.run import run
+from bbrl_exp.runs.run import run
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.tracking.pictures import Line, graph_picture, png
 

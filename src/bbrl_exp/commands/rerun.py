@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bbrl_exp.commands.parsing import CommandParser, exit_code_of
-from bbrl_exp.commands.run import run_or_show
+from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.runs.rerun import PastRun
+from bbrl_exp.runs.run import run_or_show
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +38,6 @@ def _rerun(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as place:
         past.write_options(Path(place), config_dir)
         with Composer(Path(place), extra_dir=config_dir) as composer:
-            overrides = past.overrides_with(args.overrides, composer)
-            Terminal().line(past.differences(composer.compose(overrides)))
-            return run_or_show(composer, overrides)
+            config = composer.compose(past.overrides_with(args.overrides))
+            Terminal().line(past.differences(config))
+            return run_or_show(check(config))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml  # type: ignore[import-untyped]
-from omegaconf import DictConfig
 
-from bbrl_exp.config.folders import folders_of, option_files
+from bbrl_exp.config.folders import option_files
 from bbrl_exp.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,13 +27,14 @@ def action_space_of(spec: EnvSpec) -> str | None:
     return "continuous" if leaf.kind == "box" and leaf.is_bounded and leaf.dtype.startswith("float") else None
 
 
-def check_action_space(config: DictConfig, asked: str, spec: EnvSpec) -> None:
+def check_action_space(asked: str, spec: EnvSpec, agent: str | None, folders: Sequence[Path]) -> None:
     """Refuses an agent that cannot choose the actions of the environment, and names those of its group that can.
 
     Args:
-        config: composed, with its ``hydra`` node.
         asked: ``agent.action_space``.
         spec: facts about the environment.
+        agent: the option of the group ``agent``.
+        folders: of options.
 
     Raises:
         ConfigurationError: the agent does not fit.
@@ -42,8 +42,7 @@ def check_action_space(config: DictConfig, asked: str, spec: EnvSpec) -> None:
     found = action_space_of(spec)
     if asked in ("any", found):
         return
-    fitting = [name for name, kind in _agents(config) if kind == "any" or (found is not None and kind == found)]
-    agent = config.hydra.runtime.choices.get("agent")
+    fitting = [name for name, kind in _agents(folders) if kind == "any" or (found is not None and kind == found)]
     raise ConfigurationError(
         f"key 'agent' = '{agent}': needs {_IN_WORDS[asked]}, and {spec.env_id} has "
         f"{', '.join(_in_words(leaf) for leaf in spec.actions)}; agents that fit: {', '.join(sorted(fitting))}"
@@ -56,9 +55,9 @@ def _in_words(leaf: LeafSpec) -> str:
     return f"'{leaf.name}', {bounds}{leaf.kind}{shape} of {leaf.dtype}"
 
 
-def _agents(config: DictConfig) -> Iterator[tuple[str, str]]:
+def _agents(folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """Every option of the group ``agent`` that says its action space, and what it says."""
-    files = option_files(folders_of(config), "agent")
+    files = option_files(folders, "agent")
     for name in files:
         kind = _said_by(name, files)
         if isinstance(kind, str):

@@ -1,81 +1,85 @@
-"""Everything that is checked before a run makes anything: keys, values, targets, reads and writes, memory."""
+"""The check of a composed configuration: keys, values and targets. Nothing is built and nothing is made."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from bbrl_exp.config.action_space import check_action_space
-from bbrl_exp.config.compose import resolve, written_key
-from bbrl_exp.config.experiment import other_experiment, with_experiment
+from bbrl_exp.config.compose import is_named, resolve, written, written_key
+from bbrl_exp.config.experiment import other_experiment
+from bbrl_exp.config.folders import folders_of
 from bbrl_exp.config.graph import check_nodes
 from bbrl_exp.config.hparams import trial_of
 from bbrl_exp.config.identity import identity
-from bbrl_exp.config.learner import build_graph_and_learner, check_chunks, check_reads
-from bbrl_exp.config.run_size import Plan, available_memory, chunks_per_recording
-from bbrl_exp.config.schema import RootSettings, bad_value, check_keys, read_root
+from bbrl_exp.config.run_size import RunSize, chunks_per_recording
+from bbrl_exp.config.schema import RootSettings, check_keys, read_root
 from bbrl_exp.config.targets import import_allowed_packages
-from bbrl_exp.errors import ConfigurationError, WorkspaceError
+from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.provenance import config_hash
 from bbrl_exp.tracking.trial import Trial
 
 if TYPE_CHECKING:
-    from bbrl_exp.agents.agent import Agent
-    from bbrl_exp.data.packing import Field
-    from bbrl_exp.data.replay import ReplayBuffer
-    from bbrl_exp.envs.gym_agents import GymAgent
     from bbrl_exp.tracking.settings import TrackingSettings
 
 _DEBUG_RECORDINGS = 2
 _CHECKPOINTS_OF_A_LEARNER, _CHECKPOINTS_OF_OTHERS = 10, 2
+_GROUPS = ("agent", "env", "tracking", "experiment", "launcher")
 
 
 @dataclass(frozen=True)
 class CheckedRun:
-    """A configuration that passed every check.
+    """A configuration whose keys, values and targets are in order: plain values, which another process can be given.
 
     Attributes:
-        config: resolved, plain.
-        root: its root.
+        config: the root, resolved.
+        written: the root as it was composed, interpolations as they are written.
+        hydra: the node of Hydra, as it was composed.
+        overrides: those of the run, not Hydra's own.
+        choices: option of each group, ``{"agent": "random", …}``.
+        folders: of the options.
+        root: the typed root of ``config``.
         tracking: what is recorded.
         device: where networks live, ``"cpu"``, ``"cuda:0"``, …
-        plan: the size of the run.
+        size: steps, chunks and memory of the run.
         identity: the part of ``config`` that makes it the same run as another.
         config_hash: of ``identity``.
-        written: where the user writes what stands at a key.
-        choices: option of each group, ``{"agent": "random", …}``.
-        make_trial: makes what of it stands on TensorBoard's HPARAMS page.
+        hparams: the run on TensorBoard's HPARAMS page.
+        run_dir: the run's folder, unless it resumes in another one.
+        is_named: whether the user chose that folder.
         note: what the user may not have meant; None for nothing.
     """
 
     config: dict[str, Any]
+    written: dict[str, Any]
+    hydra: dict[str, Any]
+    overrides: tuple[str, ...]
+    choices: dict[str, str | None]
+    folders: tuple[Path, ...]
     root: RootSettings
     tracking: TrackingSettings
     device: str
-    plan: Plan
+    size: RunSize
     identity: dict[str, Any]
     config_hash: str
-    written: Callable[[str], str]
-    choices: dict[str, str | None]
-    make_trial: Callable[[], Trial]
+    hparams: Trial
+    run_dir: Path
+    is_named: bool
     note: str | None = None
 
-    @property
-    def trial(self) -> Trial:
-        """What of the run stands on TensorBoard's HPARAMS page."""
-        return self.make_trial()
+    def written_key(self, key: str) -> str:
+        """Where the user writes what is found at ``key``."""
+        return written_key(self.written, key)
 
     @property
     def shown_trial(self) -> Trial | None:
-        """The trial, None where nothing is written for TensorBoard."""
-        return self.trial if self.tracking.enabled and self.tracking.tensorboard else None
+        """The run on the HPARAMS page; None where nothing is written for TensorBoard."""
+        return self.hparams if self.tracking.enabled and self.tracking.tensorboard else None
 
     @property
     def checkpoint_every(self) -> int:
@@ -84,55 +88,59 @@ class CheckedRun:
         if every is not None:
             return int(every)
         learns = self.root.agent["learner"] is not None
-        return math.ceil(self.plan.total_steps / (_CHECKPOINTS_OF_A_LEARNER if learns else _CHECKPOINTS_OF_OTHERS))
+        return math.ceil(self.size.total_steps / (_CHECKPOINTS_OF_A_LEARNER if learns else _CHECKPOINTS_OF_OTHERS))
 
 
-def check(config: DictConfig, same: dict[str, Any] | None = None, *, graph_too: bool = True) -> CheckedRun:
-    """Checks a composed configuration and makes nothing.
+def check(config: DictConfig) -> CheckedRun:
+    """Checks a composed configuration.
 
     Args:
         config: with its ``hydra`` node.
-        same: its identity, if that is known.
-        graph_too: check the nodes, build the graph for one environment, run it dry and throw it away; without it, the
-            memory of the plan is unknown and counted as 0.
 
     Raises:
         ConfigurationError: something cannot be used; the message names key, value and what is allowed.
     """
-    plain = resolve(config)
+    plain, as_written = resolve(config), written(config)
     root = read_root(plain)
     tracking = _read_tracking(root.tracking)
     device = resolve_device(root.device)
     import_allowed_packages()
-    written = functools.partial(written_key, config)
-    plan = _plan(root)
-    if graph_too:
-        try:
-            check_nodes(plain, written)
-            plan = _with_memory(plan, config, plain, written, films=tracking.films)
-        except ConfigurationError as error:
-            raise with_experiment(error, config) from error
-    same = identity(config) if same is None else same
+    note = other_experiment(config)
+    try:
+        check_nodes(plain, lambda key: written_key(as_written, key))
+    except ConfigurationError as error:
+        raise with_note(error, note) from error
+    same = identity(config)
     return CheckedRun(
         config=plain,
+        written=as_written,
+        hydra=OmegaConf.to_container(config.hydra, resolve=False),  # type: ignore[arg-type]
+        overrides=tuple(config.hydra.overrides.task),
+        choices={group: config.hydra.runtime.choices.get(group) for group in _GROUPS},
+        folders=tuple(folders_of(config)),
         root=root,
         tracking=tracking,
         device=device,
-        plan=plan,
+        size=_size(root),
         identity=same,
         config_hash=config_hash(same),
-        written=written,
-        choices=_choices(config),
-        make_trial=functools.partial(trial_of, config, plain),
-        note=other_experiment(config),
+        hparams=trial_of(config, plain),
+        run_dir=Path(config.hydra.run.dir).absolute(),
+        is_named=is_named(config, "run"),
+        note=note,
     )
+
+
+def with_note(error: ConfigurationError, note: str | None) -> ConfigurationError:
+    """The error, followed by what the user may not have meant, where there is such a thing."""
+    return error if note is None else type(error)(f"{error}; {note}")
 
 
 def resolve_device(device: str) -> str:
     """The device that ``device`` stands for: ``auto`` becomes an accelerator where there is one, else ``cpu``.
 
     Raises:
-        ConfigurationError: a device is asked for that is not there.
+        ConfigurationError: the device does not exist here.
     """
     if device == "cpu":
         return device
@@ -145,7 +153,7 @@ def resolve_device(device: str) -> str:
     there = ["cpu", *(f"cuda:{index}" for index in range(n_cuda)), *(["mps"] if has_mps else [])]
     if device not in there and not (device == "cuda" and n_cuda):
         raise ConfigurationError(
-            f"key 'device' = '{device}': there is none here; allowed here: {', '.join(there)}, auto"
+            f"key 'device' = '{device}': no such device found; available: {', '.join(there)}, auto"
         )
     return device
 
@@ -160,71 +168,10 @@ def _read_tracking(values: Mapping[str, Any]) -> TrackingSettings:
         raise ConfigurationError(re.sub(r"^([\w.]+)=", r"key '\1' = ", str(error))) from error
 
 
-def _plan(root: RootSettings) -> Plan:
+def _size(root: RootSettings) -> RunSize:
     steps_per_chunk = root.agent["steps_per_chunk"]
     chunks = chunks_per_recording(steps_per_chunk, learns=root.agent["learner"] is not None)
     total_steps = root.total_steps
     if root.debug:
         total_steps = min(total_steps, _DEBUG_RECORDINGS * chunks * steps_per_chunk * root.batch_size)
-    return Plan(total_steps, root.batch_size, steps_per_chunk, chunks, bytes_per_time_step=0)
-
-
-def _with_memory(
-    plan: Plan, composed: DictConfig, config: Mapping[str, Any], written: Callable[[str], str], *, films: bool
-) -> Plan:
-    """The plan with the memory of one row of all variables, from a dry run of the graph without its environments.
-
-    Raises:
-        ConfigurationError: the graph or the learner cannot be built, the agent does not fit the environment, an
-            environment fails at once, or the memory is not there.
-    """
-    from bbrl_exp.agents.dry_run import check_graph
-    from bbrl_exp.data.packing import Field
-    from bbrl_exp.envs.pictures import check_pictures
-    from bbrl_exp.envs.try_out import try_out
-
-    def stand_in(single: GymAgent, batch_size: int) -> Agent:
-        if batch_size != plan.batch_size:
-            raise bad_value("env.agent.batch_size", batch_size, f"the run's own batch_size, {plan.batch_size}")
-        check_action_space(composed, config["agent"]["action_space"], single.env_spec)
-        try_out(single)
-        if films:
-            check_pictures(single)
-        # Before a row of the whole batch is made: a mistyped batch size is refused, and not an attempt to hold it.
-        replace(plan, bytes_per_time_step=single.dry_copy().bytes_per_step * batch_size).check_memory(
-            available_memory()
-        )
-        return single.dry_copy(batch_size)
-
-    built = build_graph_and_learner(config, written, stand_in)
-    learner = built.learner
-    with contextlib.closing(built.graph):
-        variables = check_graph(built.graph)
-        if learner is not None:
-            check_reads(learner, [variable.name for variable in variables])
-            check_chunks(learner, plan.steps_per_chunk, plan.batch_size, written)
-    buffers = [] if learner is None else list(learner.replay_buffers().values())
-    stored = {variable.name: Field(variable.shape[1:], variable.dtype) for variable in variables}
-    plan = replace(
-        plan,
-        bytes_per_time_step=sum(variable.bytes_per_step for variable in variables),
-        replay_capacity=sum(buffer.capacity for buffer in buffers),
-        replay_bytes=sum(_bytes_for(buffer, stored, plan.batch_size) for buffer in buffers),
-        schedules=() if learner is None else learner.schedules,
-        begun_anew=built.begun_anew,
-        idle=built.idle,
-    )
-    plan.check_memory(available_memory())
-    return plan
-
-
-def _bytes_for(buffer: ReplayBuffer, stored: Mapping[str, Field], batch_size: int) -> int:
-    try:
-        return buffer.bytes_for(stored, batch_size)
-    except WorkspaceError as error:
-        raise ConfigurationError(str(error)) from error
-
-
-def _choices(config: DictConfig) -> dict[str, str | None]:
-    found = config.hydra.runtime.choices
-    return {group: found.get(group) for group in ("agent", "env", "tracking", "experiment")}
+    return RunSize(total_steps, root.batch_size, steps_per_chunk, chunks, bytes_per_time_step=0)

@@ -1,54 +1,49 @@
-"""Composition of a configuration by Hydra, with every refusal of Hydra told in one line of ours."""
+"""Composition of a configuration: Hydra puts the options of its groups together, then the other overrides apply."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import hydra
 from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from hydra.types import RunMode, TaskFunction
+from hydra.types import RunMode
 from hydra.version import VersionBase
-from omegaconf import DictConfig, ListConfig, Node, OmegaConf
-from omegaconf.errors import (
-    InterpolationResolutionError,
-    InterpolationToMissingValueError,
-    MissingMandatoryValue,
-    OmegaConfBaseException,
-)
-from yaml import YAMLError  # type: ignore[import-untyped]
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, InterpolationToMissingValueError, OmegaConfBaseException
 
-from bbrl_exp.config.config_loader import RememberingConfigLoader
-from bbrl_exp.config.hydra_node import check_hydra_node, check_search_path
+from bbrl_exp.config.folders import option_files
+from bbrl_exp.config.hydra_node import check_hydra_node, search_path_folders
+from bbrl_exp.config.overrides import apply, parse
 from bbrl_exp.config.refusals import one_line, refusal
 from bbrl_exp.config.schema import bad_value
+from bbrl_exp.config.search_settings import SWEEPER_NODE
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.folder import job_folder_name, run_folder_name
 
 VERSION_BASE = "1.3"
-COMMAND_LINE = "command-line"  # who provides a folder of options that the user has named
-_NOTHING = object()
 
 
-def register_resolvers() -> None:
-    """Makes the resolvers known that ``conf/config.yaml`` uses: ``run_folder`` and ``job_folder``."""
+def register() -> None:
+    """Tells Hydra and OmegaConf of what is ours: two resolvers of ``conf/config.yaml`` and the sweeper of searches."""
     OmegaConf.register_new_resolver("run_folder", run_folder_name, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder_name, replace=True)
+    ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=SWEEPER_NODE, provider="bbrl_exp")
 
 
 class Composer:
-    """Reads a configuration folder through Hydra, and puts Hydra's global state back at the end.
+    """Composes configurations of a folder; :meth:`close` puts Hydra's global state back.
+
+    What the options of the groups give is composed once for each choice of them, so that the jobs of a sweep, which
+    differ in single values, cost little.
 
     Args:
         config_dir: the folder of ``config.yaml``.
@@ -56,32 +51,31 @@ class Composer:
         extra_dir: a user's own folder (``--config-dir``).
 
     Raises:
-        ConfigurationError: a folder is not there.
+        ConfigurationError: a folder does not exist.
     """
 
     def __init__(self, config_dir: Path, config_name: str = "config", extra_dir: Path | None = None) -> None:
-        register_resolvers()
         for folder in (config_dir, extra_dir):
             if folder is not None and not folder.is_dir():
-                raise ConfigurationError(f"configuration folder {folder} is not there")
-        search_path = create_config_search_path(str(config_dir.resolve()))
-        if extra_dir is not None:
-            search_path.prepend(COMMAND_LINE, f"file://{extra_dir.resolve()}", SearchPathQuery(provider="schema"))
+                raise ConfigurationError(f"configuration folder {folder} does not exist")
+        self.config_name = config_name
+        self.extra_dir = extra_dir
+        self._config_dir = config_dir.resolve()
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
         self._previous = (
             GlobalHydra.instance().hydra,
             HydraConfig.instance().cfg,
             VersionBase.instance().version_base,
         )
+        register()
         version.setbase(VERSION_BASE)
         GlobalHydra.instance().clear()
-        self.config_name = config_name
-        self.hydra = Hydra.create_main_hydra2(task_name="run", config_search_path=search_path)
-        self.hydra.config_loader = RememberingConfigLoader(search_path)
+        hydra.initialize_config_dir(str(self._config_dir), job_name="run", version_base=VERSION_BASE)
 
     def close(self) -> None:
         """Puts Hydra's global state back."""
-        hydra, config, version_base = self._previous
-        GlobalHydra.instance().hydra = hydra
+        former, config, version_base = self._previous
+        GlobalHydra.instance().hydra = former
         HydraConfig.instance().cfg = config
         VersionBase.instance().version_base = version_base
 
@@ -91,109 +85,111 @@ class Composer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def compose(self, overrides: Sequence[str], *, multirun: bool = False) -> DictConfig:
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration with its ``hydra`` node.
 
         Raises:
             ConfigurationError: it cannot be composed; the message names key, value and what is allowed.
         """
-        self.check_search_path(overrides)
-        self._check_choices(overrides)
-        with self._refusals(overrides):
-            config: DictConfig = self.hydra.compose_config(
-                config_name=self.config_name,
-                overrides=list(overrides),
-                run_mode=RunMode.MULTIRUN if multirun else RunMode.RUN,
-                with_log_configuration=False,
-            )
+        parsed = parse(overrides)
+        for override in parsed:
+            if override.is_sweep_override():
+                key, _, value = str(override.input_line).partition("=")
+                raise ConfigurationError(f"key '{key}' = {value}: several values need a sweep, written with -m")
+        folders = self.folders(parsed)
+        choices = [override for override in parsed if is_choice(override, folders)]
+        config = self._of_choices(choices, folders)
+        with _refusals():
+            for override in parsed:
+                if override not in choices:
+                    apply(override, config)
+            _note_overrides(config, [override for override in parsed if not override.is_hydra_override()])
             check_hydra_node(config)
         return config
 
-    def compose_job(self, master: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        """The configuration of one job of the sweep whose own configuration is ``master``.
+    def folders(self, parsed: Sequence[Override] = ()) -> list[Path]:
+        """The folders of options: ``config_dir``, those of ``hydra.searchpath``, the user's own.
+
+        Args:
+            parsed: overrides, of which one may be ``hydra.searchpath``.
 
         Raises:
-            ConfigurationError: it cannot be composed.
+            ConfigurationError: one of them is a package, which Hydra would import.
         """
-        self._check_choices(overrides)
-        with self._refusals(overrides):
-            config: DictConfig = self.hydra.config_loader.load_sweep_config(master, list(overrides))
-            check_hydra_node(config)
-        return config
+        with _refusals():
+            root = OmegaConf.load(self._config_dir / f"{self.config_name}.yaml")
+            places: object = OmegaConf.to_container(root, resolve=False)
+        for name in ("hydra", "searchpath"):
+            places = places.get(name) if isinstance(places, dict) else None
+        for override in parsed:
+            if override.get_key_element() == "hydra.searchpath":
+                places = override.value()
+        return [self._config_dir, *search_path_folders(places), *([self.extra_dir] if self.extra_dir else [])]
 
     def groups(self) -> dict[str, list[str]]:
-        """The options of each of our groups."""
-        loader = self.hydra.config_loader
-        return {name: loader.get_group_options(name) for name in loader.list_groups("") if name != "hydra"}
+        """The options of each group."""
+        folders = self.folders()
+        names = sorted({path.name for folder in folders for path in folder.iterdir() if path.is_dir()})
+        return {name: list(option_files(folders, name)) for name in names}
 
-    def parse(self, overrides: Sequence[str]) -> list[Override]:
-        """The overrides as Hydra's grammar reads them.
+    def _of_choices(self, choices: Sequence[Override], folders: Sequence[Path]) -> DictConfig:
+        """A copy of what the options of the groups give."""
+        texts = tuple(str(override.input_line) for override in choices)
+        if texts not in self._composed:
+            for override in choices:
+                _check_choice(override, option_files(folders, override.key_or_group))
+            kept = [text for text in texts if not text.lstrip("+").startswith("hydra.searchpath=")]
+            if others := [quoted(f"file://{folder}") for folder in folders[1:]]:
+                kept.append(f"hydra.searchpath=[{','.join(others)}]")
+            with _refusals():
+                self._composed[texts] = hydra.compose(self.config_name, kept, return_hydra_config=True)
+        return copy.deepcopy(self._composed[texts])
 
-        Raises:
-            ConfigurationError: one of them cannot be read.
-        """
-        with self._refusals(overrides):
-            parsed: list[Override] = OverridesParser.create(self.hydra.config_loader).parse_overrides(list(overrides))
-        return parsed
 
-    def asks_for_multirun(self, overrides: Sequence[str]) -> bool:
-        """Whether the configuration itself says ``hydra.mode=MULTIRUN``.
+def is_choice(override: Override, folders: Sequence[Path]) -> bool:
+    """Whether an override chooses an option of a group or is about Hydra itself: Hydra applies it, before all others.
 
-        Raises:
-            ConfigurationError: the search path of configurations is refused.
-        """
-        self.check_search_path(overrides)
-        return bool(self.hydra.get_mode(self.config_name, list(overrides)) == RunMode.MULTIRUN)
+    Args:
+        override: parsed.
+        folders: of options.
+    """
+    key = override.key_or_group
+    return override.is_hydra_override() or "/" in key or any((folder / key).is_dir() for folder in folders)
 
-    def check_search_path(self, overrides: Sequence[str]) -> None:
-        """Refuses ``hydra.searchpath``, in the overrides or the root file, where it would import a package.
 
-        Raises:
-            ConfigurationError: it would.
-        """
-        with self._refusals(overrides):
-            for override in self.parse(overrides):
-                if override.get_key_element() == "hydra.searchpath":
-                    check_search_path(override.value())
-            loader = self.hydra.config_loader
-            assert isinstance(loader, ConfigLoaderImpl)
-            root = loader.repository.load_config(self.config_name)
-            places = OmegaConf.select(root.config, "hydra.searchpath") if root is not None else None
-            check_search_path(
-                OmegaConf.to_container(places, resolve=True) if isinstance(places, ListConfig) else places
-            )
+def _check_choice(override: Override, options: Collection[str]) -> None:
+    """Refuses a group that is given a list, a number or null instead of one option, or that is chosen twice."""
+    group = override.key_or_group
+    if not options or override.is_delete():
+        return
+    if not isinstance(value := override.value(), str | dict):
+        raise bad_value(group, value, f"one of {', '.join(options)}")
+    if override.is_add():
+        raise ConfigurationError(f"key '{group}': a group is chosen once; write it without +")
 
-    def launch(self, task: TaskFunction, overrides: Sequence[str]) -> None:
-        """Runs ``task`` as Hydra's job in the folder ``hydra.run.dir``."""
-        self.hydra.run(config_name=self.config_name, task_function=task, overrides=list(overrides))
 
-    def _check_choices(self, overrides: Sequence[str]) -> None:
-        """Refuses a group that is given a list, a number or null instead of one option."""
-        for override in self.parse(overrides):
-            options = self.hydra.config_loader.get_group_options(override.key_or_group)
-            if override.is_sweep_override() or override.is_delete() or not options:
-                continue
-            if not isinstance(value := override.value(), str | dict):
-                raise bad_value(override.key_or_group, value, f"one of {', '.join(options)}")
+def _note_overrides(config: DictConfig, overrides: Sequence[Override]) -> None:
+    """Notes the overrides of the run where Hydra notes them."""
+    excluded = config.hydra.job.config.override_dirname.exclude_keys
+    config.hydra.overrides.task = [str(override.input_line) for override in overrides]
+    named = [str(override.input_line) for override in overrides if override.key_or_group not in excluded]
+    config.hydra.job.override_dirname = ",".join(sorted(named))
 
-    @contextlib.contextmanager
-    def _refusals(self, overrides: Sequence[str]) -> Iterator[None]:
-        try:
-            yield
-        except (HydraException, OmegaConfBaseException, YAMLError) as error:
-            raise refusal(error, lambda: self._defaults(overrides)) from error
 
-    def _defaults(self, overrides: Sequence[str]) -> DictConfig | None:
-        """The configuration with the chosen groups alone, to tell which keys there are; None if that fails too."""
-        groups = set(self.hydra.config_loader.list_groups(""))
-        kept = [text for text in overrides if (key := text.partition("=")[0]) in groups or key.startswith("hydra/")]
-        try:
-            config: DictConfig = self.hydra.compose_config(
-                config_name=self.config_name, overrides=kept, run_mode=RunMode.RUN, with_log_configuration=False
-            )
-        except Exception:
-            return None
-        return config
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What Hydra, OmegaConf or YAML raises becomes one line: what they are given is the user's."""
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise refusal(error) from error
+
+
+def asks_for_sweep(config: DictConfig) -> bool:
+    """Whether the configuration itself says ``hydra.mode: MULTIRUN``."""
+    return bool(config.hydra.mode == RunMode.MULTIRUN)
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
@@ -205,51 +201,50 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     HydraConfig.instance().set_config(config)
     plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
+        for key in OmegaConf.missing_keys(plain):
+            raise bad_value(key, "???", "given: it has no value")
         contents = OmegaConf.to_container(plain, resolve=True, throw_on_missing=True)
-    except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
-        named = re.search(r"Missing mandatory value: (\S+)", str(error))
-        raise bad_value(named[1] if named else str(error.full_key), "???", "given: no value stands there") from error
+    except InterpolationToMissingValueError as error:
+        raise bad_value(str(error.full_key), "???", "given: it has no value") from error
     except InterpolationResolutionError as error:
-        key = written_key(config, str(error.full_key))
+        key = written_key(written(config), str(error.full_key))
         raise ConfigurationError(f"key '{key}': {str(error).splitlines()[0]}") from error
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, RecursionError) as error:
         raise ConfigurationError(one_line(error)) from error
     return {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
 
 
-def written_key(config: DictConfig, key: str) -> str:
-    """Where the user writes what stands at ``key``: interpolations to whole nodes are followed.
-
-    ``graph.agent.members.policy.seed`` becomes ``agent.members.policy.seed``.
-    """
-    parts = key.split(".")
-    position, depth = 1, len(parts)
-    while position <= depth:
-        node = OmegaConf.select(config, ".".join(parts[: position - 1])) if position > 1 else config
-        raw = node._get_node(parts[position - 1], validate_access=False) if isinstance(node, DictConfig) else None
-        text = raw._value() if isinstance(raw, Node) else None
-        match = re.fullmatch(r"\$\{([A-Za-z_][\w.]*)\}", text) if isinstance(text, str) else None
-        if match is not None and _is_there(config, match[1]):
-            parts = [*match[1].split("."), *parts[position:]]
-            position, depth = 1, len(parts)
-        else:
-            position += 1
-    return ".".join(parts)
-
-
-def _is_there(config: DictConfig, key: str) -> bool:
-    """Whether something stands at ``key``, be it an interpolation that leads nowhere."""
-    try:
-        return bool(OmegaConf.select(config, key, default=_NOTHING) is not _NOTHING)
-    except OmegaConfBaseException:
-        return True
+def written(config: DictConfig) -> dict[str, Any]:
+    """The configuration without its ``hydra`` node, interpolations as they are written."""
+    contents = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(contents, dict)
+    return {str(key): value for key, value in contents.items() if key != "hydra"}
 
 
 def is_named(config: DictConfig, kind: Literal["run", "sweep"]) -> bool:
-    """Whether the user chose the folder, by ``name`` or by a path; else its name is date and time."""
-    written = OmegaConf.to_container(config.hydra[kind], resolve=False)
-    assert isinstance(written, dict)
-    return config.name is not None or "${run_folder:" not in str(written["dir"])
+    """Whether the user chose the folder, by ``name`` or by a path; by default it is named by date and time."""
+    contents = OmegaConf.to_container(config.hydra[kind], resolve=False)
+    assert isinstance(contents, dict)
+    return config.name is not None or "${run_folder:" not in str(contents["dir"])
+
+
+def written_key(contents: Mapping[str, Any], key: str) -> str:
+    """Where the user writes what is found at ``key``: interpolations to whole nodes are followed.
+
+    ``graph.agent.members.policy.seed`` becomes ``agent.members.policy.seed``.
+
+    Args:
+        contents: the configuration as it is written, see :func:`written`.
+        key: dotted.
+    """
+    parts = key.split(".")
+    node: Any = contents
+    for position, name in enumerate(parts):
+        node = node.get(name) if isinstance(node, Mapping) else None
+        whole = re.fullmatch(r"\$\{([A-Za-z_][\w.]*)\}", node) if isinstance(node, str) else None
+        if whole is not None:
+            return written_key(contents, ".".join([whole[1], *parts[position + 1 :]]))
+    return key
 
 
 def quoted(text: str) -> str:

@@ -9,20 +9,8 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig
 
 from bbrl_exp.config.folders import folders_of, option_files
-from bbrl_exp.errors import ConfigurationError
 
 _OVERRIDE = re.compile(r"override /?(?P<group>agent|env)")
-
-
-def with_experiment(error: ConfigurationError, config: DictConfig) -> ConfigurationError:
-    """The error, and that the experiment's settings are for another agent or environment, where it is so.
-
-    Args:
-        error: what refuses the configuration.
-        config: composed, with its ``hydra`` node.
-    """
-    note = other_experiment(config)
-    return error if note is None else type(error)(f"{error}; {note}")
 
 
 def other_experiment(config: DictConfig) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bbrl_exp.config.nodes import ORDER_KEYS, build, check_targets
 from bbrl_exp.config.targets import check_prefixes, find_target
 from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.seeding import untouched_global_generators
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from bbrl_exp.envs.gym_agents import GymAgent
     from bbrl_exp.envs.spec import EnvSpec
 
-    StandIn = Callable[[GymAgent, int], Agent]
+    StandIn = Callable[[GymAgent, int], Agent | None]
 
 Node = dict[str, Any]
 LEARNER_KEY = "agent.learner"
@@ -142,7 +143,7 @@ def build_graph_of(
         config: resolved and checked.
         written: where the user writes what stands at a key.
         stand_in: gives what takes the place of an environment agent, from that agent with one environment and the
-            batch size that it should have; None builds the graph with all its environments.
+            batch size that it should have; where it gives None, and where it is None, the agent itself is built.
 
     Raises:
         ConfigurationError: an agent refuses its arguments, an environment is unknown or lacks its extra.
@@ -183,8 +184,6 @@ def _built_members(node: Node, key: str, spec: EnvSpec | None, stand_in: StandIn
 def _build_members(
     members: dict[str, Node], key: str, spec: EnvSpec | None, stand_in: StandIn | None
 ) -> dict[str, Any]:
-    from bbrl_exp.envs.gym_agents import GymAgent
-
     order = ordered_members(members, key)
     built: dict[str, Any] = {}
     for name in sorted(order, key=lambda name: _asks_for_facts(order[name], f"{key}.{name}")):
@@ -192,19 +191,16 @@ def _build_members(
         target = find_target(node["_target_"], f"{key}.{name}._target_")
         if "name" in inspect.signature(target).parameters:
             node.setdefault("name", name)
-        if stand_in is not None and issubclass(target, GymAgent):
-            built[name] = _build_stand_in(node, f"{key}.{name}", stand_in)
-        else:
-            if stand_in is not None:
-                node = _with_stand_ins(node, f"{key}.{name}", stand_in)
-            built[name] = build(node, f"{key}.{name}", functools.partial(_env_spec_for, spec=spec, key=key))
+        if stand_in is not None:
+            node = _with_stand_ins(node, f"{key}.{name}", stand_in)
+        built[name] = build(node, f"{key}.{name}", functools.partial(_env_spec_for, spec=spec, key=key))
         if spec is None:
             spec = env_spec_of(built[name])
     return {name: built[name] for name in order}
 
 
 def _with_stand_ins(node: Any, key: str, stand_in: StandIn) -> Any:
-    """``node`` with the environment agents that stand inside it, as in a remote agent, replaced."""
+    """``node`` with its environment agents replaced, also those inside another agent, such as a remote one."""
     from bbrl_exp.envs.gym_agents import GymAgent
 
     if isinstance(node, list):
@@ -212,11 +208,13 @@ def _with_stand_ins(node: Any, key: str, stand_in: StandIn) -> Any:
     if not isinstance(node, Mapping):
         return node
     if "_target_" in node and issubclass(find_target(node["_target_"], f"{key}._target_"), GymAgent):
-        return _build_stand_in(dict(node), key, stand_in)
+        with untouched_global_generators():
+            replaced = _stand_in(dict(node), key, stand_in)
+        return node if replaced is None else replaced
     return {name: _with_stand_ins(child, f"{key}.{name}", stand_in) for name, child in node.items()}
 
 
-def _build_stand_in(node: Node, key: str, stand_in: StandIn) -> Agent:
+def _stand_in(node: Node, key: str, stand_in: StandIn) -> Agent | None:
     alone = {"batch_size": 1, **({"stepping": "scalar", "workers": 0} if node.get("workers") else {})}
     single = build({name: alone.get(name, value) for name, value in node.items()}, key, lambda target: {})
     try:

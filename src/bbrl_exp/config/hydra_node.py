@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -124,18 +125,24 @@ def launcher_name(config: DictConfig) -> str:
     return _CLASSES["launcher"][config.hydra.launcher._target_]
 
 
-def check_search_path(places: object) -> None:
-    """Refuses a search path of configurations that is not of folders: to look into a package is to import it.
+def search_path_folders(places: object) -> list[Path]:
+    """The folders of a search path of configurations; to look into a package would be to import it.
 
     Args:
         places: the value of ``hydra.searchpath``, None where there is none.
 
     Raises:
-        ConfigurationError: a place is no folder.
+        ConfigurationError: a place is not a folder.
     """
-    for place in places if isinstance(places, list) else []:
-        if isinstance(place, str) and "://" in place and not place.startswith("file://"):
-            raise ConfigurationError(f"key 'hydra.searchpath' = {shown(place)}: must be a list of folders")
+    if places is None:
+        return []
+    if not isinstance(places, list) or not all(isinstance(place, str) for place in places):
+        raise bad_value("hydra.searchpath", places, "a list of folders")
+    folders = [Path(place.removeprefix("file://")).absolute() for place in places]
+    for place, folder in zip(places, folders, strict=True):
+        if "://" in place.removeprefix("file://") or not folder.is_dir():
+            raise bad_value("hydra.searchpath", place, "a list of folders that exist")
+    return folders
 
 
 def _check_launcher_keys(written: object, launcher: str) -> None:

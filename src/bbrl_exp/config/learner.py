@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from bbrl_exp.training.saved_state import read_state
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
-    from bbrl_exp.agents.dry_run import VariableFacts
     from bbrl_exp.config.graph import StandIn
     from bbrl_exp.learners.learner import Learner
 
@@ -140,18 +139,6 @@ def _built_from_run(config: Mapping[str, Any], graph: TemporalAgent, written: Ca
 
 def _filled(target: type[Any], known: Mapping[str, object]) -> dict[str, object]:
     return {name: known[name] for name in inspect.signature(target).parameters if name in known}
-
-
-def variables_of(graph: TemporalAgent, learner: Learner | None) -> list[VariableFacts]:
-    """The table of variables by a dry run of ``graph``; the learner is among the readers of what it says it reads."""
-    from bbrl_exp.agents.dry_run import check_graph
-
-    reads = set(getattr(learner, "reads", None) or ())
-    label = type(learner).__name__
-    return [
-        replace(facts, readers=(*facts.readers, label)) if facts.name in reads else facts
-        for facts in check_graph(graph)
-    ]
 
 
 def check_reads(learner: Learner, written: Iterable[str]) -> None:

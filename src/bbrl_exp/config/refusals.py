@@ -1,12 +1,10 @@
-"""What Hydra, OmegaConf and YAML refuse, told in one line: key, value, what is allowed."""
+"""What Hydra, OmegaConf and YAML refuse, in one line: key, value, what is allowed."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from pathlib import Path
 
-from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
@@ -18,52 +16,37 @@ from bbrl_exp.errors import ConfigurationError, did_you_mean
 _EXTRA_OF_LAUNCHER = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 
 
-def refusal(error: Exception, defaults: Callable[[], DictConfig | None]) -> ConfigurationError:
-    """Our error for one of Hydra's, OmegaConf's or YAML's.
-
-    Args:
-        error: what was raised.
-        defaults: gives the configuration without the overrides of single keys, to find the nearest known key.
-    """
-    if isinstance(error, OverrideParseException):
-        problem = str(error).replace(f"Error parsing override '{error.override}'\n", "").splitlines()[0]
-        return ConfigurationError(
-            f"override '{error.override}' cannot be read ({problem}): must be key=value, values with spaces quoted"
-        )
+def refusal(error: Exception) -> ConfigurationError:
+    """Our error for one that Hydra, OmegaConf or YAML raised."""
     if isinstance(error, MissingConfigException):
         return _unknown_option(error)
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return ConfigurationError(f"file '{Path(mark.name)}', line {mark.line + 1}: YAML syntax error: {error.problem}")
-    return _refused_override(error, defaults)
+    if isinstance(error, RecursionError):
+        return ConfigurationError("the configuration is nested too deeply")
+    cause = error.__cause__
+    return ConfigurationError(one_line(error) if cause is None else f"{one_line(error)}: {one_line(cause)}")
 
 
-def _refused_override(error: Exception, defaults: Callable[[], DictConfig | None]) -> ConfigurationError:
-    message = str(error)
-    if match := re.match(r"Ambiguous value for argument '(?P<override>.*)'", message):
-        key, _, value = match["override"].partition("=")
-        return ConfigurationError(
-            f"key '{key}' = {value}: several values need a sweep, written with -m (python scripts/run.py -m ...)"
-        )
-    if match := re.match(r"Sweep parameters '(?P<overrides>.*)' requires --multirun", message):
-        return ConfigurationError(f"{match['overrides']}: several values need a sweep, written with -m")
-    if match := re.match(r"Could not (?:override|append to config\. An item is already at) '(?P<key>[^']*)'", message):
-        if "already at" in message:
-            return ConfigurationError(f"key '{match['key']}' is there already: write it without +")
-        new_key = str(getattr(error.__cause__, "full_key", None) or match["key"])
-        if new_key.startswith(f"{match['key']}."):
-            return ConfigurationError(f"key '{new_key}' is new, and what is new is added with +: +{new_key}=...")
-        return _unknown_key(match["key"], defaults())
-    if match := re.match(r"Could not delete from config. '(?P<key>.*)' does not exist", message):
-        return ConfigurationError(f"key '{match['key']}' cannot be removed: it is not in the configuration")
-    if match := re.match(r"(?P<group>\S+) appears more than once in the final defaults list", message):
-        return ConfigurationError(f"key '{match['group']}': a group is chosen once; write it without +")
-    return ConfigurationError(one_line(error))
+def unknown_override(key: str, config: DictConfig, missing: object) -> ConfigurationError:
+    """The error for an override of a key that the configuration does not have.
+
+    Args:
+        key: of the override.
+        config: composed.
+        missing: the key at which the configuration ends, below ``key`` where a mapping brings new keys.
+    """
+    if str(missing or "").startswith(f"{key}."):
+        return _new_key(str(missing))
+    return _unknown_key(key, config)
 
 
-def _unknown_key(key: str, config: DictConfig | None) -> ConfigurationError:
-    if config is None:
-        return ConfigurationError(f"key '{key}' is not in the configuration")
+def _new_key(key: str) -> ConfigurationError:
+    return ConfigurationError(f"key '{key}' is new, and what is new is added with +: +{key}=...")
+
+
+def _unknown_key(key: str, config: DictConfig) -> ConfigurationError:
     parts = key.split(".")
     for depth in range(len(parts)):
         parent = OmegaConf.select(config, ".".join(parts[:depth]), throw_on_missing=False) if depth else config
@@ -71,11 +54,10 @@ def _unknown_key(key: str, config: DictConfig | None) -> ConfigurationError:
             return ConfigurationError(f"key '{'.'.join(parts[:depth])}' is a value: nothing stands below it")
         if parts[depth] not in parent:
             if depth and not parent:
-                return ConfigurationError(f"key '{key}' is new, and what is new is added with +: +{key}=...")
+                return _new_key(key)
             parameters = _parameters(parent, ".".join(parts[:depth]))
             if parts[depth] in parameters:
-                new_key = ".".join(parts[: depth + 1])
-                return ConfigurationError(f"key '{new_key}' is new, and what is new is added with +: +{new_key}=...")
+                return _new_key(".".join(parts[: depth + 1]))
             known = {str(name) for name in parent if name != "hydra"}
             if elsewhere := [] if depth else _keys_that_end_with(key, config):
                 return ConfigurationError(f"key '{key}' is not known; did you mean '{elsewhere[0]}'?")

@@ -14,7 +14,7 @@ _STEPS_OF_A_RECORDING = 128
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunSize:
     """The size of a run.
 
     Attributes:

@@ -6,12 +6,12 @@ Hydra imports this module at every start: it imports nothing heavy.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from bbrl_exp.config.schema import bad_value
 
-SWEEPER = "hydra_plugins.bbrl_exp_search.optuna_sweeper.OptunaSweeper"
+SWEEPER = "bbrl_exp.search"  # names the sweeper; Hydra never makes it
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("none", "median", "percentile", "halving")
 AGGREGATES = ("iqm", "mean", "median", "min")
@@ -147,3 +147,6 @@ class SearchSettings:
                 )
         if self.sampler == "grid" and self.sampler_seed != defaults.sampler_seed:
             raise bad_value("hydra.sweeper.sampler_seed", self.sampler_seed, "left out with hydra.sweeper.sampler=grid")
+
+
+SWEEPER_NODE = {"_target_": SWEEPER, **asdict(SearchSettings())}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from omegaconf import OmegaConf
 
-from bbrl_exp.config.run_size import Plan, in_words
+from bbrl_exp.config.run_size import RunSize, in_words
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.summary import Summary
 from bbrl_exp.runs.evaluations import EvaluationPlan
@@ -196,7 +196,7 @@ def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
-    plan, root = run.plan, run.root
+    plan, root = run.size, run.root
     asked = "" if plan.env_steps == plan.total_steps else f" ({plan.total_steps:,} asked, rounded up to whole chunks)"
     starts = (run.config["agent"]["learner"] or {}).get("learning_starts") or 0
     device = f"{run.device} (auto)" if root.device == "auto" else run.device
@@ -225,17 +225,17 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
 
 
 def _beginning_in_words(run: CheckedRun) -> str:
-    anew = run.plan.begun_anew
+    anew = run.size.begun_anew
     rest = f", without what does not fit: the learner's {', '.join(anew)}" if anew else ""
     return f"the last policy of {run.root.init_from}{rest}"
 
 
-def _idle_in_words(plan: Plan) -> str:
+def _idle_in_words(plan: RunSize) -> str:
     agents = (f"{label} ({n:,} parameters)" for label, n in plan.idle.items())
     return f"{', '.join(agents)}: the learner does not hold them"
 
 
-def _recording_in_words(plan: Plan) -> str:
+def _recording_in_words(plan: RunSize) -> str:
     return f"{plan.chunks_per_recording:,} chunks stay in the workspace together"
 
 
@@ -243,7 +243,7 @@ def _checkpoints_in_words(run: CheckedRun) -> str:
     every = run.checkpoint_every
     if not every:
         return "none: the run cannot go on once it has stopped"
-    return _every(every, run.plan.steps_per_recording, "recording")
+    return _every(every, run.size.steps_per_recording, "recording")
 
 
 def _every(env_steps: int, unit_steps: int, unit: str) -> str:
@@ -253,7 +253,7 @@ def _every(env_steps: int, unit_steps: int, unit: str) -> str:
 
 def _evaluation_in_words(run: CheckedRun) -> str:
     plan = EvaluationPlan.of(run)
-    in_chunk = run.plan.steps_per_chunk * run.plan.batch_size
+    in_chunk = run.size.steps_per_chunk * run.size.batch_size
     parts = [f"{_every(plan.every, in_chunk, 'chunk')}, {plan.episodes:,} episodes"] if plan.every else []
     parts += [f"at the end {plan.final_episodes:,} episodes"] if plan.final_episodes else []
     return "; ".join(parts) or "none"

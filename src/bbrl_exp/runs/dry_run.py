@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
-
-from bbrl_exp.config.learner import build_graph_and_learner, variables_of
+from bbrl_exp.config.preparation import prepare
 from bbrl_exp.config.run_size import in_words
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.runs.console import Terminal, show_start
@@ -18,33 +15,31 @@ if TYPE_CHECKING:
     from bbrl_exp.config.check import CheckedRun
 
 
-def show_run(config: DictConfig, run: CheckedRun, folder: Path) -> None:
-    """Prints what the run would say at its start, and an estimate; makes nothing.
+def show_run(run: CheckedRun, folder: Path) -> None:
+    """Prints what the run would print at its start, and an estimate; makes nothing.
 
     Args:
-        config: composed, with its ``hydra`` node.
-        run: the same, checked.
-        folder: where the run would lie.
+        run: checked.
+        folder: where the run would be.
 
     Raises:
         BbrlExpError: a trial of the run failed.
     """
     terminal = Terminal()
-    built = build_graph_and_learner(run.config, run.written)
-    with contextlib.closing(built.graph):
-        show_start(terminal, built.graph, variables_of(built.graph, built.learner), run, folder)
-    estimate = Trials()(config)
+    with prepare(run) as prepared:
+        show_start(terminal, prepared.graph, prepared.variables, prepared.run, folder)
+    estimate = Trials()(run)
     if isinstance(estimate, TrialFailure):
         raise BbrlExpError(f"a trial of the run failed: {estimate.error}")
     if estimate is None:
         terminal.line(f"  {'time':<19}unknown: a trial of {TRIAL_SECONDS:g} s came to no end")
     else:
-        seconds = run.plan.env_steps / estimate.steps_per_second
+        seconds = run.size.env_steps / estimate.steps_per_second
         terminal.line(
             f"  {'time':<19}about {time_in_words(seconds)} at {estimate.steps_per_second:,.0f} steps/s, "
             f"from a trial of {TRIAL_SECONDS:g} s, evaluations left out"
         )
-        n_bytes = run.plan.env_steps * estimate.bytes_per_step
+        n_bytes = run.size.env_steps * estimate.bytes_per_step
         terminal.line(f"  {'disk':<19}at most about {in_words(n_bytes)}, checkpoints left out")
     terminal.line("dry run: nothing was made")
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import os
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf, open_dict
-
-from bbrl_exp.config.carried import packed
+from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.records.summary import read_summary
 from bbrl_exp.runs.host import JobHost
 
@@ -54,18 +51,18 @@ class Trials:
     def __init__(self) -> None:
         self._host: JobHost | None = None
 
-    def __call__(self, config: DictConfig) -> Estimate | TrialFailure | None:
-        """What a trial of the run tells; None where it did not get to do a step.
+    def __call__(self, run: CheckedRun) -> Estimate | TrialFailure | None:
+        """What a trial of the run shows; None where it did not get to do a step.
 
         Args:
-            config: composed, with its ``hydra`` node; the run's own folder is not touched.
+            run: checked; its own folder is not touched.
         """
         if self._host is None:
             self._host = JobHost()
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name) / "trial"
             folder.mkdir()
-            self._host.run(packed(_for_trial(config, folder)), os.getcwd(), folder, _TrialTime(folder))
+            self._host.run(_for_trial(run), os.getcwd(), folder, _TrialTime(folder))
             return _told_by(folder)
 
 
@@ -86,18 +83,17 @@ class _TrialTime:
         return now - self._begun < TRIAL_SECONDS
 
 
-def _for_trial(config: DictConfig, folder: Path) -> DictConfig:
-    config = copy.deepcopy(config)
-    OmegaConf.set_readonly(config.hydra, False)
-    with open_dict(config):
-        config.dry_run = False
-        config.resume = "auto"
-        config.eval.every, config.eval.final_episodes = 0, 0
-        config.tracking.speed_every = 1
-        config.tracking.tensorboard = config.tracking.tensorboard and config.tracking.enabled
-        config.tracking.enabled = config.tracking.csv = True
-        config.hydra.runtime.output_dir = str(folder)
-    return config
+def _for_trial(run: CheckedRun) -> CheckedRun:
+    """The run without evaluations, with its speed in ``metrics.csv``."""
+    tracking = replace(
+        run.tracking,
+        enabled=True,
+        csv=True,
+        tensorboard=run.tracking.enabled and run.tracking.tensorboard,
+        speed_every=1,
+    )
+    no_evaluations = {**run.root.eval, "every": 0, "final_episodes": 0}
+    return replace(run, root=replace(run.root, dry_run=False, resume="auto", eval=no_evaluations), tracking=tracking)
 
 
 def _told_by(folder: Path) -> Estimate | TrialFailure | None:

@@ -63,8 +63,8 @@ def _serve(connection: socket.socket) -> None:
     import torch
 
     from bbrl_exp.config.targets import import_allowed_packages
+    from bbrl_exp.processes.threads import set_threads
     from bbrl_exp.runs.evaluator import build_evaluator
-    from bbrl_exp.runs.threads import set_threads
     from bbrl_exp.training.evaluation import Evaluator
 
     set_threads(setup["threads"])

@@ -45,7 +45,7 @@ class EvaluationPlan:
         settings, learns = run.root.eval, run.root.agent["learner"] is not None
         every, final_episodes = settings["every"], settings["final_episodes"]
         if every is None:
-            every = math.ceil(run.plan.total_steps / _EVALUATIONS_OF_A_RUN) if learns else 0
+            every = math.ceil(run.size.total_steps / _EVALUATIONS_OF_A_RUN) if learns else 0
         if final_episodes is None:
             final_episodes = _FINAL_EPISODES if learns else 0
         return cls(every, settings["episodes"], final_episodes)

@@ -9,12 +9,13 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
 from bbrl_exp.config.check import CheckedRun
+from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.config.refusals import one_line
 from bbrl_exp.config.targets import allowed_packages
 from bbrl_exp.envs.mujoco_warnings import forget_told_warnings
@@ -49,15 +50,12 @@ class RunResult:
     signal: int | None = None
 
 
-def execute(
-    run: CheckedRun, folder: Path, overrides: Sequence[str], before: Standing, *, in_sweep: bool = False
-) -> RunResult:
-    """Runs a checked configuration in a folder that this process has claimed; a failure is recorded, not raised.
+def execute(prepared: PreparedRun, folder: Path, before: Standing, *, in_sweep: bool = False) -> RunResult:
+    """Runs what is prepared in a folder that this process has claimed; a failure is recorded, not raised.
 
     Args:
-        run: the configuration.
+        prepared: graph and learner, with the configuration.
         folder: the claimed folder.
-        overrides: of this job, for the record.
         before: where the run stands.
         in_sweep: say only a few lines on standard output; everything is in ``run.log``.
     """
@@ -65,19 +63,20 @@ def execute(
     from bbrl_exp.tracking.hparams import mark_failed
 
     started = time.perf_counter()
+    run = prepared.run
     earlier = (read_summary(folder) or {}) if before.checkpoint is not None else {}
     seconds_before = earlier.get("wall_seconds", 0.0)
-    summary = replace(first_summary(run, overrides), wall_seconds=seconds_before)
+    summary = replace(first_summary(run), wall_seconds=seconds_before)
     summary.write(folder)
     seeds = {"run": run.root.seed, "eval": run.root.eval["seed"]}
-    record_start(folder, overrides, seeds, run.root.num_threads, run.device, run.config_hash, allowed_packages())
+    record_start(folder, run.overrides, seeds, run.root.num_threads, run.device, run.config_hash, allowed_packages())
     progress, stop = RunProgress(), StopSignal()
     error: BaseException | None = None
     with open_log(folder / LOG_NAME) as log, _warnings_in(log), stop.caught():
         terminal, log_console = Terminal(), PlainConsole(log)
         console = log_console if in_sweep else SeveralConsoles(terminal, log_console)
         try:
-            run_session(run, folder, console, progress, stop, before)
+            run_session(prepared, folder, console, progress, stop, before)
         except BaseException as caught:
             error = caught
             traceback.print_exception(caught, file=log)
@@ -111,7 +110,7 @@ def execute(
     return RunResult(folder, summary, error, exit_code, stop.number)
 
 
-def first_summary(run: CheckedRun, overrides: Sequence[str]) -> Summary:
+def first_summary(run: CheckedRun) -> Summary:
     """The summary of a run before its first step."""
     return Summary(
         status="running",
@@ -121,7 +120,7 @@ def first_summary(run: CheckedRun, overrides: Sequence[str]) -> Summary:
         seed=run.root.seed,
         batch_size=run.root.batch_size,
         command=command(),
-        overrides=tuple(overrides),
+        overrides=run.overrides,
         git_commit=git_commit(),
         versions=versions(),
         config_hash=run.config_hash,

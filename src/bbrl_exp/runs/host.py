@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+from bbrl_exp.config.carried import CarriedJob
+from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.errors import WorkerError
 from bbrl_exp.processes.messages import ALIVE
 from bbrl_exp.processes.parent import ChildProcess
@@ -33,11 +35,13 @@ class JobHost:
         self._waiting_signal: int | None = None
         weakref.finalize(self, _close, os.getpid(), self._child)
 
-    def run(self, config: bytes, directory: str, folder: Path, is_wanted: Callable[[], bool]) -> JobEnding:
+    def run(
+        self, job: CheckedRun | CarriedJob, directory: str, folder: Path, is_wanted: Callable[[], bool]
+    ) -> JobEnding:
         """Runs one job to its end.
 
         Args:
-            config: packed, see :mod:`~bbrl_exp.config.carried`.
+            job: see :func:`~bbrl_exp.runs.job.run_job`.
             directory: the current one of the job.
             folder: of the job.
             is_wanted: asked about once a second; the job is asked to stop where it is not.
@@ -45,7 +49,7 @@ class JobHost:
         Raises:
             WorkerError: the host has died, and the job with it.
         """
-        self._child.send(JOB, pickle.dumps((config, directory, str(folder), sys.argv)))
+        self._child.send(JOB, pickle.dumps((job, directory, str(folder), sys.argv)))
         self._is_busy = True
         was_asked = False
         try:

@@ -4,41 +4,39 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
-from bbrl_exp.config.check import check
-from bbrl_exp.config.compose import register_resolvers
+from bbrl_exp.config.carried import CarriedJob
+from bbrl_exp.config.check import CheckedRun
+from bbrl_exp.config.preparation import prepare
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.folder import FolderClaim
 from bbrl_exp.runs.ending import record_refusal
 from bbrl_exp.runs.execution import execute
 from bbrl_exp.runs.resume import AUTO, is_complete, standing
+from bbrl_exp.runs.run import open_folder
 
 
-def run_job(config: DictConfig, folder: Path) -> tuple[int, str | None]:
+def run_job(job: CheckedRun | CarriedJob, folder: Path) -> tuple[int, str | None]:
     """Runs a job to its end or to the signal that stops it; every failure is recorded in its folder.
 
     Args:
-        config: composed, with its ``hydra`` node.
+        job: checked by the sweep, which has tried its environments; or composed by a launcher elsewhere.
         folder: of the job.
 
     Returns:
         The exit code, and why the job could not begin, None where it began.
     """
-    register_resolvers()
-    HydraConfig.instance().set_config(config)
-    overrides = tuple(config.hydra.overrides.task)
     try:
         with FolderClaim(folder):
             try:
-                run = check(config)
+                run = job if isinstance(job, CheckedRun) else job.check()
                 if run.root.resume == AUTO and is_complete(folder, run):  # a scheduler may have queued it again
                     return 0, None
                 before = standing(folder, run)
+                prepared = prepare(run, is_tried=isinstance(job, CheckedRun))
             except BbrlExpError as error:
-                record_refusal(folder, str(error), overrides, None)
+                record_refusal(folder, str(error), job.overrides, None)
                 return error.exit_code, str(error)
-            return execute(run, folder, overrides, before, in_sweep=True).exit_code, None
+            with prepared, open_folder(run, folder):
+                return execute(prepared, folder, before, in_sweep=True).exit_code, None
     except BbrlExpError as error:
         return error.exit_code, str(error)

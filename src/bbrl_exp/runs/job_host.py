@@ -23,6 +23,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
+from bbrl_exp.config.carried import CarriedJob
+from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.processes.messages import DONE, anonymous_file, receive, send
 from bbrl_exp.runs.ending import JobEnding
 
@@ -56,23 +58,22 @@ def main() -> None:
         except (EOFError, OSError):
             return
         if kind == JOB:
-            config, directory, folder, sys.argv = pickle.loads(content)  # records tell the command of the sweep
-            if not is_warm:
-                _warm_up(config)
+            job, directory, folder, sys.argv = pickle.loads(content)  # records state the command of the sweep
+            if isinstance(job, CarriedJob) and not is_warm:
+                _warm_up(job)
                 is_warm = True
-            _serve_job(connection, config, directory, folder)
+            _serve_job(connection, job, directory, folder)
 
 
-def _warm_up(config: bytes) -> None:
+def _warm_up(job: CarriedJob) -> None:
     """Lets the parser of interpolations see what it will see in every job: it is ten times as fast from then on."""
-    from bbrl_exp.config.carried import unpacked
     from bbrl_exp.config.identity import identity
 
     with contextlib.suppress(Exception):
-        identity(unpacked(config))
+        identity(job.config())
 
 
-def _serve_job(connection: socket.socket, config: bytes, cwd: str, folder: str) -> None:
+def _serve_job(connection: socket.socket, job: CheckedRun | CarriedJob, cwd: str, folder: str) -> None:
     said = anonymous_file("what a job said", 0)
     # A signal that comes before the new process has dispositions of its own waits until it has them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_OVER)
@@ -80,7 +81,7 @@ def _serve_job(connection: socket.socket, config: bytes, cwd: str, folder: str) 
     process = os.fork()
     if process == 0:
         connection.close()
-        _become_job(said, host, config, cwd, folder)
+        _become_job(said, host, job, cwd, folder)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_OVER)
     ended = threading.Event()
     waiting = threading.Thread(target=_answer, args=(connection, process, said, ended))
@@ -129,16 +130,15 @@ def _import(modules: Iterable[str]) -> None:
             importlib.import_module(module)
 
 
-def _become_job(said: int, host: int, config: bytes, cwd: str, folder: str) -> NoReturn:
+def _become_job(said: int, host: int, job: CheckedRun | CarriedJob, cwd: str, folder: str) -> NoReturn:
     """Runs the job in this forked process; it never returns."""
     known = set(sys.modules)
     code, refusal = 1, None
     try:
         _prepare(host, folder, cwd)
-        from bbrl_exp.config.carried import unpacked
         from bbrl_exp.runs.job import run_job
 
-        code, refusal = run_job(unpacked(config), Path(folder))
+        code, refusal = run_job(job, Path(folder))
     except BaseException:
         traceback.print_exc()
     finally:

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.identity import differing_keys, is_free
+from bbrl_exp.config.overrides import Override, parse
 from bbrl_exp.config.refusals import one_line
 from bbrl_exp.config.schema import shown
 from bbrl_exp.errors import ConfigurationError
@@ -105,19 +104,19 @@ class PastRun:
             {key: self.choices.get(key, option) for key, option in entry.items()} if isinstance(entry, dict) else entry
         )
 
-    def overrides_with(self, more: Sequence[str], composer: Composer) -> list[str]:
+    def overrides_with(self, more: Sequence[str]) -> list[str]:
         """The run's overrides as far as they still mean something, then ``more``.
 
         Raises:
             ConfigurationError: one of ``more`` cannot be read, or asks for another experiment.
         """
-        new = composer.parse(more)
+        new = parse(more)
         keys = {override.key_or_group for override in new}
         if "experiment" in keys:
             raise ConfigurationError("key 'experiment': a run cannot be run again as another experiment; use run.py")
         kept = [
             _again(override)
-            for override in composer.parse(self.overrides)
+            for override in parse(self.overrides)
             if not override.is_delete() and not _is_replaced(override.key_or_group, keys)
         ]
         return [*kept, *more]

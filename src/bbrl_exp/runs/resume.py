@@ -57,7 +57,7 @@ def is_complete(folder: Path, run: CheckedRun) -> bool:
         )
     is_longer = _check_same(folder, summary, run)
     # The folder's configuration may be that of a longer run which was killed before it had told so in its summary.
-    is_whole = summary.get("env_steps", 0) >= run.plan.env_steps
+    is_whole = summary.get("env_steps", 0) >= run.size.env_steps
     return summary.get("status") == "completed" and is_whole and not is_longer
 
 
@@ -120,14 +120,14 @@ def _is_of_somebody(entry: Path) -> bool:
     return not entry.name.startswith(".") and entry.name != LOG_NAME
 
 
-def wanted_folder(run: CheckedRun, default: Path) -> Path:
-    """The folder that the run is to lie in: that of ``resume=<folder>``, else ``default``.
+def wanted_folder(run: CheckedRun) -> Path:
+    """The folder of the run: that of ``resume=<folder>``, else the one that the configuration names.
 
     Raises:
         ConfigurationError: ``resume`` names a folder that holds no run.
     """
     if run.root.resume in (AUTO, NEVER):
-        return default
+        return run.run_dir
     folder = Path(run.root.resume).absolute()
     if read_summary(folder) is None:
         raise ConfigurationError(f"key 'resume' = {shown(run.root.resume)}: must be auto, never or the folder of a run")
@@ -141,10 +141,10 @@ def _check_same(folder: Path, summary: Mapping[str, Any], run: CheckedRun) -> bo
     saved = saved_identity(folder)
     keys = differing_keys(saved, run.identity)
     if keys == ["total_steps"] and run.root.total_steps > saved["total_steps"]:
-        if run.plan.schedules:
+        if run.size.schedules:
             raise ConfigurationError(
                 f"key 'total_steps' = {run.root.total_steps}: the run in {folder} has {saved['total_steps']}, and "
-                f"agent.learner.{run.plan.schedules[0]} depends on it; must be the same"
+                f"agent.learner.{run.size.schedules[0]} depends on it; must be the same"
             )
         return True
     if keys:

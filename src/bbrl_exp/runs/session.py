@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.config.graph import env_spec_of
-from bbrl_exp.config.learner import build_graph_and_learner, variables_of
+from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, DivergedError
 from bbrl_exp.records.provenance import versions
 from bbrl_exp.records.summary import Summary
@@ -17,8 +17,6 @@ from bbrl_exp.runs.console import describe, show_start
 from bbrl_exp.runs.evaluations import Evaluations
 from bbrl_exp.runs.resume import Standing
 from bbrl_exp.runs.stop import StopSignal
-from bbrl_exp.runs.threads import set_threads
-from bbrl_exp.seeding import seed_global_generators
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
@@ -75,33 +73,27 @@ class RunProgress:
 
 
 def run_session(
-    run: CheckedRun, folder: Path, console: Console, progress: RunProgress, stop: StopSignal, before: Standing
+    prepared: PreparedRun, folder: Path, console: Console, progress: RunProgress, stop: StopSignal, before: Standing
 ) -> None:
-    """Builds the graph and runs it to the end, chunk by chunk.
+    """Runs what is prepared to the end, chunk by chunk.
 
     Args:
-        run: the configuration.
+        prepared: graph and learner, with the configuration.
         folder: of the run, claimed.
-        console: where the run tells of itself.
+        console: where the run reports.
         progress: kept up to date.
         stop: whether the run was asked to stop.
-        before: where the run stands.
+        before: where the run resumes.
     """
     import torch
 
-    prepare_process(run)
+    run = prepared.run
     _remove_records(folder, before.checkpoint.meta["positions"] if before.checkpoint is not None else {})
-    built = build_graph_and_learner(run.config, run.written)
-    graph, learner = built.graph, built.learner
-    for module in (graph, learner):
-        if module is not None:
-            module.to(run.device)
-    with contextlib.closing(graph), torch.autograd.set_detect_anomaly(run.root.debug):
-        variables = variables_of(graph, learner)
-        show_start(console, graph, variables, run, folder)
+    with torch.autograd.set_detect_anomaly(run.root.debug):
+        show_start(console, prepared.graph, prepared.variables, run, folder)
         for complaint in before.complaints:
             console.line(f"warning: {complaint}; an earlier one is used")
-        _run_loop(run, folder, console, progress, stop, before, graph, learner, variables)
+        _run_loop(run, folder, console, progress, stop, before, prepared.graph, prepared.learner, prepared.variables)
 
 
 def _run_loop(
@@ -123,8 +115,8 @@ def _run_loop(
     progress.tracker = tracker = Tracker(
         folder,
         run.tracking,
-        batch_size=run.plan.batch_size,
-        planned_time_steps=run.plan.time_steps,
+        batch_size=run.size.batch_size,
+        planned_time_steps=run.size.time_steps,
         discrete_actions=_discrete_actions(graph),
         console=console,
         clock=stopwatch,
@@ -133,7 +125,7 @@ def _run_loop(
     progress.evaluations = evaluations = Evaluations(run, folder, graph, learner, tracker, console, stop.came)
     with contextlib.closing(tracker), contextlib.closing(evaluations):
         is_new = tracker.is_new_in_tensorboard
-        tracker.begin(run.trial)
+        tracker.begin(run.hparams)
         if is_new:
             describe(tracker, graph, variables, run)
         loop = _Loop(run, folder, console, progress, stop, graph, learner, tracker, evaluations, stopwatch)
@@ -181,7 +173,7 @@ class _Loop:
         from bbrl_exp.training.resumption import RunningParts
         from bbrl_exp.workspace import Workspace
 
-        self._run, self._plan, self._console, self._progress, self._stop = run, run.plan, console, progress, stop
+        self._run, self._plan, self._console, self._progress, self._stop = run, run.size, console, progress, stop
         self._graph, self._learner = graph, learner
         self._tracker, self._evaluations, self._stopwatch = tracker, evaluations, stopwatch
         self._metrics = NewestMetrics(run.tracking.metrics_every)
@@ -190,7 +182,7 @@ class _Loop:
         self._keeps_checkpoints = _checkpoint_every(run, graph, console) > 0
         buffers = {} if learner is None else learner.replay_buffers()
         every, keep = run.checkpoint_every, run.root.checkpoint["keep"]
-        self._checkpoints = Checkpoints(folder, every, keep, buffers, run.plan.steps_per_recording)
+        self._checkpoints = Checkpoints(folder, every, keep, buffers, run.size.steps_per_recording)
 
     def run(self, checkpoint: Checkpoint | None) -> None:
         """All chunks that are left, unless a signal comes."""
@@ -358,12 +350,6 @@ def _remove_records(folder: Path, positions: Mapping[str, Any]) -> None:
             path.unlink()
     if positions.get("csv") is None:
         (folder / FILE_NAME).unlink(missing_ok=True)
-
-
-def prepare_process(run: CheckedRun) -> None:
-    """Sets threads and the global generators, so that a job depends on nothing that ran before it."""
-    set_threads(run.root.num_threads)
-    seed_global_generators(run.root.seed)
 
 
 def _discrete_actions(graph: TemporalAgent) -> dict[str, tuple[int, int]]:

@@ -6,14 +6,14 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from bbrl_exp.config.compose import COMMAND_LINE
 from bbrl_exp.config.identity import is_free
+from bbrl_exp.config.overrides import Quote, QuotedString
 
 FILE_NAME = "best.yaml"
 _GROUPS = {"agent": None, "env": None, "tracking": "default"}
@@ -52,12 +52,15 @@ class Difference:
         ]
 
 
-def difference_of(config: DictConfig, compose: Callable[[Sequence[str]], DictConfig]) -> Difference:
+def difference_of(
+    config: DictConfig, compose: Callable[[Sequence[str]], DictConfig], extra_dir: Path | None = None
+) -> Difference:
     """How ``config`` differs from what the options of its groups give, but for its seed and what changes no number.
 
     Args:
         config: with its ``hydra`` node.
         compose: gives a configuration from overrides.
+        extra_dir: the user's own folder of options, None for none.
     """
     choices = config.hydra.runtime.choices
     groups = {group: choices[group] for group, default in _GROUPS.items() if choices.get(group) not in (None, default)}
@@ -68,9 +71,7 @@ def difference_of(config: DictConfig, compose: Callable[[Sequence[str]], DictCon
         changed={key: value for key, value, before in found if before is not _NOTHING and value is not _NOTHING},
         added={key: value for key, value, before in found if before is _NOTHING},
         removed=tuple(key for key, value, _ in found if value is _NOTHING),
-        config_dir=next(
-            (source.path for source in config.hydra.runtime.config_sources if source.provider == COMMAND_LINE), None
-        ),
+        config_dir=None if extra_dir is None else str(extra_dir),
     )
 
 

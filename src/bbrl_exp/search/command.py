@@ -1,44 +1,30 @@
-"""The way into a search, by Hydra's interface of sweepers; light, for Hydra imports it at every start."""
+"""A search from the command line: planned, in a claimed folder, run."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from hydra._internal.callbacks import Callbacks
-from hydra.core.plugins import Plugins
-from hydra.types import HydraContext
-from omegaconf import DictConfig
-
+from bbrl_exp.config.compose import Composer
+from bbrl_exp.config.launchers import LOCAL
 from bbrl_exp.config.schema import check_keys
-from bbrl_exp.config.search_settings import SWEEPER, SearchSettings
+from bbrl_exp.config.search_settings import SearchSettings
+from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.folder import check_sweep_folder
+from bbrl_exp.runs.console import Terminal
+from bbrl_exp.sweeps.batches import SweepJobs
+from bbrl_exp.sweeps.jobs import JobChecks
+from bbrl_exp.sweeps.launching import check_launcher
+from bbrl_exp.sweeps.task import environment_to_carry, job_host
 
 if TYPE_CHECKING:
-    from bbrl_exp.config.compose import Composer
+    from bbrl_exp.search.plan import SearchPlan
 
 
-@dataclass
-class SearchContext(HydraContext):
-    """What Hydra hands to a sweeper, with what composes our configurations."""
-
-    composer: Composer
-
-
-def is_search(config: DictConfig) -> bool:
-    """Whether the sweeper of a composed configuration is that of searches."""
-    return bool(config.hydra.sweeper._target_ == SWEEPER)
-
-
-def search(composer: Composer, master: DictConfig, overrides: Sequence[str]) -> int:
-    """Lets Hydra make the sweeper that the configuration names, and lets it search.
-
-    Args:
-        composer: of configurations.
-        master: that of the search.
-        overrides: of the command line, all of them.
+def search(composer: Composer, config: SweepConfig) -> int:
+    """Checks a search, claims its folder and runs it.
 
     Returns:
         The exit code: 0 where every trial is complete or was pruned, 1 where one failed, 128+n where signal n came.
@@ -46,28 +32,40 @@ def search(composer: Composer, master: DictConfig, overrides: Sequence[str]) -> 
     Raises:
         ConfigurationError: something cannot be used, and nothing was made; or Optuna is not installed.
     """
-    check_keys(master.hydra.sweeper, [*(key.name for key in fields(SearchSettings)), "_target_"], "hydra.sweeper")
-    context = SearchContext(composer.hydra.config_loader, Callbacks(), composer)
-    sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=_nothing, config=master)
-    return int(sweeper.sweep(list(overrides)))
-
-
-def sweep(context: HydraContext, master: DictConfig, overrides: Sequence[str]) -> int:
-    """What the sweeper does, see :func:`search`.
-
-    Raises:
-        ConfigurationError: as for ``search``; or another program than ours asks.
-    """
-    if not isinstance(context, SearchContext):
-        raise ConfigurationError("hydra/sweeper=optuna of bbrl_exp searches through scripts/run.py only")
+    check_keys(config.sweeper, [*(key.name for key in fields(SearchSettings)), "_target_"], "hydra.sweeper")
     if importlib.util.find_spec("optuna") is None:
         raise ConfigurationError(
             "a search needs the extra 'search', which is not installed: pip install \"bbrl_exp[search]\""
         )
-    from bbrl_exp.search.sweeping import plan_and_search
+    from bbrl_exp.search.plan import plan_of
+    from bbrl_exp.search.search import run_search
+    from bbrl_exp.search.study import SearchStudy
 
-    return plan_and_search(context.composer, master, overrides)
+    if not config.is_shown_only:
+        check_launcher(config)
+        if config.launcher == LOCAL:
+            job_host(environment_to_carry())  # it takes seconds to import what jobs need, and does so meanwhile
+    plan = plan_of(composer, config)
+    if config.is_shown_only:
+        check_sweep_folder(config.folder)
+        _show_plan(plan, config)
+        return 0
+    with config.claim() as claim:
+        check_sweep_folder(claim.folder)
+        study = SearchStudy(plan, claim.folder)
+        config = config.in_folder(composer, claim.folder)
+        return run_search(plan, SweepJobs(config, claim.folder, JobChecks(composer, config.of_hydra)), study)
 
 
-def _nothing(config: DictConfig) -> None:
-    """The task function of a search: its jobs run through that of sweeps."""
+def _show_plan(plan: SearchPlan, config: SweepConfig) -> None:
+    terminal = Terminal()
+    terminal.table("space", ("key", "values"), [(parameter.key, parameter.written) for parameter in plan.space])
+    settings = plan.settings
+    terminal.line(
+        f"{plan.n_trials} trials by {settings.sampler}, {len(settings.seeds)} runs each, "
+        f"{settings.parallel_trials} at once: {plan.n_trials * len(settings.seeds):,} runs"
+    )
+    if plan.rungs:
+        terminal.line(f"compared by {settings.pruner} at {', '.join(f'{rung:,}' for rung in plan.rungs)} steps")
+    terminal.line(f"value of a trial: {settings.aggregate} of {settings.objective}, {settings.direction}")
+    terminal.line(f"dry run: nothing was made; folder: {config.folder}")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.identity import identity_hash
+from bbrl_exp.config.preparation import prepare
 from bbrl_exp.config.schema import bad_value
 from bbrl_exp.config.search_settings import TRIALS, SearchSettings
+from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.evaluations import EvaluationPlan
 from bbrl_exp.search.pruning import rungs_of
@@ -40,6 +42,7 @@ class SearchPlan:
         base_hash: of the configuration that all trials share.
         compose: gives the configuration of a run of the search from its overrides.
         compose_alone: gives that of a run alone.
+        extra_dir: the user's own folder of options, None for none.
     """
 
     settings: SearchSettings
@@ -52,6 +55,7 @@ class SearchPlan:
     base_hash: str
     compose: Callable[[Sequence[str]], DictConfig]
     compose_alone: Callable[[Sequence[str]], DictConfig]
+    extra_dir: Path | None
 
     def runs_of(self, params: Mapping[str, Value], pause_after: int | None = None) -> list[list[str]]:
         """The overrides of the runs of a trial, one a seed.
@@ -81,27 +85,26 @@ class SearchPlan:
 _FIXED = ("seeds", "objective", "aggregate", "direction")
 
 
-def plan_of(composer: Composer, master: DictConfig, overrides: Sequence[str]) -> SearchPlan:
+def plan_of(composer: Composer, config: SweepConfig) -> SearchPlan:
     """Checks a search: its settings, its space, and its runs at the first and the last value of each parameter.
 
     Raises:
         ConfigurationError: something cannot be used.
     """
-    settings = _settings_of(master)
+    settings = SearchSettings(**{key.name: config.sweeper[key.name] for key in fields(SearchSettings)})
     settings.check()
     check_storage(settings.storage)
-    typed = [text for text in overrides if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
-    space, constant = read_space(composer, settings.params, typed)
+    space, constant = read_space(settings.params, config.typed)
 
     def compose(job: Sequence[str]) -> DictConfig:
-        return composer.compose_job(master, job)
+        return composer.compose([*config.of_hydra, *job])
 
     runs = []
     for end in (0, -1):
         job = [*constant, *(parameter.ends[end] for parameter in space), f"seed={settings.seeds[0]}"]
-        config = compose(job)
-        runs.append((identity_hash(config), check(config)))
-    base_hash, run = runs[0]
+        with prepare(check(compose(job)), without_environments=True) as prepared:
+            runs.append(prepared.run)
+    run = runs[0]
     _check_objective(settings, run)
     rungs = rungs_of(settings, run)
     if rungs:
@@ -118,16 +121,11 @@ def plan_of(composer: Composer, master: DictConfig, overrides: Sequence[str]) ->
         points=tuple(points),
         rungs=rungs,
         evaluate_every=EvaluationPlan.of(run).every,
-        base_hash=base_hash,
+        base_hash=run.config_hash,
         compose=compose,
         compose_alone=composer.compose,
+        extra_dir=composer.extra_dir,
     )
-
-
-def _settings_of(master: DictConfig) -> SearchSettings:
-    written = OmegaConf.to_container(master.hydra.sweeper, resolve=True)
-    assert isinstance(written, dict)
-    return SearchSettings(**{key.name: written[key.name] for key in fields(SearchSettings)})
 
 
 def _check_objective(settings: SearchSettings, run: CheckedRun) -> None:

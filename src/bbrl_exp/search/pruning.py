@@ -72,7 +72,7 @@ def rungs_of(settings: SearchSettings, run: CheckedRun) -> tuple[int, ...]:
     """
     if settings.pruner == "none":
         return ()
-    total_steps, every = run.plan.total_steps, EvaluationPlan.of(run).every
+    total_steps, every = run.size.total_steps, EvaluationPlan.of(run).every
     quarter = total_steps // 4
     rungs = tuple(settings.rungs) if settings.rungs is not None else (quarter, 2 * quarter)
     if not every:

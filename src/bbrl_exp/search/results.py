@@ -137,7 +137,7 @@ class SearchResults:
         """What the trial is, kept for the trial that was asked about last: the best."""
         if self._best is None or self._best[0] != trial.number:
             config = self._plan.compose(self._plan.runs_of(trial.params)[0])
-            self._best = trial.number, difference_of(config, self._plan.compose_alone)
+            self._best = trial.number, difference_of(config, self._plan.compose_alone, self._plan.extra_dir)
         return self._best[1]
 
     def _command(self, trial: FrozenTrial) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, QuotedString, RangeSweep
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -17,13 +16,12 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from bbrl_exp.config.overrides import ChoiceSweep, Glob, IntervalSweep, Override, QuotedString, RangeSweep, parse
 from bbrl_exp.config.schema import shown
 from bbrl_exp.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
-
-    from bbrl_exp.config.compose import Composer
 
 Value = bool | int | float | str | None
 _DIGITS = 4
@@ -103,30 +101,26 @@ class Parameter:
         return distances.index(min(distances))
 
 
-def read_space(
-    composer: Composer, params: Mapping[str, Any], typed: Sequence[str]
-) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
+def read_space(params: Mapping[str, Any], typed: Sequence[Override]) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
     """The space, and the overrides that all trials have.
 
     What is typed wins over ``params``: a sweep takes the place of the one that stands there, a single value takes the
     key out of the space.
 
     Args:
-        composer: reads overrides.
         params: ``hydra.sweeper.params``.
-        typed: the overrides of the command line that are not Hydra's own.
+        typed: the overrides of the command line that are not about Hydra itself.
 
     Raises:
         ConfigurationError: something is not to be searched, or cannot be, or there is nothing to search.
     """
-    overrides = composer.parse(typed)
-    constant = tuple(str(override.input_line) for override in overrides if not override.is_sweep_override())
-    for override in overrides:
+    constant = tuple(str(override.input_line) for override in typed if not override.is_sweep_override())
+    for override in typed:
         _check_searched(override.key_or_group, of_all=not override.is_sweep_override())
-    names = {override.key_or_group for override in overrides}
+    names = {override.key_or_group for override in typed}
     written = [item for item in params.items() if item[0].lstrip("+") not in names]
-    found = [_of_params(composer, key, value) for key, value in written]
-    found += [override for override in overrides if override.is_sweep_override()]
+    found = [_of_params(key, value) for key, value in written]
+    found += [override for override in typed if override.is_sweep_override()]
     space = {override.key_or_group: parameter_of(override) for override in found}
     if not space:
         raise ConfigurationError(f"a search needs a space: search=<option of the group>, or keys with {_SWEEP}")
@@ -152,13 +146,13 @@ def parameter_of(override: Override) -> Parameter:
         raise ConfigurationError(f"search of '{key}' = {written}: {error}") from error
 
 
-def _of_params(composer: Composer, key: str, value: object) -> Override:
+def _of_params(key: str, value: object) -> Override:
     where = f"key 'hydra.sweeper.params.{key}' = {shown(value)}"
     if isinstance(value, Mapping):
         raise ConfigurationError(f"{where}: must be {_SWEEP}; on the command line write {key}.<key>=interval(...)")
     if not isinstance(value, str):
         raise ConfigurationError(f"{where}: must be {_SWEEP}")
-    (override,) = composer.parse([f"{key}={value}"])
+    (override,) = parse([f"{key}={value}"])
     if not override.is_sweep_override():
         raise ConfigurationError(f"{where}: must be {_SWEEP}; a single value is an override of its own")
     _check_searched(override.key_or_group)

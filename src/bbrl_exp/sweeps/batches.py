@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
-from bbrl_exp.config.compose import Composer
+from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.records.folder import is_in_use
 from bbrl_exp.records.summary import read_summary
 from bbrl_exp.runs.ending import record_refusal
@@ -60,16 +58,15 @@ class SweepJobs:
     """Runs jobs through the launcher, each in a process of its own, and keeps the table of all of them.
 
     Args:
-        composer: of their configurations.
-        master: the configuration of the sweep, with its folder as ``hydra.sweep.dir``.
+        config: of the sweep, in its folder.
         folder: of the sweep, claimed.
-        checks: those that were made before the folder was, if any were.
+        checks: of jobs.
     """
 
-    def __init__(self, composer: Composer, master: DictConfig, folder: Path, checks: JobChecks | None = None) -> None:
+    def __init__(self, config: SweepConfig, folder: Path, checks: JobChecks) -> None:
         self.folder = folder
-        self._composer, self._master = composer, master
-        self._checks = checks or JobChecks(composer, master)
+        self._config = config
+        self._checks = checks
         self._rows: dict[str, Row] = {}
 
     @property
@@ -109,8 +106,8 @@ class SweepJobs:
         launched = Launched()
         if runnable:
             with SweepWatch(self.folder, jobs):
-                launched = launch(self._composer, self._master, runnable)
-                if not launched.goes_on:
+                launched = launch(self._config, runnable)
+                if not launched.outlives_sweep:
                     self._wait_for(runnable)
         for job in jobs:
             error = job.error or self._not_begun(job, launched)

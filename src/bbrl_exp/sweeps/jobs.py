@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from omegaconf import DictConfig
+from itertools import product
 
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.identity import identity
-from bbrl_exp.config.run_size import Plan
+from bbrl_exp.config.overrides import Override
+from bbrl_exp.config.preparation import prepare
+from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.config.schema import bad_value
+from bbrl_exp.config.sweep_config import refusal_of_all, values_of
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.records.folder import job_folder_name
-from bbrl_exp.records.provenance import config_hash
 from bbrl_exp.runs.resume import AUTO, NEVER
-
-if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
 
 _PAUSE = "pause_after="
 
@@ -54,20 +49,19 @@ class Job:
 
 
 def expand(parsed: Sequence[Override]) -> list[Job]:
-    """The jobs of a sweep over the product of all lists, ranges and choices.
+    """The jobs of a sweep over the product of all lists, ranges and choices; of two overrides of a key the last counts.
 
     Raises:
         ConfigurationError: a sweep that is not over a list of values, or over an empty one.
     """
+    texts: dict[str, list[str]] = {}
     for override in parsed:
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise ConfigurationError(
                 f"override '{override.input_line}': an interval has no list of values; search=<agent> searches in it"
             )
-    for override in parsed:
-        if override.is_sweep_override() and not list(override.sweep_iterator()):
-            raise ConfigurationError(f"override '{override.input_line}': has no values")
-    return named_jobs(BasicSweeper.split_arguments(list(parsed), None)[0])
+        texts[override.get_key_element()] = values_of(override)
+    return named_jobs(list(product(*texts.values())))
 
 
 def named_jobs(batches: Sequence[Sequence[str]], constant: Iterable[str] | None = None) -> list[Job]:
@@ -94,13 +88,13 @@ class JobChecks:
 
     Args:
         composer: of their configurations.
-        master: the configuration of the sweep itself.
+        of_hydra: the overrides of the sweep that are about Hydra itself.
     """
 
-    def __init__(self, composer: Composer, master: DictConfig) -> None:
-        self._composer, self._master = composer, master
+    def __init__(self, composer: Composer, of_hydra: Sequence[str]) -> None:
+        self._composer, self._of_hydra = composer, of_hydra
         self._errors: dict[tuple[str, ...], str | None] = {}
-        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._sizes: dict[tuple[str, ...], RunSize] = {}
 
     def __call__(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs, each with its configuration or with what is wrong with it."""
@@ -109,13 +103,14 @@ class JobChecks:
     def _checked(self, job: Job) -> Job:
         kind = kind_of(job)
         try:
-            config = self._composer.compose_job(self._master, job.overrides)
-            same = identity(config)
-            job = replace(job, config_hash=config_hash(same))
-            run = check(config, same, graph_too=kind not in self._errors)
+            run = check(self._composer.compose([*self._of_hydra, *job.overrides]))
+            job = replace(job, config_hash=run.config_hash)
             if run.root.resume not in (AUTO, NEVER):
-                raise bad_value("resume", run.root.resume, "auto or never in a sweep, which goes on by its name")
-            job = replace(job, run=replace(run, plan=self._plans.setdefault(kind, run.plan)))
+                raise bad_value("resume", run.root.resume, "auto or never in a sweep, which resumes by its name")
+            if kind not in self._errors:
+                with prepare(run, without_environments=True) as prepared:
+                    self._sizes[kind] = prepared.run.size
+            job = replace(job, run=replace(run, size=self._sizes.get(kind, run.size)))
             return replace(job, error=self._errors.setdefault(kind, None))
         except BbrlExpError as error:
             self._errors.setdefault(kind, str(error))
@@ -134,8 +129,7 @@ def refuse_if_none_can_run(jobs: Sequence[Job]) -> None:
         ConfigurationError: with the error that all jobs have, or with all their errors.
     """
     if all(job.error is not None for job in jobs):
-        errors = list(dict.fromkeys(job.error for job in jobs if job.error is not None))
-        raise ConfigurationError(errors[0] if len(errors) == 1 else f"no job of the sweep can run: {'; '.join(errors)}")
+        raise refusal_of_all(list(dict.fromkeys(job.error for job in jobs if job.error is not None)))
 
 
 def _is_plain_seed(text: str) -> bool:

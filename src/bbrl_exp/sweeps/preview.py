@@ -6,11 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
-
-from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.hydra_node import launcher_name
+from bbrl_exp.config.check import CheckedRun
+from bbrl_exp.config.launchers import LOCAL
 from bbrl_exp.config.run_size import in_words
+from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.runs.dry_run import time_in_words
 from bbrl_exp.runs.estimate import TRIAL_SECONDS, Estimate, TrialFailure, Trials
@@ -21,18 +20,16 @@ _MOST_TRIALS = 12
 Told = Mapping[tuple[str, ...], Estimate | TrialFailure | None]
 
 
-def show_jobs(composer: Composer, master: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
+def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> None:
     """Prints the jobs, their number, and an estimate of time, memory and disk; makes nothing.
 
     Args:
-        composer: of their configurations.
-        master: of the sweep.
+        config: of the sweep.
         jobs: with their folders.
-        folder: where the sweep would lie.
     """
-    terminal = Terminal()
+    terminal, folder = Terminal(), config.folder
     left = [job for job in jobs if job.is_runnable]
-    estimates = _estimates(composer, master, left)
+    estimates = _estimates(left)
     terminal.table(
         "jobs",
         ("overrides", "state", "environment steps", "memory", "time", "folder"),
@@ -40,8 +37,8 @@ def show_jobs(composer: Composer, master: DictConfig, jobs: Sequence[Job], folde
             (
                 " ".join(job.varied) or " ".join(job.overrides),
                 _state(job, folder),
-                f"{job.run.plan.env_steps:,}" if job.run else "-",
-                in_words(job.run.plan.workspace_bytes + job.run.plan.replay_bytes) if job.run else "-",
+                f"{job.run.size.env_steps:,}" if job.run else "-",
+                in_words(job.run.size.workspace_bytes + job.run.size.replay_bytes) if job.run else "-",
                 _time(job, estimates),
                 job.folder,
             )
@@ -53,22 +50,21 @@ def show_jobs(composer: Composer, master: DictConfig, jobs: Sequence[Job], folde
             terminal.line(f"cannot run: {' '.join(job.varied) or job.folder}: {job.error}")
         elif isinstance(told := estimates.get(kind_of(job)), TrialFailure):
             terminal.line(f"a trial failed: {' '.join(job.varied) or job.folder}: {told.error}")
-    steps = sum(job.run.plan.env_steps for job in left if job.run)
+    steps = sum(job.run.size.env_steps for job in left if job.run)
     terminal.line(f"{len(jobs)} jobs, {len(left)} to run, {steps:,} environment steps")
-    for line in _totals(left, estimates, _side_by_side(master)):
+    for line in _totals(left, estimates, _side_by_side(config)):
         terminal.line(line)
     terminal.line(f"dry run: nothing was made; folder: {folder}")
 
 
-def _estimates(composer: Composer, master: DictConfig, jobs: Sequence[Job]) -> Told:
+def _estimates(jobs: Sequence[Job]) -> Told:
     """By kind of job, from trials of the first kinds."""
-    kinds: dict[tuple[str, ...], Job] = {}
+    kinds: dict[tuple[str, ...], CheckedRun] = {}
     for job in jobs:
-        kinds.setdefault(kind_of(job), job)
+        assert job.run is not None
+        kinds.setdefault(kind_of(job), job.run)
     measure = Trials()
-    return {
-        kind: measure(composer.compose_job(master, job.overrides)) for kind, job in list(kinds.items())[:_MOST_TRIALS]
-    }
+    return {kind: measure(run) for kind, run in list(kinds.items())[:_MOST_TRIALS]}
 
 
 def _state(job: Job, sweep: Path) -> str:
@@ -80,7 +76,7 @@ def _state(job: Job, sweep: Path) -> str:
 
 def _seconds(job: Job, estimates: Told) -> float | None:
     estimate = estimates.get(kind_of(job)) if job.is_runnable else None
-    return job.run.plan.env_steps / estimate.steps_per_second if isinstance(estimate, Estimate) and job.run else None
+    return job.run.size.env_steps / estimate.steps_per_second if isinstance(estimate, Estimate) and job.run else None
 
 
 def _time(job: Job, estimates: Told) -> str:
@@ -102,7 +98,7 @@ def _totals(jobs: Sequence[Job], estimates: Told, side_by_side: int | None) -> l
         else "side by side as many as the cluster takes"
     )
     disk = sum(
-        estimate.bytes_per_step * job.run.plan.env_steps
+        estimate.bytes_per_step * job.run.size.env_steps
         for job, _ in known
         if isinstance(estimate := estimates[kind_of(job)], Estimate) and job.run
     )
@@ -113,12 +109,10 @@ def _totals(jobs: Sequence[Job], estimates: Told, side_by_side: int | None) -> l
     ]
 
 
-def _side_by_side(master: DictConfig) -> int | None:
+def _side_by_side(config: SweepConfig) -> int | None:
     """How many jobs run at once; None where the launcher does not say."""
-    name = launcher_name(master)
-    if name == "basic":
+    if config.launcher == LOCAL:
         return 1
-    if name != "joblib":
+    if (n_jobs := config.n_jobs) is None:
         return None
-    n_jobs = int(master.hydra.launcher.n_jobs)
     return n_jobs if n_jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + n_jobs)

@@ -24,7 +24,13 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class SweepStoppedError(SystemExit):
-    """A signal asked the sweep to stop."""
+    """A signal asked the sweep to stop.
+
+    Args:
+        code: 128 + the number of the signal.
+    """
+
+    code: int
 
 
 class OrderlyStop:

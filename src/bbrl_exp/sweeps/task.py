@@ -17,10 +17,10 @@ from types import FrameType
 from typing import NoReturn
 
 import psutil
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
-from bbrl_exp.config.carried import packed
+from bbrl_exp.config.carried import CarriedJob
+from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.errors import WorkerError
 from bbrl_exp.records.folder import is_in_use
 from bbrl_exp.runs.ending import JobEnding, record_death
@@ -46,7 +46,7 @@ def environment_to_carry() -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True)
 class SweepTask:
-    """Hydra's task function of a sweep.
+    """What runs a job, also as the task function of Hydra's launchers.
 
     Attributes:
         directory: from which relative paths of the configuration count.
@@ -85,30 +85,35 @@ class SweepTask:
         )
 
     def __call__(self, config: DictConfig) -> JobEnding:
-        """Runs one job in a process of its own and records what it could not record itself.
-
-        Signals are handed to the job; once it has saved and ended, they are left to whoever would have had them.
-        """
+        """Runs the job that one of Hydra's launchers has composed."""
         self._leave_the_group()
         if not self._is_led():
             self._wait_for_the_end()
         sys.argv = list(self.arguments)
-        hydra = HydraConfig.get()
-        folder = Path(hydra.runtime.output_dir)
-        with open_dict(config):
-            config.hydra = hydra
-        overrides = tuple(hydra.overrides.task)
+        job = CarriedJob.of(config)
+        return self.run(job, job.folder)
+
+    def run(self, job: CheckedRun | CarriedJob, folder: Path) -> JobEnding:
+        """Runs one job in a process of its own and records what it could not record itself.
+
+        Signals are handed to the job; once it has saved and ended, they are left to whoever would have had them.
+
+        Args:
+            job: see :func:`~bbrl_exp.runs.job.run_job`.
+            folder: of the job.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
         with _signals_to(host := job_host(self.environment)) as came:
             try:
-                ending = host.run(packed(config), self.directory, folder, self._is_led)
+                ending = host.run(job, self.directory, folder, self._is_led)
             except WorkerError as error:
                 job_host.cache_clear()
                 ending = JobEnding(1, f"{error}")
                 _wait_until_saved(folder)
                 if not is_in_use(folder):
-                    record_death(folder, JobEnding(-signal.SIGKILL), overrides)
+                    record_death(folder, JobEnding(-signal.SIGKILL), job.overrides)
         if not is_in_use(folder):
-            record_death(folder, ending, overrides)
+            record_death(folder, ending, job.overrides)
         if not self._is_led():
             self._wait_for_the_end()
         if self._is_of_a_worker:

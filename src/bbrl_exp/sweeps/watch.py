@@ -137,7 +137,7 @@ class SweepWatch:
 def _watched(job: Job, sweep: Path) -> WatchedJob:
     assert job.run is not None
     folder = sweep / job.folder
-    return WatchedJob(folder, job.run.plan.env_steps, _changed(folder))
+    return WatchedJob(folder, job.run.size.env_steps, _changed(folder))
 
 
 def _changed(folder: Path) -> int:

@@ -1,0 +1,107 @@
+"""Overrides of the command line: read by Hydra's grammar, and applied to a composed configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+)
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from bbrl_exp.config.refusals import one_line, unknown_override
+from bbrl_exp.errors import ConfigurationError
+
+__all__ = [  # also what Hydra's grammar is made of
+    "ChoiceSweep",
+    "Glob",
+    "IntervalSweep",
+    "Override",
+    "Quote",
+    "QuotedString",
+    "RangeSweep",
+    "apply",
+    "is_of_hydra",
+    "parse",
+]
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """The overrides as Hydra's grammar reads them.
+
+    Raises:
+        ConfigurationError: one of them cannot be read.
+    """
+    try:
+        parsed: list[Override] = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        problem = str(error).replace(f"Error parsing override '{error.override}'\n", "").splitlines()[0]
+        raise ConfigurationError(
+            f"override '{error.override}' cannot be read ({problem}): must be key=value, values with spaces quoted"
+        ) from error
+    except RecursionError as error:
+        raise ConfigurationError("an override cannot be read: it is nested too deeply") from error
+    return parsed
+
+
+def is_of_hydra(text: str) -> bool:
+    """Whether an override, or a key, is about Hydra itself: it begins with ``hydra.`` or ``hydra/``."""
+    return text.lstrip("+~").startswith(("hydra.", "hydra/"))
+
+
+def apply(override: Override, config: DictConfig) -> None:
+    """Changes, adds or removes a value of ``config``, by the rules of Hydra.
+
+    Args:
+        override: of a value, not of a group, with a single value.
+        config: composed.
+
+    Raises:
+        ConfigurationError: the key does not exist, or exists and is added; or the value cannot be put there.
+    """
+    key = override.key_or_group
+    if override.package is not None:
+        raise ConfigurationError(f"override '{override.input_line}': '{key}' is not a group")
+    try:
+        if override.is_delete():
+            _remove(override, config)
+        elif override.is_add() or override.is_force_add():
+            _add(override, config)
+        else:
+            OmegaConf.update(config, key, override.value(), merge=True)
+    except (ConfigAttributeError, ConfigKeyError) as error:
+        raise unknown_override(key, config, error.full_key) from error
+    except OmegaConfBaseException as error:
+        raise ConfigurationError(f"override '{override.input_line}': {one_line(error)}") from error
+
+
+def _add(override: Override, config: DictConfig) -> None:
+    key, value = override.key_or_group, override.value()
+    is_there = OmegaConf.select(config, key, throw_on_missing=False) is not None
+    if is_there and override.is_add() and not isinstance(value, dict | list):
+        raise ConfigurationError(f"key '{key}' is there already: write it without +")
+    OmegaConf.update(config, key, value, merge=True, force_add=True)
+
+
+def _remove(override: Override, config: DictConfig) -> None:
+    key, value = override.key_or_group, override.value()
+    found = OmegaConf.select(config, key, throw_on_missing=False)
+    if found is None:
+        raise ConfigurationError(f"key '{key}' cannot be removed: it is not in the configuration")
+    if value is not None and value != found:
+        raise ConfigurationError(f"key '{key}' cannot be removed: its value is {found}, not {value}")
+    parent_key, _, name = key.rpartition(".")
+    parent = OmegaConf.select(config, parent_key) if parent_key else config
+    with_structure = OmegaConf.is_struct(parent)
+    OmegaConf.set_struct(parent, False)
+    del parent[name]
+    OmegaConf.set_struct(parent, with_structure)

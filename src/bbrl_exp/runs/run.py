@@ -1,0 +1,148 @@
+"""One run, from its overrides to its result."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bbrl_exp.config.check import CheckedRun, check
+from bbrl_exp.config.compose import Composer, asks_for_sweep
+from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.preparation import prepare
+from bbrl_exp.config.schema import bad_value
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.folder import FolderClaim, claim_new_folder
+from bbrl_exp.records.hydra_files import write_hydra_files
+from bbrl_exp.records.summary import Summary, read_summary
+from bbrl_exp.runs.console import Terminal
+from bbrl_exp.runs.execution import RunResult, execute
+from bbrl_exp.runs.resume import is_complete, standing, wanted_folder
+
+if TYPE_CHECKING:
+    from bbrl_exp.agents.combinators import TemporalAgent
+
+CONFIG_NAME = "config"
+
+
+def run(
+    overrides: Sequence[str] = (),
+    *,
+    config_dir: str | os.PathLike[str] | None = None,
+    extra_dir: str | os.PathLike[str] | None = None,
+    config_name: str = CONFIG_NAME,
+) -> RunResult:
+    """Runs one experiment, as ``python scripts/run.py`` with these overrides does.
+
+    Args:
+        overrides: ``["agent=mlp", "env=pendulum", "batch_size=64"]``.
+        config_dir: the configuration folder; None for the one of the checkout.
+        extra_dir: a folder of your own options, as ``--config-dir``.
+        config_name: the root file, without ``.yaml``.
+
+    Returns:
+        The run's folder and its summary; those of the run already there where it was complete.
+
+    Raises:
+        ConfigurationError: the configuration cannot be used; nothing was made.
+        BbrlExpError: the run failed, ``NonFiniteError`` among others; its folder holds the details.
+    """
+    with open_composer(config_dir, extra_dir, config_name) as composer:
+        config = composer.compose(overrides)
+        if asks_for_sweep(config):
+            raise bad_value("hydra.mode", "MULTIRUN", "RUN: this is one run, and a sweep is scripts/run.py -m")
+        checked = check(config)
+        if checked.root.dry_run:
+            raise bad_value("dry_run", True, "false where the result of a run is wanted")
+        result = run_one(checked)
+    if result.error is not None:
+        raise result.error
+    return result
+
+
+def build_graph(
+    overrides: Sequence[str] = (),
+    *,
+    config_dir: str | os.PathLike[str] | None = None,
+    extra_dir: str | os.PathLike[str] | None = None,
+    config_name: str = CONFIG_NAME,
+) -> TemporalAgent:
+    """The graph of agents that a configuration describes, ready to be called on a workspace; nothing is made on disk.
+
+    Args:
+        overrides: as for ``run``.
+        config_dir: as for ``run``.
+        extra_dir: as for ``run``.
+        config_name: as for ``run``.
+
+    Raises:
+        ConfigurationError: the configuration cannot be used.
+    """
+    with open_composer(config_dir, extra_dir, config_name) as composer:
+        checked = check(composer.compose(overrides))
+    return prepare(checked).graph
+
+
+def open_composer(
+    config_dir: str | os.PathLike[str] | None = None,
+    extra_dir: str | os.PathLike[str] | None = None,
+    config_name: str = CONFIG_NAME,
+) -> Composer:
+    """What composes configurations of a folder, by default of that of the checkout."""
+    folder = default_config_dir() if config_dir is None else Path(config_dir).absolute()
+    return Composer(folder, config_name, None if extra_dir is None else Path(extra_dir).absolute())
+
+
+def run_or_show(run: CheckedRun) -> int:
+    """Runs one experiment, or with ``dry_run=true`` only shows it; gives the exit code.
+
+    Raises:
+        ConfigurationError: the configuration cannot be used; nothing was made.
+    """
+    if not run.root.dry_run:
+        return run_one(run).exit_code
+    from bbrl_exp.runs.dry_run import show_run
+
+    folder = wanted_folder(run)
+    if run.is_named and is_complete(folder, run):
+        Terminal().line(f"already complete\nfolder: {folder}")
+    else:
+        show_run(run, folder)
+    return 0
+
+
+def run_one(run: CheckedRun) -> RunResult:
+    """Runs one experiment in its folder.
+
+    Raises:
+        ConfigurationError: the configuration cannot be used; nothing was made.
+    """
+    if (launcher := run.choices["launcher"]) not in (None, "local"):
+        raise ConfigurationError(f"key 'launcher' = '{launcher}': launchers are of sweeps, which are written with -m")
+    wanted = wanted_folder(run)
+    with prepare(run) as prepared:
+        run = prepared.run
+        is_chosen = run.is_named or wanted != run.run_dir
+        with FolderClaim(wanted) if is_chosen else claim_new_folder(wanted) as claim:
+            if is_complete(claim.folder, run):
+                Terminal().line(f"already complete\nfolder: {wanted}")
+                return RunResult(wanted, Summary.of(read_summary(wanted) or {}))
+            before = standing(claim.folder, run)
+            with open_folder(run, claim.folder):
+                return execute(prepared, claim.folder, before)
+
+
+@contextlib.contextmanager
+def open_folder(run: CheckedRun, folder: Path) -> Iterator[None]:
+    """Writes the configuration of a run in its folder, which is the current one in the block if ``hydra.job.chdir``."""
+    here = os.getcwd()
+    runtime = {**run.hydra["runtime"], "output_dir": str(folder)}
+    write_hydra_files(folder, run.written, {**run.hydra, "runtime": runtime}, run.overrides)
+    if run.hydra["job"]["chdir"]:
+        os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(here)

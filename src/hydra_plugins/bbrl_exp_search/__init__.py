@@ -1,1 +1,0 @@
-"""Hydra's plug-in for searches: ``hydra/sweeper=optuna``."""
