@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from bbrl_exp.config.carried import packed, unpacked
+from bbrl_exp.config.carried import CarriedJob
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.identity import identity_hash
@@ -15,6 +16,12 @@ def composed(*overrides: str) -> DictConfig:
         return composer.compose(overrides)
 
 
+def carried(config: DictConfig) -> DictConfig:
+    OmegaConf.update(config, "hydra.runtime.output_dir", "folder", force_add=True)
+    HydraConfig.instance().set_config(config)
+    return CarriedJob.of(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])).config()
+
+
 def as_written(config: DictConfig) -> dict[str, Any]:
     contents = OmegaConf.to_container(config, resolve=False)
     assert isinstance(contents, dict)
@@ -23,7 +30,7 @@ def as_written(config: DictConfig) -> dict[str, Any]:
 
 def test_every_key_arrives_as_it_was_written() -> None:
     sent = composed("agent=ppo", "env=pendulum", "launcher=joblib", "seed=7", "name=a b")
-    arrived = unpacked(packed(sent))
+    arrived = carried(sent)
     plain = {"sent": as_written(sent), "arrived": as_written(arrived)}
     hydra = {name: contents.pop("hydra") for name, contents in plain.items()}
     assert plain["arrived"] == plain["sent"]
@@ -34,11 +41,11 @@ def test_every_key_arrives_as_it_was_written() -> None:
 
 
 def test_interpolations_still_follow_what_they_name() -> None:
-    arrived = unpacked(packed(composed("agent=mlp", "seed=7")))
+    arrived = carried(composed("agent=mlp", "seed=7"))
     arrived.seed = 8
     assert arrived.agent.members.policy.seed == 8
 
 
 def test_a_configuration_that_arrived_can_be_sent_on() -> None:
-    arrived = unpacked(packed(composed("agent=dqn")))
-    assert as_written(unpacked(packed(arrived))) == as_written(arrived)
+    arrived = carried(composed("agent=dqn"))
+    assert as_written(carried(arrived)) == as_written(arrived)

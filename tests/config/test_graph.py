@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from bbrl_exp.agents.combinators import Agents
-from bbrl_exp.runs.run import build_graph
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.graph import ordered_members
+from bbrl_exp.config.preparation import prepare
+from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.errors import ConfigurationError, GraphError
+from bbrl_exp.runs.run import build_graph
 from bbrl_exp.workspace import Workspace
 
 
@@ -81,19 +83,24 @@ def test_the_same_seed_builds_the_same_network() -> None:
         graph.close()
 
 
+def prepared_size(composer: Composer, overrides: list[str]) -> RunSize:
+    with prepare(check(composer.compose(overrides)), without_environments=True) as prepared:
+        return prepared.run.size
+
+
 def test_the_check_of_a_run_with_workers_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bbrl_exp.envs.kernels.WorkersKernel", None)
     with Composer(default_config_dir()) as composer:
-        checked = check(composer.compose(["env.workers=2", "env.stepping=workers"]))
+        size = prepared_size(composer, ["env.workers=2", "env.stepping=workers"])
     # Observation, reward, four bools, timestep, cumulated reward and action of 8 environments.
-    assert checked.plan.bytes_per_time_step == 8 * (16 + 4 + 4 + 8 + 4 + 8)
+    assert size.bytes_per_time_step == 8 * (16 + 4 + 4 + 8 + 4 + 8)
 
 
 def test_the_plan_names_agents_that_the_learner_does_not_change() -> None:
     policy = "{_target_: bbrl_exp.policies.values.ValueCritic, hidden_sizes: [3], activation: tanh, seed: 0}"
     with Composer(default_config_dir()) as composer:
         of_learner, beside, no_learner = (
-            check(composer.compose([*options, "env=cartpole"])).plan
+            prepared_size(composer, [*options, "env=cartpole"])
             for options in (
                 ["agent=ppo"],
                 ["agent=ppo", f"+agent.members.critic={policy}"],
@@ -106,7 +113,7 @@ def test_the_plan_names_agents_that_the_learner_does_not_change() -> None:
 
 def test_a_mistyped_batch_size_is_refused_before_a_row_is_made() -> None:
     with Composer(default_config_dir()) as composer, pytest.raises(ConfigurationError, match="of memory are there"):
-        check(composer.compose(["batch_size=1_000_000_000_000"]))
+        prepared_size(composer, ["batch_size=1_000_000_000_000"])
 
 
 def test_lists_become_what_a_wrapper_takes_tuples_or_arrays() -> None:

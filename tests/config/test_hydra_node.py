@@ -19,7 +19,7 @@ needs_slurm = pytest.mark.skipif(
 
 def launcher(*overrides: str) -> str:
     with Composer(default_config_dir()) as composer:
-        return launcher_name(composer.compose(overrides, multirun=True))
+        return launcher_name(composer.compose(overrides))
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bbrl_exp.runs.run import run
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import Composer, resolve
 from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.preparation import prepare
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.runs.run import run
 
 CONF = default_config_dir()
 FAST = ["total_steps=64", "agent.steps_per_chunk=16", "batch_size=2", "eval.every=0", "eval.final_episodes=1"]
@@ -85,7 +86,8 @@ def test_every_environment_runs_or_names_its_extra(env: str, tmp_path: Path, mon
 def test_every_other_option_passes_the_checks(group: str, option: str, composer: Composer) -> None:
     config = composer.compose([f"{group}={option}"])
     try:
-        assert check(config).plan.idle == {}
+        with prepare(check(config), without_environments=True) as prepared:
+            assert prepared.run.size.idle == {}
     except ConfigurationError as error:
         if "needs the extra" not in str(error):
             raise

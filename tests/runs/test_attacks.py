@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bbrl_exp.runs.run import run
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.policy import load_policy
+from bbrl_exp.runs.run import run
 
 from .conftest import CommandLine
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from bbrl_exp.runs.run import run
 from bbrl_exp.config.compose import quoted
+from bbrl_exp.runs.run import run
 from bbrl_exp.training.checkpoint import read_checkpoint
 
 from .conftest import CommandLine

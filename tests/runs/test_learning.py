@@ -15,12 +15,12 @@ import pytest
 import torch
 
 import bbrl_exp
-from bbrl_exp.runs.run import run
 from bbrl_exp.config.compose import Composer, resolve
 from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.learner import build_graph_and_learner
 from bbrl_exp.errors import ConfigurationError, DivergedError, WorkerError
 from bbrl_exp.learners.cem import CrossEntropyMethod
+from bbrl_exp.runs.run import run
 
 from .conftest import CommandLine
 

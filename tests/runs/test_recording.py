@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.commands.record import main, record
-from bbrl_exp.runs.run import run
 from bbrl_exp.data.recording import load_recording
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.runs.run import run
 
 FAST = ["tracking=none", "total_steps=128", "batch_size=2", "agent.steps_per_chunk=16", "eval.every=0"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from bbrl_exp.runs.run import build_graph, run
 from bbrl_exp.errors import ConfigurationError, NonFiniteError
+from bbrl_exp.runs.run import build_graph, run
 from bbrl_exp.workspace import Workspace
 
 from .conftest import CommandLine

@@ -8,6 +8,7 @@ import pytest
 
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.search.plan import SearchPlan, plan_of
 
 BASE = [
@@ -36,7 +37,7 @@ def make_plan(composer: Composer) -> MakePlan:
     @functools.cache
     def make(*overrides: str) -> SearchPlan:
         every = [*BASE, *overrides]
-        plan = plan_of(composer, composer.compose(every, multirun=True), every)
+        plan = plan_of(composer, SweepConfig.of(composer, every))
         return replace(plan, compose=lambda job: config, compose_alone=lambda job: config)
 
     return make

@@ -11,6 +11,7 @@ import pytest
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.identity import identity_hash
+from bbrl_exp.config.overrides import parse
 from bbrl_exp.search.best import as_command, as_experiment, as_text, difference_of
 
 TITLE = "The best."
@@ -52,7 +53,7 @@ def test_a_folder_of_options_of_ones_own_is_in_the_command(tmp_path: Path) -> No
     (tmp_path / "env").mkdir()
     (tmp_path / "env" / "mine.yaml").write_text("defaults: [cartpole, _self_]\nkwargs: {}\n")
     with Composer(default_config_dir(), extra_dir=tmp_path) as composer:
-        difference = difference_of(composer.compose(["env=mine"]), composer.compose)
+        difference = difference_of(composer.compose(["env=mine"]), composer.compose, composer.extra_dir)
     assert as_command(difference) == f"python scripts/run.py --config-dir {tmp_path} agent=random env=mine"
 
 
@@ -91,6 +92,6 @@ def test_a_key_that_was_removed_is_removed_by_the_command_and_named_in_the_exper
     ids=repr,
 )
 def test_a_value_is_read_as_it_was(value: object, composer: Composer) -> None:
-    (override,) = composer.parse([f"key={as_text(value)}"])
+    (override,) = parse([f"key={as_text(value)}"])
     assert override.value() == value
     assert type(override.value()) is type(value)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bbrl_exp.config.compose import Composer
+from bbrl_exp.config.compose import Composer, asks_for_sweep
 from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.search_settings import SearchSettings
+from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.search.plan import plan_of
 
@@ -107,8 +108,8 @@ def test_every_space_that_is_shipped_has_runs_at_its_first_and_at_its_last_value
     name: str, composer: Composer
 ) -> None:
     overrides = [f"search={name}", f"env={'pendulum' if name in CONTINUOUS else 'cartpole'}"]
-    assert composer.asks_for_multirun(overrides)
-    plan = plan_of(composer, composer.compose(overrides, multirun=True), overrides)
+    assert asks_for_sweep(composer.compose(overrides))
+    plan = plan_of(composer, SweepConfig.of(composer, overrides))
     assert len(plan.space) >= 5
     config = plan.compose(plan.constant)
     assert config.hydra.runtime.choices.agent == name
@@ -117,7 +118,7 @@ def test_every_space_that_is_shipped_has_runs_at_its_first_and_at_its_last_value
 
 def test_an_experiment_gives_its_budget_and_the_space_its_agent(composer: Composer) -> None:
     overrides = ["search=ppo", "experiment=ppo_cartpole"]
-    plan = plan_of(composer, composer.compose(overrides, multirun=True), overrides)
+    plan = plan_of(composer, SweepConfig.of(composer, overrides))
     config = plan.compose([*plan.constant, plan.space[0].ends[0]])
     assert (config.total_steps, config.agent.learner.learning_rate) == (100_000, 1e-4)
 

@@ -8,6 +8,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from bbrl_exp.config.compose import Composer
+from bbrl_exp.config.overrides import parse
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.search.space import Parameter, grid, parameter_of, read_space
 
@@ -15,7 +16,7 @@ RATE = "agent.learner.rate"
 
 
 def parameter(composer: Composer, written: str) -> Parameter:
-    return parameter_of(composer.parse([f"{RATE}={written}"])[0])
+    return parameter_of(parse([f"{RATE}={written}"])[0])
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_what_cannot_be_searched_is_refused(written: str, reason: str, composer:
 
 def test_what_is_typed_wins_over_the_space_of_the_file(composer: Composer) -> None:
     params = {"a": "choice(1, 2)", "b": "choice(3, 4)", "c": "choice(5, 6)"}
-    space, constant = read_space(composer, params, ["env=pendulum", "b=interval(0, 1)", "c=5", "d=7,8"])
+    space, constant = read_space(params, parse(["env=pendulum", "b=interval(0, 1)", "c=5", "d=7,8"]))
     assert [(parameter.key, parameter.written) for parameter in space] == [
         ("a", "choice(1, 2)"),
         ("b", "interval(0, 1)"),
@@ -113,15 +114,15 @@ def test_what_is_no_space_is_refused(
     params: dict[str, object], typed: list[str], reason: str, composer: Composer
 ) -> None:
     with pytest.raises(ConfigurationError, match=reason):
-        read_space(composer, params, typed)
+        read_space(params, parse(typed))
 
 
 def test_a_grid_has_every_point_once(composer: Composer) -> None:
-    space, _ = read_space(composer, {"a": "choice(1, 2)", "b": "range(0.5, 1.5, 0.5)"}, [])
+    space, _ = read_space({"a": "choice(1, 2)", "b": "range(0.5, 1.5, 0.5)"}, [])
     assert grid(space) == [{"a": 1, "b": 0.5}, {"a": 1, "b": 1.0}, {"a": 2, "b": 0.5}, {"a": 2, "b": 1.0}]
 
 
 def test_a_grid_has_no_intervals(composer: Composer) -> None:
-    space, _ = read_space(composer, {"a": "interval(1, 2)"}, [])
+    space, _ = read_space({"a": "interval(1, 2)"}, [])
     with pytest.raises(ConfigurationError, match=r"search of 'a' = interval\(1, 2\): a grid needs choice"):
         grid(space)

@@ -24,8 +24,7 @@ def composer() -> Iterator[Composer]:
 
 
 def jobs_of(composer: Composer, *batches: Sequence[str]) -> list[Job]:
-    master = composer.compose([], multirun=True)
-    return JobChecks(composer, master)(named_jobs(batches))
+    return JobChecks(composer, [])(named_jobs(batches))
 
 
 def begin(composer: Composer, job: Job, sweep: Path, env_steps: int = 0) -> None:
@@ -34,7 +33,7 @@ def begin(composer: Composer, job: Job, sweep: Path, env_steps: int = 0) -> None
     folder = sweep / job.folder
     (folder / ".hydra").mkdir(parents=True)
     OmegaConf.save(composer.compose(job.overrides), folder / ".hydra" / "config.yaml")
-    replace(first_summary(job.run, job.overrides), status="completed", env_steps=env_steps).write(folder)
+    replace(first_summary(job.run), status="completed", env_steps=env_steps).write(folder)
 
 
 def test_a_job_is_found_by_its_configuration_whatever_its_folder_is_called(composer: Composer, tmp_path: Path) -> None:

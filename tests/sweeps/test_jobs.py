@@ -1,13 +1,11 @@
 """How a sweep becomes jobs."""
 
-from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.overrides import parse
 from bbrl_exp.sweeps.jobs import Job, expand
 
 
 def jobs(*overrides: str) -> list[Job]:
-    with Composer(default_config_dir()) as composer:
-        return expand(composer.parse(overrides))
+    return expand(parse(overrides))
 
 
 def test_a_sweep_is_the_product_of_its_lists() -> None:

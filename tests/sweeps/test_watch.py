@@ -18,7 +18,7 @@ STEPS = 1024
 @pytest.fixture(scope="module")
 def jobs() -> list[Job]:
     with Composer(default_config_dir()) as composer:
-        checks = JobChecks(composer, composer.compose([], multirun=True))
+        checks = JobChecks(composer, [])
         batches = [["agent=mlp", f"seed={seed}", f"total_steps={STEPS}"] for seed in range(4)]
         return checks(named_jobs(batches))
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageSequence
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from bbrl_exp.runs.run import run
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.runs.run import run
 from bbrl_exp.tracking.pictures import Line, graph_picture, png
 
 WRITES, READS = (0xD9, 0x5F, 0x02), (0x1F, 0x77, 0xB4)

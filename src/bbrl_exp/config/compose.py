@@ -101,9 +101,9 @@ class Composer:
         config = self._of_choices(choices, folders)
         with _refusals():
             for override in parsed:
-                if override not in choices:
+                if override not in choices and override.get_key_element() != "hydra.searchpath":
                     apply(override, config)
-            _note_overrides(config, [override for override in parsed if not override.is_hydra_override()])
+            _note_overrides(config, parsed)
             check_hydra_node(config)
         return config
 
@@ -138,23 +138,22 @@ class Composer:
         if texts not in self._composed:
             for override in choices:
                 _check_choice(override, option_files(folders, override.key_or_group))
-            kept = [text for text in texts if not text.lstrip("+").startswith("hydra.searchpath=")]
-            if others := [quoted(f"file://{folder}") for folder in folders[1:]]:
-                kept.append(f"hydra.searchpath=[{','.join(others)}]")
+            others = ",".join(quoted(f"file://{folder}") for folder in folders[1:])
+            place = [f"hydra.searchpath=[{others}]"] if others else []
             with _refusals():
-                self._composed[texts] = hydra.compose(self.config_name, kept, return_hydra_config=True)
+                self._composed[texts] = hydra.compose(self.config_name, [*place, *texts], return_hydra_config=True)
         return copy.deepcopy(self._composed[texts])
 
 
 def is_choice(override: Override, folders: Sequence[Path]) -> bool:
-    """Whether an override chooses an option of a group or is about Hydra itself: Hydra applies it, before all others.
+    """Whether an override chooses an option of a group: Hydra applies it, before all others.
 
     Args:
         override: parsed.
         folders: of options.
     """
     key = override.key_or_group
-    return override.is_hydra_override() or "/" in key or any((folder / key).is_dir() for folder in folders)
+    return "/" in key or any((folder / key).is_dir() for folder in folders)
 
 
 def _check_choice(override: Override, options: Collection[str]) -> None:
@@ -169,10 +168,14 @@ def _check_choice(override: Override, options: Collection[str]) -> None:
 
 
 def _note_overrides(config: DictConfig, overrides: Sequence[Override]) -> None:
-    """Notes the overrides of the run where Hydra notes them."""
+    """Notes the overrides where Hydra notes them."""
     excluded = config.hydra.job.config.override_dirname.exclude_keys
-    config.hydra.overrides.task = [str(override.input_line) for override in overrides]
-    named = [str(override.input_line) for override in overrides if override.key_or_group not in excluded]
+    of_run = [override for override in overrides if not override.is_hydra_override()]
+    config.hydra.overrides.task = [str(override.input_line) for override in of_run]
+    known = list(config.hydra.overrides.hydra)
+    about_hydra = [str(override.input_line) for override in overrides if override.is_hydra_override()]
+    config.hydra.overrides.hydra = [*known, *(text for text in about_hydra if text not in known)]
+    named = [str(override.input_line) for override in of_run if override.key_or_group not in excluded]
     config.hydra.job.override_dirname = ",".join(sorted(named))
 
 

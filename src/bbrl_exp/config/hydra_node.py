@@ -26,6 +26,8 @@ _CLASSES = {
 _NAMED_BY_IT = "cannot be set, job folders are named by it"
 _NO_LOGS = {"version": 1, "root": None, "disable_existing_loggers": False}
 _FIXED: dict[str, tuple[object, str]] = {
+    "job.env_copy": ([], "must be empty, a configuration sets no environment variables"),
+    "verbose": (False, "must be false, the run writes run.log itself"),
     "callbacks": ({}, "must be empty, callbacks are not supported"),
     "job.env_set": ({}, "must be empty, a configuration sets no environment variables"),
     "output_subdir": (".hydra", "must be .hydra, the configuration lies there"),
