@@ -14,7 +14,6 @@ PACKAGE = Path(__file__).parents[1] / "src" / "bbrl_exp"
 FLOORS = [
     {"errors"},
     {"seeding", "processes", "arguments", "command_line"},
-    {"variable"},
     {"workspace"},
     {"functional", "nn"},
     {"agents"},

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from bbrl_exp.errors import WorkspaceError, did_you_mean
-from bbrl_exp.variable import SharedVariable, SteppedVariable, Variable, WholeVariable
+from bbrl_exp.workspace.storage import SharedVariable, SteppedVariable, Variable, WholeVariable
 
 BatchDims = tuple[int, int]
 RowFacts = Mapping[str, tuple[Sequence[int], DTypeLike]]
