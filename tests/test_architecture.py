@@ -19,7 +19,6 @@ PACKAGES = [
     "functional",
     "records",
     "nn",
-    "variable",
     "workspace",
     "agents",
     "data",

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bbrl_exp.errors import WorkspaceError
-from bbrl_exp.variable import SteppedVariable, Variable, WholeVariable
 from bbrl_exp.workspace import Workspace
+from bbrl_exp.workspace.stepped import SteppedVariable
+from bbrl_exp.workspace.storage import Variable, WholeVariable
 
 Facts = tuple[int, torch.Size, torch.dtype]
 Fetch = Callable[[str, int | None], None]

@@ -1,4 +1,4 @@
-"""How one variable of a workspace is stored: row by row as it is recorded, as one whole tensor, or in shared memory.
+"""A variable that is recorded row by row.
 
 The difficulty is autograd, which saves what it reads for the backward pass. Views of one tensor share a version
 counter, so that writing row t + 1 in place would break the backward pass of whoever read row t; and a write that
@@ -6,13 +6,12 @@ autograd does not see would silently change what it saved. Hence, in :class:`Ste
 
 * rows are *read* through views of the buffer and *written* through an alias with a version counter of its own, so that
   an append disturbs nobody;
-* memory of which a tensor was handed out is never written again where something stood: an overwritten row is put
-  elsewhere, and a cut in time moves the variable to fresh memory. What was read stays as it was, for ever.
+* memory of which a tensor was handed out is never overwritten: an overwritten row is kept apart from the buffer, and a
+  cut in time moves the variable to fresh memory. What was read never changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,73 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bbrl_exp.errors import WorkspaceError
+from bbrl_exp.workspace.storage import Variable, row_error, window_error
 
 _is_grad_enabled = torch.is_grad_enabled
 _SMALLEST_CAPACITY = 16
-
-
-def _row_error(t: int, n_steps: int) -> WorkspaceError:
-    if t < 0:
-        return WorkspaceError(f"t={t} is negative; time starts at 0")
-    written = f"rows 0 to {n_steps - 1} are" if n_steps else "no row is"
-    return WorkspaceError(f"row t={t} was never written; {written} there")
-
-
-def _window_error(start: int, stop: int, n_steps: int) -> WorkspaceError:
-    return WorkspaceError(f"the window from t={start} to t={stop} does not lie within the {n_steps} recorded rows")
-
-
-def _describe(value: Tensor) -> str:
-    return f"{list(value.shape)} {str(value.dtype).removeprefix('torch.')} on {value.device}"
-
-
-class Variable:
-    """What the three kinds of storage have in common: the facts of a row, checked at every write.
-
-    Attributes:
-        shape: shape of one row, ``[B, …]``.
-        dtype: dtype of every row.
-        device: device of every row.
-        n_steps: number of recorded rows.
-    """
-
-    __slots__ = ("device", "dtype", "n_steps", "shape")
-
-    def __init__(self, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> None:
-        self.shape = shape
-        self.dtype = dtype
-        self.device = device
-        self.n_steps = 0
-
-    def read(self, t: int) -> Tensor:
-        """Row ``t``, ``[B, …]``: a view where the row was written in place."""
-        raise NotImplementedError
-
-    def full(self) -> Tensor:
-        """All rows, ``[T, B, …]``: a view unless rows were recorded for autograd one by one."""
-        raise NotImplementedError
-
-    def keep_first(self, n: int) -> None:
-        """Drops every row from ``n`` on."""
-        raise NotImplementedError
-
-    def keep_last(self, n: int) -> None:
-        """Leaves the last ``n`` rows, at times 0 … n-1."""
-        raise NotImplementedError
-
-    def detach(self) -> None:
-        """Cuts every row from its autograd graph."""
-        raise NotImplementedError
-
-    def mismatch(self, value: object, shape: Sequence[int] | None = None) -> WorkspaceError | None:
-        """The error of writing ``value`` as a row, or as something of the given ``shape``; None if it fits."""
-        expected_shape = self.shape if shape is None else torch.Size(shape)
-        if not isinstance(value, Tensor):
-            return WorkspaceError(f"expected a torch.Tensor, found {type(value).__name__}")
-        if value.shape == expected_shape and value.dtype == self.dtype and value.device == self.device:
-            return None
-        dtype = str(self.dtype).removeprefix("torch.")
-        return WorkspaceError(f"expected {list(expected_shape)} {dtype} on {self.device}, found {_describe(value)}")
 
 
 class SteppedVariable(Variable):
@@ -125,7 +61,7 @@ class SteppedVariable(Variable):
 
     def read(self, t: int) -> Tensor:
         if not 0 <= t < self.n_steps:
-            raise _row_error(t, self.n_steps)
+            raise row_error(t, self.n_steps)
         if self._apart and t in self._apart:
             return self._apart[t]
         self._exposed = True
@@ -242,7 +178,7 @@ class SteppedVariable(Variable):
     def keep_last(self, n: int) -> None:
         n_steps = self.n_steps
         if not 0 <= n <= n_steps:
-            raise _window_error(n_steps - n, n_steps, n_steps)
+            raise window_error(n_steps - n, n_steps, n_steps)
         if n == n_steps:
             return
         first = n_steps - n
@@ -269,7 +205,7 @@ class SteppedVariable(Variable):
 
     def _check_recorded(self, t: int) -> None:
         if t < 0:
-            raise _row_error(t, self.n_steps)
+            raise row_error(t, self.n_steps)
         if t >= self.n_steps:
             raise WorkspaceError(f"a write at t={t} would leave a gap: the next row is t={self.n_steps}")
 
@@ -306,87 +242,3 @@ class SteppedVariable(Variable):
     def _make_writable(self) -> None:
         if self._exposed:
             self._move(self.capacity)
-
-
-class WholeVariable(Variable):
-    """One tensor ``[T, B, …]``, kept as it was given."""
-
-    __slots__ = ("tensor",)
-
-    def __init__(self, tensor: Tensor) -> None:
-        super().__init__(tensor.shape[1:], tensor.dtype, tensor.device)
-        if tensor.is_inference():
-            with torch.inference_mode(False):
-                tensor = tensor.clone()
-        self.tensor = tensor
-        self.n_steps = len(tensor)
-
-    def read(self, t: int) -> Tensor:
-        if not 0 <= t < len(self.tensor):
-            raise _row_error(t, len(self.tensor))
-        return self.tensor[t]
-
-    def full(self) -> Tensor:
-        return self.tensor
-
-    def keep_first(self, n: int) -> None:
-        self.tensor = self.tensor[:n]
-        self.n_steps = len(self.tensor)
-
-    def keep_last(self, n: int) -> None:
-        n_steps = self.n_steps
-        if not 0 <= n <= n_steps:
-            raise _window_error(n_steps - n, n_steps, n_steps)
-        self.tensor = self.tensor[n_steps - n :]
-        self.n_steps = n
-
-    def detach(self) -> None:
-        self.tensor = self.tensor.detach()
-
-
-class SharedVariable(Variable):
-    """One tensor ``[T, B, …]`` in shared memory: its rows can be overwritten by every process, never added to.
-
-    Nothing is recorded for autograd here: writes are detached, and what is read while gradients are enabled is a copy,
-    because another process may write at any time.
-    """
-
-    __slots__ = ("tensor",)
-
-    def __init__(self, tensor: Tensor) -> None:
-        super().__init__(tensor.shape[1:], tensor.dtype, tensor.device)
-        if not tensor.is_shared():  # type: ignore[no-untyped-call]
-            tensor = tensor.detach().clone().share_memory_()  # type: ignore[no-untyped-call]
-        self.tensor = tensor
-        self.n_steps = len(tensor)
-
-    def read(self, t: int) -> Tensor:
-        if not 0 <= t < len(self.tensor):
-            raise _row_error(t, len(self.tensor))
-        return self.tensor[t].clone() if _is_grad_enabled() else self.tensor[t]
-
-    def full(self) -> Tensor:
-        return self.tensor.clone() if _is_grad_enabled() else self.tensor
-
-    def write(self, t: int, value: Tensor, start: int = 0, stop: int | None = None) -> None:
-        """Overwrites row ``t``, or the batch elements ``start`` … ``stop - 1`` of it."""
-        if not 0 <= t < len(self.tensor):
-            raise WorkspaceError(
-                f"t={t} is not one of the {len(self.tensor)} rows of a shared workspace, which cannot grow"
-            )
-        part = self.tensor.detach()[t, start:stop] if self.shape else self.tensor.detach()[t]
-        error = self.mismatch(value, part.shape)
-        if error is not None:
-            raise error
-        part.copy_(value.detach())
-
-    def keep_first(self, n: int) -> None:
-        if n < len(self.tensor):
-            raise WorkspaceError("the rows of a shared workspace cannot be dropped")
-
-    def keep_last(self, n: int) -> None:
-        if n != len(self.tensor):
-            raise WorkspaceError("the rows of a shared workspace cannot be dropped")
-
-    def detach(self) -> None:
-        pass

@@ -1,0 +1,236 @@
+"""A recording: named variables with all their rows, cut into chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Self, overload
+
+import torch
+from torch import Tensor
+
+from bbrl_exp.errors import WorkspaceError
+from bbrl_exp.workspace.rows import RowFacts, RowReader, RowWriter
+from bbrl_exp.workspace.storage import SharedVariable, Variable, WholeVariable
+from bbrl_exp.workspace.variables import BatchDims, NamedVariables, batch_slice
+
+
+class Recording(NamedVariables):
+    """Variables ``[T, B, …]`` that are read and written step by step or whole."""
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._row_writers: dict[tuple[str, ...], RowWriter] = {}
+        self._last_writer: RowWriter | None = None
+        self._row_readers: dict[tuple[str, ...], RowReader] = {}
+
+    def set_full(self, name: str, value: Tensor, batch_dims: BatchDims | None = None) -> None:
+        """Replaces all rows of a variable by ``value``, ``[T, B, …]``, which is kept, not copied.
+
+        With ``batch_dims`` = (start, stop), ``value`` is ``[T, stop - start, …]`` and only these batch elements of the
+        recorded rows are overwritten.
+
+        Raises:
+            WorkspaceError: not a tensor of at least one dimension, or rows of another shape, dtype or device.
+        """
+        variable = self._variables.get(name)
+        if not isinstance(value, Tensor) or value.dim() == 0:
+            found = type(value).__name__ if not isinstance(value, Tensor) else "a tensor without dimensions"
+            raise WorkspaceError(f"'{name}': expected a torch.Tensor [T, B, …], found {found}")
+        if batch_dims is not None:
+            if len(value) != self.n_steps(name):
+                raise WorkspaceError(f"'{name}': expected {self.n_steps(name)} rows, found {len(value)}")
+            for t, row in enumerate(value):
+                self.set(name, t, row, batch_dims)
+            return
+        if variable is None:
+            self._refuse_new_variable(name)
+        else:
+            n_steps = variable.n_steps if isinstance(variable, SharedVariable) else len(value)
+            error = variable.mismatch(value, (n_steps, *variable.shape))
+            if error is not None:
+                raise WorkspaceError(f"'{name}': {error}")
+            if isinstance(variable, SharedVariable):
+                variable.tensor.detach().copy_(value.detach())
+                return
+        self._put(name, WholeVariable(value))
+
+    def get_full(self, name: str, batch_dims: BatchDims | None = None) -> Tensor:
+        """All rows of a variable, ``[T, B, …]``: a view, unless rows were recorded for autograd step by step.
+
+        Raises:
+            WorkspaceError: an unknown variable.
+        """
+        variable = self._variables.get(name)
+        if variable is None:
+            raise self._unknown(name)
+        full = variable.full()
+        return full if batch_dims is None else full[:, batch_slice(batch_dims, full.shape[1], name)]
+
+    def get_time_truncated(
+        self, name: str, from_time: int, to_time: int, batch_dims: BatchDims | None = None
+    ) -> Tensor:
+        """Rows ``from_time`` … ``to_time - 1`` of a variable, ``[to_time - from_time, B, …]``.
+
+        Raises:
+            WorkspaceError: an unknown variable, or a window that is empty or not wholly recorded.
+        """
+        full = self.get_full(name, batch_dims)
+        check_window(from_time, to_time, len(full), name)
+        return full[from_time:to_time]
+
+    @overload
+    def __getitem__(self, key: str) -> Tensor: ...
+    @overload
+    def __getitem__(self, key: tuple[str, ...] | list[str]) -> tuple[Tensor, ...]: ...
+    def __getitem__(self, key: str | tuple[str, ...] | list[str]) -> Tensor | tuple[Tensor, ...]:
+        if isinstance(key, str):
+            return self.get_full(key)
+        return tuple(self.get_full(name) for name in key)
+
+    def reserve(self, n_steps: int) -> None:
+        """Announces that ``n_steps`` rows will be written, so that memory is taken once."""
+        self._reserved = max(self._reserved, n_steps)
+
+    def row_writer(self, variables: RowFacts) -> RowWriter:
+        """A writer of whole rows of several variables as arrays, without gradients, for the CPU.
+
+        Args:
+            variables: name → (shape of a row ``[B, …]``, numpy dtype).
+        """
+        writer = self._last_writer
+        if writer is not None and writer.variables is variables:
+            return writer
+        names = tuple(variables)
+        writer = self._row_writers.get(names)
+        if writer is None or writer.variables != variables:
+            writer = self._row_writers[names] = RowWriter(self, variables)
+        self._last_writer = writer
+        return writer
+
+    def row_reader(self, names: tuple[str, ...]) -> RowReader:
+        """A reader of whole rows of several variables as arrays, without gradients, for the CPU."""
+        reader = self._row_readers.get(names)
+        if reader is None:
+            reader = self._row_readers[names] = RowReader(self, names)
+        return reader
+
+    def extend(self, name: str, rows: Tensor) -> None:
+        """Writes ``rows``, ``[n, B, …]``, after the last row of a variable, which is created where there is none.
+
+        Nothing is recorded for autograd.
+
+        Raises:
+            WorkspaceError: rows of another shape, dtype or device than the variable's.
+        """
+        try:
+            self._stepped(name, rows.shape[1:], rows.dtype, rows.device).extend(rows)
+        except WorkspaceError as error:
+            raise WorkspaceError(f"'{name}': {error}") from None
+
+    def truncate(self, n_steps: int, var_names: Iterable[str] | None = None) -> None:
+        """Drops the rows from ``n_steps`` on of the variables, by default of all.
+
+        Raises:
+            WorkspaceError: an unknown variable, or one of a shared workspace.
+        """
+        for name in list(self._variables if var_names is None else var_names):
+            self._variable(name).keep_first(n_steps)
+
+    def copy_n_last_steps(self, n: int, var_names: Iterable[str] | None = None) -> None:
+        """Leaves exactly the last ``n`` rows of the variables, at times 0 … n-1: the start of the next chunk.
+
+        Args:
+            n: number of rows to keep.
+            var_names: the variables concerned, by default all; the others are left alone.
+
+        Raises:
+            WorkspaceError: an unknown variable, variables of different time sizes, or fewer than ``n`` rows.
+        """
+        names = list(self._variables if var_names is None else var_names)
+        selected = [self._variable(name) for name in names]
+        sizes = {name: variable.n_steps for name, variable in zip(names, selected, strict=True)}
+        if len(set(sizes.values())) > 1:
+            raise WorkspaceError(f"variables of different time sizes cannot be cut together: {sizes}")
+        for name, variable in zip(names, selected, strict=True):
+            try:
+                variable.keep_last(n)
+            except WorkspaceError as error:
+                raise WorkspaceError(f"'{name}': {error}") from None
+
+    def zero_grad(self) -> None:
+        """Cuts every variable from its autograd graph; values stay."""
+        for variable in self._variables.values():
+            variable.detach()
+
+    def clear(self, name: str | None = None) -> None:
+        """Forgets a variable, or all of them."""
+        if name is not None:
+            self.remove_variable(name)
+            return
+        for known in list(self._variables):
+            self.remove_variable(known)
+
+    def remove_variable(self, name: str) -> None:
+        """Forgets a variable.
+
+        Raises:
+            WorkspaceError: an unknown variable, or one of a shared workspace.
+        """
+        if isinstance(self._variable(name), SharedVariable):
+            raise WorkspaceError(f"'{name}': the variables of a shared workspace cannot be removed")
+        del self._variables[name]
+        self._layout += 1
+
+    def contiguous(self) -> Self:
+        """The same values, each variable as one whole tensor."""
+        return self._derive(lambda full: full)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same values on another device."""
+        return self._derive(lambda full: full.to(device))
+
+    def subtime(self, from_time: int, to_time: int) -> Self:
+        """The rows ``from_time`` … ``to_time - 1`` of every variable.
+
+        Raises:
+            WorkspaceError: variables of different time sizes, or a window that is empty or not wholly recorded.
+        """
+        check_window(from_time, to_time, self.time_size())
+        return self._derive(lambda full: full[from_time:to_time])
+
+    def select_batch(self, batch_indexes: Tensor) -> Self:
+        """The batch elements ``batch_indexes``, int64 ``[N]``, of every variable, in that order.
+
+        Raises:
+            WorkspaceError: indexes of another kind or out of range, or variables of different batch sizes.
+        """
+        check_indexes("batch_indexes", batch_indexes, self.batch_size())
+        return self._derive(lambda full: full.index_select(1, batch_indexes.to(full.device)))
+
+    def _derive(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """A workspace of what ``change`` makes of all rows ``[T, B, …]`` of each variable."""
+        return self._of({name: change(_values(variable)) for name, variable in self._variables.items()})
+
+    def _of(self, values: Mapping[str, Tensor]) -> Self:
+        """A workspace of the given variables ``[T, B, …]``."""
+        raise NotImplementedError
+
+
+def check_window(from_time: int, to_time: int, n_steps: int, name: str | None = None) -> None:
+    """Refuses a window that is empty or not wholly recorded."""
+    if not 0 <= from_time < to_time <= n_steps:
+        where = "" if name is None else f"'{name}': "
+        raise WorkspaceError(f"{where}no window [{from_time}:{to_time}] in the {n_steps} recorded rows")
+
+
+def check_indexes(name: str, indexes: Tensor, size: int) -> None:
+    """Refuses anything but indexes below ``size``, int64 ``[N]``."""
+    if not isinstance(indexes, Tensor) or indexes.dtype != torch.int64 or indexes.dim() != 1:
+        raise WorkspaceError(f"{name}: expected a one-dimensional int64 tensor, found {indexes!r}")
+    if len(indexes) and not 0 <= int(indexes.min()) <= int(indexes.max()) < size:
+        raise WorkspaceError(f"{name}: {int(indexes.min())} … {int(indexes.max())} do not lie in 0 … {size - 1}")
+
+
+def _values(variable: Variable) -> Tensor:
+    full = variable.full()
+    return full.clone() if isinstance(variable, SharedVariable) else full
