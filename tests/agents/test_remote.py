@@ -13,7 +13,7 @@ import torch
 from remote_toys import AddsUp, Blinks, Counts, DrawsAlone, KeepsMean
 
 from bbrl_exp.agents import Agents, TemporalAgent
-from bbrl_exp.agents.dry_run import check_graph
+from bbrl_exp.agents.graph_check import check_graph
 from bbrl_exp.agents.remote import AsynchronousAgent, NRemoteAgent, RemoteAgent
 from bbrl_exp.agents.resumable import load_run_state, run_state
 from bbrl_exp.agents.slices import BatchSlice

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from toy_envs import Counting, DictNoise, Sampling
 
 from bbrl_exp.agents import Agent, Agents
-from bbrl_exp.agents.dry_run import check_graph
+from bbrl_exp.agents.graph_check import check_graph
 from bbrl_exp.envs import AutoResetGymAgent
 from bbrl_exp.envs.spec import SpaceMismatchError
 from bbrl_exp.errors import ConfigurationError, GraphError, NonFiniteError

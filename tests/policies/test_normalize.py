@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.agents import Agent, Agents
-from bbrl_exp.agents.dry_run import check_graph
+from bbrl_exp.agents.graph_check import check_graph
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.policies.normalize import NormalizeObservation, NormalizeReward

@@ -178,7 +178,7 @@ def _with_memory(
         ConfigurationError: the graph or the learner cannot be built, the agent does not fit the environment, an
             environment fails at once, or the memory is not there.
     """
-    from bbrl_exp.agents.dry_run import check_graph
+    from bbrl_exp.agents.graph_check import check_graph
     from bbrl_exp.data.packing import Field
     from bbrl_exp.envs.pictures import check_pictures
     from bbrl_exp.envs.try_out import try_out

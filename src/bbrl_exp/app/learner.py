@@ -17,7 +17,7 @@ from bbrl_exp.errors import ConfigurationError, GraphError, did_you_mean
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
-    from bbrl_exp.agents.dry_run import VariableFacts
+    from bbrl_exp.agents.graph_check import VariableFacts
     from bbrl_exp.app.graph import StandIn
     from bbrl_exp.learners.learner import Learner
 
@@ -144,7 +144,7 @@ def _filled(target: type[Any], known: Mapping[str, object]) -> dict[str, object]
 
 def variables_of(graph: TemporalAgent, learner: Learner | None) -> list[VariableFacts]:
     """The table of variables by a dry run of ``graph``; the learner is among the readers of what it says it reads."""
-    from bbrl_exp.agents.dry_run import check_graph
+    from bbrl_exp.agents.graph_check import check_graph
 
     reads = set(getattr(learner, "reads", None) or ())
     label = type(learner).__name__

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bbrl_exp.agents import Agent, Agents, PrintAgent, TemporalAgent
-from bbrl_exp.agents.dry_run import check_graph
+from bbrl_exp.agents.graph_check import check_graph
 from bbrl_exp.errors import GraphError
 from bbrl_exp.workspace import Workspace
 
