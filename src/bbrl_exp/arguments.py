@@ -6,7 +6,8 @@ By that name the application finds the key of the configuration.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import numbers
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bbrl_exp.errors import ConfigurationError
@@ -19,10 +20,12 @@ class Range:
     Attributes:
         words: which numbers they are, for messages.
         holds: whether a finite number is one of them.
+        is_whole: whether they are whole numbers: integers of Python or numpy, no bools.
     """
 
     words: str
     holds: Callable[[float], bool]
+    is_whole: bool = False
 
     def check(self, **arguments: float | None) -> None:
         """Refuses the first argument out of the range; None, which leaves an option open, passes.
@@ -31,11 +34,13 @@ class Range:
             ConfigurationError: such as ``discount=1.5: must be 0 to 1``.
         """
         for name, value in arguments.items():
-            if value is None or (math.isfinite(value) and self.holds(value)):
+            if value is None:
                 continue
-            raise ConfigurationError(
-                f"{name}={value}: must be {self.words}{'' if math.isfinite(value) else ', and finite'}"
-            )
+            if self.is_whole and not is_integer(value):
+                raise ConfigurationError(f"{name}={value}: must be a whole number, {self.words}")
+            is_finite = self.is_whole or math.isfinite(value)
+            if not (is_finite and self.holds(value)):
+                raise ConfigurationError(f"{name}={value}: must be {self.words}{'' if is_finite else ', and finite'}")
 
 
 FINITE = Range("a number", lambda value: True)
@@ -44,7 +49,25 @@ FROM_0_BELOW_1 = Range("at least 0, below 1", lambda value: 0 <= value < 1)
 ABOVE_0_TO_1 = Range("above 0, at most 1", lambda value: 0 < value <= 1)
 ABOVE_0 = Range("above 0", lambda value: value > 0)
 AT_LEAST_0 = Range("at least 0", lambda value: value >= 0)
-AT_LEAST_1 = Range("at least 1", lambda value: value >= 1)
+AT_LEAST_1 = Range("at least 1", lambda value: value >= 1, is_whole=True)
+COUNT_FROM_0 = Range("at least 0", lambda value: value >= 0, is_whole=True)
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is an integer of Python or numpy, and no bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def check_sizes(**arguments: Sequence[int]) -> None:
+    """Refuses the first argument that is not a list of whole numbers of at least 1.
+
+    Raises:
+        ConfigurationError: such as ``hidden_sizes=[64, 0]: must be a list of whole numbers, none below 1``.
+    """
+    for name, sizes in arguments.items():
+        if not isinstance(sizes, Sequence) or not all(is_integer(size) and size >= 1 for size in sizes):
+            shown = list(sizes) if isinstance(sizes, tuple) else sizes
+            raise ConfigurationError(f"{name}={shown}: must be a list of whole numbers, none below 1")
 
 
 def check_unused(setting: str, **arguments: object) -> None:

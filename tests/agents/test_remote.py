@@ -192,7 +192,7 @@ def test_copies_go_on_where_their_state_was_taken():
     assert_same_bits([stopped], [expected])
 
 
-def test_the_dry_run_looks_into_remote_agents_without_a_process():
+def test_the_graph_check_looks_into_remote_agents_without_a_process():
     env, policy = cartpole_graph()
     remote = RemoteAgent(env)
     variables = {variable.name: variable for variable in check_graph(Agents(remote, policy))}

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bbrl_exp.agents.failure import failing_module, place_of
 from bbrl_exp.agents.slices import BatchSlice, KnowsItsSlice
-from bbrl_exp.errors import ConfigurationError, WorkspaceError
+from bbrl_exp.errors import ConfigurationError, WorkspaceError, ends_silently, user_code_error
 from bbrl_exp.workspace import RowFacts, Workspace
 
 _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
@@ -32,7 +33,7 @@ class Agent(nn.Module):
     Attributes:
         workspace: the workspace that the agent is running on, None outside a call.
         prefix: put before the names of the variables that the agent writes, by agents that support it.
-        reads: the variables that the agent reads, where it declares them; None lets the graph's dry run find out.
+        reads: the variables that the agent reads, where it declares them; None lets the graph check find out.
         writes: the variables that the agent writes, likewise.
         is_on_cpu: whether ``to`` has left the agent on the CPU, where rows can be read and written as arrays.
     """
@@ -53,6 +54,7 @@ class Agent(nn.Module):
 
         Raises:
             TypeError: ``workspace`` is not a Workspace.
+            UserCodeError: an agent raised SystemExit, StopIteration or the like; the message says which one and where.
         """
         if not isinstance(workspace, Workspace):
             raise TypeError(f"{self.label} is called on a Workspace, not on {type(workspace).__name__}")
@@ -61,6 +63,12 @@ class Agent(nn.Module):
         attributes["workspace"] = workspace
         try:
             self.forward(**kwargs)
+        except BaseException as error:
+            if not ends_silently(error):
+                raise
+            failing = failing_module(error, (Agent,))
+            assert isinstance(failing, Agent)  # at least this one
+            raise user_code_error(error, f"in {failing.label}, {place_of(error, failing)}") from error
         finally:
             attributes["workspace"] = outer
 
@@ -184,7 +192,7 @@ class Agent(nn.Module):
         return clone
 
     def dry_copy(self) -> Agent:
-        """A stand-in for the dry run of a graph, which reads and writes as this agent does and may be thrown away.
+        """A stand-in for the graph check, which reads and writes as this agent does and may be thrown away.
 
         A copy, in which agents that have a stand-in of their own are replaced by it.
         """

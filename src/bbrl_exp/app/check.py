@@ -172,7 +172,7 @@ def _plan(root: RootSettings) -> Plan:
 def _with_memory(
     plan: Plan, composed: DictConfig, config: Mapping[str, Any], written: Callable[[str], str], *, films: bool
 ) -> Plan:
-    """The plan with the memory of one row of all variables, from a dry run of the graph without its environments.
+    """The plan with the memory of one row of all variables, from the graph check without its environments.
 
     Raises:
         ConfigurationError: the graph or the learner cannot be built, the agent does not fit the environment, an

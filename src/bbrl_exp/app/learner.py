@@ -143,7 +143,7 @@ def _filled(target: type[Any], known: Mapping[str, object]) -> dict[str, object]
 
 
 def variables_of(graph: TemporalAgent, learner: Learner | None) -> list[VariableFacts]:
-    """The table of variables by a dry run of ``graph``; the learner is among the readers of what it says it reads."""
+    """The table of variables by the check of ``graph``; the learner is among the readers of what it says it reads."""
     from bbrl_exp.agents.graph_check import check_graph
 
     reads = set(getattr(learner, "reads", None) or ())

@@ -2,7 +2,7 @@
 
 They stand in the graph after the environment, and write variables of their own beside the environment's, which stay as
 they are: reported returns are those of the environment. The statistics are buffers, saved with the agents; in
-evaluation mode (``graph.eval()``) and in the dry run nothing is learned. What a row is normalised with are the
+evaluation mode (``graph.eval()``) and in the graph check nothing is learned. What a row is normalised with are the
 statistics up to that row, all B environments of it included; so the statistics after a number of rows do not depend on
 how many environments showed them, but the normalised values on the way do.
 """
