@@ -235,5 +235,6 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
         discounted_returns(rewards[:, 0], next_values[:, 0], terminated[:, 0], cut[:, 0], DISCOUNT)
     with pytest.raises(ShapeError, match=r"terminated of torch\.float64"):
         n_step_returns(rewards, next_values, terminated.double(), cut, DISCOUNT, 1)
-    with pytest.raises(ConfigurationError, match="n_steps=0"):
-        n_step_returns(rewards, next_values, terminated, cut, DISCOUNT, 0)
+    for n_steps in (0, -1, 1.5, 2.0, True):
+        with pytest.raises(ConfigurationError, match=f"^n_steps={n_steps}: must be "):
+            n_step_returns(rewards, next_values, terminated, cut, DISCOUNT, n_steps)

@@ -111,7 +111,7 @@ def test_batch_statistics_are_those_of_each_member() -> None:
         ({"activation": "rellu"}, "did you mean 'relu'"),
         ({"normalization": "layers"}, "did you mean 'layer'"),
         ({"dropout": 1.0}, "dropout=1.0"),
-        ({"n_members": 0}, "at least one network"),
+        ({"n_members": 0}, "n_members=0: must be at least 1"),
         ({"sizes": [3, 0, 1]}, "none below 1"),
     ],
 )

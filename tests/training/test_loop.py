@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bbrl_exp.agents import Agent, TemporalAgent
+from bbrl_exp.errors import ConfigurationError, UserCodeError
 from bbrl_exp.training.loop import Chunk, Rows, collect, n_chunks
 from bbrl_exp.workspace import Workspace
 
@@ -102,3 +103,32 @@ def test_a_loop_that_goes_on_yields_the_chunks_that_were_left(chunks_per_recordi
     going_on = collect(TemporalAgent(counter), kept, **sizes, chunks_done=chunks_done)
     found = [(chunk, kept["time"].tolist()) for chunk in going_on]
     assert found == straight[chunks_done:]
+
+
+GOOD = {"total_steps": 12, "batch_size": 3, "steps_per_chunk": 2, "chunks_per_recording": 1, "chunks_done": 0}
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("value", [-1, 1.5, 1.0, True])
+def test_a_loop_takes_whole_numbers_only(name: str, value: Any) -> None:
+    least = 0 if name == "chunks_done" else 1
+    kind = "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number, "
+    with pytest.raises(ConfigurationError, match=f"^{name}={value}: must be {kind}at least {least}$"):
+        next(collect(TemporalAgent(Counter()), Workspace(), **{**GOOD, name: value}))
+
+
+def test_no_number_of_steps_is_rounded_down() -> None:
+    assert n_chunks(2**60 + 1, batch_size=1, steps_per_chunk=1) == 2**60 + 1
+
+
+def test_the_end_of_an_agents_own_iterator_is_an_error_that_names_the_agent() -> None:
+    class Reader(Agent):
+        def __init__(self) -> None:
+            super().__init__("reader")
+            self.lines = iter([1.0])
+
+        def forward(self, t: int, **kwargs: Any) -> None:
+            self.set(("line", t), torch.full((3,), next(self.lines)))
+
+    with pytest.raises(UserCodeError, match=r"^StopIteration \(in Reader 'reader', test_loop\.py:\d+\)$"):
+        next(collect(TemporalAgent(Reader()), Workspace(), total_steps=12, batch_size=3, steps_per_chunk=2))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.arguments import AT_LEAST_1
 
 
 def minibatches(
@@ -24,17 +24,16 @@ def minibatches(
     sequences, for recurrent policies (:meth:`bbrl_exp.data.transitions.Transitions.of_environments`).
 
     Raises:
-        ConfigurationError: ``n_samples`` or ``size`` below 1.
+        ConfigurationError: ``n_samples`` or ``size`` is not a whole number of at least 1.
     """
-    for name, value in (("n_samples", n_samples), ("size", size)):
-        if value < 1:
-            raise ConfigurationError(f"minibatches: {name}={value}: at least 1")
+    AT_LEAST_1.check(n_samples=n_samples, size=size)
     return parts(n_samples, math.ceil(n_samples / size), generator, device)
 
 
 def parts(
     n_samples: int, n_parts: int, generator: np.random.Generator, device: torch.device | str = "cpu"
 ) -> Iterator[Tensor]:
-    """One epoch as :func:`minibatches`, in ``n_parts`` of them, or one a sample where there are fewer samples."""
+    """One epoch as :func:`minibatches`, in ``n_parts`` of them, or one per sample where there are fewer samples."""
+    AT_LEAST_1.check(n_samples=n_samples, n_parts=n_parts)
     order = torch.from_numpy(generator.permutation(n_samples)).to(device)
     return iter(order.tensor_split(min(n_parts, n_samples)))

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bbrl_exp.arguments import ABOVE_0, AT_LEAST_1, FROM_0_TO_1
 from bbrl_exp.data.replay import Batch, ReplayBuffer, ReplayError
 from bbrl_exp.data.sum_tree import SumTree
 from bbrl_exp.errors import ConfigurationError, DivergedError
@@ -36,10 +37,8 @@ class PrioritisedReplay:
     """
 
     def __init__(self, buffer: ReplayBuffer, *, priority_exponent: float = 0.6, smallest_error: float = 1e-6) -> None:
-        if not 0.0 <= priority_exponent <= 1.0:
-            raise ConfigurationError(f"prioritised replay: priority_exponent={priority_exponent}: 0 to 1")
-        if smallest_error <= 0.0:
-            raise ConfigurationError(f"prioritised replay: smallest_error={smallest_error}: more than 0")
+        FROM_0_TO_1.check(priority_exponent=priority_exponent)
+        ABOVE_0.check(smallest_error=smallest_error)
         if len(buffer):
             raise ConfigurationError(f"prioritised replay: the buffer holds {len(buffer)} transitions, expected none")
         self.buffer = buffer
@@ -87,8 +86,10 @@ class PrioritisedReplay:
             importance_exponent: β, 0 (no correction) to 1 (an unbiased one).
 
         Raises:
+            ConfigurationError: ``batch_size`` is not a whole number of at least 1.
             ReplayError: none is stored.
         """
+        AT_LEAST_1.check(batch_size=batch_size)
         tree, n = self._tree, len(self.buffer)
         if tree is None or n == 0:
             raise ReplayError("replay: nothing to draw, no transition is stored yet")

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bbrl_exp.arguments import AT_LEAST_1, FROM_0_TO_1, is_integer
 from bbrl_exp.data.packing import Field, RowLayout
 from bbrl_exp.data.ring import Ring
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
@@ -72,7 +73,8 @@ class ReplayBuffer:
         reward: the variable of the rewards.
 
     Raises:
-        ConfigurationError: a capacity or ``n_steps`` below 1, or a discount outside [0, 1].
+        ConfigurationError: a capacity or ``n_steps`` that is not a whole number of at least 1, or a discount outside
+            [0, 1].
     """
 
     def __init__(
@@ -86,11 +88,8 @@ class ReplayBuffer:
         extras: Sequence[str] | None = None,
         reward: str = REWARD,
     ) -> None:
-        for name, value in (("capacity", capacity), ("n_steps", n_steps)):
-            if value < 1:
-                raise ConfigurationError(f"replay: {name}={value}: at least 1")
-        if not 0.0 <= discount <= 1.0:
-            raise ConfigurationError(f"replay: discount={discount}: 0 to 1")
+        AT_LEAST_1.check(capacity=capacity, n_steps=n_steps)
+        FROM_0_TO_1.check(discount=discount)
         self.capacity = capacity
         self.n_steps = n_steps
         self.discount = discount
@@ -148,6 +147,7 @@ class ReplayBuffer:
 
     def rows_kept(self, batch_size: int) -> int:
         """Rows of each of B environments that the full buffer holds: one more than transitions."""
+        AT_LEAST_1.check(batch_size=batch_size)
         return math.ceil(self.capacity / batch_size) + 1
 
     @property
@@ -176,7 +176,7 @@ class ReplayBuffer:
         if self._loading:
             raise self._not_loaded()
         n_rows = workspace.n_steps(DONE)
-        if not 0 <= first_row < n_rows:
+        if not is_integer(first_row) or not 0 <= first_row < n_rows:
             raise WorkspaceError(f"replay: no row {first_row}: '{DONE}' has {n_rows} rows")
         ring = self._new_ring(*self._facts(workspace)) if self._ring is None else self._ring
         first_new = first_row
@@ -235,8 +235,10 @@ class ReplayBuffer:
         """``batch_size`` transitions, each drawn uniformly among all that are stored, with replacement.
 
         Raises:
+            ConfigurationError: ``batch_size`` is not a whole number of at least 1.
             ReplayError: none is stored.
         """
+        AT_LEAST_1.check(batch_size=batch_size)
         ring = self._filled()
         # A third of the cost of generator.integers; the probabilities differ by less than 1e-9 of themselves.
         drawn = generator.random(batch_size)
@@ -268,15 +270,17 @@ class ReplayBuffer:
         ``extras`` included.
 
         Raises:
+            ConfigurationError: ``batch_size`` or ``length`` is not a whole number of at least 1.
             ReplayError: no recording of ``length`` rows is stored, or the buffer was made without ``extras``.
         """
+        AT_LEAST_1.check(batch_size=batch_size, length=length)
         ring = self._filled()
         if not self._has_sequences:
             raise ReplayError("replay: a buffer for sequences is made with extras=…, an empty tuple at least")
         begins = np.array([max(row, ring.first_row) for row in ring.recordings])
         n_windows = np.maximum(np.diff(begins, append=ring.n_rows) - length + 1, 0)
         ends = np.cumsum(n_windows) * ring.batch_size
-        if length < 1 or ends[-1] == 0:
+        if ends[-1] == 0:
             longest = np.diff(begins, append=ring.n_rows).max()
             raise ReplayError(f"replay: sequences of length={length}; the longest recording has {longest} rows")
         drawn = generator.integers(0, ends[-1], batch_size)

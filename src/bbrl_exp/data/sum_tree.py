@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bbrl_exp.arguments import AT_LEAST_1
+
 # Children of a node: whole arrays are cheap in numpy and calls are not, hence a flatter tree than a binary one.
 _FAN_OUT = 16
 # Nodes without parents, at most: one sum over all of them costs less than further levels.
@@ -16,9 +18,13 @@ class SumTree:
 
     Args:
         n_weights: how many, at least 1.
+
+    Raises:
+        ConfigurationError: ``n_weights`` is not a whole number of at least 1.
     """
 
     def __init__(self, n_weights: int) -> None:
+        AT_LEAST_1.check(n_weights=n_weights)
         sizes = [n_weights]
         while sizes[-1] > _LARGEST_TOP:
             sizes.append(-(-sizes[-1] // _FAN_OUT))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bbrl_exp.arguments import is_integer
 from bbrl_exp.errors import WorkspaceError
 from bbrl_exp.workspace import Workspace
 
@@ -97,7 +98,7 @@ def align(
     """
     done = _full(workspace, DONE, None)
     n_rows = len(done)
-    if not 0 <= first_row < n_rows - 1:
+    if not is_integer(first_row) or not 0 <= first_row < n_rows - 1:
         raise WorkspaceError(f"no transition from row {first_row} on: '{DONE}' has {n_rows} rows")
     terminated, truncated = (_full(workspace, name, done) for name in (TERMINATED, TRUNCATED))
     for name, flags in ((DONE, done), (TERMINATED, terminated), (TRUNCATED, truncated)):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.arguments import AT_LEAST_1
 from bbrl_exp.functional.shapes import expect_alike, expect_bool
 
 
@@ -127,12 +127,11 @@ def n_step_returns(
         Gⁿ, ``[T, B]``.
 
     Raises:
-        ConfigurationError: ``n_steps`` below 1.
+        ConfigurationError: ``n_steps`` is not a whole number of at least 1.
         ShapeError: shapes that differ, or masks that are not of bools.
     """
     function = "n_step_returns"
-    if n_steps < 1:
-        raise ConfigurationError(f"{function}: n_steps={n_steps}: expected 1 or more")
+    AT_LEAST_1.check(n_steps=n_steps)
     expect_alike(function, "TB", rewards=rewards, next_values=next_values, terminated=terminated, cut=cut)
     expect_bool(function, terminated=terminated, cut=cut)
     one_step = rewards + discount * next_values.masked_fill(terminated, 0.0)

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bbrl_exp.arguments import FROM_0_BELOW_1
+from bbrl_exp.arguments import AT_LEAST_1, FROM_0_BELOW_1, check_sizes
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.nn.batch_renormalization import BatchRenormalization
 from bbrl_exp.nn.mlp import ACTIVATIONS
@@ -52,11 +52,10 @@ class EnsembleMlp(nn.Module):
         ):
             if value not in known:
                 raise ConfigurationError(f"{name}='{value}': one of {', '.join(known)}{did_you_mean(value, known)}")
-        if n_members < 1 or len(sizes) < 2 or min(sizes) < 1:
-            raise ConfigurationError(
-                f"an ensemble of {n_members} networks with sizes={list(sizes)}: at least one network, an input and an "
-                "output size, none below 1"
-            )
+        AT_LEAST_1.check(n_members=n_members)
+        check_sizes(sizes=sizes)
+        if len(sizes) < 2:
+            raise ConfigurationError(f"sizes={list(sizes)}: must have at least an input and an output size")
         FROM_0_BELOW_1.check(dropout=dropout)
         self.n_members = n_members
         self.weights = nn.ParameterList()

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bbrl_exp.arguments import check_sizes
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -56,8 +57,9 @@ class Mlp(nn.Module):
             raise ConfigurationError(
                 f"activation='{activation}': one of {allowed}{did_you_mean(activation, ACTIVATIONS)}"
             )
-        if len(sizes) < 2 or min(sizes) < 1:
-            raise ConfigurationError(f"sizes={list(sizes)}: at least an input and an output size, none below 1")
+        check_sizes(sizes=sizes)
+        if len(sizes) < 2:
+            raise ConfigurationError(f"sizes={list(sizes)}: must have at least an input and an output size")
         self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(sizes))
         self.norms = nn.ModuleList(nn.LayerNorm(size) for size in sizes[1:-1]) if layer_norm else None
         self.activation = ACTIVATIONS[activation]()

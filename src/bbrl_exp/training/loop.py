@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from bbrl_exp.agents.combinators import TemporalAgent
+from bbrl_exp.arguments import AT_LEAST_1, COUNT_FROM_0
 from bbrl_exp.workspace import Workspace
 
 
@@ -51,8 +51,13 @@ class Chunk:
 
 
 def n_chunks(total_steps: int, batch_size: int, steps_per_chunk: int) -> int:
-    """Number of chunks of a run: ``total_steps`` environment steps, rounded up to a whole chunk."""
-    return math.ceil(total_steps / (batch_size * steps_per_chunk))
+    """Number of chunks of a run: ``total_steps`` environment steps, rounded up to a whole chunk.
+
+    Raises:
+        ConfigurationError: an argument that is not a whole number of at least 1.
+    """
+    AT_LEAST_1.check(total_steps=total_steps, batch_size=batch_size, steps_per_chunk=steps_per_chunk)
+    return -(-total_steps // (batch_size * steps_per_chunk))
 
 
 def collect(
@@ -77,9 +82,14 @@ def collect(
         batch_size: number B of environments.
         steps_per_chunk: time steps of a chunk.
         chunks_per_recording: chunks after which the recording is cut.
-        chunks_done: chunks that were done before, for a loop that goes on: ``workspace`` holds the rows of the
+        chunks_done: chunks that were done before, for a loop that resumes: ``workspace`` holds the rows of the
             recording as they were after the last of them, or its last row where the recording is cut next.
+
+    Raises:
+        ConfigurationError: a number that is not whole, or below 1 (``chunks_done``: below 0).
     """
+    AT_LEAST_1.check(chunks_per_recording=chunks_per_recording)
+    COUNT_FROM_0.check(chunks_done=chunks_done)
     chunks = n_chunks(total_steps, batch_size, steps_per_chunk)
     for index in range(chunks_done, chunks):
         in_recording = index % chunks_per_recording
