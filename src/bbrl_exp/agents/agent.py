@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bbrl_exp.agents.failure import failing_module, place_of
 from bbrl_exp.agents.slices import BatchSlice, KnowsItsSlice
+from bbrl_exp.agents.streams import RandomStreams
 from bbrl_exp.errors import ConfigurationError, WorkspaceError, ends_silently, user_code_error
 from bbrl_exp.workspace import RowFacts, Workspace
 
@@ -175,14 +176,15 @@ class Agent(nn.Module):
         return [module for module in self.modules() if isinstance(module, Agent) and module.name == name]
 
     def seed(self, seed: int) -> None:
-        """Begins the agent's random streams anew from the root ``seed``; containers pass it on to their members."""
-        for child in _nearest_agents(self):
-            child.seed(seed)
+        """Restarts the random streams of the agent and of its members from the root ``seed``."""
+        for part in _nearest_parts(self):
+            part.seed(seed)
 
     def close(self) -> None:
         """Gives back what the agent holds outside the process's memory; containers close their members."""
-        for child in _nearest_agents(self):
-            child.close()
+        for part in _nearest_parts(self):
+            if isinstance(part, Agent):
+                part.close()
 
     def clone(self) -> Self:
         """A copy with parameters, buffers and random streams of its own, and no gradients."""
@@ -240,10 +242,10 @@ class Agent(nn.Module):
         return {**self.__dict__, "workspace": None}
 
 
-def _nearest_agents(module: nn.Module) -> Iterator[Agent]:
-    """The agents that ``module`` contains and that no other agent in it contains."""
+def _nearest_parts(module: nn.Module) -> Iterator[Agent | RandomStreams]:
+    """The agents and streams that ``module`` contains and that no other agent in it contains."""
     for child in module.children():
-        if isinstance(child, Agent):
+        if isinstance(child, Agent | RandomStreams):
             yield child
         else:
-            yield from _nearest_agents(child)
+            yield from _nearest_parts(child)
