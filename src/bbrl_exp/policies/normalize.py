@@ -92,8 +92,8 @@ class NormalizeReward(Agent):
 
     The running return of an environment, R_t = γ R_{t-1} + r_t, restarts with each episode; it is written as
     ``normalized/discounted_return``, so that it continues from chunk to chunk. Rewards are not centred: that would
-    change what the best policy is. A learner takes them by ``reward: normalized/env/reward``; ``env/reward`` stays as it
-    is.
+    change what the best policy is. A learner takes them by ``reward: normalized/env/reward``, and ``env/reward`` is not
+    changed.
 
     Args:
         discount: γ, that of the learner.
