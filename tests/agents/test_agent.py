@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import signal
+import sys
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +14,7 @@ import torch
 from torch import nn
 
 from bbrl_exp.agents import Agent, Agents, CopyTAgent, EpisodesDone, KWAgentWrapper, PrintAgent, TemporalAgent
-from bbrl_exp.errors import ConfigurationError, WorkspaceError
+from bbrl_exp.errors import ConfigurationError, UserCodeError, WorkspaceError
 from bbrl_exp.workspace import Workspace
 
 
@@ -70,8 +74,87 @@ def test_a_temporal_agent_stops_after_the_step_at_which_all_are_done(n_steps: in
 def test_a_temporal_agent_that_would_never_end_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="needs n_steps or stop_variable"):
         TemporalAgent(Clock())(Workspace(), t=0)
-    with pytest.raises(ConfigurationError, match="cannot be negative"):
-        TemporalAgent(Clock())(Workspace(), t=0, n_steps=-1)
+
+
+@pytest.mark.parametrize("name", ["t", "n_steps"])
+@pytest.mark.parametrize("value", [-1, np.int64(-1), 2.5, 2.0, np.float32(2), True, np.bool_(True), "2"])
+def test_times_and_numbers_of_steps_are_whole_and_not_negative(name: str, value: Any) -> None:
+    workspace = Workspace()
+    expected = "at least 0" if isinstance(value, int | np.integer) and value == -1 else "a whole number, at least 0"
+    with pytest.raises(ConfigurationError, match=rf"^{name}={value}: must be {expected}$"):
+        TemporalAgent(Clock())(workspace, **{"t": 0, "n_steps": 2, name: value})
+    assert not workspace.keys()
+
+
+def test_a_time_and_a_number_of_steps_may_be_integers_of_numpy() -> None:
+    workspace = Workspace()
+    TemporalAgent(Clock())(workspace, t=np.int32(0), n_steps=np.uint8(3))
+    assert workspace["clock"][:, 0].tolist() == [0, 100, 200]
+
+
+@pytest.mark.parametrize("value", [torch.zeros(2), torch.ones(2, dtype=torch.int64)])
+def test_a_stop_variable_is_bool(value: torch.Tensor) -> None:
+    class Stop(Agent):
+        def forward(self, t: int, **kwargs: Any) -> None:
+            self.set(("stop", t), value)
+
+    with pytest.raises(WorkspaceError, match=rf"^TemporalAgent 'graph': stop_variable 'stop' is {value.dtype}: "):
+        TemporalAgent(Stop(), name="graph")(Workspace(), stop_variable="stop")
+
+
+def exits() -> None:
+    sys.exit(3)
+
+
+def looks_in_vain() -> None:
+    next(iter([]))
+
+
+def types_nothing() -> None:
+    raise KeyboardInterrupt
+
+
+class Calls(Agent):
+    """Calls a function at t = 1."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        super().__init__("caller")
+        self.function = function
+
+    def forward(self, t: int, **kwargs: Any) -> None:
+        self.set(("called", t), torch.zeros(2))
+        if t == 1:
+            self.function()
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [(exits, "SystemExit: 3"), (looks_in_vain, "StopIteration"), (types_nothing, "KeyboardInterrupt")],
+)
+@pytest.mark.parametrize(
+    "wrapped", [lambda agent: agent, Agents, TemporalAgent, lambda agent: TemporalAgent(Agents(Clock(), agent))]
+)
+def test_what_would_end_the_process_or_a_loop_is_an_error_that_names_the_agent_and_where(
+    function: Callable[[], None], said: str, wrapped: Callable[[Agent], Agent]
+) -> None:
+    agent, workspace = Calls(function), Workspace()
+    graph = wrapped(agent)
+    line = inspect.getsourcelines(Calls.forward)[1] + 3
+    steps = {"n_steps": 1} if isinstance(graph, TemporalAgent) else {}
+    graph(workspace, t=0, **steps)
+    with pytest.raises(UserCodeError, match=rf"^{said} \(in Calls 'caller', test_agent.py:{line}\)$"):
+        graph(workspace, t=1, **steps)
+    assert agent.workspace is None
+    assert graph.workspace is None
+
+
+def test_ctrl_c_passes_through_agents() -> None:
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            TemporalAgent(Calls(lambda: signal.raise_signal(signal.SIGALRM)))(Workspace(), t=0, n_steps=2)
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_messages_name_the_agent() -> None:

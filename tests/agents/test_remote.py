@@ -13,7 +13,7 @@ import torch
 from remote_toys import AddsUp, Blinks, Counts, DrawsAlone, KeepsMean
 
 from bbrl_exp.agents import Agents, TemporalAgent
-from bbrl_exp.agents.dry_run import check_graph
+from bbrl_exp.agents.graph_check import check_graph
 from bbrl_exp.agents.remote import AsynchronousAgent, NRemoteAgent, RemoteAgent
 from bbrl_exp.agents.resumable import load_run_state, run_state
 from bbrl_exp.agents.slices import BatchSlice
@@ -192,7 +192,7 @@ def test_copies_go_on_where_their_state_was_taken():
     assert_same_bits([stopped], [expected])
 
 
-def test_the_dry_run_looks_into_remote_agents_without_a_process():
+def test_the_graph_check_looks_into_remote_agents_without_a_process():
     env, policy = cartpole_graph()
     remote = RemoteAgent(env)
     variables = {variable.name: variable for variable in check_graph(Agents(remote, policy))}

@@ -140,7 +140,7 @@ def test_a_closed_agent_says_so():
         agent(Workspace(), t=0)
 
 
-def test_a_stand_in_for_the_dry_run_may_have_another_batch_size():
+def test_a_stand_in_for_the_graph_check_may_have_another_batch_size():
     workspace = Workspace()
     AutoResetGymAgent(Counting, 1).dry_copy(5)(workspace, t=0)
     assert workspace.batch_size() == 5

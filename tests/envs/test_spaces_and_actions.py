@@ -11,7 +11,7 @@ from gymnasium import spaces
 from toy_envs import Counting, DictNoise, Sampling
 
 from bbrl_exp.agents import Agent, Agents
-from bbrl_exp.agents.dry_run import check_graph
+from bbrl_exp.agents.graph_check import check_graph
 from bbrl_exp.envs import AutoResetGymAgent
 from bbrl_exp.envs.spec import SpaceMismatchError
 from bbrl_exp.errors import ConfigurationError, GraphError, NonFiniteError
@@ -197,7 +197,7 @@ class Choosing(Agent):
         self.set(("action", t), self.value)
 
 
-def test_the_dry_run_shows_all_variables_and_steps_no_environment():
+def test_the_graph_check_shows_all_variables_and_steps_no_environment():
     env = AutoResetGymAgent(Counting, 2, name="env")
     table = {row.name: row for row in check_graph(Agents(env, Choosing(torch.zeros(2, dtype=torch.int64))))}
     assert table["env/env_obs"].shape == (2, 1)
@@ -207,7 +207,7 @@ def test_the_dry_run_shows_all_variables_and_steps_no_environment():
 
 
 @pytest.mark.parametrize("value", [torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2)])
-def test_the_dry_run_refuses_actions_that_the_environments_would_refuse(value):
+def test_the_graph_check_refuses_actions_that_the_environments_would_refuse(value):
     with pytest.raises(GraphError, match="'action' at t=0: the environments expect int64"):
         check_graph(Agents(AutoResetGymAgent(Counting, 2), Choosing(value)))
 

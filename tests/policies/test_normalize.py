@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.agents import Agent, Agents
-from bbrl_exp.agents.dry_run import check_graph
+from bbrl_exp.agents.graph_check import check_graph
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.policies.normalize import NormalizeObservation, NormalizeReward
@@ -113,7 +113,7 @@ class Shown(Agent):
         self.set(("env/done", t), torch.zeros(3, dtype=torch.bool))
 
 
-def test_the_dry_run_teaches_nothing() -> None:
+def test_the_graph_check_teaches_nothing() -> None:
     observation, reward = NormalizeObservation(spec(VECTOR)), NormalizeReward()
     check_graph(Agents(Shown(), observation, reward))
     assert observation.state_dict()["moments.0.count"] == 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -29,6 +31,8 @@ from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import SharedTrunkCritic, ValueCritic
 from bbrl_exp.workspace import Workspace
 
+# Written by version 0.1.0, in a checkout of commit 3c237a2: python tests/policies/test_resumed_policies.py <file>
+OF_0_1_0 = Path(__file__).parent / "streams_of_0_1_0.pt"
 CARTPOLE, PENDULUM = "CartPole-v1", "Pendulum-v1"
 N_STEPS = 270
 MOMENTS = {1: (128, 200), 3: (1, 129)}
@@ -171,3 +175,33 @@ def test_the_streams_of_all_batch_sizes_are_part_of_the_state() -> None:
     load_run_state(other, stored(run_state(policy)))
     for batch_size in (2, 5, 3):
         assert np.array_equal(policy.exploration.normal(batch_size), other.exploration.normal(batch_size))
+
+
+def after_150_steps(policy: str, batch_size: int = 3) -> TemporalAgent:
+    env, agents = POLICIES[policy]
+    graph = built(env, agents, batch_size, seed=11)
+    run(graph, Workspace(), 0, 150, gradients=False)
+    return graph
+
+
+def without_environments(state: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {path: one for path, one in state.items() if "kernel" not in one}
+
+
+def streams(state: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Without the numbers of steps that nobody asks for, which version 0.1.0 did not count."""
+    kept = without_environments(state)
+    return {path: one if "uniform" in path else {**one, "n_drawn": None} for path, one in kept.items()}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_streams_that_version_0_1_0_saved_are_resumed(policy: str) -> None:
+    state = run_state(after_150_steps(policy))
+    old = torch.load(OF_0_1_0, weights_only=True)[policy]
+    resumed = built(*POLICIES[policy], 3)
+    load_run_state(resumed, {path: one for path, one in state.items() if "kernel" in one} | old)
+    assert bits(streams(run_state(resumed))) == bits(streams(state))
+
+
+if __name__ == "__main__":
+    torch.save({policy: without_environments(run_state(after_150_steps(policy))) for policy in POLICIES}, sys.argv[1])

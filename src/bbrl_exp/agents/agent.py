@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bbrl_exp.agents.failure import failing_module, place_of
 from bbrl_exp.agents.slices import BatchSlice, KnowsItsSlice
-from bbrl_exp.errors import ConfigurationError, WorkspaceError
+from bbrl_exp.agents.streams import RandomStreams
+from bbrl_exp.errors import ConfigurationError, WorkspaceError, ends_silently, user_code_error
 from bbrl_exp.workspace import RowFacts, Workspace
 
 _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
@@ -32,7 +34,7 @@ class Agent(nn.Module):
     Attributes:
         workspace: the workspace that the agent is running on, None outside a call.
         prefix: put before the names of the variables that the agent writes, by agents that support it.
-        reads: the variables that the agent reads, where it declares them; None lets the graph's dry run find out.
+        reads: the variables that the agent reads, where it declares them; None lets the graph check find out.
         writes: the variables that the agent writes, likewise.
         is_on_cpu: whether ``to`` has left the agent on the CPU, where rows can be read and written as arrays.
     """
@@ -53,6 +55,7 @@ class Agent(nn.Module):
 
         Raises:
             TypeError: ``workspace`` is not a Workspace.
+            UserCodeError: an agent raised SystemExit, StopIteration or the like; the message says which one and where.
         """
         if not isinstance(workspace, Workspace):
             raise TypeError(f"{self.label} is called on a Workspace, not on {type(workspace).__name__}")
@@ -61,6 +64,12 @@ class Agent(nn.Module):
         attributes["workspace"] = workspace
         try:
             self.forward(**kwargs)
+        except BaseException as error:
+            if not ends_silently(error):
+                raise
+            failing = failing_module(error, (Agent,))
+            assert isinstance(failing, Agent)  # at least this one
+            raise user_code_error(error, f"in {failing.label}, {place_of(error, failing)}") from error
         finally:
             attributes["workspace"] = outer
 
@@ -167,14 +176,15 @@ class Agent(nn.Module):
         return [module for module in self.modules() if isinstance(module, Agent) and module.name == name]
 
     def seed(self, seed: int) -> None:
-        """Begins the agent's random streams anew from the root ``seed``; containers pass it on to their members."""
-        for child in _nearest_agents(self):
-            child.seed(seed)
+        """Restarts the random streams of the agent and of its members from the root ``seed``."""
+        for part in _nearest_parts(self):
+            part.seed(seed)
 
     def close(self) -> None:
         """Gives back what the agent holds outside the process's memory; containers close their members."""
-        for child in _nearest_agents(self):
-            child.close()
+        for part in _nearest_parts(self):
+            if isinstance(part, Agent):
+                part.close()
 
     def clone(self) -> Self:
         """A copy with parameters, buffers and random streams of its own, and no gradients."""
@@ -184,7 +194,7 @@ class Agent(nn.Module):
         return clone
 
     def dry_copy(self) -> Agent:
-        """A stand-in for the dry run of a graph, which reads and writes as this agent does and may be thrown away.
+        """A stand-in for the graph check, which reads and writes as this agent does and may be thrown away.
 
         A copy, in which agents that have a stand-in of their own are replaced by it.
         """
@@ -232,10 +242,10 @@ class Agent(nn.Module):
         return {**self.__dict__, "workspace": None}
 
 
-def _nearest_agents(module: nn.Module) -> Iterator[Agent]:
-    """The agents that ``module`` contains and that no other agent in it contains."""
+def _nearest_parts(module: nn.Module) -> Iterator[Agent | RandomStreams]:
+    """The agents and streams that ``module`` contains and that no other agent in it contains."""
     for child in module.children():
-        if isinstance(child, Agent):
+        if isinstance(child, Agent | RandomStreams):
             yield child
         else:
-            yield from _nearest_agents(child)
+            yield from _nearest_parts(child)

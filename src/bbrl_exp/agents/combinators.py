@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.arguments import COUNT_FROM_0
+from bbrl_exp.errors import ConfigurationError, WorkspaceError, did_you_mean
 from bbrl_exp.workspace import Workspace
 
 
@@ -86,15 +87,17 @@ class TemporalAgent(Agent):
             kwargs: passed to the agent at every step.
 
         Raises:
-            ConfigurationError: neither a number of steps nor a stop variable, or a negative number.
+            ConfigurationError: neither a number of steps nor a stop variable, or a time or number of steps that is no
+                whole number of at least 0.
+            WorkspaceError: the stop variable is not bool.
         """
         if n_steps is None and stop_variable is None:
             raise ConfigurationError(f"{self.label} needs n_steps or stop_variable, else it would never end")
-        if t < 0 or (n_steps is not None and n_steps < 0):
-            raise ConfigurationError(f"{self.label}: t={t} and n_steps={n_steps} cannot be negative")
+        COUNT_FROM_0.check(t=t, n_steps=n_steps)
+        t = int(t)
         workspace = self.workspace
         assert workspace is not None
-        end = None if n_steps is None else t + n_steps
+        end = None if n_steps is None else t + int(n_steps)
         if end is not None:
             workspace.reserve(end)
         unrolled = self.agent
@@ -116,7 +119,12 @@ class TemporalAgent(Agent):
                     run(t=t, **kwargs)
                 if stop_variable is not None:
                     with torch.no_grad():
-                        if bool(workspace.get(stop_variable, t).all()):
+                        stops = workspace.get(stop_variable, t)
+                        if stops.dtype != torch.bool:
+                            raise WorkspaceError(
+                                f"{self.label}: stop_variable '{stop_variable}' is {stops.dtype}: must be torch.bool"
+                            )
+                        if bool(stops.all()):
                             return
                 t += 1
         finally:

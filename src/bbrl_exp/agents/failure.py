@@ -7,10 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from bbrl_exp.agents.agent import Agent
 
-
-def failing_module(error: BaseException, kinds: tuple[type[nn.Module], ...] = (Agent,)) -> nn.Module | None:
+def failing_module(error: BaseException, kinds: tuple[type[nn.Module], ...]) -> nn.Module | None:
     """The innermost module of one of the ``kinds`` in a method of which an exception was raised; None for none."""
     innermost = None
     for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -21,7 +19,7 @@ def failing_module(error: BaseException, kinds: tuple[type[nn.Module], ...] = (A
 
 
 def place_of(error: BaseException, module: nn.Module) -> str:
-    """Where the last method of ``module`` stood when an exception was raised: ``"agents.py:12"``."""
+    """Where the last method of ``module`` was when an exception was raised: ``"agents.py:12"``."""
     lines = [
         f"{Path(frame.f_code.co_filename).name}:{line}"
         for frame, line in traceback.walk_tb(error.__traceback__)

@@ -12,12 +12,12 @@ from torch import nn
 class Resumable(Protocol):
     """A module with random streams, environments or counters of its own.
 
-    Its state is not part of a policy: it belongs to the run. It consists of tensors and plain Python, and is equal to
-    the bit between equal runs.
+    Its state is not part of a policy: it belongs to the run. It consists of tensors and plain Python, and is bitwise
+    identical between equal runs.
     """
 
     def run_state(self) -> dict[str, Any]:
-        """What a run needs, beyond the ``state_dict``, to go on as if it had never stopped."""
+        """What a run needs, beyond the ``state_dict``, to resume as if it had never stopped."""
 
     def load_run_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what :meth:`run_state` gave, in a module that is built alike."""
@@ -39,9 +39,21 @@ def run_state(graph: nn.Module) -> dict[str, dict[str, Any]]:
 
 
 def load_run_state(graph: nn.Module, state: Mapping[str, Mapping[str, Any]]) -> None:
-    """Takes over what :func:`run_state` gave, in a graph that is built alike."""
+    """Takes over what :func:`run_state` gave, here or in version 0.1.0, in a graph that is built alike."""
     for path, module in _resumable_modules(graph):
-        module.load_run_state(state[path])
+        module.load_run_state(state[path] if path in state else _of_version_0_1_0(graph, path, state))
+
+
+def _of_version_0_1_0(graph: nn.Module, path: str, state: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The state of the random streams at ``path``, which was saved with that of the module that has them."""
+    owner, _, name = path.rpartition(".")
+    saved = state[owner]
+    if "n_drawn" in saved:
+        return {**saved[name.removesuffix("_stream")], "n_drawn": saved["n_drawn"]}
+    draws = saved["draws"]
+    if isinstance(draws, list):  # of an agent that knew its batch size
+        draws = {graph.get_submodule(owner).env_spec.batch_size: draws} if draws else {}  # type: ignore[union-attr]
+    return {"seed": saved["seed"], "n_drawn": 0, "draws": draws}
 
 
 def _resumable_modules(graph: nn.Module) -> Iterator[tuple[str, Resumable]]:

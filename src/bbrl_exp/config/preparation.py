@@ -19,7 +19,7 @@ from bbrl_exp.seeding import seed_global_generators
 if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.agents.combinators import TemporalAgent
-    from bbrl_exp.agents.dry_run import VariableFacts
+    from bbrl_exp.agents.graph_check import VariableFacts
     from bbrl_exp.data.packing import Field
     from bbrl_exp.data.replay import ReplayBuffer
     from bbrl_exp.envs.gym_agents import GymAgent
@@ -114,7 +114,7 @@ def _checked(
     begun_anew: tuple[str, ...],
     idle: Mapping[str, int],
 ) -> PreparedRun:
-    from bbrl_exp.agents.dry_run import check_graph
+    from bbrl_exp.agents.graph_check import check_graph
     from bbrl_exp.data.packing import Field
 
     for module in (graph, learner):

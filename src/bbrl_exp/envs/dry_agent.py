@@ -1,4 +1,4 @@
-"""The stand-in of an environment agent in the dry run of a graph."""
+"""The stand-in of an environment agent in the graph check."""
 
 from __future__ import annotations
 

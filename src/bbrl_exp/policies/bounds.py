@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.squashing import bounds_to_unit, unit_to_bounds
-from bbrl_exp.workspace import RowFacts
+from bbrl_exp.policies.rows import RowsByBatchSize
 
 
 class ActionBounds(nn.Module):
@@ -30,6 +30,7 @@ class ActionBounds(nn.Module):
         shape: shape of one environment's action.
         n_components: number D of its components.
         dtype: numpy name of its dtype.
+        rows: what an agent that writes the action writes.
     """
 
     low: Tensor
@@ -61,7 +62,7 @@ class ActionBounds(nn.Module):
             )
         self.register_buffer("low", torch.tensor(self._low), persistent=False)
         self.register_buffer("high", torch.tensor(self._low + self._range), persistent=False)
-        self._rows: dict[tuple[str, int], RowFacts] = {}
+        self.rows = RowsByBatchSize({self.variable: (self.shape, self.dtype)})
 
     def to_unit(self, actions: Tensor) -> Tensor:
         """Actions ``[N, *shape]`` in [-1, 1]: float32 ``[N, D]``, clipped as environments clip."""
@@ -76,11 +77,3 @@ class ActionBounds(nn.Module):
         """The same as :meth:`from_unit` on arrays."""
         actions = self._low + self._range * (0.5 * (unit + 1.0))
         return np.asarray(actions.reshape(-1, *self.shape), self.dtype)
-
-    def rows(self, prefix: str, batch_size: int) -> RowFacts:
-        """What an agent with this ``prefix`` writes for B environments; always the same object for the same B."""
-        known = self._rows.get((prefix, batch_size))
-        if known is None:
-            known = {prefix + self.variable: ((batch_size, *self.shape), self.dtype)}
-            self._rows[prefix, batch_size] = known
-        return known

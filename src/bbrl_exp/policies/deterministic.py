@@ -6,21 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AT_LEAST_0
 from bbrl_exp.envs.spec import EnvSpec
-from bbrl_exp.nn.mlp import ArrayMlp, Mlp
-from bbrl_exp.policies.bounds import ActionBounds
-from bbrl_exp.policies.exploration import Exploration
-from bbrl_exp.policies.observation import ObservationFeatures
-from bbrl_exp.seeding import torch_generator
+from bbrl_exp.policies.continuous import ContinuousPolicy
 
 
-class DeterministicPolicy(Agent):
+class DeterministicPolicy(ContinuousPolicy):
     """Writes clip(tanh(f(observation)) + σ noise, -1, 1), scaled to the bounds of the environment's actions.
 
     In evaluation mode (``policy.eval()``) there is no noise and no action at random.
@@ -52,49 +46,20 @@ class DeterministicPolicy(Agent):
         seed: int = 0,
         name: str | None = None,
     ) -> None:
-        super().__init__(name)
         AT_LEAST_0.check(noise_std=noise_std)
-        generator = torch_generator(seed, "init", "policy")
-        self.bounds = ActionBounds(env_spec)
-        self.features = ObservationFeatures(env_spec, observation_prefix, generator)
-        self.reads: tuple[str, ...] = self.features.names
-        self.writes: tuple[str, ...] = (self.bounds.variable,)
-        sizes = [self.features.n_features, *hidden_sizes, self.bounds.n_components]
-        self.network = Mlp(sizes, activation, output_gain=0.01, generator=generator)
-        self.exploration = Exploration(self.bounds.n_components, random_steps, noise_correlation, seed, name)
+        super().__init__(
+            env_spec, hidden_sizes, activation, 1, noise_correlation, random_steps, observation_prefix, seed, name
+        )
         self._noise_std = noise_std
-        can_be_array = self.features.is_one_vector and ArrayMlp.supports(self.network)
-        self._on_arrays = ArrayMlp(self.network) if can_be_array else None
-
-    def seed(self, seed: int) -> None:
-        self.exploration.restart(seed)
 
     def unit_actions(self, observations: Sequence[Tensor]) -> Tensor:
         """The actions without noise, float32 ``[N, D]`` in [-1, 1], for N observations, ``[N, *shape]`` a leaf."""
-        return self.network(self.features(observations)).tanh()  # type: ignore[no-any-return]
+        return self.unit_of(self.network(self.features(observations)), None)
 
-    def forward(self, t: int, **kwargs: Any) -> None:
-        """Writes the action at ``t``, ``[B, *shape]`` in the space's dtype."""
-        if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
-            (observation,) = self.read_rows(t, self.reads)
-            actions = self.bounds.from_unit_on_arrays(self._act_on_arrays(self._on_arrays, observation))
-            self.write_rows(t, self.bounds.rows(self.prefix, len(actions)), [actions])
-            return
-        unit = self.unit_actions([self.get((name, t)) for name in self.reads])
-        if self.training:
-            uniform = self.exploration.uniform(len(unit))
-            if uniform is not None:
-                unit = torch.from_numpy(uniform).to(unit.device)
-            else:
-                noise = torch.from_numpy(self.exploration.normal(len(unit))).to(unit.device)
-                unit = (unit + self._noise_std * noise).clamp(-1.0, 1.0)
-        self.set((self.prefix + self.bounds.variable, t), self.bounds.from_unit(unit))
+    def unit_of(self, outputs: Tensor, noise: Tensor | None) -> Tensor:
+        unit = outputs.tanh()
+        return unit if noise is None else (unit + self._noise_std * noise).clamp(-1.0, 1.0)
 
-    def _act_on_arrays(self, network: ArrayMlp, observation: NDArray[Any]) -> NDArray[Any]:
-        if not self.training:
-            return np.asarray(np.tanh(network(observation)))
-        uniform = self.exploration.uniform(len(observation))
-        if uniform is not None:
-            return uniform
-        noise = self._noise_std * self.exploration.normal(len(observation))
-        return np.asarray(np.clip(np.tanh(network(observation)) + noise, -1.0, 1.0))
+    def unit_of_arrays(self, outputs: NDArray[Any], noise: NDArray[Any] | None) -> NDArray[Any]:
+        unit = np.asarray(np.tanh(outputs))
+        return unit if noise is None else np.asarray(np.clip(unit + self._noise_std * noise, -1.0, 1.0))

@@ -14,9 +14,9 @@ from bbrl_exp.agents.agent import Agent
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.nn.recurrent import ArrayRecurrentNet, RecurrentKind, RecurrentNet
 from bbrl_exp.policies.observation import ObservationFeatures
+from bbrl_exp.policies.rows import Facts
 
 INITIAL_STATE = "env/initial_state"
-RowsOfBatch = dict[str, tuple[tuple[int, ...], str]]
 
 
 class Memory(nn.Module):
@@ -68,10 +68,10 @@ class Memory(nn.Module):
         """The variables of the state."""
         return (self.state_name, self.next_state_name)
 
-    def rows(self, prefix: str, batch_size: int) -> RowsOfBatch:
-        """What an agent with this ``prefix`` writes of :meth:`step_on_arrays`, name → (shape of a row, dtype)."""
-        shape = (batch_size, self.network.state_size)
-        return {prefix + name: (shape, "float32") for name in self.writes}
+    @property
+    def row_facts(self) -> Facts:
+        """What is written of the state, variable → (shape of one environment's value, dtype)."""
+        return dict.fromkeys(self.writes, ((self.network.state_size,), "float32"))
 
     def step(self, agent: Agent, t: int) -> Tensor:
         """Processes row t: reads it, writes the two states, and returns the outputs ``[B, H]``.
@@ -108,20 +108,19 @@ class Memory(nn.Module):
         output, following = self._arrays(observation, state)
         return output, state, following
 
-    def unroll(self, observations: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
-        """Outputs ``[T, B, H]`` for whole sequences, with gradients through them.
+    def unroll(self, observations: Sequence[Tensor], state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs ``[T, B, H]`` for whole sequences, with gradients through them, and the state after them, ``[B, S]``.
 
         Args:
             observations: one tensor ``[T, B, *shape]`` a leaf.
             state: with which the first row is processed, ``[B, S]``.
             starts: ``env/initial_state``, bool ``[T, B]``.
         """
-        n_steps, batch_size = starts.shape
         features = self.features([leaf.flatten(0, 1) for leaf in observations])
-        return self.network.unroll(features.view(n_steps, batch_size, -1), state, starts)[0]
+        return self.network.unroll(features.view(*starts.shape, -1), state, starts)
 
     def _known_state(self, agent: Agent, t: int) -> tuple[str, int] | None:
-        """Where the state before row t stands, if it stands anywhere."""
+        """Where the state before row t is, if it is anywhere."""
         if t > 0:
             return agent.prefix + self.next_state_name, t - 1
         workspace = agent.workspace

@@ -1,8 +1,8 @@
 """Agents that bring observations and rewards to a common scale, by statistics of what the environments have shown.
 
-They stand in the graph after the environment, and write variables of their own beside the environment's, which stay as
+They come after the environment in the graph, and write variables of their own beside the environment's, which stay as
 they are: reported returns are those of the environment. The statistics are buffers, saved with the agents; in
-evaluation mode (``graph.eval()``) and in the dry run nothing is learned. What a row is normalised with are the
+evaluation mode (``graph.eval()``) and in the graph check nothing is learned. What a row is normalised with are the
 statistics up to that row, all B environments of it included; so the statistics after a number of rows do not depend on
 how many environments showed them, but the normalised values on the way do.
 """
@@ -19,9 +19,9 @@ from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import ABOVE_0, FROM_0_TO_1
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.nn.moments import RunningMoments
+from bbrl_exp.policies.rows import RowsByBatchSize
 
 PREFIX = "normalized/"
-RowsOfBatch = dict[str, tuple[tuple[int, ...], str]]
 _REWARD, _DONE = "env/reward", "env/done"
 
 
@@ -54,8 +54,12 @@ class NormalizeObservation(Agent):
             for leaf, is_normalized in zip(leaves, self._is_normalized, strict=True)
             if is_normalized
         )
-        self._leaves = leaves
-        self._rows: dict[int, RowsOfBatch] = {}
+        self._rows = RowsByBatchSize(
+            {
+                target: (leaf.shape, "float32" if is_normalized else leaf.dtype)
+                for target, leaf, is_normalized in zip(self.writes, leaves, self._is_normalized, strict=True)
+            }
+        )
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes the normalised leaves at ``t``, ``[B, *shape]``."""
@@ -71,7 +75,7 @@ class NormalizeObservation(Agent):
                     arrays.append(moments.standardized_array(leaf, self._limit))
                 else:
                     arrays.append(leaf)
-            self.write_rows(t, self._rows_for(len(observations[0])), arrays)
+            self.write_rows(t, self._rows["", len(observations[0])], arrays)
             return
         for name, target, is_normalized in zip(self.reads, self.writes, self._is_normalized, strict=True):
             row = self.get((name, t))
@@ -82,22 +86,14 @@ class NormalizeObservation(Agent):
                 row = moments.standardized(row, self._limit)
             self.set((target, t), row)
 
-    def _rows_for(self, batch_size: int) -> RowsOfBatch:
-        rows = self._rows.get(batch_size)
-        if rows is None:
-            rows = self._rows[batch_size] = {
-                target: ((batch_size, *leaf.shape), "float32" if is_normalized else leaf.dtype)
-                for target, leaf, is_normalized in zip(self.writes, self._leaves, self._is_normalized, strict=True)
-            }
-        return rows
-
 
 class NormalizeReward(Agent):
     """Writes ``normalized/env/reward``: the reward divided by the standard deviation of the discounted return so far.
 
-    The running return of an environment, R_t = γ R_{t-1} + r_t, begins anew with each episode; it is written as
-    ``normalized/discounted_return``, so that it goes on from chunk to chunk. Rewards are not centred: that would change
-    what the best policy is. A learner takes them by ``reward: normalized/env/reward``; ``env/reward`` stays as it is.
+    The running return of an environment, R_t = γ R_{t-1} + r_t, restarts with each episode; it is written as
+    ``normalized/discounted_return``, so that it continues from chunk to chunk. Rewards are not centred: that would
+    change what the best policy is. A learner takes them by ``reward: normalized/env/reward``, and ``env/reward`` is not
+    changed.
 
     Args:
         discount: γ, that of the learner.
@@ -118,7 +114,7 @@ class NormalizeReward(Agent):
         self._discount = discount
         self._limit = limit
         self.moments = RunningMoments(())
-        self._rows: dict[int, RowsOfBatch] = {}
+        self._rows = RowsByBatchSize(dict.fromkeys(self.writes, ((), "float32")))
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes the reward and the running return at ``t``, ``[B]``; both are 0 where an episode begins."""
@@ -144,6 +140,5 @@ class NormalizeReward(Agent):
             running = (before * self._discount + reward) * goes_on
             if self.training and goes_on.any():
                 self.moments.update_from_array(running[goes_on])
-        shape = reward.shape
-        rows = self._rows.setdefault(shape[0], {PREFIX + _REWARD: (shape, "float32"), self._return: (shape, "float32")})
-        self.write_rows(t, rows, [self.moments.scaled_array(reward, self._limit), running.astype(np.float32)])
+        rows = [self.moments.scaled_array(reward, self._limit), running.astype(np.float32)]
+        self.write_rows(t, self._rows["", len(reward)], rows)

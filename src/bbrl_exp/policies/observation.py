@@ -13,6 +13,7 @@ from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.convolution import ImageFeatures, is_image
 from bbrl_exp.nn.features import Flat, OneHot
+from bbrl_exp.nn.mlp import ArrayMlp, Mlp
 from bbrl_exp.workspace import Workspace
 
 
@@ -47,6 +48,10 @@ class ObservationFeatures(nn.Module):
             return observations[0]
         features = [part(leaf) for part, leaf in zip(self.parts, observations, strict=True)]
         return features[0] if len(features) == 1 else torch.cat(features, dim=1)
+
+    def on_arrays(self, mlp: Mlp) -> ArrayMlp | None:
+        """``mlp`` on arrays, where the features are the observation itself and numpy has the activation."""
+        return ArrayMlp(mlp) if self.is_one_vector and ArrayMlp.supports(mlp) else None
 
     def read(self, workspace: Workspace) -> tuple[Tensor, ...]:
         """All rows of the variables, ``[T, B, *shape]`` each."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.arguments import AT_LEAST_1
+from bbrl_exp.arguments import AT_LEAST_1, check_sizes
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.policies.observation import ObservationFeatures
@@ -64,8 +64,7 @@ class PopulationPolicy(Agent):
     ) -> None:
         super().__init__(name)
         AT_LEAST_1.check(population_size=population_size, episodes_per_candidate=episodes_per_candidate)
-        if any(size < 1 for size in hidden_sizes):
-            raise ConfigurationError(f"hidden_sizes={list(hidden_sizes)}: a list of whole numbers, none below 1")
+        check_sizes(hidden_sizes=hidden_sizes)
         self.features = ObservationFeatures(env_spec, observation_prefix)
         if next(self.features.parameters(), None) is not None:
             raise ConfigurationError(

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.arguments import AT_LEAST_1
+from bbrl_exp.arguments import AT_LEAST_1, check_sizes
 from bbrl_exp.envs.spec import EnvSpec
-from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.ensemble import EnsembleMlp
 from bbrl_exp.policies.bounds import ActionBounds
 from bbrl_exp.policies.observation import ObservationFeatures
+from bbrl_exp.policies.q_network import discrete_action
 from bbrl_exp.seeding import torch_generator
 
 
@@ -55,6 +55,7 @@ class QEnsemble(Agent):
     ) -> None:
         super().__init__(name)
         AT_LEAST_1.check(n_critics=n_critics, n_quantiles=n_quantiles)
+        check_sizes(hidden_sizes=hidden_sizes)
         generator = torch_generator(seed, "init", "critic")
         self.bounds = ActionBounds(env_spec)
         self.features = ObservationFeatures(env_spec, observation_prefix, generator)
@@ -124,12 +125,8 @@ class DiscreteQEnsemble(Agent):
     ) -> None:
         super().__init__(name)
         AT_LEAST_1.check(n_critics=n_critics)
-        leaf = env_spec.actions[0]
-        if len(env_spec.actions) != 1 or leaf.kind != "discrete" or leaf.counts is None:
-            found = ", ".join(f"'{leaf.name}', {leaf.kind} of {leaf.dtype}" for leaf in env_spec.actions)
-            raise ConfigurationError(f"needs one discrete action, {env_spec.env_id} has {found}")
-        self.n_actions = int(leaf.counts)
-        self.first_action = 0 if leaf.start is None else int(leaf.start)
+        check_sizes(hidden_sizes=hidden_sizes)
+        self.n_actions, self.first_action = discrete_action(env_spec)
         generator = torch_generator(seed, "init", "critic")
         self.features = ObservationFeatures(env_spec, observation_prefix, generator)
         self.reads: tuple[str, ...] = self.features.names

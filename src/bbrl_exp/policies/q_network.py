@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bbrl_exp.arguments import FINITE
+from bbrl_exp.arguments import FINITE, Range
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.mlp import Mlp
@@ -19,6 +19,7 @@ from bbrl_exp.policies.observation import ObservationFeatures
 
 DistributionKind = Literal["none", "categorical", "quantile"]
 _N_ATOMS: dict[DistributionKind, int] = {"none": 1, "categorical": 51, "quantile": 50}
+_AT_LEAST_2 = Range("at least 2", lambda value: value >= 2, is_whole=True)
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,7 @@ class ReturnAtoms:
             raise ConfigurationError(f"distribution='{kind}': one of {', '.join(_N_ATOMS)}")
         if kind == "none" and n_atoms is not None:
             raise ConfigurationError(f"n_atoms={n_atoms}: has no effect with distribution='none'")
-        if n_atoms is not None and n_atoms < 2:
-            raise ConfigurationError(f"n_atoms={n_atoms}: at least 2")
+        _AT_LEAST_2.check(n_atoms=n_atoms)
         if kind != "categorical":
             if low is not None or high is not None:
                 raise ConfigurationError(f"{_written(low, high)}: have no effect with distribution='{kind}'")
@@ -118,7 +118,7 @@ class QNetwork(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.n_actions = n_actions_of(env_spec)
+        self.n_actions, _ = discrete_action(env_spec)
         self.atoms = atoms
         self.dueling = dueling
         self.features = ObservationFeatures(env_spec, observation_prefix, generator)
@@ -137,13 +137,17 @@ class QNetwork(nn.Module):
             return outputs
         return self.atoms.means(combined(outputs, self.dueling, self.atoms.n_atoms))
 
+    def values_on_arrays(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """The same as :meth:`values` on arrays, from the outputs of the perceptron, ``[N, …]``."""
+        return self.atoms.means_on_arrays(combined_arrays(outputs, self.dueling, self.atoms.n_atoms))
+
     def _last_layer(self, observations: Sequence[Tensor]) -> Tensor:
         features = observations[0] if self.features.is_one_vector else self.features(observations)
         return self.mlp.output(self.mlp.hidden(features))
 
 
-def n_actions_of(env_spec: EnvSpec) -> int:
-    """Number A of actions.
+def discrete_action(env_spec: EnvSpec) -> tuple[int, int]:
+    """Number A of actions, and the first one.
 
     Raises:
         ConfigurationError: another action than one discrete one.
@@ -152,7 +156,7 @@ def n_actions_of(env_spec: EnvSpec) -> int:
     if len(env_spec.actions) != 1 or leaf.kind != "discrete" or leaf.counts is None:
         found = ", ".join(f"'{leaf.name}' ({leaf.kind})" for leaf in env_spec.actions)
         raise ConfigurationError(f"action values need one discrete action; {env_spec.env_id} has {found}")
-    return int(leaf.counts)
+    return int(leaf.counts), 0 if leaf.start is None else int(leaf.start)
 
 
 def combined(outputs: Tensor, dueling: bool, n_atoms: int) -> Tensor:

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.arguments import check_sizes
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.nn.mlp import ArrayMlp, Mlp
+from bbrl_exp.nn.mlp import Mlp
 from bbrl_exp.nn.recurrent import RecurrentKind
-from bbrl_exp.policies.memory import Memory, RowsOfBatch
-from bbrl_exp.policies.q_network import combined, combined_arrays, n_actions_of
+from bbrl_exp.policies.memory import Memory
+from bbrl_exp.policies.q_network import combined, combined_arrays, discrete_action
 from bbrl_exp.policies.q_values import EpsilonGreedy
+from bbrl_exp.policies.rows import RowsByBatchSize
 from bbrl_exp.seeding import torch_generator
 
 
@@ -50,11 +53,15 @@ class RecurrentQNetwork(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.n_actions = n_actions_of(env_spec)
+        self.n_actions, _ = discrete_action(env_spec)
         self.dueling = dueling
         self.memory = Memory(env_spec, name, n_hidden, kind, observation_prefix, generator)
         sizes = [n_hidden, *head_sizes, self.n_actions + dueling]
         self.mlp = Mlp(sizes, activation, layer_norm=layer_norm, generator=generator)
+
+    def values_on_arrays(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """Action values ``[B, A]`` on arrays, from the outputs of the perceptron."""
+        return combined_arrays(outputs, self.dueling, 1)[..., 0]
 
     def values_of(self, outputs: Tensor) -> Tensor:
         """Action values ``[…, A]`` for outputs of the recurrent network ``[…, H]``."""
@@ -71,13 +78,9 @@ class RecurrentQNetwork(nn.Module):
         """
         if burn_in:
             with torch.no_grad():
-                _, state = self._unroll([leaf[:burn_in] for leaf in observations], state, starts[:burn_in])
-        outputs, _ = self._unroll([leaf[burn_in:] for leaf in observations], state, starts[burn_in:])
+                _, state = self.memory.unroll([leaf[:burn_in] for leaf in observations], state, starts[:burn_in])
+        outputs, _ = self.memory.unroll([leaf[burn_in:] for leaf in observations], state, starts[burn_in:])
         return self.values_of(outputs)
-
-    def _unroll(self, observations: Sequence[Tensor], state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.memory.features([leaf.flatten(0, 1) for leaf in observations])
-        return self.memory.network.unroll(features.view(*starts.shape, -1), state, starts)
 
 
 class RecurrentQPolicy(Agent):
@@ -121,6 +124,7 @@ class RecurrentQPolicy(Agent):
         name: str = "policy",
     ) -> None:
         super().__init__(name)
+        check_sizes(head_sizes=head_sizes)
         if layer_norm and not head_sizes:
             raise ConfigurationError("layer_norm=true: has no effect without head_sizes")
         self.network = RecurrentQNetwork(
@@ -140,31 +144,16 @@ class RecurrentQPolicy(Agent):
         self.action = self.exploration.variable
         self.reads: tuple[str, ...] = memory.reads
         self.writes: tuple[str, ...] = (self.action, *memory.writes)
-        has_arrays = memory.features.is_one_vector and ArrayMlp.supports(self.network.mlp)
-        self._on_arrays = ArrayMlp(self.network.mlp) if has_arrays else None
-        self._dtype = env_spec.actions[0].dtype
-        self._rows: dict[int, RowsOfBatch] = {}
-
-    def seed(self, seed: int) -> None:
-        self.exploration.seed(seed)
+        self._on_arrays = memory.features.on_arrays(self.network.mlp)
+        self._rows = RowsByBatchSize({**self.exploration.row_facts, **memory.row_facts})
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes ``action`` at ``t``, ``[B]`` in the space's dtype, and the states before and after."""
         if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
-            self._act_on_arrays(self._on_arrays, t)
+            output, state, following = self.network.memory.step_on_arrays(self, t)
+            actions = self.exploration.on_arrays(self.network.values_on_arrays(self._on_arrays(output)))
+            self.write_rows(t, self._rows[self.prefix, len(output)], [actions, state, following])
             return
         with torch.no_grad():
             values = self.network.values_of(self.network.memory.step(self, t))
             self.set((self.prefix + self.action, t), self.exploration(values))
-
-    def _act_on_arrays(self, mlp: ArrayMlp, t: int) -> None:
-        memory = self.network.memory
-        output, state, following = memory.step_on_arrays(self, t)
-        batch_size = len(output)
-        rows = self._rows.get(batch_size)
-        if rows is None:
-            action = {self.prefix + self.action: ((batch_size,), self._dtype)}
-            rows = {**action, **memory.rows(self.prefix, batch_size)}
-            self._rows[batch_size] = rows
-        values = combined_arrays(mlp(output), self.network.dueling, 1)[..., 0]
-        self.write_rows(t, rows, [self.exploration.on_arrays(values), state, following])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.agents.slices import BatchSlice
+from bbrl_exp.agents.streams import BlockedDraws, RandomStreams
+from bbrl_exp.arguments import check_sizes
 from bbrl_exp.envs.spec import EnvSpec
-from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.nn.mlp import ArrayMlp
-from bbrl_exp.policies.draws import BlockedDraws, DrawsByBatchSize
-from bbrl_exp.policies.q_network import DistributionKind, QNetwork, ReturnAtoms, combined_arrays, n_actions_of
+from bbrl_exp.policies.q_network import DistributionKind, QNetwork, ReturnAtoms, discrete_action
+from bbrl_exp.policies.rows import Facts, RowsByBatchSize
 from bbrl_exp.seeding import numpy_generator, torch_generator
 
 
@@ -29,36 +28,24 @@ class EpsilonGreedy(torch.nn.Module):
 
     Attributes:
         epsilon: ε, a buffer without dimensions, 1 at first; the learner sets it.
+        variable: name of the action's variable.
+        row_facts: what is written, variable → (shape of one environment's action, dtype).
     """
 
     epsilon: Tensor
 
     def __init__(self, env_spec: EnvSpec, seed: int) -> None:
         super().__init__()
-        self.n_actions = n_actions_of(env_spec)
+        self.n_actions, self.start = discrete_action(env_spec)
         leaf = env_spec.actions[0]
         self.variable = leaf.name
-        self.start = 0 if leaf.start is None else int(leaf.start)
+        self.row_facts: Facts = {leaf.name: ((), leaf.dtype)}
         self._numpy_dtype = np.dtype(leaf.dtype)
         self._dtype = torch.from_numpy(np.empty(0, leaf.dtype)).dtype
         self.register_buffer("epsilon", torch.ones(()))
-        self._draws_for = DrawsByBatchSize(_draws, seed)
-
-    def seed(self, seed: int) -> None:
-        """Begins the draws anew."""
-        self._draws_for.restart(seed)
-
-    def take_slice(self, part: BatchSlice) -> None:
-        """See :class:`~bbrl_exp.agents.slices.KnowsItsSlice`."""
-        self._draws_for.take_slice(part)
-
-    def run_state(self) -> dict[str, Any]:
-        """Where the draws stand."""
-        return self._draws_for.state()
-
-    def load_run_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on with the draws from where :meth:`run_state` was taken."""
-        self._draws_for.load_state(state)
+        self.stream = RandomStreams(_draws, seed)
+        # To look up a module takes as long as a draw.
+        self._next_numbers = self.stream.next
 
     def set_epsilon(self, epsilon: float) -> None:
         """Sets ε."""
@@ -86,7 +73,7 @@ class EpsilonGreedy(torch.nn.Module):
         return (indexes + self.start).to(self._dtype)
 
     def _exploration(self, batch_size: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        numbers = self._draws_for(batch_size)[0].next()
+        numbers = self._next_numbers(batch_size)[0]
         return numbers[:, 0] < self.epsilon.item(), (numbers[:, 1] * self.n_actions).astype(np.int64)
 
 
@@ -140,8 +127,7 @@ class QPolicy(Agent):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        if not all(isinstance(size, int) and size >= 1 for size in hidden_sizes):
-            raise ConfigurationError(f"hidden_sizes={list(hidden_sizes)}: a list of whole numbers, none below 1")
+        check_sizes(hidden_sizes=hidden_sizes)
         self.network = QNetwork(
             env_spec,
             hidden_sizes,
@@ -155,29 +141,16 @@ class QPolicy(Agent):
         self.exploration = EpsilonGreedy(env_spec, seed)
         self.reads: tuple[str, ...] = self.network.features.names
         self.writes: tuple[str, ...] = (self.exploration.variable,)
-        can_be_array = self.network.features.is_one_vector and ArrayMlp.supports(self.network.mlp)
-        self._on_arrays = ArrayMlp(self.network.mlp) if can_be_array else None
-        self._dtype = env_spec.actions[0].dtype
-        self._action_rows: dict[int, dict[str, tuple[tuple[int, ...], str]]] = {}
-
-    def seed(self, seed: int) -> None:
-        self.exploration.seed(seed)
+        self._on_arrays = self.network.features.on_arrays(self.network.mlp)
+        self._rows = RowsByBatchSize(self.exploration.row_facts)
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes ``action`` at ``t``, ``[B]`` in the space's dtype."""
         if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
-            self._act_on_arrays(self._on_arrays, t)
+            (observations,) = self.read_rows(t, self.reads)
+            actions = self.exploration.on_arrays(self.network.values_on_arrays(self._on_arrays(observations)))
+            self.write_rows(t, self._rows[self.prefix, len(actions)], [actions])
             return
         with torch.no_grad():
             values = self.network.values([self.get((leaf, t)) for leaf in self.reads])
             self.set((self.prefix + self.writes[0], t), self.exploration(values))
-
-    def _act_on_arrays(self, mlp: ArrayMlp, t: int) -> None:
-        (observations,) = self.read_rows(t, self.reads)
-        network, batch_size = self.network, len(observations)
-        rows = self._action_rows.get(batch_size)
-        if rows is None:
-            rows = self._action_rows[batch_size] = {self.prefix + self.writes[0]: ((batch_size,), self._dtype)}
-        outputs = combined_arrays(mlp(observations), network.dueling, network.atoms.n_atoms)
-        values = network.atoms.means_on_arrays(outputs)
-        self.write_rows(t, rows, [self.exploration.on_arrays(values)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.agents.slices import BatchSlice
+from bbrl_exp.agents.streams import BlockedDraws, RandomStreams
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
-from bbrl_exp.policies.draws import BlockedDraws, Draws, DrawsOfSlice
+from bbrl_exp.policies.rows import RowsByBatchSize
 from bbrl_exp.seeding import numpy_generator
 
 
@@ -31,53 +31,28 @@ class RandomAgent(Agent):
     def __init__(self, env_spec: EnvSpec, seed: int = 0, name: str | None = None) -> None:
         super().__init__(name)
         self.env_spec = env_spec
-        self.writes = tuple(leaf.name for leaf in env_spec.actions)
-        self._root_seed = seed
-        self._part: BatchSlice | None = None
-        self._draws: list[Draws] = []
-        self._rows: dict[str, tuple[tuple[int, ...], str]] = {}
-
-    def seed(self, seed: int) -> None:
-        self._root_seed = seed
-        self._draws = []
-
-    def take_slice(self, part: BatchSlice) -> None:
-        """See :class:`~bbrl_exp.agents.slices.KnowsItsSlice`."""
-        self._part = part
-        self._draws = []
-
-    def run_state(self) -> dict[str, Any]:
-        """The root seed, and where the draws of each action leaf stand; none where there were none yet."""
-        return {"seed": self._root_seed, "draws": [draws.state() for draws in self._draws]}
-
-    def load_run_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on with the draws from where :meth:`run_state` was taken."""
-        self.seed(state["seed"])
-        if state["draws"]:
-            self._start()
-        for draws, saved in zip(self._draws, state["draws"], strict=True):
-            draws.load_state(saved)
+        self.writes: tuple[str, ...] = tuple(leaf.name for leaf in env_spec.actions)
+        self.stream = RandomStreams(self._action_draws, seed)
+        self._rows = RowsByBatchSize({leaf.name: (leaf.shape, leaf.dtype) for leaf in env_spec.actions})
+        # To look up a module takes as long as a draw.
+        self._next_actions = self.stream.next
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype."""
-        if not self._draws:
-            self._start()
-        actions = [draws.next() for draws in self._draws]
+        actions = self._next_actions(self.env_spec.batch_size)
         if self.is_on_cpu:
-            self.write_rows(t, self._rows, actions)
+            self.write_rows(t, self._rows[self.prefix, len(actions[0])], actions)
             return
-        for variable, action in zip(self._rows, actions, strict=True):
-            self.set((variable, t), torch.from_numpy(action).to(self.agent_device))
+        for leaf, action in zip(self.writes, actions, strict=True):
+            self.set((self.prefix + leaf, t), torch.from_numpy(action).to(self.agent_device))
 
-    def _start(self) -> None:
-        for index, leaf in enumerate(self.env_spec.actions):
-            generator = numpy_generator(self._root_seed, "action", self.name or "", index)
-            batch_size, part = self.env_spec.batch_size, self._part
-            draws: Draws = BlockedDraws(_uniform(leaf), generator, (batch_size, *leaf.shape))
-            if part is not None:
-                batch_size, draws = part.count, DrawsOfSlice(draws, part)
-            self._draws.append(draws)
-            self._rows[self.prefix + leaf.name] = ((batch_size, *leaf.shape), leaf.dtype)
+    def _action_draws(self, seed: int, batch_size: int) -> list[BlockedDraws]:
+        return [
+            BlockedDraws(
+                _uniform(leaf), numpy_generator(seed, "action", self.name or "", index), (batch_size, *leaf.shape)
+            )
+            for index, leaf in enumerate(self.env_spec.actions)
+        ]
 
 
 def _uniform(leaf: LeafSpec) -> Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]:

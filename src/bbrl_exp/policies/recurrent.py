@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.agents.slices import BatchSlice
+from bbrl_exp.agents.streams import BlockedDraws, RandomStreams
+from bbrl_exp.arguments import check_sizes
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.nn.distributions import ActionDistribution
-from bbrl_exp.nn.mlp import ArrayMlp, Mlp
+from bbrl_exp.nn.mlp import Mlp
 from bbrl_exp.nn.recurrent import RecurrentKind
-from bbrl_exp.policies.draws import BlockedDraws, DrawsByBatchSize
-from bbrl_exp.policies.memory import Memory, RowsOfBatch
-from bbrl_exp.policies.stochastic import action_head
-from bbrl_exp.seeding import numpy_generator, torch_generator
+from bbrl_exp.policies.action_heads import ActionHeads
+from bbrl_exp.policies.memory import Memory
+from bbrl_exp.policies.rows import RowsByBatchSize
+from bbrl_exp.seeding import torch_generator
 
 
 class RecurrentPolicy(Agent):
@@ -55,83 +56,45 @@ class RecurrentPolicy(Agent):
         name: str = "policy",
     ) -> None:
         super().__init__(name)
+        check_sizes(head_sizes=head_sizes)
         generator = torch_generator(seed, "init", "recurrent policy")
         self.memory = Memory(env_spec, name, n_hidden, kind, observation_prefix, generator)
-        self.actions = tuple(leaf.name for leaf in env_spec.actions)
+        self.heads = ActionHeads(env_spec.actions, initial_log_std)
+        self.actions = self.heads.names
         self.reads: tuple[str, ...] = self.memory.reads
         self.writes: tuple[str, ...] = (*self.actions, *self.memory.writes)
-        self._heads = [action_head(leaf, initial_log_std) for leaf in env_spec.actions]
-        self._n_parameters = [head.n_parameters for head in self._heads]
-        self.heads = nn.ModuleList(self._heads)
-        self.network = Mlp(
-            [n_hidden, *head_sizes, sum(self._n_parameters)], activation, output_gain=0.01, generator=generator
-        )
-        is_one_vector = self.memory.features.is_one_vector and len(self._heads) == 1
-        self._on_arrays = ArrayMlp(self.network) if is_one_vector and ArrayMlp.supports(self.network) else None
-        self._leaves = env_spec.actions
-        self._rows: dict[int, RowsOfBatch] = {}
-        self._noise_for = DrawsByBatchSize(self._noise, seed)
-
-    def seed(self, seed: int) -> None:
-        self._noise_for.restart(seed)
-
-    def take_slice(self, part: BatchSlice) -> None:
-        """See :class:`~bbrl_exp.agents.slices.KnowsItsSlice`."""
-        self._noise_for.take_slice(part)
-
-    def run_state(self) -> dict[str, Any]:
-        """Where the action noise stands."""
-        return self._noise_for.state()
-
-    def load_run_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on with the noise from where :meth:`run_state` was taken."""
-        self._noise_for.load_state(state)
+        sizes = [n_hidden, *head_sizes, self.heads.n_parameters]
+        self.network = Mlp(sizes, activation, output_gain=0.01, generator=generator)
+        self.noise = RandomStreams(self._noise_draws, seed)
+        self._on_arrays = self.memory.features.on_arrays(self.network) if len(env_spec.actions) == 1 else None
+        self._rows = RowsByBatchSize({**self.heads.row_facts, **self.memory.row_facts})
+        # To look up a module takes as long as a draw.
+        self._acting = (self.memory, self.heads, self.noise)
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype, and the states before and after."""
+        memory, heads, noise = self._acting
         if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
-            self._act_on_arrays(self._on_arrays, t)
+            output, state, following = memory.step_on_arrays(self, t)
+            drawn = noise.next(len(output)) if self.training else None
+            actions = heads.actions_on_arrays(self._on_arrays(output), drawn)
+            self.write_rows(t, self._rows[self.prefix, len(output)], [actions, state, following])
             return
-        outputs = torch.split(self.network(self.memory.step(self, t)), self._n_parameters, dim=1)
-        if not self.training:
-            for head, leaf, parameters in zip(self._heads, self.actions, outputs, strict=True):
-                self.set((self.prefix + leaf, t), head.distribution(parameters).mode().to(head.dtype))
-            return
-        noise = self._noise_for(len(outputs[0]))
-        for head, leaf, parameters, draws in zip(self._heads, self.actions, outputs, noise, strict=True):
-            self.set((self.prefix + leaf, t), head(parameters, torch.from_numpy(draws.next()).to(parameters.device)))
+        outputs = self.network(memory.step(self, t))
+        drawn = noise.next(len(outputs)) if self.training else None
+        for leaf, action in zip(self.actions, heads.actions(outputs, drawn), strict=True):
+            self.set((self.prefix + leaf, t), action)
 
     def latent(self, observations: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
         """What the memory makes of sequences, ``[T, B, H]``; see :meth:`Memory.unroll`."""
-        return self.memory.unroll(observations, state, starts)
+        return self.memory.unroll(observations, state, starts)[0]
 
     def distribution_of(self, latent: Tensor) -> ActionDistribution:
         """The distributions over actions for N rows ``[N, H]`` of :meth:`latent`."""
-        outputs = torch.split(self.network(latent), self._n_parameters, dim=1)
-        return ActionDistribution(
-            [head.distribution(parameters) for head, parameters in zip(self._heads, outputs, strict=True)]
-        )
+        return self.heads.distribution(self.network(latent))
 
-    def _act_on_arrays(self, network: ArrayMlp, t: int) -> None:
-        output, state, following = self.memory.step_on_arrays(self, t)
-        batch_size = len(output)
-        leaf = self._leaves[0]
-        rows = self._rows.get(batch_size)
-        if rows is None:
-            action = {self.prefix + leaf.name: ((batch_size, *leaf.shape), leaf.dtype)}
-            rows = {**action, **self.memory.rows(self.prefix, batch_size)}
-            self._rows[batch_size] = rows
-        noise = self._noise_for(batch_size)[0].next() if self.training else None
-        actions = self._heads[0].on_arrays(network(output), noise)
-        self.write_rows(t, rows, [actions.astype(leaf.dtype, copy=False), state, following])
-
-    def _noise(self, seed: int, batch_size: int) -> list[BlockedDraws]:
-        return [
-            BlockedDraws(
-                head.draw, numpy_generator(seed, "action", self.name or "", index), (batch_size, head.n_parameters)
-            )
-            for index, head in enumerate(self._heads)
-        ]
+    def _noise_draws(self, seed: int, batch_size: int) -> list[BlockedDraws]:
+        return self.heads.draws(seed, self.name or "", batch_size)
 
 
 class RecurrentCritic(Agent):
@@ -175,6 +138,7 @@ class SharedMemoryCritic(RecurrentCritic):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
+        check_sizes(head_sizes=head_sizes)
         self.memory = None
         generator = torch_generator(seed, "init", "critic")
         self.network = Mlp([policy.memory.network.n_hidden, *head_sizes, 1], activation, generator=generator)
@@ -213,26 +177,24 @@ class MemoryCritic(RecurrentCritic):
         name: str = "critic",
     ) -> None:
         super().__init__(name)
+        check_sizes(head_sizes=head_sizes)
         generator = torch_generator(seed, "init", "critic")
         self.memory = Memory(env_spec, name, n_hidden, kind, observation_prefix, generator)
         self.network = Mlp([n_hidden, *head_sizes, 1], activation, generator=generator)
         self._value = f"{name}/value"
         self.reads: tuple[str, ...] = self.memory.reads
         self.writes: tuple[str, ...] = (self._value, *self.memory.writes)
-        has_arrays = self.memory.features.is_one_vector and ArrayMlp.supports(self.network)
-        self._on_arrays = ArrayMlp(self.network) if has_arrays else None
+        self._on_arrays = self.memory.features.on_arrays(self.network)
+        self._rows = RowsByBatchSize({self._value: ((), "float32"), **self.memory.row_facts})
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes the value at ``t``, and the states before and after."""
         if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
             output, state, following = self.memory.step_on_arrays(self, t)
-            rows: RowsOfBatch = {
-                self.prefix + self._value: ((len(output),), "float32"),
-                **self.memory.rows(self.prefix, len(output)),
-            }
-            self.write_rows(t, rows, [self._on_arrays(output)[:, 0], state, following])
+            values = self._on_arrays(output)[:, 0]
+            self.write_rows(t, self._rows[self.prefix, len(output)], [values, state, following])
             return
         self.set((self.prefix + self._value, t), self.network(self.memory.step(self, t)).squeeze(1))
 
     def values(self, policy_latent: Tensor, observations: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
-        return self.network(self.memory.unroll(observations, state, starts)).squeeze(2)  # type: ignore[no-any-return]
+        return self.network(self.memory.unroll(observations, state, starts)[0]).squeeze(2)  # type: ignore[no-any-return]

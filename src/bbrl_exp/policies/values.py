@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bbrl_exp.agents.agent import Agent
+from bbrl_exp.arguments import check_sizes
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.nn.mlp import Mlp
 from bbrl_exp.policies.observation import ObservationFeatures
@@ -60,6 +61,7 @@ class ValueCritic(Critic):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
+        check_sizes(hidden_sizes=hidden_sizes)
         generator = torch_generator(seed, "init", "critic")
         self.features = ObservationFeatures(env_spec, observation_prefix, generator)
         self.network = Mlp([self.features.n_features, *hidden_sizes, 1], activation, generator=generator)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from bbrl_exp.agents.agent import Agent
-    from bbrl_exp.agents.dry_run import VariableFacts
+    from bbrl_exp.agents.graph_check import VariableFacts
     from bbrl_exp.config.check import CheckedRun
     from bbrl_exp.tracking.console import Console
     from bbrl_exp.tracking.tracker import Tracker

@@ -20,7 +20,7 @@ from bbrl_exp.runs.stop import StopSignal
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
-    from bbrl_exp.agents.dry_run import VariableFacts
+    from bbrl_exp.agents.graph_check import VariableFacts
     from bbrl_exp.config.check import CheckedRun
     from bbrl_exp.learners.learner import Learner
     from bbrl_exp.tracking.console import Console

@@ -1,4 +1,4 @@
-"""Random numbers of a policy, drawn many steps at a time: a draw for one step costs as much as one for a hundred."""
+"""Random numbers of an agent, drawn many steps at a time: a draw for one step costs as much as one for a hundred."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from bbrl_exp.agents.slices import BatchSlice
 
@@ -14,16 +15,16 @@ _STEPS_PER_BLOCK = 128
 
 
 class Draws(Protocol):
-    """An endless sequence of random arrays of one shape, which can be taken up where it was left."""
+    """An endless sequence of random arrays of one shape, which can be resumed."""
 
     def next(self) -> NDArray[Any]:
         """The numbers of the next step, ``[B, …]``."""
 
     def state(self) -> dict[str, Any]:
-        """Where the sequence stands, as tensors and plain Python."""
+        """Where the sequence is, as tensors and plain Python."""
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from where :meth:`state` was taken."""
+        """Resumes from where :meth:`state` was taken."""
 
 
 class BlockedDraws:
@@ -65,7 +66,7 @@ class BlockedDraws:
         return {"generator": dict(self._start), "position": self._position}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from where :meth:`state` was taken."""
+        """Resumes from where :meth:`state` was taken."""
         self._generator.bit_generator.state = self._start = dict(state["generator"])
         self._block, self._position = [], state["position"]
         if self._position:
@@ -76,77 +77,63 @@ class BlockedDraws:
         self._block = list(self._draw(self._generator, (_STEPS_PER_BLOCK, *self._shape)))
 
 
-class DrawsOfSlice:
-    """What falls to a part of a batch of numbers that are drawn for the whole batch.
+class RandomStreams(nn.Module):
+    """The random numbers of an agent, as a module of it: graphs are seeded, saved, resumed and divided by such modules.
 
-    Args:
-        draws: those of the whole batch.
-        part: the part.
-    """
-
-    def __init__(self, draws: Draws, part: BatchSlice) -> None:
-        self._draws = draws
-        self._own = slice(part.first, part.first + part.count)
-
-    def next(self) -> NDArray[Any]:
-        """The part's numbers of the next step."""
-        return self._draws.next()[self._own]
-
-    def state(self) -> dict[str, Any]:
-        """Where the sequence of the whole batch stands."""
-        return self._draws.state()
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from where :meth:`state` was taken."""
-        self._draws.load_state(state)
-
-
-class DrawsByBatchSize:
-    """The sequences of a policy, separate ones for each batch size that it meets.
+    Each batch size that the agent meets has its own sequences. A copy of the agent for a part of the batch draws for
+    the whole batch, and uses its part.
 
     Args:
         make: the sequences for a root seed and a batch size.
         seed: the root seed.
+
+    Attributes:
+        n_drawn: environment steps for which numbers were drawn, all environments and batch sizes together.
     """
 
     def __init__(self, make: Callable[[int, int], Sequence[Draws]], seed: int) -> None:
+        super().__init__()
+        self.n_drawn = 0
         self._make = make
         self._seed = seed
         self._part: BatchSlice | None = None
         self._draws: dict[int, Sequence[Draws]] = {}
 
-    def __call__(self, batch_size: int) -> Sequence[Draws]:
-        """The sequences for B environments."""
-        draws = self._draws.get(batch_size)
-        if draws is None:
-            part = self._part
-            if part is None:
-                draws = self._make(self._seed, batch_size)
-            else:
-                draws = [DrawsOfSlice(one, part) for one in self._make(self._seed, part.whole)]
-            self._draws[batch_size] = draws
-        return draws
+    def next(self, batch_size: int) -> list[NDArray[Any]]:
+        """The numbers of the next step for B environments, one array ``[B, …]`` per sequence."""
+        draws = self._draws_for(batch_size)
+        part = self._part
+        self.__dict__["n_drawn"] += batch_size if part is None else part.whole  # modules set attributes slowly
+        if part is None:
+            return [one.next() for one in draws]
+        return [one.next()[part.first : part.first + part.count] for one in draws]
 
-    def take_slice(self, part: BatchSlice) -> None:
-        """From now on the sequences are a part of those of the whole batch."""
-        self._part = part
-        self._draws = {}
-
-    def restart(self, seed: int) -> None:
-        """Begins them anew from another root seed."""
+    def seed(self, seed: int) -> None:
+        """Restarts the sequences from another root seed."""
         self._seed = seed
         self._draws = {}
 
-    def state(self) -> dict[str, Any]:
-        """The root seed, and where each sequence stands."""
-        return {
-            "seed": self._seed,
-            "draws": {size: [one.state() for one in draws] for size, draws in sorted(self._draws.items())},
-        }
+    def take_slice(self, part: BatchSlice) -> None:
+        """See :class:`~bbrl_exp.agents.slices.KnowsItsSlice`."""
+        self._part = part
+        self._draws = {}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from where :meth:`state` was taken."""
-        self.restart(state["seed"])
+    def run_state(self) -> dict[str, Any]:
+        """The root seed, the number of steps, and where each sequence is."""
+        draws = {size: [one.state() for one in draws] for size, draws in sorted(self._draws.items())}
+        return {"seed": self._seed, "n_drawn": self.n_drawn, "draws": draws}
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Resumes from where :meth:`run_state` was taken."""
+        self.seed(state["seed"])
+        self.n_drawn = state["n_drawn"]
         for size, saved in state["draws"].items():
-            for one, one_saved in zip(self(size), saved, strict=True):
+            for one, one_saved in zip(self._draws_for(size), saved, strict=True):
                 one.load_state(one_saved)
+
+    def _draws_for(self, batch_size: int) -> Sequence[Draws]:
+        draws = self._draws.get(batch_size)
+        if draws is None:
+            whole = batch_size if self._part is None else self._part.whole
+            draws = self._draws[batch_size] = self._make(self._seed, whole)
+        return draws

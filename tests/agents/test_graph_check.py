@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bbrl_exp.agents import Agent, Agents, PrintAgent, TemporalAgent
-from bbrl_exp.agents.dry_run import check_graph
+from bbrl_exp.agents.graph_check import check_graph
 from bbrl_exp.errors import GraphError
 from bbrl_exp.workspace import Workspace
 
@@ -96,7 +96,7 @@ def test_a_network_of_another_size_is_told_with_its_agent() -> None:
         def forward(self, t: int, **kwargs: Any) -> None:
             self.set(("obs", t), torch.zeros(3, 5))
 
-    with pytest.raises(GraphError, match="Policy 'policy' fails in the dry run: RuntimeError"):
+    with pytest.raises(GraphError, match="Policy 'policy' fails in the graph check: RuntimeError"):
         check_graph(Agents(Wide(), Policy(name="policy")))
 
 
@@ -104,8 +104,19 @@ def test_an_agent_that_touches_no_variable_is_told_where_it_fails() -> None:
     class Unfinished(Agent):
         pass
 
-    with pytest.raises(GraphError, match="Unfinished 'x' fails in the dry run: NotImplementedError"):
+    with pytest.raises(GraphError, match="Unfinished 'x' fails in the graph check: NotImplementedError"):
         check_graph(TemporalAgent(Agents(Source(), Policy(name="policy"), Unfinished("x"))))
+
+
+def test_an_agent_that_would_end_the_process_is_refused_with_its_place() -> None:
+    class Quitter(Agent):
+        def forward(self, t: int, **kwargs: Any) -> None:
+            raise SystemExit(0)
+
+    with pytest.raises(
+        GraphError, match=r"the graph check fails: SystemExit: 0 \(in Quitter 'x', test_graph_check\.py:\d+\)$"
+    ):
+        check_graph(TemporalAgent(Agents(Source(), Quitter("x"))))
 
 
 def test_variables_of_several_batch_sizes_are_refused() -> None:
@@ -142,7 +153,7 @@ def test_nothing_of_the_original_is_touched(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == ""
 
 
-def test_the_dry_run_records_nothing_in_the_workspace_of_the_run() -> None:
+def test_the_graph_check_records_nothing_in_the_workspace_of_the_run() -> None:
     workspace = Workspace()
     graph = TemporalAgent(Agents(Source(), Policy()))
     graph(workspace, t=0, n_steps=1)

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.failure import failing_module
-from bbrl_exp.errors import BbrlExpError, GraphError, WorkspaceError, did_you_mean
+from bbrl_exp.errors import BbrlExpError, GraphError, UserCodeError, WorkspaceError, described, did_you_mean
 from bbrl_exp.seeding import untouched_global_generators
 from bbrl_exp.workspace import BatchDims, RowFacts, RowReader, RowWriter, Workspace
 
-_DRY_STEPS = 2
+_N_STEPS = 2
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class VariableFacts:
 
 
 def check_graph(agent: Agent) -> list[VariableFacts]:
-    """Runs two steps of a copy of ``agent`` and tells who reads and who writes what.
+    """Runs two steps of a copy of ``agent`` and says who reads and who writes what.
 
     Args:
         agent: the graph; a :class:`TemporalAgent` or what one would unroll.
@@ -70,25 +70,27 @@ def check_graph(agent: Agent) -> list[VariableFacts]:
         notes = _NotingWorkspace(copy)
         try:
             if isinstance(copy, TemporalAgent) and type(copy) is not TemporalAgent:
-                copy(notes, t=0, n_steps=_DRY_STEPS)
+                copy(notes, t=0, n_steps=_N_STEPS)
             else:
                 # A plain TemporalAgent has all its members running at once, which would hide who does what.
                 once = copy.agent if isinstance(copy, TemporalAgent) else copy
-                for t in range(_DRY_STEPS):
+                for t in range(_N_STEPS):
                     once(notes, t=t)
         except WorkspaceError as error:
             later = notes.who_writes_later()
             # Its name is right: only the order is not.
             message = re.sub(r"; did you mean '[^']*'\?$", "", str(error)) if later else str(error)
             raise GraphError(f"{message}{later}") from None
+        except UserCodeError as error:
+            raise GraphError(f"the graph check fails: {error}") from error
         except BbrlExpError:
             raise
         except Exception as error:
-            failing = failing_module(error)
+            failing = failing_module(error, (Agent,))
             assert isinstance(failing, Agent)  # at least the copy: it was called
             if (misfit := notes.misfit_of(failing)) is not None:
                 raise GraphError(f"{failing.label} {misfit}") from error
-            raise GraphError(f"{failing.label} fails in the dry run: {type(error).__name__}: {error}") from error
+            raise GraphError(f"{failing.label} fails in the graph check: {described(error)}") from error
         finally:
             copy.close()
     notes.check_declarations()
