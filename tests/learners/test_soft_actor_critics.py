@@ -27,8 +27,8 @@ from bbrl_exp.learners.crossq import CrossQ
 from bbrl_exp.learners.discrete_sac import DiscreteSAC
 from bbrl_exp.learners.droq import DroQ
 from bbrl_exp.learners.learner import Progress
+from bbrl_exp.learners.parts.temperature import Temperature
 from bbrl_exp.learners.sac import SAC
-from bbrl_exp.learners.temperature import Temperature
 from bbrl_exp.learners.tqc import TQC
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble
 from bbrl_exp.policies.stochastic import StochasticPolicy

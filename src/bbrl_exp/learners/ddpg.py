@@ -26,8 +26,8 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import q_target
 from bbrl_exp.functional.targets import polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.q_critics import check_q_critic
-from bbrl_exp.learners.replayed import ReplayedBatches
+from bbrl_exp.learners.parts.q_critics import check_q_critic
+from bbrl_exp.learners.parts.replayed import ReplayedBatches
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.q_ensemble import QEnsemble
 from bbrl_exp.workspace import Workspace

@@ -25,9 +25,9 @@ from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target
 from bbrl_exp.functional.targets import polyak_update
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.q_critics import check_q_critic
-from bbrl_exp.learners.replayed import ReplayedBatches
-from bbrl_exp.learners.temperature import Temperature
+from bbrl_exp.learners.parts.q_critics import check_q_critic
+from bbrl_exp.learners.parts.replayed import ReplayedBatches
+from bbrl_exp.learners.parts.temperature import Temperature
 from bbrl_exp.policies.q_ensemble import QEnsemble
 from bbrl_exp.policies.squashed import SquashedNormalPolicy
 from bbrl_exp.seeding import torch_generator

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bbrl_exp.data.replay import ReplayBuffer
-from bbrl_exp.learners.state import attribute_state, load_attribute_state, replay_buffers
+from bbrl_exp.learners.parts.state import attribute_state, load_attribute_state, replay_buffers
 from bbrl_exp.workspace import Workspace
 
 Metrics = Mapping[str, float | Tensor]
