@@ -1,13 +1,17 @@
 """What the arguments of a constructor may be. A refusal is one line that begins with ``name=value``.
 
-By that name the application finds the key of the configuration.
+By that name the application finds the key of the configuration. A dataclass states the range of a field in its type,
+``discount: FromZeroToOne = 0.99``, and calls :func:`check_fields`.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 from bbrl_exp.errors import ConfigurationError
 
@@ -45,6 +49,37 @@ ABOVE_0_TO_1 = Range("above 0, at most 1", lambda value: 0 < value <= 1)
 ABOVE_0 = Range("above 0", lambda value: value > 0)
 AT_LEAST_0 = Range("at least 0", lambda value: value >= 0)
 AT_LEAST_1 = Range("at least 1", lambda value: value >= 1)
+
+Finite = Annotated[float, FINITE]
+FromZeroToOne = Annotated[float, FROM_0_TO_1]
+FromZeroBelowOne = Annotated[float, FROM_0_BELOW_1]
+AboveZeroToOne = Annotated[float, ABOVE_0_TO_1]
+AboveZero = Annotated[float, ABOVE_0]
+AtLeastZero = Annotated[float, AT_LEAST_0]
+Count = Annotated[int, AT_LEAST_1]
+CountOrZero = Annotated[int, AT_LEAST_0]
+
+
+def check_fields(instance: object) -> None:
+    """Refuses the first field of a dataclass that is out of the range in its type; None passes.
+
+    Raises:
+        ConfigurationError: as :meth:`Range.check`.
+    """
+    for name, allowed in _ranges_of(type(instance)):
+        allowed.check(**{name: getattr(instance, name)})
+
+
+@functools.cache
+def _ranges_of(kind: type) -> tuple[tuple[str, Range], ...]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return tuple((name, allowed) for name, hint in hints.items() for allowed in _ranges_in(hint))
+
+
+def _ranges_in(hint: object) -> Iterator[Range]:
+    """The ranges in an annotation, or in the parts of a union."""
+    for part in (hint, *typing.get_args(hint)):
+        yield from (found for found in getattr(part, "__metadata__", ()) if isinstance(found, Range))
 
 
 def check_unused(setting: str, **arguments: object) -> None:

@@ -188,7 +188,7 @@ def test_options_that_contradict_each_other_are_refused() -> None:
 
 
 def tqc(of_quantiles, dropped: int = 0) -> TQC:
-    return TQC(squashed(), of_quantiles, dropped, discount=DISCOUNT, initial_temperature=0.3)
+    return TQC(squashed(), of_quantiles, dropped_quantiles=dropped, discount=DISCOUNT, initial_temperature=0.3)
 
 
 def test_tqc_with_one_quantile_of_one_critic_is_sac_with_half_a_huber_loss() -> None:

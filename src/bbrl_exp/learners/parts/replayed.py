@@ -3,15 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1
+from bbrl_exp.arguments import AboveZero, Count, CountOrZero, check_fields
 from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Progress
+from bbrl_exp.learners.parts.options import ReturnOptions
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ReplayOptions(ReturnOptions):
+    """How much is kept for replay, and how often something is learned from it.
+
+    Args:
+        replay_capacity: transitions that are kept.
+        batch_size: transitions an update.
+        learning_starts: environment steps before the first update.
+        updates_per_step: updates per environment step after that, fractions included.
+        seed: root seed of the draws from the buffer, and of all other noise in the updates.
+    """
+
+    replay_capacity: Count = 1_000_000
+    batch_size: Count = 256
+    learning_starts: CountOrZero = 1000
+    updates_per_step: AboveZero = 1.0
+    seed: int = 0
+
+    def updates_due(self, progress: Progress) -> int:
+        """How many updates there are to be by now."""
+        return progress.updates_due(self.learning_starts, self.updates_per_step)
+
+    def check_batch_size(self) -> None:
+        """Refuses a batch that is larger than the buffer.
+
+        Raises:
+            ConfigurationError: it is.
+        """
+        if self.batch_size > self.replay_capacity:
+            raise ConfigurationError(
+                f"batch_size={self.batch_size}: no more than replay_capacity={self.replay_capacity}"
+            )
 
 
 class ReplayedBatches:
@@ -22,13 +58,7 @@ class ReplayedBatches:
 
     Args:
         policy: whose observations and actions are kept.
-        capacity: transitions that are kept.
-        batch_size: transitions a batch.
-        learning_starts: environment steps before the first batch.
-        updates_per_step: batches per environment step after that, fractions included.
-        discount: γ.
-        reward: variable of the rewards.
-        seed: root seed of the draws.
+        options: sizes and numbers; a learner that has them hands over itself.
 
     Raises:
         ConfigurationError: a value out of its range.
@@ -38,46 +68,27 @@ class ReplayedBatches:
         buffer: where the transitions are.
     """
 
-    def __init__(
-        self,
-        policy: Agent,
-        *,
-        capacity: int,
-        batch_size: int,
-        learning_starts: int,
-        updates_per_step: float,
-        discount: float,
-        reward: str,
-        seed: int,
-    ) -> None:
-        AT_LEAST_1.check(replay_capacity=capacity, batch_size=batch_size)
-        if batch_size > capacity:
-            raise ConfigurationError(f"batch_size={batch_size}: no more than replay_capacity={capacity}")
-        AT_LEAST_0.check(learning_starts=learning_starts)
-        ABOVE_0.check(updates_per_step=updates_per_step)
-        FROM_0_TO_1.check(discount=discount)
-        self.reads = (
-            *(policy.reads or ()),
-            *(policy.writes or ()),
-            reward,
-            "env/terminated",
-            "env/truncated",
-            "env/done",
+    def __init__(self, policy: Agent, options: ReplayOptions) -> None:
+        check_fields(options)
+        options.check_batch_size()
+        self.buffer = ReplayBuffer(
+            options.replay_capacity,
+            policy.reads or (),
+            policy.writes or (),
+            discount=options.discount,
+            reward=options.reward,
         )
-        self.buffer = ReplayBuffer(capacity, policy.reads or (), policy.writes or (), discount=discount, reward=reward)
-        self._batch_size = batch_size
-        self._learning_starts = learning_starts
-        self._updates_per_step = updates_per_step
-        self._generator = numpy_generator(seed, "learner", "replay")
+        self._options = options
+        self._generator = numpy_generator(options.seed, "learner", "replay")
         self.n_updates = 0
 
     def take(self, workspace: Workspace, progress: Progress) -> Iterator[Batch]:
         """Keeps the new transitions of ``workspace``, then gives the batches that are due, one by one."""
         self.buffer.put(workspace, progress.first_row)
-        due = progress.updates_due(self._learning_starts, self._updates_per_step)
+        due = self._options.updates_due(progress)
         while self.n_updates < due and len(self.buffer):
             self.n_updates += 1
-            yield self.buffer.sample(self._batch_size, self._generator)
+            yield self.buffer.sample(self._options.batch_size, self._generator)
 
     def state(self) -> dict[str, Any]:
         """Buffer, random stream and counter, as tensors and plain Python."""
