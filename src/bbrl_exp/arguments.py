@@ -1,14 +1,18 @@
 """What the arguments of a constructor may be. A refusal is one line that begins with ``name=value``.
 
-By that name the application finds the key of the configuration.
+By that name the application finds the key of the configuration. A dataclass states the range of a field in its type,
+``discount: FromZeroToOne = 0.99``, and calls :func:`check_fields`.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
-from collections.abc import Callable, Sequence
+import typing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from bbrl_exp.errors import ConfigurationError
 
@@ -68,6 +72,38 @@ def check_sizes(**arguments: Sequence[int]) -> None:
         if not isinstance(sizes, Sequence) or not all(is_integer(size) and size >= 1 for size in sizes):
             shown = list(sizes) if isinstance(sizes, tuple) else sizes
             raise ConfigurationError(f"{name}={shown}: must be a list of whole numbers, none below 1")
+
+
+Finite = Annotated[float, FINITE]
+FromZeroToOne = Annotated[float, FROM_0_TO_1]
+FromZeroBelowOne = Annotated[float, FROM_0_BELOW_1]
+AboveZeroToOne = Annotated[float, ABOVE_0_TO_1]
+AboveZero = Annotated[float, ABOVE_0]
+AtLeastZero = Annotated[float, AT_LEAST_0]
+Count = Annotated[int, AT_LEAST_1]
+CountOrZero = Annotated[int, COUNT_FROM_0]
+
+
+def check_fields(instance: object) -> None:
+    """Refuses the first field of a dataclass that is out of the range in its type; None passes.
+
+    Raises:
+        ConfigurationError: as :meth:`Range.check`.
+    """
+    for name, allowed in _ranges_of(type(instance)):
+        allowed.check(**{name: getattr(instance, name)})
+
+
+@functools.cache
+def _ranges_of(kind: type) -> tuple[tuple[str, Range], ...]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return tuple((name, allowed) for name, hint in hints.items() for allowed in _ranges_in(hint))
+
+
+def _ranges_in(hint: object) -> Iterator[Range]:
+    """The ranges in an annotation, or in the parts of a union."""
+    for part in (hint, *typing.get_args(hint)):
+        yield from (found for found in getattr(part, "__metadata__", ()) if isinstance(found, Range))
 
 
 def check_unused(setting: str, **arguments: object) -> None:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.a2c import A2C
-from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Progress
+from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.samples import Samples, collect_samples
 from bbrl_exp.learners.ppo import PPO
-from bbrl_exp.learners.samples import Samples, collect_samples
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import SharedTrunkCritic, ValueCritic
 from bbrl_exp.workspace import Workspace

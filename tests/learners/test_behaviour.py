@@ -14,8 +14,8 @@ from bbrl_exp.agents import Agent, Agents, TemporalAgent
 from bbrl_exp.envs import AutoResetGymAgent
 from bbrl_exp.functional.losses import truncated_ratios
 from bbrl_exp.learners import a2c, ppo, recurrent_a2c, recurrent_ppo
-from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Progress
+from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
 from bbrl_exp.policies.recurrent import MemoryCritic, RecurrentPolicy, SharedMemoryCritic
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import ValueCritic

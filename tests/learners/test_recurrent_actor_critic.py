@@ -16,11 +16,11 @@ from bbrl_exp.agents import Agents, TemporalAgent
 from bbrl_exp.envs import AutoResetGymAgent
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import generalized_advantages
-from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Progress
+from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.sequences import Sequences, collect_sequences
 from bbrl_exp.learners.recurrent_a2c import RecurrentA2C
 from bbrl_exp.learners.recurrent_ppo import RecurrentPPO
-from bbrl_exp.learners.sequences import Sequences, collect_sequences
 from bbrl_exp.policies.recurrent import MemoryCritic, RecurrentCritic, RecurrentPolicy, SharedMemoryCritic
 from bbrl_exp.training.loop import collect
 from bbrl_exp.workspace import Workspace

@@ -9,9 +9,9 @@ import torch
 from chunks import env_spec_of, recorded_chunk, whole, written_chunk
 from torch import Tensor
 
-from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Progress
-from bbrl_exp.learners.samples import Samples, collect_samples
+from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.samples import Samples, collect_samples
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import Critic, ValueCritic
 from bbrl_exp.workspace import Workspace

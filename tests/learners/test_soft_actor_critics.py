@@ -27,8 +27,8 @@ from bbrl_exp.learners.crossq import CrossQ
 from bbrl_exp.learners.discrete_sac import DiscreteSAC
 from bbrl_exp.learners.droq import DroQ
 from bbrl_exp.learners.learner import Progress
+from bbrl_exp.learners.parts.temperature import Temperature
 from bbrl_exp.learners.sac import SAC
-from bbrl_exp.learners.temperature import Temperature
 from bbrl_exp.learners.tqc import TQC
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble
 from bbrl_exp.policies.stochastic import StochasticPolicy
@@ -188,7 +188,7 @@ def test_options_that_contradict_each_other_are_refused() -> None:
 
 
 def tqc(of_quantiles, dropped: int = 0) -> TQC:
-    return TQC(squashed(), of_quantiles, dropped, discount=DISCOUNT, initial_temperature=0.3)
+    return TQC(squashed(), of_quantiles, dropped_quantiles=dropped, discount=DISCOUNT, initial_temperature=0.3)
 
 
 def test_tqc_with_one_quantile_of_one_critic_is_sac_with_half_a_huber_loss() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.learners.learner import Learner
-from bbrl_exp.learners.state import attribute_state, replay_buffers
+from bbrl_exp.learners.parts.state import attribute_state, replay_buffers
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 
 

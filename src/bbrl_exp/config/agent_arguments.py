@@ -53,7 +53,11 @@ def _nodes(node: object, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _block(key: str, node: Mapping[str, Any]) -> str:
     target = find_target(node["_target_"], f"{key}._target_")
     docstring = docstring_parser.parse(inspect.getdoc(target) or "")
-    texts = {parameter.arg_name: parameter.description or "" for parameter in docstring.params}
+    texts = {
+        parameter.arg_name: parameter.description or ""
+        for kind in reversed(target.__mro__)  # options may be inherited
+        for parameter in docstring_parser.parse(inspect.cleandoc(kind.__doc__ or "")).params
+    }
     arguments = {written: texts.get(name, "") for name, written in _arguments(target, key, node).items()}
     heading = f"{key}: {target.__module__}.{target.__name__}"
     return "\n".join([heading, _plain(docstring.short_description or ""), *_table(arguments)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import re
@@ -105,10 +106,13 @@ def in_words(hint: object) -> str:
 
 
 def _annotations(target: type[Any]) -> dict[str, Any]:
+    """The types of a constructor's parameters; the fields of a dataclass have them from the modules they are from."""
+    source = target if dataclasses.is_dataclass(target) else target.__init__
     try:
-        return typing.get_type_hints(target.__init__)
+        hints = typing.get_type_hints(source)
     except (NameError, AttributeError, TypeError):
         return {}
+    return {name: hint.type if isinstance(hint, dataclasses.InitVar) else hint for name, hint in hints.items()}
 
 
 def _accepts(hint: object, value: object) -> bool:

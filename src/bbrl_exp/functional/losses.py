@@ -165,6 +165,11 @@ def q_target(rewards: Tensor, terminated: Tensor, discount: float | Tensor, next
     return (rewards + discount * next_values.masked_fill(terminated, 0.0)).detach()
 
 
+def summed_half_squares(values: Tensor, targets: Tensor) -> Tensor:
+    """Σ_m mean_n ½ (V_mn - y_n)², a scalar, for the values ``[M, N]`` of M critics and targets ``[N]``."""
+    return 0.5 * (values - targets).square().mean(dim=1).sum()
+
+
 def double_q_values(selecting: Tensor, evaluating: Tensor) -> Tensor:
     """Q_evaluating(s, argmax_a Q_selecting(s, a)), ``[N]``, for ``[N, A]`` (van Hasselt et al. 2016, "Double DQN")."""
     expect_alike("double_q_values", "NA", selecting=selecting, evaluating=evaluating)

@@ -25,9 +25,9 @@ from torch.nn.functional import mse_loss
 from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, FROM_0_TO_1
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import explained_variance, policy_gradient, truncated_ratios
-from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.samples import Samples, collect_samples
+from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.samples import Samples, collect_samples
 from bbrl_exp.nn.distributions import ActionDistribution
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer, MakeOptimizer
 from bbrl_exp.policies.observation import check_same_observations

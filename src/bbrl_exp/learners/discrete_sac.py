@@ -14,122 +14,57 @@ paper's 0.98 is hardly less than acting at random; a truncated episode keeps its
 
 from __future__ import annotations
 
-import copy
 import math
+from dataclasses import KW_ONLY, InitVar, dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd import backward
 
-from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, FROM_0_BELOW_1, check_unused
+from bbrl_exp.arguments import Count, FromZeroBelowOne, check_unused
 from bbrl_exp.data.replay import Batch
-from bbrl_exp.functional.losses import q_target
-from bbrl_exp.functional.targets import polyak_update
-from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.q_critics import check_q_critic
-from bbrl_exp.learners.replayed import ReplayedBatches
-from bbrl_exp.learners.temperature import Temperature
+from bbrl_exp.functional.losses import q_target, summed_half_squares
+from bbrl_exp.learners.parts.q_critics import TargetOptions, check_q_critic
+from bbrl_exp.learners.parts.soft_actor_critic import SoftActorCritic
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble
 from bbrl_exp.policies.stochastic import StochasticPolicy
-from bbrl_exp.workspace import Workspace
 
 
-class DiscreteSAC(Learner):
+@dataclass(eq=False, repr=False)
+class DiscreteSAC(TargetOptions, SoftActorCritic):
     """Learns a categorical policy, several critics and the temperature from a replay buffer.
 
     Args:
         policy: the policy that chooses the actions.
         critic: critics of every action, two in the paper.
-        policy_learning_rate: of the policy's Adam.
-        critic_learning_rate: of the critics' Adam.
-        temperature_learning_rate: of the temperature's Adam; None keeps the temperature as it is.
-        initial_temperature: α in the beginning.
         target_entropy_ratio: the entropy that is wanted, as a part of log A; None for 0.5.
-        discount: γ.
-        target_rate: τ, by which the target critics move towards the critics at every update.
-        replay_capacity: transitions that are kept.
-        batch_size: transitions an update.
-        learning_starts: environment steps before the first update.
-        updates_per_step: updates per environment step after that, fractions included.
-        reward: variable of the rewards.
-        seed: root seed of the draws from the buffer.
 
     Raises:
         ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
-    def __init__(
-        self,
-        policy: StochasticPolicy,
-        critic: DiscreteQEnsemble,
-        policy_learning_rate: float = 3e-4,
-        critic_learning_rate: float = 3e-4,
-        temperature_learning_rate: float | None = 3e-4,
-        initial_temperature: float = 1.0,
-        target_entropy_ratio: float | None = None,
-        discount: float = 0.99,
-        target_rate: float = 0.005,
-        replay_capacity: int = 1_000_000,
-        batch_size: int = 64,
-        learning_starts: int = 1000,
-        updates_per_step: float = 1.0,
-        reward: str = "env/reward",
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        ABOVE_0.check(policy_learning_rate=policy_learning_rate, critic_learning_rate=critic_learning_rate)
-        ABOVE_0_TO_1.check(target_rate=target_rate)
-        FROM_0_BELOW_1.check(target_entropy_ratio=target_entropy_ratio)
-        if temperature_learning_rate is None:
-            check_unused("temperature_learning_rate=null", target_entropy_ratio=target_entropy_ratio)
-        ratio = 0.5 if target_entropy_ratio is None else target_entropy_ratio
-        check_q_critic("DiscreteSAC", policy, critic)
+    policy: InitVar[StochasticPolicy]
+    critic: InitVar[DiscreteQEnsemble]
+    _: KW_ONLY
+    target_entropy_ratio: FromZeroBelowOne | None = None
+    batch_size: Count = 64
+
+    def __post_init__(self, policy: StochasticPolicy, critic: DiscreteQEnsemble) -> None:
+        super().__post_init__()
+        if self.temperature_learning_rate is None:
+            check_unused("temperature_learning_rate=null", target_entropy_ratio=self.target_entropy_ratio)
+        check_q_critic(self, policy, critic)
         self.policy = policy
         self.critic = critic
-        self.target_critic = copy.deepcopy(critic).requires_grad_(False)
-        entropy = ratio * math.log(critic.n_actions)
-        self.temperature = Temperature(initial_temperature, temperature_learning_rate, entropy)
-        self._target_rate = target_rate
-        self._replayed = ReplayedBatches(
-            policy,
-            capacity=replay_capacity,
-            batch_size=batch_size,
-            learning_starts=learning_starts,
-            updates_per_step=updates_per_step,
-            discount=discount,
-            reward=reward,
-            seed=seed,
-        )
-        self.reads = self._replayed.reads
-        self._sources = list(critic.parameters())
-        self._targets = list(self.target_critic.parameters())
-        self._policy_optimizer = torch.optim.Adam(policy.parameters(), policy_learning_rate, fused=True)
-        self._critic_optimizer = torch.optim.Adam(critic.parameters(), critic_learning_rate, fused=True)
+        self.target_critic = self.target_of(critic)
+        ratio = 0.5 if self.target_entropy_ratio is None else self.target_entropy_ratio
+        self.prepare(policy, critic, ratio * math.log(critic.n_actions))
 
-    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
-        metrics: Metrics = {}
-        for batch in self._replayed.take(workspace, progress):
-            critic_loss, q_values = self.critic_loss(batch)
-            self._critic_optimizer.zero_grad()
-            backward(critic_loss)
-            self._critic_optimizer.step()
+    def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.critic_loss(batch)
 
-            policy_loss, entropies = self.policy_loss(batch)
-            self._policy_optimizer.zero_grad()
-            backward(policy_loss)
-            self._policy_optimizer.step()
-
-            self.temperature.adapt(-entropies)
-            polyak_update(self._targets, self._sources, self._target_rate)
-            metrics = {
-                "losses/q": critic_loss.detach(),
-                "losses/policy": policy_loss.detach(),
-                "learner/q_mean": q_values.mean(),
-                "learner/entropy": entropies.mean(),
-                "learner/temperature": self.temperature.value,
-                "learner/updates": float(self._replayed.n_updates),
-            }
-        return metrics
+    def loss_of_policy(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        loss, entropies = self.policy_loss(batch)
+        return loss, -entropies
 
     def critic_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum of the critics' losses, and the values of the actions taken, detached, ``[M, N]``."""
@@ -141,7 +76,7 @@ class DiscreteSAC(Learner):
         values = self.critic.values(batch.observations)
         indexes = (batch.actions[0].long() - self.critic.first_action)[None, :, None].expand(len(values), -1, 1)
         taken = values.gather(2, indexes).squeeze(2)
-        return 0.5 * (taken - target).square().mean(dim=1).sum(), taken.detach()
+        return summed_half_squares(taken, target), taken.detach()
 
     def policy_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The policy's loss, and its entropies in nats, detached, ``[N]``."""

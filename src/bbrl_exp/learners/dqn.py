@@ -39,7 +39,7 @@ from bbrl_exp.functional.categorical import categorical_projection
 from bbrl_exp.functional.losses import categorical_cross_entropy, double_q_values, q_target, quantile_huber
 from bbrl_exp.functional.schedules import linear, linear_until
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.target_follower import TargetFollower
+from bbrl_exp.learners.parts.target_follower import TargetFollower
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.seeding import numpy_generator

@@ -14,169 +14,53 @@ Deviations from the paper: the temperature's loss is of log α; the first action
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd import backward
 
-from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, AT_LEAST_1, FINITE, check_unused
+from bbrl_exp.arguments import AboveZero, Count
 from bbrl_exp.data.replay import Batch
-from bbrl_exp.functional.losses import q_target
-from bbrl_exp.functional.targets import polyak_update
-from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.q_critics import check_q_critic
-from bbrl_exp.learners.replayed import ReplayedBatches
-from bbrl_exp.learners.temperature import Temperature
+from bbrl_exp.functional.losses import summed_half_squares
+from bbrl_exp.learners.parts.q_critics import TargetOptions, check_q_critic
+from bbrl_exp.learners.parts.soft_actor_critic import SquashedSoftActorCritic
 from bbrl_exp.policies.q_ensemble import QEnsemble
 from bbrl_exp.policies.squashed import SquashedNormalPolicy
 from bbrl_exp.seeding import torch_generator
-from bbrl_exp.workspace import Workspace
 
 
-class DroQ(Learner):
+@dataclass(eq=False, repr=False, kw_only=True)
+class DroQ(TargetOptions, SquashedSoftActorCritic):
     """Learns a stochastic policy, critics with dropout and the temperature from a replay buffer.
 
     Args:
-        policy: the policy that chooses the actions.
         critic: critics of state and action, two in the paper, with dropout and layer normalisation.
         policy_delay: updates of the critics an update of the policy and the temperature.
-        policy_learning_rate: of the policy's Adam.
-        critic_learning_rate: of the critics' Adam.
-        temperature_learning_rate: of the temperature's Adam; None keeps the temperature as it is.
-        initial_temperature: α in the beginning.
-        target_entropy: H in nats, for actions in [-1, 1]; None for -D.
-        discount: γ.
-        target_rate: τ, by which the target critics move towards the critics at every update.
-        replay_capacity: transitions that are kept.
-        batch_size: transitions an update.
-        learning_starts: environment steps before the first update.
         updates_per_step: updates of the critics per environment step after that, fractions included.
-        reward: variable of the rewards.
-        seed: root seed of the draws from the buffer, of the actions in updates and of the dropout.
 
     Raises:
         ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
-    policy_objective: Tensor
-    entropy: Tensor
+    policy_delay: Count = 20
+    updates_per_step: AboveZero = 20.0
 
-    def __init__(
-        self,
-        policy: SquashedNormalPolicy,
-        critic: QEnsemble,
-        policy_delay: int = 20,
-        policy_learning_rate: float = 3e-4,
-        critic_learning_rate: float = 3e-4,
-        temperature_learning_rate: float | None = 3e-4,
-        initial_temperature: float = 1.0,
-        target_entropy: float | None = None,
-        discount: float = 0.99,
-        target_rate: float = 0.005,
-        replay_capacity: int = 1_000_000,
-        batch_size: int = 256,
-        learning_starts: int = 1000,
-        updates_per_step: float = 20.0,
-        reward: str = "env/reward",
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        ABOVE_0.check(policy_learning_rate=policy_learning_rate, critic_learning_rate=critic_learning_rate)
-        ABOVE_0_TO_1.check(target_rate=target_rate)
-        AT_LEAST_1.check(policy_delay=policy_delay)
-        FINITE.check(target_entropy=target_entropy)
-        if temperature_learning_rate is None:
-            check_unused("temperature_learning_rate=null", target_entropy=target_entropy)
-        check_q_critic("DroQ", policy, critic, has_dropout=True)
-        self.policy = policy
-        self.critic = critic
-        self.target_critic = copy.deepcopy(critic).requires_grad_(False)
-        self._policy_delay = policy_delay
-        entropy = -float(policy.bounds.n_components) if target_entropy is None else target_entropy
-        self.temperature = Temperature(initial_temperature, temperature_learning_rate, entropy)
-        self._target_rate = target_rate
-        self._replayed = ReplayedBatches(
-            policy,
-            capacity=replay_capacity,
-            batch_size=batch_size,
-            learning_starts=learning_starts,
-            updates_per_step=updates_per_step,
-            discount=discount,
-            reward=reward,
-            seed=seed,
-        )
-        self.reads = self._replayed.reads
-        self._generator = torch_generator(seed, "learner", "actions")
-        self._dropout_generator = torch_generator(seed, "learner", "dropout")
-        self.register_buffer("policy_objective", torch.zeros(()))
-        self.register_buffer("entropy", torch.zeros(()))
-        self._sources = list(critic.parameters())
-        self._targets = list(self.target_critic.parameters())
-        self._policy_parameters = list(policy.parameters())
-        self._policy_optimizer = torch.optim.Adam(self._policy_parameters, policy_learning_rate, fused=True)
-        self._critic_optimizer = torch.optim.Adam(critic.parameters(), critic_learning_rate, fused=True)
-
-    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
-        metrics: Metrics = {}
-        for batch in self._replayed.take(workspace, progress):
-            critic_loss, q_values = self.critic_loss(batch, self._draw_noise(batch))
-            self._critic_optimizer.zero_grad()
-            backward(critic_loss)
-            self._critic_optimizer.step()
-
-            if self._replayed.n_updates % self._policy_delay == 0:
-                self._improve_policy(batch)
-
-            polyak_update(self._targets, self._sources, self._target_rate)
-            metrics = {
-                "losses/q": critic_loss.detach(),
-                "losses/policy": self.policy_objective,
-                "learner/q_mean": q_values.mean(),
-                "learner/entropy": self.entropy,
-                "learner/temperature": self.temperature.value,
-                "learner/updates": float(self._replayed.n_updates),
-            }
-        return metrics
-
-    def _improve_policy(self, batch: Batch) -> None:
-        policy_loss, log_probs = self.policy_loss(batch, self._draw_noise(batch))
-        self._policy_optimizer.zero_grad()
-        backward(policy_loss, inputs=self._policy_parameters)
-        self._policy_optimizer.step()
-        self.temperature.adapt(log_probs)
-        self.policy_objective, self.entropy = policy_loss.detach(), -log_probs.mean()
-
-    def _draw_noise(self, batch: Batch) -> Tensor:
-        shape = (len(batch.rewards), self.policy.bounds.n_components)
-        return torch.randn(shape, generator=self._generator).to(batch.rewards.device)
+    def __post_init__(self, policy: SquashedNormalPolicy, critic: QEnsemble) -> None:
+        super().__post_init__(policy, critic)
+        check_q_critic(self, policy, critic, uses="dropout")
+        self.target_critic = self.target_of(critic)
+        self._dropout_generator = torch_generator(self.seed, "learner", "dropout")
+        self.prepare_squashed()
 
     def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of the critics' losses, and the values that they give, detached, ``[M, N]``.
-
-        Args:
-            batch: N transitions.
-            noise: standard normal, ``[N, D]``, of the next actions.
-        """
+        dropout = self._dropout_generator
         with torch.no_grad():
             following = self.policy.sample(batch.next_observations, noise)
-            next_values = self.target_critic.values(
-                batch.next_observations, following.action, self._dropout_generator
-            ).amin(dim=0)
-            soft_values = next_values - self.temperature.value * following.log_prob
-            target = q_target(batch.rewards, batch.terminated, batch.discounts, soft_values)
-        actions = self.policy.bounds.to_unit(batch.actions[0])
-        values = self.critic.values(batch.observations, actions, self._dropout_generator)
-        return 0.5 * (values - target).square().mean(dim=1).sum(), values.detach()
+            next_values = self.target_critic.values(batch.next_observations, following.action, dropout).amin(dim=0)
+            target = self.soft_target(batch, next_values, following.log_prob)
+        values = self.critic.values(batch.observations, self.policy.bounds.to_unit(batch.actions[0]), dropout)
+        return summed_half_squares(values, target), values.detach()
 
-    def policy_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The policy's loss, and the log-densities of its actions, detached, ``[N]``.
-
-        Args:
-            batch: N transitions.
-            noise: standard normal, ``[N, D]``, of the actions.
-        """
-        drawn = self.policy.sample(batch.observations, noise)
-        values = self.critic.values(batch.observations, drawn.action, self._dropout_generator).mean(dim=0)
-        loss = (self.temperature.value * drawn.log_prob - values).mean()
-        return loss, drawn.log_prob.detach()
+    def value_for_policy(self, observations: Sequence[Tensor], actions: Tensor) -> Tensor:
+        return self.critic.values(observations, actions, self._dropout_generator).mean(dim=0)

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bbrl_exp.arguments import check_fields
 from bbrl_exp.data.replay import ReplayBuffer
-from bbrl_exp.learners.state import attribute_state, load_attribute_state, replay_buffers
+from bbrl_exp.learners.parts.state import attribute_state, load_attribute_state, replay_buffers
 from bbrl_exp.workspace import Workspace
 
 Metrics = Mapping[str, float | Tensor]
@@ -62,6 +63,11 @@ class Learner(nn.Module):
     """
 
     schedules: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """For learners that are dataclasses: makes it a module, and refuses options out of the range in their types."""
+        super().__init__()
+        check_fields(self)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         """Learns from the new rows.

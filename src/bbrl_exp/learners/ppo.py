@@ -33,9 +33,9 @@ from bbrl_exp.functional.losses import (
     clipped_value,
     explained_variance,
 )
-from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.samples import Samples, collect_samples
+from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.samples import Samples, collect_samples
 from bbrl_exp.nn.distributions import ActionDistribution
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.observation import check_same_observations

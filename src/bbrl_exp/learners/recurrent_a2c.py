@@ -24,9 +24,9 @@ from torch import Tensor
 from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, FROM_0_TO_1
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
 from bbrl_exp.functional.losses import explained_variance, policy_gradient, truncated_ratios
-from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.sequences import Sequences, collect_sequences
+from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.sequences import Sequences, collect_sequences
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy

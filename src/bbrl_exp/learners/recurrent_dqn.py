@@ -30,7 +30,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import n_step_returns
 from bbrl_exp.functional.schedules import linear_until
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.target_follower import TargetFollower
+from bbrl_exp.learners.parts.target_follower import TargetFollower
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.memory import INITIAL_STATE
 from bbrl_exp.policies.q_recurrent import RecurrentQPolicy

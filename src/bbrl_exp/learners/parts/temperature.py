@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import backward
 
 from bbrl_exp.arguments import ABOVE_0
-from bbrl_exp.learners.state import attribute_state, load_attribute_state
+from bbrl_exp.learners.parts.state import attribute_state, load_attribute_state
 
 
 class Temperature(nn.Module):

@@ -10,8 +10,8 @@ from torch import Tensor
 from bbrl_exp.data.transitions import align
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import generalized_advantages
-from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Progress
+from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
 from bbrl_exp.policies.memory import INITIAL_STATE
 from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
 from bbrl_exp.workspace import Workspace

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from bbrl_exp.data.transitions import align
 from bbrl_exp.functional.returns import generalized_advantages
-from bbrl_exp.learners.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.learner import Progress
+from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import Critic
 from bbrl_exp.workspace import Workspace

@@ -1,0 +1,83 @@
+"""The update that deterministic actor-critics share: the critics, then, perhaps more rarely, policy and targets."""
+
+from __future__ import annotations
+
+from dataclasses import InitVar, dataclass
+
+import torch
+from torch import Tensor
+
+from bbrl_exp.data.replay import Batch
+from bbrl_exp.functional.losses import q_target, summed_half_squares
+from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.parts.q_critics import PolicyAndCriticOptions, TargetOptions, check_q_critic
+from bbrl_exp.learners.parts.replayed import ReplayedBatches, ReplayOptions
+from bbrl_exp.policies.deterministic import DeterministicPolicy
+from bbrl_exp.policies.q_ensemble import QEnsemble
+from bbrl_exp.workspace import Workspace
+
+
+@dataclass(eq=False, repr=False)
+class DeterministicActorCritic(TargetOptions, PolicyAndCriticOptions, ReplayOptions, Learner):
+    """Learns a deterministic policy and critics of its actions from a replay buffer.
+
+    Args:
+        policy: the policy that chooses the actions.
+        critic: critics of state and action.
+    """
+
+    policy: InitVar[DeterministicPolicy]
+    critic: InitVar[QEnsemble]
+
+    # Updates of the critics per update of the policy and the targets: an option of algorithms that have more than one.
+    policy_delay = 1
+
+    def __post_init__(self, policy: DeterministicPolicy, critic: QEnsemble) -> None:
+        super().__post_init__()
+        check_q_critic(self, policy, critic)
+        self.policy = policy
+        self.critic = critic
+        self.target_policy = self.target_of(policy)
+        self.target_critic = self.target_of(critic)
+        self.reads = self.reads_with(policy)
+        self._replayed = ReplayedBatches(policy, self)
+        self.make_optimizers(policy, critic)
+        # A metric of the last update of the policy. With a delay it outlives a chunk, and perhaps the session.
+        self.policy_objective: Tensor
+        self.register_buffer("policy_objective", torch.zeros(()), persistent=self.policy_delay > 1)
+
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        metrics: Metrics = {}
+        for batch in self._replayed.take(workspace, progress):
+            critic_loss, q_values = self.loss_of_critics(batch)
+            self.improve_critic(critic_loss)
+
+            if self._replayed.n_updates % self.policy_delay == 0:
+                policy_loss = self.policy_loss(batch)
+                self.improve_policy(policy_loss)
+                self.policy_objective = policy_loss.detach()
+                self.follow()
+
+            metrics = {
+                "losses/q": critic_loss.detach(),
+                "losses/policy": self.policy_objective,
+                "learner/q_mean": q_values.mean(),
+                "learner/updates": float(self._replayed.n_updates),
+            }
+        return metrics
+
+    def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The sum of the critics' losses, and the values that they give, detached, ``[M, N]``."""
+        raise NotImplementedError
+
+    def loss_towards(self, next_actions: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """:meth:`loss_of_critics` where the smallest target of ``next_actions``, ``[N, D]``, is believed."""
+        with torch.no_grad():
+            next_values = self.target_critic.values(batch.next_observations, next_actions).amin(dim=0)
+            target = q_target(batch.rewards, batch.terminated, batch.discounts, next_values)
+        values = self.critic.values(batch.observations, self.policy.bounds.to_unit(batch.actions[0]))
+        return summed_half_squares(values, target), values.detach()
+
+    def policy_loss(self, batch: Batch) -> Tensor:
+        """The policy's loss: the first critic's value of its actions, with the other sign."""
+        return -self.critic.values(batch.observations, self.policy.unit_actions(batch.observations))[0].mean()

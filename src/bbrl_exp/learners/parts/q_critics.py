@@ -1,0 +1,114 @@
+"""What learners of a policy and critics of its actions share: optimizers, targets, and what a critic may be."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import backward
+
+from bbrl_exp.arguments import AboveZero, AboveZeroToOne
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.functional.targets import polyak_update
+from bbrl_exp.policies.deterministic import DeterministicPolicy
+from bbrl_exp.policies.observation import check_same_observations
+from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble, QEnsemble
+from bbrl_exp.policies.squashed import SquashedNormalPolicy
+from bbrl_exp.policies.stochastic import StochasticPolicy
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class PolicyAndCriticOptions:
+    """An Adam for the policy, and one for its critics.
+
+    Args:
+        policy_learning_rate: of the policy's Adam.
+        critic_learning_rate: of the critics' Adam.
+    """
+
+    policy_learning_rate: AboveZero = 3e-4
+    critic_learning_rate: AboveZero = 3e-4
+
+    def make_optimizers(self, policy: nn.Module, critic: nn.Module, first_moment_decay: float = 0.9) -> None:
+        """The two optimizers of :meth:`improve_critic` and :meth:`improve_policy`."""
+        decays = (first_moment_decay, 0.999)
+        self._policy_parameters = list(policy.parameters())
+        self._policy_optimizer = torch.optim.Adam(
+            self._policy_parameters, self.policy_learning_rate, decays, fused=True
+        )
+        self._critic_optimizer = torch.optim.Adam(critic.parameters(), self.critic_learning_rate, decays, fused=True)
+
+    def improve_critic(self, loss: Tensor) -> None:
+        """One step of the critics down their loss."""
+        self._critic_optimizer.zero_grad()
+        backward(loss)
+        self._critic_optimizer.step()
+
+    def improve_policy(self, loss: Tensor) -> None:
+        """One step of the policy down its loss, which may depend on the critics; they have no gradient of it."""
+        self._policy_optimizer.zero_grad()
+        backward(loss, inputs=self._policy_parameters)
+        self._policy_optimizer.step()
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class TargetOptions:
+    """Slow copies, by which the future is valued.
+
+    Args:
+        target_rate: τ, by which the targets move towards what they follow.
+    """
+
+    target_rate: AboveZeroToOne = 0.005
+    _targets: list[Tensor] = field(init=False, default_factory=list)
+    _sources: list[Tensor] = field(init=False, default_factory=list)
+
+    def target_of(self, network: M) -> M:
+        """A copy of ``network`` that learns nothing, and moves with :meth:`follow`."""
+        target = copy.deepcopy(network).requires_grad_(False)
+        self._targets += target.parameters()
+        self._sources += network.parameters()
+        return target
+
+    def follow(self) -> None:
+        """Moves all targets by τ."""
+        polyak_update(self._targets, self._sources, self.target_rate)
+
+
+def check_q_critic(
+    learner: nn.Module,
+    policy: DeterministicPolicy | SquashedNormalPolicy | StochasticPolicy,
+    critic: QEnsemble | DiscreteQEnsemble,
+    uses: Literal["dropout", "batch normalisation", "quantiles"] | None = None,
+) -> None:
+    """Refuses a critic that sees other variables than the policy, or has an option that is another learner's.
+
+    Args:
+        learner: who learns from it, for messages.
+        policy: whose observations and actions are learned from.
+        critic: the critic.
+        uses: the option that only this learner can use.
+
+    Raises:
+        ConfigurationError: the variables differ, or an option would have no effect or a wrong one.
+    """
+    check_same_observations(policy.features, critic.features)
+    name, network = type(learner).__name__, critic.network
+    if network.dropout and uses != "dropout":
+        raise ConfigurationError(
+            f"critic.dropout={network.dropout}: has no effect with {name}, only with DroQ; must be 0"
+        )
+    if network.renormalizations and uses != "batch normalisation":
+        raise ConfigurationError(
+            f"critic.normalization='batch': {name} learns no statistics, only CrossQ does; must be 'none' or 'layer'"
+        )
+    if isinstance(critic, QEnsemble) and critic.n_quantiles != 1 and uses != "quantiles":
+        raise ConfigurationError(
+            f"critic.n_quantiles={critic.n_quantiles}: {name} learns means, only TQC learns quantiles; must be 1"
+        )

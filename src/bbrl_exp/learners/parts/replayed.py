@@ -1,0 +1,105 @@
+"""Experience replay as off-policy learners use it: new transitions go in, batches come out, so many a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bbrl_exp.agents.agent import Agent
+from bbrl_exp.arguments import AboveZero, Count, CountOrZero, check_fields
+from bbrl_exp.data.replay import Batch, ReplayBuffer
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.learner import Progress
+from bbrl_exp.learners.parts.options import ReturnOptions
+from bbrl_exp.seeding import numpy_generator
+from bbrl_exp.workspace import Workspace
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ReplayOptions(ReturnOptions):
+    """How much is kept for replay, and how often something is learned from it.
+
+    Args:
+        replay_capacity: transitions that are kept.
+        batch_size: transitions an update.
+        learning_starts: environment steps before the first update.
+        updates_per_step: updates per environment step after that, fractions included.
+        seed: root seed of the draws from the buffer, and of all other noise in the updates.
+    """
+
+    replay_capacity: Count = 1_000_000
+    batch_size: Count = 256
+    learning_starts: CountOrZero = 1000
+    updates_per_step: AboveZero = 1.0
+    seed: int = 0
+
+    def updates_due(self, progress: Progress) -> int:
+        """How many updates there are to be by now."""
+        return progress.updates_due(self.learning_starts, self.updates_per_step)
+
+    def check_batch_size(self) -> None:
+        """Refuses a batch that is larger than the buffer.
+
+        Raises:
+            ConfigurationError: it is.
+        """
+        if self.batch_size > self.replay_capacity:
+            raise ConfigurationError(
+                f"batch_size={self.batch_size}: no more than replay_capacity={self.replay_capacity}"
+            )
+
+
+class ReplayedBatches:
+    """Keeps the transitions of a policy, and deals out as many batches as are due.
+
+    After ``env_steps`` environment steps there have been ⌊(env_steps - learning_starts) · updates_per_step⌋ of them,
+    however many environments there are and however long the chunks.
+
+    Args:
+        policy: whose observations and actions are kept.
+        options: sizes and numbers; a learner that has them hands over itself.
+
+    Raises:
+        ConfigurationError: a value out of its range.
+
+    Attributes:
+        n_updates: batches dealt out so far.
+        buffer: where the transitions are.
+    """
+
+    def __init__(self, policy: Agent, options: ReplayOptions) -> None:
+        check_fields(options)
+        options.check_batch_size()
+        self.buffer = ReplayBuffer(
+            options.replay_capacity,
+            policy.reads or (),
+            policy.writes or (),
+            discount=options.discount,
+            reward=options.reward,
+        )
+        self._options = options
+        self._generator = numpy_generator(options.seed, "learner", "replay")
+        self.n_updates = 0
+
+    def take(self, workspace: Workspace, progress: Progress) -> Iterator[Batch]:
+        """Keeps the new transitions of ``workspace``, then gives the batches that are due, one by one."""
+        self.buffer.put(workspace, progress.first_row)
+        due = self._options.updates_due(progress)
+        while self.n_updates < due and len(self.buffer):
+            self.n_updates += 1
+            yield self.buffer.sample(self._options.batch_size, self._generator)
+
+    def state(self) -> dict[str, Any]:
+        """Buffer, random stream and counter, as tensors and plain Python."""
+        return {
+            "buffer": self.buffer.state(),
+            "generator": self._generator.bit_generator.state,
+            "n_updates": self.n_updates,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`state` gave."""
+        self.buffer.load_state(state["buffer"])
+        self._generator.bit_generator.state = state["generator"]
+        self.n_updates = state["n_updates"]

@@ -1,0 +1,154 @@
+"""The update that soft actor-critics share: the critics, then the policy and the temperature, then the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, InitVar, dataclass
+
+import torch
+from torch import Tensor
+
+from bbrl_exp.agents.agent import Agent
+from bbrl_exp.arguments import AboveZero, Finite, check_unused
+from bbrl_exp.data.replay import Batch
+from bbrl_exp.functional.losses import q_target
+from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.parts.q_critics import PolicyAndCriticOptions
+from bbrl_exp.learners.parts.replayed import ReplayedBatches, ReplayOptions
+from bbrl_exp.learners.parts.temperature import Temperature
+from bbrl_exp.policies.q_ensemble import QEnsemble
+from bbrl_exp.policies.squashed import SquashedNormalPolicy
+from bbrl_exp.seeding import torch_generator
+from bbrl_exp.workspace import Workspace
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SoftActorCritic(PolicyAndCriticOptions, ReplayOptions, Learner):
+    """Learns a stochastic policy, critics and the temperature; what the losses are is up to the algorithm.
+
+    Args:
+        temperature_learning_rate: of the temperature's Adam; None keeps the temperature as it is.
+        initial_temperature: α in the beginning.
+    """
+
+    temperature_learning_rate: AboveZero | None = 3e-4
+    initial_temperature: AboveZero = 1.0
+
+    # Updates of the critics per update of policy and temperature: an option of algorithms that have more than one.
+    policy_delay = 1
+
+    def prepare(self, policy: Agent, critic: Agent, target_entropy: float, first_moment_decay: float = 0.9) -> None:
+        """Makes what an update needs, once ``policy`` and ``critic`` are what they are to be."""
+        self.temperature = Temperature(self.initial_temperature, self.temperature_learning_rate, target_entropy)
+        self.reads = self.reads_with(policy)
+        self._replayed = ReplayedBatches(policy, self)
+        self.make_optimizers(policy, critic, first_moment_decay)
+        # Metrics of the last update of the policy. With a delay they outlive a chunk, and perhaps the session.
+        self.policy_objective: Tensor
+        self.entropy: Tensor
+        for name in ("policy_objective", "entropy"):
+            self.register_buffer(name, torch.zeros(()), persistent=self.policy_delay > 1)
+
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        metrics: Metrics = {}
+        for batch in self._replayed.take(workspace, progress):
+            critic_loss, values = self.loss_of_critics(batch)
+            self.improve_critic(critic_loss)
+
+            if self._replayed.n_updates % self.policy_delay == 0:
+                policy_loss, log_probs = self.loss_of_policy(batch)
+                self.improve_policy(policy_loss)
+                self.temperature.adapt(log_probs)
+                self.policy_objective, self.entropy = policy_loss.detach(), -log_probs.mean()
+
+            self.follow()
+            metrics = {
+                "losses/q": critic_loss.detach(),
+                "losses/policy": self.policy_objective,
+                "learner/q_mean": values.mean(),
+                "learner/entropy": self.entropy,
+                "learner/temperature": self.temperature.value,
+                "learner/updates": float(self._replayed.n_updates),
+            }
+        return metrics
+
+    def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of the critics, a scalar, and what they say of the actions taken, detached."""
+        raise NotImplementedError
+
+    def loss_of_policy(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of the policy, a scalar, and the (expected) log-probabilities of its actions, detached, ``[N]``."""
+        raise NotImplementedError
+
+    def follow(self) -> None:
+        """Moves the targets."""
+        raise NotImplementedError
+
+    def soft_target(self, batch: Batch, next_values: Tensor, next_log_probs: Tensor) -> Tensor:
+        """r + γ (Q' - α log π(a'|s')) [s' not terminal], ``[N]``, for values and log-densities ``[N]``."""
+        soft_values = next_values - self.temperature.value * next_log_probs
+        return q_target(batch.rewards, batch.terminated, batch.discounts, soft_values)
+
+
+@dataclass(eq=False, repr=False)
+class SquashedSoftActorCritic(SoftActorCritic):
+    """Soft actor-critic for one bounded box of continuous actions.
+
+    Args:
+        policy: the policy that chooses the actions.
+        critic: critics of state and action, two in the paper.
+        target_entropy: H in nats, for actions in [-1, 1]; None for -D.
+    """
+
+    policy: InitVar[SquashedNormalPolicy]
+    critic: InitVar[QEnsemble]
+    _: KW_ONLY
+    target_entropy: Finite | None = None
+
+    def __post_init__(self, policy: SquashedNormalPolicy, critic: QEnsemble) -> None:
+        super().__post_init__()
+        if self.temperature_learning_rate is None:
+            check_unused("temperature_learning_rate=null", target_entropy=self.target_entropy)
+        self.policy = policy
+        self.critic = critic
+        self._generator = torch_generator(self.seed, "learner", "actions")
+
+    def prepare_squashed(self, first_moment_decay: float = 0.9) -> None:
+        """:meth:`prepare` with the entropy that is wanted of continuous actions."""
+        entropy = -float(self.policy.bounds.n_components) if self.target_entropy is None else self.target_entropy
+        self.prepare(self.policy, self.critic, entropy, first_moment_decay)
+
+    def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.critic_loss(batch, self._draw_noise(batch))
+
+    def loss_of_policy(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.policy_loss(batch, self._draw_noise(batch))
+
+    def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of the critics' losses, and what they say of the actions taken, detached, ``[M, N, …]``.
+
+        Args:
+            batch: N transitions.
+            noise: standard normal, ``[N, D]``, of the next actions.
+        """
+        raise NotImplementedError
+
+    def policy_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The policy's loss, α log π(a|s) - Q(s, a), and the log-densities of its actions, detached, ``[N]``.
+
+        Args:
+            batch: N transitions.
+            noise: standard normal, ``[N, D]``, of the actions.
+        """
+        drawn = self.policy.sample(batch.observations, noise)
+        values = self.value_for_policy(batch.observations, drawn.action)
+        loss = (self.temperature.value * drawn.log_prob - values).mean()
+        return loss, drawn.log_prob.detach()
+
+    def value_for_policy(self, observations: Sequence[Tensor], actions: Tensor) -> Tensor:
+        """Q(s, a) that the policy maximises, ``[N]``, made of what the critics say."""
+        raise NotImplementedError
+
+    def _draw_noise(self, batch: Batch) -> Tensor:
+        shape = (len(batch.rewards), self.policy.bounds.n_components)
+        return torch.randn(shape, generator=self._generator).to(batch.rewards.device)
