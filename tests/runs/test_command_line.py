@@ -49,7 +49,7 @@ def test_every_command_of_help_composes(help_page: str):
         for command in commands:
             words = [word for word in command if word.partition("=")[2].find("<") < 0]
             overrides = [word for word in words if "=" in word]
-            composer.compose([word for word in overrides if not {",", "("} & set(word)], multirun="-m" in words)
+            composer.compose([word for word in overrides if not {",", "("} & set(word)])
 
 
 def test_help_names_every_group_and_its_options():

@@ -18,7 +18,12 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError, InterpolationToMissingValueError, OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from bbrl_exp.config.folders import option_files
 from bbrl_exp.config.hydra_node import check_hydra_node, search_path_folders
@@ -116,9 +121,11 @@ class Composer:
         Raises:
             ConfigurationError: one of them is a package, which Hydra would import.
         """
+        path = self._config_dir / f"{self.config_name}.yaml"
+        if not path.is_file():
+            raise ConfigurationError(f"configuration file '{path}' does not exist")
         with _refusals():
-            root = OmegaConf.load(self._config_dir / f"{self.config_name}.yaml")
-            places: object = OmegaConf.to_container(root, resolve=False)
+            places: object = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
         for name in ("hydra", "searchpath"):
             places = places.get(name) if isinstance(places, dict) else None
         for override in parsed:
@@ -129,8 +136,7 @@ class Composer:
     def groups(self) -> dict[str, list[str]]:
         """The options of each group."""
         folders = self.folders()
-        names = sorted({path.name for folder in folders for path in folder.iterdir() if path.is_dir()})
-        return {name: list(option_files(folders, name)) for name in names}
+        return {name: list(option_files(folders, name)) for name in sorted(_groups_in(folders))}
 
     def _of_choices(self, choices: Sequence[Override], folders: Sequence[Path]) -> DictConfig:
         """A copy of what the options of the groups give."""
@@ -145,6 +151,10 @@ class Composer:
         return copy.deepcopy(self._composed[texts])
 
 
+def _groups_in(folders: Sequence[Path]) -> set[str]:
+    return {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
+
+
 def is_choice(override: Override, folders: Sequence[Path]) -> bool:
     """Whether an override chooses an option of a group: Hydra applies it, before all others.
 
@@ -153,7 +163,7 @@ def is_choice(override: Override, folders: Sequence[Path]) -> bool:
         folders: of options.
     """
     key = override.key_or_group
-    return "/" in key or any((folder / key).is_dir() for folder in folders)
+    return "/" in key or key in _groups_in(folders)
 
 
 def _check_choice(override: Override, options: Collection[str]) -> None:
@@ -204,11 +214,10 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     HydraConfig.instance().set_config(config)
     plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
-        for key in OmegaConf.missing_keys(plain):
-            raise bad_value(key, "???", "given: it has no value")
         contents = OmegaConf.to_container(plain, resolve=True, throw_on_missing=True)
-    except InterpolationToMissingValueError as error:
-        raise bad_value(str(error.full_key), "???", "given: it has no value") from error
+    except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
+        key = written_key(written(config), str(error.full_key))
+        raise bad_value(key, "???", "given: it has no value") from error
     except InterpolationResolutionError as error:
         key = written_key(written(config), str(error.full_key))
         raise ConfigurationError(f"key '{key}': {str(error).splitlines()[0]}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bbrl_exp.config.schema import bad_value, shown
@@ -97,6 +98,8 @@ def check_hydra_node(config: DictConfig) -> None:
             name of job folders.
     """
     written = OmegaConf.to_container(config.hydra, resolve=False)
+    if (mode := _at(written, "mode")) not in (None, *RunMode):
+        raise bad_value("hydra.mode", mode, f"null or one of {', '.join(each.name for each in RunMode)}")
     for group in ("job_logging", "hydra_logging"):
         if _at(written, group) != _NO_LOGS:
             raise ConfigurationError(f"key 'hydra/{group}': must be none, the run writes run.log itself")

@@ -34,6 +34,8 @@ __all__ = [  # also what Hydra's grammar is made of
     "parse",
 ]
 
+_NOTED = ("hydra.overrides", "hydra.runtime")
+
 
 def parse(overrides: Sequence[str]) -> list[Override]:
     """The overrides as Hydra's grammar reads them.
@@ -69,6 +71,8 @@ def apply(override: Override, config: DictConfig) -> None:
         ConfigurationError: the key does not exist, or exists and is added; or the value cannot be put there.
     """
     key = override.key_or_group
+    if key.startswith(_NOTED):
+        raise ConfigurationError(f"key '{key}' cannot be set: what is found there is noted by Hydra")
     if override.package is not None:
         raise ConfigurationError(f"override '{override.input_line}': '{key}' is not a group")
     try:
