@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "bbrl_exp"
 PACKAGES = [
     "errors",
     "arguments",
+    "settings",
     "seeding",
     "processes",
     "functional",

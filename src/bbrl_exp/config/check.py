@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -20,10 +19,11 @@ from bbrl_exp.config.hparams import trial_of
 from bbrl_exp.config.identity import identity
 from bbrl_exp.config.learner import build_graph_and_learner, check_chunks, check_reads
 from bbrl_exp.config.run_size import Plan, available_memory, chunks_per_recording
-from bbrl_exp.config.schema import RootSettings, bad_value, check_keys, read_root
+from bbrl_exp.config.schema import RootSettings, check_keys, read_root
 from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.records.provenance import config_hash
+from bbrl_exp.settings import bad_value
 from bbrl_exp.tracking.trial import Trial
 
 if TYPE_CHECKING:
@@ -154,10 +154,7 @@ def _read_tracking(values: Mapping[str, Any]) -> TrackingSettings:
     from bbrl_exp.tracking.settings import TrackingSettings
 
     check_keys(values, [field.name for field in fields(TrackingSettings)], "tracking")
-    try:
-        return TrackingSettings(**values)
-    except ConfigurationError as error:
-        raise ConfigurationError(re.sub(r"^([\w.]+)=", r"key '\1' = ", str(error))) from error
+    return TrackingSettings(**values)
 
 
 def _plan(root: RootSettings) -> Plan:

@@ -8,9 +8,9 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from bbrl_exp.config.schema import bad_value, shown
 from bbrl_exp.config.search_settings import SWEEPER as SEARCH_SWEEPER
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.settings import bad_value, shown
 
 _CLASSES = {
     "launcher": {

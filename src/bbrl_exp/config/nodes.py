@@ -11,9 +11,9 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from bbrl_exp.config.schema import shown
 from bbrl_exp.config.targets import Place, check_place, find_target, is_wrapper
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, did_you_mean
+from bbrl_exp.settings import shown
 
 ORDER_KEYS = ("after", "before")
 _HYDRA_KEYS = ("_partial_", "_args_", "_recursive_", "_convert_")

@@ -21,11 +21,11 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.identity import differing_keys, is_free
 from bbrl_exp.config.refusals import one_line
-from bbrl_exp.config.schema import shown
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.folder import SWEEP_FILE
 from bbrl_exp.records.provenance import git_commit, versions
 from bbrl_exp.records.summary import read_summary
+from bbrl_exp.settings import shown
 
 _GROUPS = ("agent", "env", "tracking")
 _OPTION = re.compile(r"\w[\w.-]*")

@@ -12,10 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from bbrl_exp.config.identity import differing_keys, identity
-from bbrl_exp.config.schema import shown
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.folder import LOG_NAME
 from bbrl_exp.records.summary import read_summary
+from bbrl_exp.settings import shown
 
 if TYPE_CHECKING:
     from bbrl_exp.config.check import CheckedRun

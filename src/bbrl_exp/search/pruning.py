@@ -8,10 +8,10 @@ from pathlib import Path
 import optuna
 
 from bbrl_exp.config.check import CheckedRun
-from bbrl_exp.config.schema import bad_value
 from bbrl_exp.config.search_settings import SearchSettings
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.evaluations import EvaluationPlan
+from bbrl_exp.settings import bad_value
 
 _METRIC = "eval/return_mean"
 _PERCENTILE, _HALF = 25, 50

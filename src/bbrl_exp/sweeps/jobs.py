@@ -13,11 +13,11 @@ from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.identity import identity
 from bbrl_exp.config.run_size import Plan
-from bbrl_exp.config.schema import bad_value
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.records.folder import job_folder_name
 from bbrl_exp.records.provenance import config_hash
 from bbrl_exp.runs.resume import AUTO, NEVER
+from bbrl_exp.settings import bad_value
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
