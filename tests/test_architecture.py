@@ -15,6 +15,7 @@ PACKAGES = [
     "errors",
     "arguments",
     "settings",
+    "text",
     "seeding",
     "processes",
     "functional",
@@ -43,7 +44,7 @@ EXCEPTIONS = {("agents/gyma.py", "envs")}
 
 ONLY_IN = {
     "hydra": {"config", "runs", "sweeps", "search", "commands"},
-    "omegaconf": {"config", "runs", "sweeps", "search", "commands"},
+    "omegaconf": {"records", "config", "runs", "sweeps", "search", "commands"},
     "tensorboard": {"records", "tracking"},
     "gymnasium": {"envs"},
 }

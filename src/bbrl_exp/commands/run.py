@@ -19,7 +19,7 @@ from bbrl_exp.commands.parsing import exit_code_of
 from bbrl_exp.config.compose import Composer, is_named, quoted, register_resolvers, resolve
 from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
-from bbrl_exp.records.folder import FolderClaim, claim_new_folder
+from bbrl_exp.records.claim import FolderClaim, claim_new_folder
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.settings import bad_value
 

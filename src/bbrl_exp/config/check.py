@@ -15,7 +15,7 @@ from bbrl_exp.config.action_space import check_action_space
 from bbrl_exp.config.compose import resolve, written_key
 from bbrl_exp.config.experiment import other_experiment, with_experiment
 from bbrl_exp.config.graph import check_nodes
-from bbrl_exp.config.hparams import trial_of
+from bbrl_exp.config.hparams import hparams_of
 from bbrl_exp.config.identity import identity
 from bbrl_exp.config.learner import build_graph_and_learner, check_chunks, check_reads
 from bbrl_exp.config.run_size import Plan, available_memory, chunks_per_recording
@@ -24,13 +24,13 @@ from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.records.provenance import config_hash
 from bbrl_exp.settings import bad_value
-from bbrl_exp.tracking.trial import Trial
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.data.packing import Field
     from bbrl_exp.data.replay import ReplayBuffer
     from bbrl_exp.envs.gym_agents import GymAgent
+    from bbrl_exp.tracking.hparams import HparamsEntry
     from bbrl_exp.tracking.settings import TrackingSettings
 
 _DEBUG_RECORDINGS = 2
@@ -51,7 +51,7 @@ class CheckedRun:
         config_hash: of ``identity``.
         written: where the user writes what stands at a key.
         choices: option of each group, ``{"agent": "random", …}``.
-        make_trial: makes what of it stands on TensorBoard's HPARAMS page.
+        make_hparams: makes what it shows on TensorBoard's HPARAMS page.
         note: what the user may not have meant; None for nothing.
     """
 
@@ -64,18 +64,18 @@ class CheckedRun:
     config_hash: str
     written: Callable[[str], str]
     choices: dict[str, str | None]
-    make_trial: Callable[[], Trial]
+    make_hparams: Callable[[], HparamsEntry]
     note: str | None = None
 
     @property
-    def trial(self) -> Trial:
-        """What of the run stands on TensorBoard's HPARAMS page."""
-        return self.make_trial()
+    def hparams(self) -> HparamsEntry:
+        """What the run shows on TensorBoard's HPARAMS page."""
+        return self.make_hparams()
 
     @property
-    def shown_trial(self) -> Trial | None:
-        """The trial, None where nothing is written for TensorBoard."""
-        return self.trial if self.tracking.enabled and self.tracking.tensorboard else None
+    def shown_hparams(self) -> HparamsEntry | None:
+        """The same, None where nothing is written for TensorBoard."""
+        return self.hparams if self.tracking.enabled and self.tracking.tensorboard else None
 
     @property
     def checkpoint_every(self) -> int:
@@ -123,7 +123,7 @@ def check(config: DictConfig, same: dict[str, Any] | None = None, *, graph_too: 
         config_hash=config_hash(same),
         written=written,
         choices=_choices(config),
-        make_trial=functools.partial(trial_of, config, plain),
+        make_hparams=functools.partial(hparams_of, config, plain),
         note=other_experiment(config),
     )
 

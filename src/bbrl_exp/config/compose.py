@@ -31,10 +31,11 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from bbrl_exp.config.config_loader import RememberingConfigLoader
 from bbrl_exp.config.hydra_node import check_hydra_node, check_search_path
-from bbrl_exp.config.refusals import one_line, refusal
+from bbrl_exp.config.refusals import refusal
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.folder import job_folder_name, run_folder_name
+from bbrl_exp.records.layout import job_folder_name, run_folder_name
 from bbrl_exp.settings import bad_value
+from bbrl_exp.text import one_line
 
 VERSION_BASE = "1.3"
 COMMAND_LINE = "command-line"  # who provides a folder of options that the user has named

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import register_resolvers
 from bbrl_exp.errors import BbrlExpError
-from bbrl_exp.records.folder import FolderClaim
+from bbrl_exp.records.claim import FolderClaim
 from bbrl_exp.runs.ending import record_refusal
 from bbrl_exp.runs.execution import execute
 from bbrl_exp.runs.resume import AUTO, is_complete, standing

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bbrl_exp.config.compose import Composer, quoted
 from bbrl_exp.config.hydra_node import launcher_name
-from bbrl_exp.records.folder import SWEEP_FILE, check_sweep_folder
+from bbrl_exp.records.layout import SWEEP_CONFIG, check_sweep_folder
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.search.plan import SearchPlan, plan_of
 from bbrl_exp.search.search import run_search
@@ -43,7 +43,7 @@ def plan_and_search(composer: Composer, master: DictConfig, overrides: Sequence[
         master = composer.compose([*overrides, f"hydra.sweep.dir={quoted(str(folder))}"], multirun=True)
         HydraConfig.instance().set_config(master)
         study = SearchStudy(plan, folder)
-        OmegaConf.save(master, folder / SWEEP_FILE)
+        OmegaConf.save(master, folder / SWEEP_CONFIG)
         return run_search(plan, SweepJobs(composer, master, folder), study)
 
 

@@ -14,7 +14,7 @@ from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.identity import identity
 from bbrl_exp.config.run_size import Plan
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
-from bbrl_exp.records.folder import job_folder_name
+from bbrl_exp.records.layout import job_folder_name
 from bbrl_exp.records.provenance import config_hash
 from bbrl_exp.runs.resume import AUTO, NEVER
 from bbrl_exp.settings import bad_value

@@ -10,11 +10,10 @@ from omegaconf import DictConfig
 
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.hydra_node import launcher_name
-from bbrl_exp.config.run_size import in_words
 from bbrl_exp.runs.console import Terminal
-from bbrl_exp.runs.dry_run import time_in_words
 from bbrl_exp.runs.estimate import TRIAL_SECONDS, Estimate, TrialFailure, Trials
 from bbrl_exp.sweeps.jobs import Job, kind_of
+from bbrl_exp.text import size_in_words, time_in_words
 
 _MOST_TRIALS = 12
 
@@ -41,7 +40,7 @@ def show_jobs(composer: Composer, master: DictConfig, jobs: Sequence[Job], folde
                 " ".join(job.varied) or " ".join(job.overrides),
                 _state(job, folder),
                 f"{job.run.plan.env_steps:,}" if job.run else "-",
-                in_words(job.run.plan.workspace_bytes + job.run.plan.replay_bytes) if job.run else "-",
+                size_in_words(job.run.plan.workspace_bytes + job.run.plan.replay_bytes) if job.run else "-",
                 _time(job, estimates),
                 job.folder,
             )
@@ -109,7 +108,7 @@ def _totals(jobs: Sequence[Job], estimates: Told, side_by_side: int | None) -> l
     return [
         f"time: about {time_in_words(total)}{rest} in all, {how}; from trials of {TRIAL_SECONDS:g} s, evaluations "
         "left out",
-        f"disk: at most about {in_words(disk)}, checkpoints left out",
+        f"disk: at most about {size_in_words(disk)}, checkpoints left out",
     ]
 
 

@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from bbrl_exp.config.compose import Composer, is_named, quoted
 from bbrl_exp.config.hydra_node import launcher_name
-from bbrl_exp.records.folder import SWEEP_FILE, FolderClaim, check_sweep_folder, claim_new_folder
+from bbrl_exp.records.claim import FolderClaim, claim_new_folder
+from bbrl_exp.records.layout import SWEEP_CONFIG, check_sweep_folder
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.sweeps.batches import Stopped, SweepJobs
 from bbrl_exp.sweeps.folders import with_folders
@@ -47,7 +48,7 @@ def run_sweep(composer: Composer, overrides: Sequence[str]) -> int:
         master = composer.compose([*overrides, f"hydra.sweep.dir={quoted(str(folder))}"], multirun=True)
         HydraConfig.instance().set_config(master)
         check_sweep_folder(folder)
-        OmegaConf.save(master, folder / SWEEP_FILE)
+        OmegaConf.save(master, folder / SWEEP_CONFIG)
         sweep = SweepJobs(composer, master, folder, checks)
         n_left = sum(job.is_runnable for job in with_folders(jobs, folder))
         Terminal().line(f"sweep: {len(jobs)} jobs, {n_left} to run, in {folder}")

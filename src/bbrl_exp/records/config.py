@@ -1,46 +1,72 @@
-"""Reads the configuration that a run was started with, as dotted keys and texts."""
+"""Reads the configuration that a run was started with, from the YAML files in its ``.hydra`` folder.
+
+Hydra writes them. Where a run is to be used again they are read as Hydra does; where many runs are compared, and a file
+may be anybody's, as dotted keys and texts.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml  # type: ignore[import-untyped]
 
-FILE_NAME = ".hydra/config.yaml"
+from bbrl_exp.records.layout import CONFIG, UnreadableError
+from bbrl_exp.text import one_line
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig, ListConfig
+
 _MOST_BYTES = 1_000_000
 _DEEPEST = 50
 
 
-class UnreadableConfigError(Exception):
-    """What is wrong with a configuration file, in words."""
+def load_config(path: Path) -> DictConfig | ListConfig:
+    """The contents of a YAML file, interpolations not resolved.
 
-
-def read_config(folder: Path) -> dict[str, str]:
-    """The configuration in ``folder``: dotted keys, values as text, interpolations as they stand.
+    Args:
+        path: one of the files in ``.hydra``, or an option of a configuration's group.
 
     Raises:
-        UnreadableConfigError: there is none, or it is none.
+        UnreadableError: it cannot be read.
+    """
+    from omegaconf import OmegaConf  # reports do without it
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.load(path)
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from error
+    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UnreadableError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+def read_texts(folder: Path) -> dict[str, str]:
+    """The configuration in ``folder``: dotted keys, values as text, interpolations not resolved.
+
+    Raises:
+        UnreadableError: there is none, or it is not a configuration.
     """
     try:
-        contents = (folder / FILE_NAME).read_bytes()
+        contents = (folder / CONFIG).read_bytes()
     except FileNotFoundError:
-        raise UnreadableConfigError(f"no {FILE_NAME}") from None
+        raise UnreadableError(f"no {CONFIG}") from None
     except OSError as error:
-        raise UnreadableConfigError(f"{FILE_NAME} cannot be read: {error.strerror}") from error
+        raise UnreadableError(f"{CONFIG} cannot be read: {error.strerror}") from error
     if len(contents) > _MOST_BYTES:
-        raise UnreadableConfigError(f"{FILE_NAME} has more than {_MOST_BYTES:,} bytes")
+        raise UnreadableError(f"{CONFIG} has more than {_MOST_BYTES:,} bytes")
     loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
     try:
         if not _is_tame(yaml.parse(contents, Loader=loader)):
-            raise UnreadableConfigError(f"{FILE_NAME} holds aliases, or is nested too deeply")
+            raise UnreadableError(f"{CONFIG} holds aliases, or is nested too deeply")
         loaded = yaml.load(contents, Loader=loader)
         if not isinstance(loaded, dict):
-            raise UnreadableConfigError(f"{FILE_NAME} is not a mapping")
+            raise UnreadableError(f"{CONFIG} is not a mapping")
         return dict(_flat(loaded, ""))
     except (yaml.YAMLError, TypeError, ValueError) as error:  # a 13th month, keys that cannot be sorted
-        raise UnreadableConfigError(f"{FILE_NAME} is not YAML") from error
+        raise UnreadableError(f"{CONFIG} is not YAML") from error
 
 
 def overridden(overrides: Sequence[str]) -> dict[str, str]:
