@@ -12,7 +12,6 @@ written anew after every run, the headers of the experiments and the pages of th
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,9 @@ from learning_records import (
 )
 from learning_table import table
 from omegaconf import OmegaConf
+
+from bbrl_exp.records.json_file import read_json
+from bbrl_exp.records.layout import SUMMARY
 
 IMPLEMENTATION = "bbrl_exp"
 ROOT = Path(__file__).parent.parent
@@ -92,7 +94,7 @@ def measure(pair: str, seed: int) -> Record:
         command = [sys.executable, str(ROOT / "scripts" / "run.py"), *overrides(pair, seed)]
         cpu_seconds = cpu_seconds_of(command, folder, folder / "log")
         run_folder = folder / "outputs" / "run"
-        summary = json.loads((run_folder / "summary.json").read_text(encoding="utf-8"))
+        summary = read_json(run_folder / SUMMARY)
     return Record(
         pair=pair,
         implementation=IMPLEMENTATION,

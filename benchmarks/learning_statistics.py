@@ -5,25 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+
+from bbrl_exp.functional.statistics import interquartile_mean
 
 RESAMPLES = 20_000
-
-
-def interquartile_mean(scores: ArrayLike) -> NDArray[np.float64]:
-    """Mean of the middle half of the scores along the last axis (Agarwal et al. 2021, section 4.3).
-
-    A quarter of the scores, rounded down, is left out at each end: none of three seeds, one of five at each end.
-
-    Args:
-        scores: ``[…, N]``, one score a seed.
-
-    Returns:
-        ``[…]``.
-    """
-    ordered = np.sort(np.asarray(scores, np.float64), axis=-1)
-    n_cut = ordered.shape[-1] // 4
-    return np.asarray(ordered[..., n_cut : ordered.shape[-1] - n_cut].mean(axis=-1))
 
 
 def bootstrap_interval(scores: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:

@@ -9,7 +9,7 @@ Each report is a process of its own, as `python scripts/report.py` is, the start
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import resource
 import subprocess
 import sys
@@ -18,6 +18,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+from omegaconf import OmegaConf
+
+from bbrl_exp.records.layout import CONFIG, HYDRA
+from bbrl_exp.records.metrics import EVALUATIONS, MetricsFile
+from bbrl_exp.records.summary import Summary
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "report.py"
 N_EVALUATIONS, N_EPISODES = 20, 500
@@ -34,28 +39,28 @@ def write_run(folder: Path, env: str, setting: int, seed: int) -> None:
     generator = np.random.default_rng([len(env), setting, seed])
     returns = np.linspace(20, 200 + 10 * setting, N_EPISODES) + generator.normal(0, 30, N_EPISODES)
     evaluations = returns[:: N_EPISODES // N_EVALUATIONS]
-    lines = [f"{100 * k},train/return,{value!r},0\n" for k, value in enumerate(returns.tolist())]
-    lines += [f"{100 * k},train/length,{value:.0f},0\n" for k, value in enumerate(returns.tolist())]
-    lines += [f"{2500 * k},eval/return_mean,{value!r},\n" for k, value in enumerate(evaluations.tolist(), 1)]
-    (folder / ".hydra").mkdir(parents=True)
-    (folder / "metrics.csv").write_text("env_steps,name,value,environment\n" + "".join(lines), encoding="utf-8")
+    (folder / HYDRA).mkdir(parents=True)
+    with contextlib.closing(MetricsFile(folder)) as metrics:
+        for k, value in enumerate(returns.tolist()):
+            metrics.episodes([100 * k], [0], [value], [round(value)])
+        for k, value in enumerate(evaluations.tolist(), 1):
+            metrics.scalars(2500 * k, {EVALUATIONS: value})
     learner = {f"key_{key}": key for key in range(60)} | {"learning_rate": 10.0 ** -(1 + setting % 5)}
     config = {"agent": {"learner": learner}, "batch_size": 8 * (1 + setting // 5), "seed": seed}
-    (folder / ".hydra" / "config.yaml").write_text(json.dumps(config, indent=1), encoding="utf-8")
-    summary = {
-        "status": "completed",
-        "agent": "ppo",
-        "env": env,
-        "env_id": env,
-        "seed": seed,
-        "env_steps": 50_000,
-        "return_mean": float(returns[-100:].mean()),
-        "eval_return_mean": float(evaluations[-1]),
-        "wall_seconds": 10.0,
-        "steps_per_second": 5_000.0 + seed,
-        "overrides": [],
-    }
-    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    OmegaConf.save(OmegaConf.create(config), folder / CONFIG)
+    Summary(
+        "completed",
+        agent="ppo",
+        env=env,
+        env_id=env,
+        seed=seed,
+        batch_size=8,
+        env_steps=50_000,
+        return_mean=float(returns[-100:].mean()),
+        eval_return_mean=float(evaluations[-1]),
+        wall_seconds=10.0,
+        steps_per_second=5_000.0 + seed,
+    ).write(folder)
 
 
 def measure(folder: str) -> tuple[float, float]:

@@ -10,7 +10,6 @@ is looked at twice a second, and compared between the first and the last quarter
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -21,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+
+from bbrl_exp.records.json_file import read_json
 
 _SCRIPT = Path(__file__).parents[1] / "scripts" / "run.py"
 _JOB = ("agent=random", "total_steps=256", "agent.steps_per_chunk=32", "eval.every=0", "tracking=none")
@@ -71,7 +72,7 @@ def measure(launcher: str, n_jobs: int) -> str:
             watched.look(process, len(list(sweep.glob("*/summary.json"))))
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         wall = time.perf_counter() - started
-        summaries = [json.loads(path.read_text()) for path in sweep.glob("*/summary.json")]
+        summaries = [read_json(path) for path in sweep.glob("*/summary.json")]
     assert running.returncode == 0
     assert [summary["status"] for summary in summaries] == n_jobs * ["completed"]
     own = sum(summary["wall_seconds"] for summary in summaries)

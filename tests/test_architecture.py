@@ -14,6 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "bbrl_exp"
 PACKAGES = [
     "errors",
     "arguments",
+    "settings",
+    "text",
     "seeding",
     "processes",
     "functional",
@@ -41,7 +43,7 @@ EXCEPTIONS = {("agents/gyma.py", "envs")}
 
 ONLY_IN = {
     "hydra": {"config", "runs", "sweeps", "search", "commands"},
-    "omegaconf": {"config", "runs", "sweeps", "search", "commands"},
+    "omegaconf": {"records", "config", "runs", "sweeps", "search", "commands"},
     "tensorboard": {"records", "tracking"},
     "gymnasium": {"envs"},
 }

@@ -12,7 +12,7 @@ import numbers
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from bbrl_exp.errors import ConfigurationError
 
@@ -95,7 +95,7 @@ def check_fields(instance: object) -> None:
 
 
 @functools.cache
-def _ranges_of(kind: type) -> tuple[tuple[str, Range], ...]:
+def _ranges_of(kind: type[Any]) -> tuple[tuple[str, Range], ...]:
     hints = typing.get_type_hints(kind, include_extras=True)
     return tuple((name, allowed) for name, hint in hints.items() for allowed in _ranges_in(hint))
 

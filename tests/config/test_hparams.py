@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.config.compose import Composer, resolve
-from bbrl_exp.config.hparams import trial_of, trial_of_overrides
+from bbrl_exp.config.hparams import hparams_of, hparams_of_overrides
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -16,17 +16,17 @@ def composer():
         yield composer
 
 
-def trial(composer, *overrides):
+def entry(composer, *overrides):
     config = composer.compose(overrides)
-    return trial_of(config, resolve(config))
+    return hparams_of(config, resolve(config))
 
 
 def test_agent_environment_and_batch_size_are_always_there(composer):
-    assert trial(composer).parameters == {"agent": "random", "env": "cartpole", "batch_size": 8}
+    assert entry(composer).parameters == {"agent": "random", "env": "cartpole", "batch_size": 8}
 
 
 def test_overrides_are_there_as_what_they_became(composer):
-    asked = trial(
+    asked = entry(
         composer,
         "experiment=ppo_cartpole",
         "agent.learner.learning_rate=1e-3",
@@ -63,23 +63,28 @@ def test_overrides_are_there_as_what_they_became(composer):
     ],
 )
 def test_what_changes_no_number_and_the_seed_make_no_column_and_no_other_setting(composer, override):
-    assert trial(composer, override) == trial(composer)
+    assert entry(composer, override) == entry(composer)
 
 
 @pytest.mark.parametrize("override", ["agent=mlp", "env=pendulum", "batch_size=9", "total_steps=7", "eval.seed=1"])
 def test_everything_else_makes_another_setting(composer, override):
-    assert trial(composer, override).setting != trial(composer).setting
+    assert entry(composer, override).setting != entry(composer).setting
+
+
+def test_the_length_of_a_run_is_no_column_since_it_can_be_made_longer(composer):
+    assert entry(composer, "total_steps=7").parameters == entry(composer).parameters
+    assert hparams_of_overrides(["agent=randm", "total_steps=7"]).parameters == {"agent": "randm"}
 
 
 def test_two_seeds_of_one_setting_have_the_same_name_also_where_other_keys_follow_the_seed(composer):
     follows = ["eval.seed=${seed}", "seed=1"], ["eval.seed=${seed}", "seed=2"]
-    assert trial(composer, *follows[0]).setting == trial(composer, *follows[1]).setting
-    assert trial(composer).setting.startswith("random-cartpole-")
+    assert entry(composer, *follows[0]).setting == entry(composer, *follows[1]).setting
+    assert entry(composer).setting.startswith("random-cartpole-")
 
 
 def test_a_member_that_is_taken_out_is_a_column(composer):
     assert (
-        trial(composer, "agent=mlp", "~agent.members.policy.hidden_sizes").parameters[
+        entry(composer, "agent=mlp", "~agent.members.policy.hidden_sizes").parameters[
             "agent.members.policy.hidden_sizes"
         ]
         == "null"
@@ -88,15 +93,15 @@ def test_a_member_that_is_taken_out_is_a_column(composer):
 
 def test_a_run_that_cannot_be_composed_is_known_by_its_overrides():
     one, two = (
-        trial_of_overrides(["agent=randm", "rate=1e-3", "seed=0"]),
-        trial_of_overrides(["agent=randm", "rate=1e-3"]),
+        hparams_of_overrides(["agent=randm", "rate=1e-3", "seed=0"]),
+        hparams_of_overrides(["agent=randm", "rate=1e-3"]),
     )
     assert one == two
     assert one.parameters == {"agent": "randm", "rate": 0.001}
-    assert trial_of_overrides(["a=[", "seed=1"]) == trial_of_overrides(["a=[", "seed=2"])
-    assert trial_of_overrides(["a=["]).parameters == {"a": "["}
+    assert hparams_of_overrides(["a=[", "seed=1"]) == hparams_of_overrides(["a=[", "seed=2"])
+    assert hparams_of_overrides(["a=["]).parameters == {"a": "["}
 
 
 @pytest.mark.parametrize("override", ["tracking=none", "tracking.enabled=false", "tracking.tensorboard=false"])
-def test_a_run_that_cannot_start_and_asks_for_no_file_has_no_trial(override):
-    assert trial_of_overrides(["agent=randm", override]) is None
+def test_a_run_that_cannot_start_and_asks_for_no_file_has_no_entry(override):
+    assert hparams_of_overrides(["agent=randm", override]) is None

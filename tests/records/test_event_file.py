@@ -8,9 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.compat.proto.event_pb2 import Event
 
 from bbrl_exp.errors import BbrlExpError
-from bbrl_exp.records.event_file import EventFile
+from bbrl_exp.records.event_file import MAX_STEP, EventFile, ScalarRecords, masked_crc
 from bbrl_exp.records.event_reader import read_scalars
-from bbrl_exp.records.event_records import MAX_STEP, ScalarRecords, masked_crc
 from bbrl_exp.tracking.summaries import text_summary
 
 LENGTHS = [1, 2, 7, 64, 65, 129]

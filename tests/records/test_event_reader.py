@@ -5,9 +5,8 @@ import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from bbrl_exp.records.event_file import EventFile
+from bbrl_exp.records.event_file import EventFile, framed
 from bbrl_exp.records.event_reader import read_scalars
-from bbrl_exp.records.event_records import framed
 from bbrl_exp.tracking.summaries import text_summary
 
 

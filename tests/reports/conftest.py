@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
+
+from bbrl_exp.records.layout import CONFIG, HYDRA
+from bbrl_exp.records.metrics import EVALUATIONS, MetricsFile
+from bbrl_exp.records.summary import Summary
 
 WriteRun = Callable[..., Path]
 
@@ -23,30 +29,29 @@ def _write_run(
     config: Mapping[str, Any] | None = None,
     **summary: Any,
 ) -> Path:
-    (folder / ".hydra").mkdir(parents=True)
+    (folder / HYDRA).mkdir(parents=True)
     settings = {"agent": {"learner": {"name": agent}}, "env": {"id": f"{env}-v1"}, "seed": seed, "name": "s"}
-    (folder / ".hydra" / "config.yaml").write_text(json.dumps({**settings, **(config or {})}), encoding="utf-8")
-    contents = {
-        "status": "completed",
-        "agent": agent,
-        "env": env,
-        "env_id": f"{env}-v1",
-        "seed": seed,
-        "batch_size": 8,
-        "env_steps": 1000,
-        "return_mean": None if score is None else score / 2,
-        "eval_return_mean": score,
-        "wall_seconds": 2.0,
-        "steps_per_second": 500.0 + seed,
-        "error": None,
-        "overrides": [f"agent={agent}", f"seed={seed}"],
-        "versions": {"python": "3.11.0"},
-        **summary,
-    }
-    (folder / "summary.json").write_text(json.dumps(contents), encoding="utf-8")
+    OmegaConf.save(OmegaConf.create({**settings, **(config or {})}), folder / CONFIG)
+    contents = Summary(
+        "completed",
+        agent=agent,
+        env=env,
+        env_id=f"{env}-v1",
+        seed=seed,
+        batch_size=8,
+        env_steps=1000,
+        return_mean=None if score is None else score / 2,
+        eval_return_mean=score,
+        wall_seconds=2.0,
+        steps_per_second=500.0 + seed,
+        overrides=(f"agent={agent}", f"seed={seed}"),
+        versions={"python": "3.11.0"},
+    )
+    replace(contents, **summary).write(folder)
     points = {500: 50.0, 1000: 100.0 if score is None else score} if curve is None else curve
-    rows = "".join(f"{step},eval/return_mean,{value!r},\n" for step, value in points.items())
-    (folder / "metrics.csv").write_text(f"env_steps,name,value,environment\n{rows}", encoding="utf-8")
+    with contextlib.closing(MetricsFile(folder)) as metrics:
+        for step, value in points.items():
+            metrics.scalars(step, {EVALUATIONS: value})
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bbrl_exp.records.metrics_file import EVALUATIONS, TRAINING_RETURNS, Metrics, Series
+from bbrl_exp.records.metrics import EVALUATIONS, TRAINING_RETURNS, Metrics, Series
 from bbrl_exp.reports.curves import (
     Curve,
     choose_source,

@@ -15,17 +15,17 @@ from bbrl_exp.reports.statistics import (
     counts,
     draw,
     estimate,
-    interquartile_mean,
     interval,
     mean,
     median,
     performance_profile,
+    pooled_interquartile_mean,
     probability_of_improvement,
     resampled_improvement,
 )
 
 ORACLE = json.loads(Path(__file__).with_name("rliable_oracle.json").read_text(encoding="utf-8"))
-STATISTICS = {"iqm": interquartile_mean, "mean": mean, "median": median}
+STATISTICS = {"iqm": pooled_interquartile_mean, "mean": mean, "median": median}
 
 
 @pytest.fixture(params=list(ORACLE["cases"]))
@@ -100,11 +100,11 @@ def test_intervals_of_own_draws_are_those_of_rliable_within_the_error_of_the_dra
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 11, 40])
 def test_the_interquartile_mean_is_scipys_trimmed_mean(n: int) -> None:
     scores = np.random.default_rng(n).normal(size=n)
-    assert interquartile_mean([scores]) == pytest.approx(stats.trim_mean(scores, 0.25))
+    assert pooled_interquartile_mean([scores]) == pytest.approx(stats.trim_mean(scores, 0.25))
 
 
 def test_the_interquartile_mean_of_eight_leaves_two_out_at_each_end() -> None:
-    assert interquartile_mean([np.array([1000.0, 1, 2, 3]), np.array([4.0, 5, -1000, 6])]) == (2 + 3 + 4 + 5) / 4
+    assert pooled_interquartile_mean([np.array([1000.0, 1, 2, 3]), np.array([4.0, 5, -1000, 6])]) == (2 + 3 + 4 + 5) / 4
 
 
 @pytest.mark.parametrize("name", ["iqm", "mean", "median"])

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from bbrl_exp.records.event_reader import FILE_PATTERN, read_scalars
+from bbrl_exp.records.event_reader import read_scalars
+from bbrl_exp.records.layout import EVENTS
 
 _OF_TIME = ("time/", "system/")
 _OF_SESSIONS = ("wall_seconds", "steps_per_second", "command", "overrides", "config_hash", "versions", "git_commit")
@@ -41,7 +42,7 @@ def csv_of(folder: Path) -> list[tuple[str, ...]]:
 
 def events_of(folder: Path) -> dict[str, tuple[list[int], list[str]]]:
     """Tag → steps and values, these as text so that a NaN equals itself; of time only the steps."""
-    files = list(folder.glob(FILE_PATTERN))
+    files = list(folder.glob(f"{EVENTS}*"))
     assert len(files) == 1
     found = read_scalars(files[0], verify=True)
     assert found.damage is None

@@ -1,20 +1,17 @@
 """What a trial of a run tells of its speed."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from bbrl_exp.records.metrics import SPEED, MetricsFile
 from bbrl_exp.records.summary import Summary
 from bbrl_exp.runs.estimate import Estimate, TrialFailure, _told_by
 
 SUMMARY = Summary("interrupted", "ppo", "cartpole", "CartPole-v1", 1, 8, env_steps=1000, steps_per_second=50.0)
-HEADER = "env_steps,name,value\n"
-
-
-def metrics(*speeds: float) -> str:
-    return HEADER + "".join(f"{step},time/steps_per_second,{speed}\n" for step, speed in enumerate(speeds))
 
 
 def n_bytes(folder: Path) -> int:
@@ -23,7 +20,9 @@ def n_bytes(folder: Path) -> int:
 
 def test_the_speed_is_the_median_of_the_second_half_and_the_disk_what_is_written_a_step(tmp_path: Path) -> None:
     SUMMARY.write(tmp_path)
-    (tmp_path / "metrics.csv").write_text(metrics(1.0, 2.0, 3.0, 100.0, 300.0, 200.0))
+    with contextlib.closing(MetricsFile(tmp_path)) as metrics:
+        for step, speed in enumerate((1.0, 2.0, 3.0, 100.0, 300.0, 200.0)):
+            metrics.scalars(step, {SPEED: speed})
     expected = n_bytes(tmp_path) / 1000
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "step_1000.pt").write_bytes(bytes(10_000))

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from bbrl_exp.commands.report import main as report
-from bbrl_exp.records.folder import is_in_use
+from bbrl_exp.records.claim import is_in_use
 
 from .conftest import CommandLine
 from .same_run import assert_same_run

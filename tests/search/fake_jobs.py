@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bbrl_exp.records.layout import METRICS
+from bbrl_exp.records.metrics import EVALUATIONS, MetricsFile
 from bbrl_exp.sweeps.batches import JobResult, Stopped
 
 Overrides = dict[str, str]
@@ -51,7 +54,9 @@ class FakeJobs:
             return JobResult(tuple(job), folder, "interrupted", "stopped by SIGTERM", {})
         steps = int(pause) if pause else self._total_steps
         # Runs get better by what they are worth, in proportion to the steps.
-        rows = [f"{step},eval/return_mean,{value * step / self._total_steps}" for step in range(100, steps + 1, 100)]
-        (folder / "metrics.csv").write_text("\n".join(["env_steps,name,value", *rows]) + "\n")
+        (folder / METRICS).unlink(missing_ok=True)
+        with contextlib.closing(MetricsFile(folder)) as metrics:
+            for step in range(100, steps + 1, 100):
+                metrics.scalars(step, {EVALUATIONS: value * step / self._total_steps})
         status = "interrupted" if pause else "completed"
         return JobResult(tuple(job), folder, status, None, {"eval_return_mean": None if pause else value})

@@ -3,7 +3,8 @@
 import pytest
 from scipy import stats
 
-from bbrl_exp.search.aggregate import AGGREGATES, interquartile_mean
+from bbrl_exp.functional.statistics import interquartile_mean
+from bbrl_exp.search.aggregate import AGGREGATES
 
 
 def test_a_quarter_is_dropped_at_each_end() -> None:

@@ -32,7 +32,7 @@ PRUNED = "hydra.sweeper.pruner=median"
         ("seeds", [1, 1], "a list of different integers of 0 or more"),
         ("seeds", [], "a list of different integers of 0 or more"),
         ("parallel_trials", None, "an integer of at least 1"),
-        ("sampler_seed", -1, "an integer of at least 0"),
+        ("sampler_seed", -1, "an integer of 0 or more"),
         ("storage", "study.db", "null or the URL of a database"),
         ("params", 3, "a mapping of keys to texts"),
         ("rungs", [100], "left out with hydra.sweeper.pruner=none; it is for median, percentile, halving"),

@@ -10,7 +10,9 @@ from omegaconf import OmegaConf
 
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.records.json_file import write_json
 from bbrl_exp.records.summary import read_summary
+from bbrl_exp.records.tables import write_sweep_table
 from bbrl_exp.runs.ending import record_refusal
 from bbrl_exp.runs.execution import first_summary
 from bbrl_exp.sweeps.folders import hashes_in, with_folders
@@ -107,8 +109,8 @@ def test_jobs_that_differ_in_what_changes_no_number_have_folders_of_their_own(
 
 def test_what_is_no_run_has_no_hash(tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
-    (tmp_path / "sweep.json").write_text("{}")
+    write_sweep_table(tmp_path, [])
     (tmp_path / "damaged").mkdir()
-    (tmp_path / "damaged" / "summary.json").write_text('{"config_hash": 3}')
+    write_json(tmp_path / "damaged" / "summary.json", {"config_hash": 3})
     assert hashes_in(tmp_path) == {}
     assert hashes_in(tmp_path / "not there") == {}

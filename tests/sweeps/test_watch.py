@@ -1,5 +1,6 @@
 """What the live table shows of jobs, from what lies in their folders."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.records.metrics import MetricsFile
 from bbrl_exp.records.summary import Status, Summary
 from bbrl_exp.sweeps.jobs import Job, JobChecks, named_jobs
 from bbrl_exp.sweeps.watch import SweepWatch
@@ -28,10 +30,9 @@ def stand(sweep: Path, seed: int, status: Status, error: str | None = None, step
     folder.mkdir(exist_ok=True)
     replace(SUMMARY, status=status, error=error).write(folder)
     if steps:
-        (folder / "metrics.csv").write_text(
-            f"env_steps,name,value\n8,train/return,9.0\n{steps},train/return,21.5\n{steps},losses/policy,0.5\n"
-            f"{steps},train/length,21.0\n{steps + 8},train/ret"
-        )
+        with contextlib.closing(MetricsFile(folder)) as metrics:
+            metrics.episodes([8, steps], [0, 3], [9.0, 21.5], [9, 21])
+            metrics.scalars(steps, {"losses/policy": 0.5})
 
 
 def test_the_table_tells_how_many_jobs_stand_where_and_how_far_they_are(tmp_path: Path, jobs: list[Job]) -> None:
@@ -51,6 +52,19 @@ def test_the_table_tells_how_many_jobs_stand_where_and_how_far_they_are(tmp_path
     ]
 
 
+def test_the_table_follows_a_job_while_it_writes(tmp_path: Path, jobs: list[Job]) -> None:
+    watch = SweepWatch(tmp_path, jobs)
+    stand(tmp_path, 0, "running")
+    watch._look()
+    with contextlib.closing(MetricsFile(tmp_path / "seed=0")) as metrics:
+        for steps, value in ((256, 10.0), (1024, 12.0)):
+            metrics.scalars(steps, {"eval/return_mean": value, "a name, with\na line break": 7.0})
+            watch._look()
+            assert watch.lines(1.0)[1] == (
+                f"  seed=0  {100 * steps // STEPS:3d} %  {steps:,} / 1,024 steps  return {value:.4g}"
+            )
+
+
 def test_a_job_that_goes_on_waits_until_its_summary_is_written_anew(tmp_path: Path, jobs: list[Job]) -> None:
     stand(tmp_path, 0, "interrupted", "stopped by SIGTERM")
     watch = SweepWatch(tmp_path, jobs)
@@ -63,10 +77,12 @@ def test_a_job_that_goes_on_waits_until_its_summary_is_written_anew(tmp_path: Pa
 
 def test_a_damaged_or_empty_record_shows_no_progress(tmp_path: Path, jobs: list[Job]) -> None:
     watch = SweepWatch(tmp_path, jobs)
-    stand(tmp_path, 0, "running")
-    (tmp_path / "seed=0" / "metrics.csv").write_bytes(b"env_steps,name,value\n\xff\xfe\nx,y\n")
-    (tmp_path / "seed=1").mkdir()
-    (tmp_path / "seed=1" / "summary.json").write_text("{")
+    stand(tmp_path, 0, "running", steps=512)
+    metrics = tmp_path / "seed=0" / "metrics.csv"
+    metrics.write_bytes(metrics.read_bytes().replace(b"8,", b"\xff,").replace(b"512", b"x"))
+    stand(tmp_path, 1, "running")
+    summary = tmp_path / "seed=1" / "summary.json"
+    summary.write_bytes(summary.read_bytes()[:1])
     watch._look()
     watch._look()
     assert watch.lines(0.0)[1:] == ["  seed=0    0 %  0 / 1,024 steps"]

@@ -8,11 +8,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util import tb_logging
 
 from bbrl_exp.records.event_file import EventFile
-from bbrl_exp.records.event_reader import FILE_PATTERN, read_scalars
-from bbrl_exp.tracking.hparams import mark_failed
+from bbrl_exp.records.event_reader import read_scalars
+from bbrl_exp.records.layout import EVENTS
+from bbrl_exp.tracking.hparams import HparamsEntry, mark_failed
 from bbrl_exp.tracking.settings import TrackingSettings
 from bbrl_exp.tracking.tracker import Tracker
-from bbrl_exp.tracking.trial import Trial
 
 from .hparams_page import hparams_page
 
@@ -24,9 +24,9 @@ def tracker_of(folder: Path, continued=None, **settings):
     )
 
 
-def run(folder: Path, trial: Trial, metrics=None, losses=()):
+def run(folder: Path, entry: HparamsEntry, metrics=None, losses=()):
     with contextlib.closing(tracker_of(folder)) as tracker:
-        tracker.begin(trial)
+        tracker.begin(entry)
         for step, loss in enumerate(losses):
             tracker.scalars(step, {"losses/policy": loss})
         if metrics is not None:
@@ -34,12 +34,12 @@ def run(folder: Path, trial: Trial, metrics=None, losses=()):
 
 
 def event_file(folder: Path) -> Path:
-    (path,) = folder.glob(FILE_PATTERN)
+    (path,) = folder.glob(f"{EVENTS}*")
     return path
 
 
 def test_a_run_is_on_the_page_from_its_start_on_with_typed_values(tmp_path):
-    run(tmp_path / "mine", Trial({"agent": "ppo", "rate": 1e-3, "batch_size": 8, "clip": True}, "setting"))
+    run(tmp_path / "mine", HparamsEntry({"agent": "ppo", "rate": 1e-3, "batch_size": 8, "clip": True}, "setting"))
     row = hparams_page(tmp_path).row
     assert row.name == "setting"
     assert row.parameters == {"agent": "ppo", "rate": 1e-3, "batch_size": 8, "clip": True}
@@ -48,7 +48,7 @@ def test_a_run_is_on_the_page_from_its_start_on_with_typed_values(tmp_path):
 
 
 def test_the_reader_of_tensorboard_has_nothing_to_complain_of(tmp_path, monkeypatch):
-    run(tmp_path / "mine", Trial({"agent": "ppo"}, "setting"), {"return_mean": 1.0}, losses=[1.0, 2.0])
+    run(tmp_path / "mine", HparamsEntry({"agent": "ppo"}, "setting"), {"return_mean": 1.0}, losses=[1.0, 2.0])
     complaints = []
     for level in ("warning", "error"):
         monkeypatch.setattr(tb_logging.get_logger(), level, lambda *said: complaints.append(said))
@@ -60,7 +60,9 @@ def test_the_reader_of_tensorboard_has_nothing_to_complain_of(tmp_path, monkeypa
 
 def test_the_seeds_of_a_setting_are_one_row_with_the_mean_of_their_final_metrics(tmp_path):
     for name, setting, value in (("a0", "a", 1.0), ("a1", "a", 4.0), ("b0", "b", 10.0)):
-        run(tmp_path / name, Trial({"agent": setting}, setting), {"return_mean": value, "eval_return_mean": None})
+        run(
+            tmp_path / name, HparamsEntry({"agent": setting}, setting), {"return_mean": value, "eval_return_mean": None}
+        )
     rows = {row.name: row for row in hparams_page(tmp_path).rows}
     assert {name: row.metrics for name, row in rows.items()} == {
         "a": {"Final/return_mean": 2.5, "Final/failed": 0.0},
@@ -70,8 +72,8 @@ def test_the_seeds_of_a_setting_are_one_row_with_the_mean_of_their_final_metrics
 
 
 def test_runs_that_were_asked_different_things_have_all_their_columns_whichever_is_read_first(tmp_path):
-    run(tmp_path / "1", Trial({"agent": "ppo", "clip": 0.2}, "1"), {"return_mean": 1.0})
-    run(tmp_path / "2", Trial({"agent": "dqn", "epsilon": 0.1}, "2"), {"best_eval_return_mean": 2.0})
+    run(tmp_path / "1", HparamsEntry({"agent": "ppo", "clip": 0.2}, "1"), {"return_mean": 1.0})
+    run(tmp_path / "2", HparamsEntry({"agent": "dqn", "epsilon": 0.1}, "2"), {"best_eval_return_mean": 2.0})
     page = hparams_page(tmp_path)
     assert sorted(page.columns) == ["agent", "clip", "epsilon"]
     assert page.columns[0] == "agent"  # what differs comes first
@@ -79,19 +81,19 @@ def test_runs_that_were_asked_different_things_have_all_their_columns_whichever_
 
 
 def test_the_final_metrics_are_the_first_that_the_page_offers(tmp_path):
-    run(tmp_path / "mine", Trial({"agent": "ppo"}, "a"), {"return_mean": 1.0}, losses=[3.0])
+    run(tmp_path / "mine", HparamsEntry({"agent": "ppo"}, "a"), {"return_mean": 1.0}, losses=[3.0])
     assert hparams_page(tmp_path).metrics == ["Final/failed", "Final/return_mean", "losses/policy"]
 
 
 def test_a_metric_that_is_no_number_is_left_out_and_does_not_spoil_the_mean(tmp_path):
-    run(tmp_path / "1", Trial({"agent": "ppo"}, "a"), {"return_mean": float("nan")})
-    run(tmp_path / "2", Trial({"agent": "ppo"}, "a"), {"return_mean": 2.0})
+    run(tmp_path / "1", HparamsEntry({"agent": "ppo"}, "a"), {"return_mean": float("nan")})
+    run(tmp_path / "2", HparamsEntry({"agent": "ppo"}, "a"), {"return_mean": 2.0})
     assert hparams_page(tmp_path).row.metrics == {"Final/return_mean": 2.0, "Final/failed": 0.0}
 
 
 @pytest.mark.parametrize("cut", [0, 1, 5, 17])
 def test_a_killed_run_is_marked_behind_its_last_whole_record(tmp_path, cut):
-    run(tmp_path / "mine", Trial({"agent": "ppo"}, "a"), losses=[3.0, 2.0])
+    run(tmp_path / "mine", HparamsEntry({"agent": "ppo"}, "a"), losses=[3.0, 2.0])
     path = event_file(tmp_path / "mine")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) - cut])
@@ -105,9 +107,9 @@ def test_a_killed_run_is_marked_behind_its_last_whole_record(tmp_path, cut):
     assert found.series["Final/failed"].steps.tolist() == [7]
 
 
-def test_the_metric_failed_is_the_fraction_of_a_settings_trials_that_failed(tmp_path):
+def test_the_metric_failed_is_the_fraction_of_a_settings_runs_that_failed(tmp_path):
     for name in ("1", "2", "3", "4"):
-        run(tmp_path / name, Trial({"agent": "ppo"}, "a"), {"return_mean": 2.0} if name != "3" else None)
+        run(tmp_path / name, HparamsEntry({"agent": "ppo"}, "a"), {"return_mean": 2.0} if name != "3" else None)
     mark_failed(tmp_path / "3", 0, None)
     row = hparams_page(tmp_path).row
     assert row.metrics == {"Final/return_mean": 2.0, "Final/failed": 0.25}
@@ -115,14 +117,14 @@ def test_the_metric_failed_is_the_fraction_of_a_settings_trials_that_failed(tmp_
 
 
 def test_a_run_that_told_its_end_is_left_as_it_is(tmp_path):
-    run(tmp_path / "mine", Trial({"agent": "ppo"}, "a"), {"return_mean": 1.0})
+    run(tmp_path / "mine", HparamsEntry({"agent": "ppo"}, "a"), {"return_mean": 1.0})
     before = event_file(tmp_path / "mine").read_bytes()
-    mark_failed(tmp_path / "mine", 0, Trial({"agent": "ppo"}, "a"))
+    mark_failed(tmp_path / "mine", 0, HparamsEntry({"agent": "ppo"}, "a"))
     assert event_file(tmp_path / "mine").read_bytes() == before
 
 
 def test_marking_twice_is_marking_once(tmp_path):
-    run(tmp_path / "mine", Trial({"agent": "ppo"}, "a"))
+    run(tmp_path / "mine", HparamsEntry({"agent": "ppo"}, "a"))
     mark_failed(tmp_path / "mine", 0, None)
     before = event_file(tmp_path / "mine").read_bytes()
     mark_failed(tmp_path / "mine", 0, None)
@@ -131,7 +133,7 @@ def test_marking_twice_is_marking_once(tmp_path):
 
 def test_a_run_that_could_not_start_has_a_small_file_of_its_own(tmp_path):
     (tmp_path / "mine").mkdir()
-    mark_failed(tmp_path / "mine", 0, Trial({"agent": "randm"}, "a"))
+    mark_failed(tmp_path / "mine", 0, HparamsEntry({"agent": "randm"}, "a"))
     row = hparams_page(tmp_path).row
     assert (row.parameters, row.trials) == ({"agent": "randm"}, {"mine": "STATUS_FAILURE"})
     assert event_file(tmp_path / "mine").stat().st_size < 3000
@@ -143,7 +145,7 @@ def test_a_run_that_was_killed_before_it_was_on_the_page_is_put_there(tmp_path, 
     EventFile(tmp_path / "mine").close()
     path = event_file(tmp_path / "mine")
     path.write_bytes(path.read_bytes()[:size])
-    mark_failed(tmp_path / "mine", 0, Trial({"agent": "ppo"}, "a"))
+    mark_failed(tmp_path / "mine", 0, HparamsEntry({"agent": "ppo"}, "a"))
     assert hparams_page(tmp_path).row.trials == {"mine": "STATUS_FAILURE"}
     assert read_scalars(event_file(tmp_path / "mine"), verify=True).damage is None
 
@@ -154,14 +156,14 @@ def test_a_run_that_writes_nothing_for_tensorboard_gets_no_file(tmp_path):
 
 
 def test_a_run_that_goes_on_is_on_the_page_once_and_takes_its_mark_back(tmp_path):
-    trial = Trial({"agent": "ppo"}, "a")
+    entry = HparamsEntry({"agent": "ppo"}, "a")
     with contextlib.closing(tracker_of(tmp_path / "mine")) as tracker:
-        tracker.begin(trial)
+        tracker.begin(entry)
         positions = tracker.positions()
         tracker.scalars(1, {"losses/policy": 3.0})
     mark_failed(tmp_path / "mine", 1, None)
     with contextlib.closing(tracker_of(tmp_path / "mine", positions)) as tracker:
-        tracker.begin(trial)
+        tracker.begin(entry)
         tracker.complete({"return_mean": 5.0})
     row = hparams_page(tmp_path).row
     assert row.trials == {"mine": "STATUS_SUCCESS"}
@@ -169,51 +171,33 @@ def test_a_run_that_goes_on_is_on_the_page_once_and_takes_its_mark_back(tmp_path
     assert event_file(tmp_path / "mine").read_bytes().count(b"session_start_info") == 1
 
 
-def begun(folder: Path, trial: Trial):
+def begun(folder: Path, entry: HparamsEntry):
     """A run that stopped, and where its files stood."""
     with contextlib.closing(tracker_of(folder)) as tracker:
-        tracker.begin(trial)
+        tracker.begin(entry)
         tracker.scalars(1, {"losses/policy": 3.0})
         return tracker.positions()
 
 
-def gone_on(folder: Path, trial: Trial, positions) -> None:
+def gone_on(folder: Path, entry: HparamsEntry, positions) -> None:
     with contextlib.closing(tracker_of(folder, positions)) as tracker:
-        tracker.begin(trial)
+        tracker.begin(entry)
         tracker.complete({"return_mean": 5.0})
 
 
-def test_a_run_that_is_made_longer_has_the_row_of_the_longer_run(tmp_path):
-    shorter, longer = (Trial({"agent": "ppo", "total_steps": n}, name) for n, name in ((10, "a"), (20, "b-longer")))
-    positions = begun(tmp_path / "mine", shorter)
-    size = event_file(tmp_path / "mine").stat().st_size
-    gone_on(tmp_path / "mine", longer, positions)
+def test_what_a_resumed_run_was_asked_at_its_start_stays_on_the_page(tmp_path):
+    positions = begun(tmp_path / "mine", HparamsEntry({"agent": "ppo"}, "a"))
+    gone_on(tmp_path / "mine", HparamsEntry({"agent": "dqn"}, "b"), positions)
     row = hparams_page(tmp_path).row
-    assert (row.name, row.parameters) == ("b-longer", {"agent": "ppo", "total_steps": 20})
+    assert (row.name, row.parameters, row.trials) == ("a", {"agent": "ppo"}, {"mine": "STATUS_SUCCESS"})
     found = read_scalars(event_file(tmp_path / "mine"), verify=True)
     assert found.damage is None
     assert found.series["losses/policy"].values.tolist() == [3.0]
-    assert event_file(tmp_path / "mine").stat().st_size > size
-
-
-def test_a_trial_for_which_there_is_no_room_leaves_the_row_as_it_was(tmp_path):
-    positions = begun(tmp_path / "mine", Trial({"agent": "ppo"}, "a"))
-    gone_on(tmp_path / "mine", Trial({f"key{index}": index for index in range(200)}, "b"), positions)
-    assert hparams_page(tmp_path).row.parameters == {"agent": "ppo"}
-    assert read_scalars(event_file(tmp_path / "mine"), verify=True).damage is None
-
-
-@pytest.mark.parametrize("n_keys", [0, 1, 20, 60, 200])
-def test_the_record_of_a_trial_has_room_to_spare_whatever_its_length(tmp_path, n_keys):
-    trial = Trial({f"key{index}": index for index in range(n_keys)}, "a")
-    positions = begun(tmp_path / "mine", trial)
-    gone_on(tmp_path / "mine", Trial(trial.parameters, "another setting"), positions)
-    assert hparams_page(tmp_path).row.name == "another setting"
 
 
 def test_a_run_that_is_tracked_only_from_where_it_goes_on_is_on_the_page(tmp_path):
     with contextlib.closing(tracker_of(tmp_path / "mine", tensorboard=False)) as tracker:
         positions = tracker.positions()
     with contextlib.closing(tracker_of(tmp_path / "mine", positions)) as tracker:
-        tracker.begin(Trial({"agent": "ppo"}, "a"))
+        tracker.begin(HparamsEntry({"agent": "ppo"}, "a"))
     assert hparams_page(tmp_path).row.trials == {"mine": "STATUS_UNKNOWN"}

@@ -3,6 +3,7 @@
 import pytest
 
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.settings import shown
 from bbrl_exp.tracking.settings import Thinning, TrackingSettings
 
 
@@ -11,10 +12,10 @@ from bbrl_exp.tracking.settings import Thinning, TrackingSettings
     [
         ("enabled", 1, "true or false"),
         ("workspace", "yes", "true or false"),
-        ("workspace_full_steps", -1, "at least 0"),
-        ("workspace_thinned_steps", 2.5, "whole number"),
+        ("workspace_full_steps", -1, "an integer of 0 or more"),
+        ("workspace_thinned_steps", 2.5, "an integer"),
         ("max_components", 0, "at least 1"),
-        ("histogram_every", True, "whole number"),
+        ("histogram_every", True, "an integer"),
         ("speed_every", 0, "at least 1"),
         ("include", "env/*", "list of patterns"),
         ("exclude", [3], "list of patterns"),
@@ -23,7 +24,7 @@ from bbrl_exp.tracking.settings import Thinning, TrackingSettings
 def test_a_value_that_cannot_be_used_is_refused_with_key_value_and_what_is_allowed(key, value, allowed):
     with pytest.raises(ConfigurationError) as caught:
         TrackingSettings(**{key: value})
-    assert f"tracking.{key}={value!r}" in str(caught.value)
+    assert f"key 'tracking.{key}' = {shown(value)}: must be" in str(caught.value)
     assert allowed in str(caught.value)
 
 

@@ -14,9 +14,9 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.tracking.console import PlainConsole
+from bbrl_exp.tracking.hparams import HparamsEntry
 from bbrl_exp.tracking.settings import TrackingSettings
 from bbrl_exp.tracking.tracker import Tracker
-from bbrl_exp.tracking.trial import Trial
 from bbrl_exp.workspace import Workspace
 
 B = 4
@@ -239,7 +239,7 @@ def test_tracking_that_is_off_has_the_same_methods_and_makes_no_file(tmp_path, c
     tracker.scalars(1, {"a": 1.0})
     tracker.text("a", "b")
     tracker.config("a: 1")
-    tracker.begin(Trial({"a": 1}, "setting"))
+    tracker.begin(HparamsEntry({"a": 1}, "setting"))
     tracker.complete({"b": 2.0})
     tracker.close()
     assert list(tmp_path.iterdir()) == []
@@ -417,6 +417,6 @@ def test_a_tracker_goes_on_in_an_event_file_of_its_folder_only(tmp_path, name):
     for path in (tmp_path / "mine", tmp_path / "run" / "mine"):
         path.write_text("mine")
     positions = {"csv": None, "events": (name, 0), "seconds_at_last_speed": 0.0}
-    with pytest.raises(BbrlExpError, match="its name is not that of an event file"):
+    with pytest.raises(BbrlExpError, match="not the name of an event file"):
         Tracker(tmp_path / "run", TrackingSettings(csv=False), **OF_A_RUN, continued=positions)
     assert (tmp_path / "mine").read_text() == (tmp_path / "run" / "mine").read_text() == "mine"

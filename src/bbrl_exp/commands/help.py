@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bbrl_exp.commands.list import GROUPS
-from bbrl_exp.config.schema import AgentSettings, CheckpointSettings, EnvSettings, EvalSettings, RootSettings, shown
+from bbrl_exp.config.schema import AgentSettings, CheckpointSettings, EnvSettings, EvalSettings, RootSettings
+from bbrl_exp.settings import shown
 
 _WIDTH = 118
 _EXAMPLES = """\

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,16 +14,16 @@ from bbrl_exp.config.compose import is_named, resolve, written, written_key
 from bbrl_exp.config.experiment import other_experiment
 from bbrl_exp.config.folders import folders_of
 from bbrl_exp.config.graph import check_nodes
-from bbrl_exp.config.hparams import trial_of
+from bbrl_exp.config.hparams import hparams_of
 from bbrl_exp.config.identity import identity
 from bbrl_exp.config.run_size import RunSize, chunks_per_recording
 from bbrl_exp.config.schema import RootSettings, check_keys, read_root
 from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.provenance import config_hash
-from bbrl_exp.tracking.trial import Trial
 
 if TYPE_CHECKING:
+    from bbrl_exp.tracking.hparams import HparamsEntry
     from bbrl_exp.tracking.settings import TrackingSettings
 
 _DEBUG_RECORDINGS = 2
@@ -67,7 +66,7 @@ class CheckedRun:
     size: RunSize
     identity: dict[str, Any]
     config_hash: str
-    hparams: Trial
+    hparams: HparamsEntry
     run_dir: Path
     is_named: bool
     note: str | None = None
@@ -77,7 +76,7 @@ class CheckedRun:
         return written_key(self.written, key)
 
     @property
-    def shown_trial(self) -> Trial | None:
+    def shown_hparams(self) -> HparamsEntry | None:
         """The run on the HPARAMS page; None where nothing is written for TensorBoard."""
         return self.hparams if self.tracking.enabled and self.tracking.tensorboard else None
 
@@ -124,7 +123,7 @@ def check(config: DictConfig) -> CheckedRun:
         size=_size(root),
         identity=same,
         config_hash=config_hash(same),
-        hparams=trial_of(config, plain),
+        hparams=hparams_of(config, plain),
         run_dir=Path(config.hydra.run.dir).absolute(),
         is_named=is_named(config, "run"),
         note=note,
@@ -162,10 +161,7 @@ def _read_tracking(values: Mapping[str, Any]) -> TrackingSettings:
     from bbrl_exp.tracking.settings import TrackingSettings
 
     check_keys(values, [field.name for field in fields(TrackingSettings)], "tracking")
-    try:
-        return TrackingSettings(**values)
-    except ConfigurationError as error:
-        raise ConfigurationError(re.sub(r"^([\w.]+)=", r"key '\1' = ", str(error))) from error
+    return TrackingSettings(**values)
 
 
 def _size(root: RootSettings) -> RunSize:

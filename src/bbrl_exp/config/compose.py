@@ -28,11 +28,12 @@ from omegaconf.errors import (
 from bbrl_exp.config.folders import option_files
 from bbrl_exp.config.hydra_node import check_hydra_node, search_path_folders
 from bbrl_exp.config.overrides import apply, parse
-from bbrl_exp.config.refusals import one_line, refusal
-from bbrl_exp.config.schema import bad_value
+from bbrl_exp.config.refusals import refusal
 from bbrl_exp.config.search_settings import SWEEPER_NODE
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.folder import job_folder_name, run_folder_name
+from bbrl_exp.records.layout import job_folder_name, run_folder_name
+from bbrl_exp.settings import bad_value
+from bbrl_exp.text import one_line
 
 VERSION_BASE = "1.3"
 

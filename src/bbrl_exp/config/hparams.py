@@ -1,9 +1,9 @@
-"""What of a configuration stands on TensorBoard's HPARAMS page: agent, environment, batch size, and what was asked."""
+"""What TensorBoard's HPARAMS page shows of a configuration: agent, environment, batch size, and what was asked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -12,16 +12,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from bbrl_exp.config.identity import identity, is_free
 from bbrl_exp.records.provenance import config_hash
-from bbrl_exp.tracking.trial import Parameter, Trial
+
+if TYPE_CHECKING:
+    from bbrl_exp.tracking.hparams import HparamsEntry, Parameter
 
 # What is no part of a setting, besides what changes no number.
-_LEFT_OUT = ("seed", "launcher", "search")
+_LEFT_OUT = ("seed", "launcher", "search", "total_steps")
 _NO_FILE = ("tracking=none", "tracking.enabled=false", "tracking.tensorboard=false")
 _DIGITS = 8
 
 
-def trial_of(config: DictConfig, plain: Mapping[str, Any]) -> Trial:
-    """A run as a trial of its setting.
+def hparams_of(config: DictConfig, plain: Mapping[str, Any]) -> HparamsEntry:
+    """What the page shows of a run. ``total_steps`` is left out: a run can be made longer, and the page cannot change.
 
     Args:
         config: composed, with its ``hydra`` node.
@@ -30,26 +32,30 @@ def trial_of(config: DictConfig, plain: Mapping[str, Any]) -> Trial:
     Raises:
         ConfigurationError: an interpolation leads nowhere.
     """
+    from bbrl_exp.tracking.hparams import HparamsEntry  # tensorboard
+
     choices = config.hydra.runtime.choices
     names = {"agent": choices.get("agent") or "-", "env": choices.get("env") or "-"}
     parameters: dict[str, Parameter] = {**names, "batch_size": plain["batch_size"]}
     for override in _of_the_setting(_parsed(list(config.hydra.overrides.task))):
         key = override.key_or_group
         parameters[key] = _parameter(choices[key] if key in choices else _value_at(plain, key))
-    return Trial(parameters, "-".join([*names.values(), _hash_without_seed(config)]))
+    return HparamsEntry(parameters, "-".join([*names.values(), _hash_without_seed(config)]))
 
 
-def trial_of_overrides(overrides: Sequence[str]) -> Trial | None:
-    """The trial of a run that cannot start, from its overrides alone; None where they ask for no TensorBoard file."""
+def hparams_of_overrides(overrides: Sequence[str]) -> HparamsEntry | None:
+    """The entry of a run that cannot start, from its overrides alone; None where they ask for no TensorBoard file."""
+    from bbrl_exp.tracking.hparams import HparamsEntry
+
     if set(_NO_FILE) & set(overrides):
         return None
     try:
         parsed = list(_of_the_setting(_parsed(overrides)))
     except HydraException:
         texts = {key: value for key, _, value in (text.partition("=") for text in overrides) if key != "seed"}
-        return Trial(texts, config_hash(texts)[:_DIGITS])
+        return HparamsEntry(texts, config_hash(texts)[:_DIGITS])
     values = {override.key_or_group: override.value() for override in parsed}
-    return Trial({key: _parameter(value) for key, value in values.items()}, config_hash(values)[:_DIGITS])
+    return HparamsEntry({key: _parameter(value) for key, value in values.items()}, config_hash(values)[:_DIGITS])
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:

@@ -10,9 +10,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from bbrl_exp.config.schema import bad_value, shown
 from bbrl_exp.config.search_settings import SWEEPER as SEARCH_SWEEPER
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.settings import bad_value, shown
 
 _CLASSES = {
     "launcher": {

@@ -8,9 +8,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bbrl_exp.config.refusals import one_line
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.provenance import config_hash
+from bbrl_exp.text import one_line
 
 # What a run records, keeps and is called, and how many processes share its work, changes none of its numbers.
 _FREE: Mapping[str, Any] = {

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.config.graph import LEARNER_KEY, build_graph_of, env_spec_of, with_written_key
 from bbrl_exp.config.nodes import build, parameters_of, refusals
-from bbrl_exp.config.schema import shown
 from bbrl_exp.errors import ConfigurationError, GraphError, did_you_mean
+from bbrl_exp.settings import shown
 from bbrl_exp.training.saved_state import read_state
 
 if TYPE_CHECKING:

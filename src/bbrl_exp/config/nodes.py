@@ -12,9 +12,10 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from bbrl_exp.config.schema import shown
 from bbrl_exp.config.targets import Place, check_place, find_target, is_wrapper
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, did_you_mean
+from bbrl_exp.settings import shown
+from bbrl_exp.text import one_line
 
 ORDER_KEYS = ("after", "before")
 _HYDRA_KEYS = ("_partial_", "_args_", "_recursive_", "_convert_")
@@ -255,7 +256,7 @@ def refusals(target: type[Any], names: Collection[str], key: str) -> Iterator[No
     except BbrlExpError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise ConfigurationError(f"key '{key}': {target.__name__} refuses its arguments: {reason}") from error
 
 

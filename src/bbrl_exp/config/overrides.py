@@ -18,8 +18,9 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from bbrl_exp.config.refusals import one_line, unknown_override
+from bbrl_exp.config.refusals import unknown_override
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.text import one_line
 
 __all__ = [  # also what Hydra's grammar is made of
     "ChoiceSweep",

@@ -12,6 +12,7 @@ from bbrl_exp.config.nodes import parameters_of
 from bbrl_exp.config.schema import unknown_key
 from bbrl_exp.config.targets import find_target
 from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.text import one_line
 
 _EXTRA_OF_LAUNCHER = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 
@@ -104,8 +105,3 @@ def _unknown_option(error: MissingConfigException) -> ConfigurationError:
         install = f'pip install "bbrl_exp[{extra}]"'
         return ConfigurationError(f"key 'launcher' needs the extra '{extra}', which is not installed: {install}")
     return ConfigurationError(f"key '{group}' = '{shown}': no such option{near} allowed: {', '.join(options)}")
-
-
-def one_line(error: BaseException) -> str:
-    """The message of ``error`` on one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.text import size_in_words
 
 _CGROUP = Path("/sys/fs/cgroup")
 _STEPS_OF_A_RECORDING = 128
@@ -77,14 +78,14 @@ class RunSize:
         if self.workspace_bytes > available:
             raise ConfigurationError(
                 f"key 'batch_size' = {self.batch_size} with 'agent.steps_per_chunk' = {self.steps_per_chunk}: the "
-                f"workspace needs {in_words(self.workspace_bytes)} and {in_words(available)} of memory are there; must "
-                "be fewer environments or shorter chunks"
+                f"workspace needs {size_in_words(self.workspace_bytes)} and {size_in_words(available)} of memory are "
+                "there; must be fewer environments or shorter chunks"
             )
         if self.workspace_bytes + self.replay_bytes > available:
             raise ConfigurationError(
                 f"key 'agent.learner.replay_capacity' = {self.replay_capacity}: the replay buffer needs "
-                f"{in_words(self.replay_bytes)}, the workspace {in_words(self.workspace_bytes)}, and "
-                f"{in_words(available)} of memory are there; must be fewer transitions"
+                f"{size_in_words(self.replay_bytes)}, the workspace {size_in_words(self.workspace_bytes)}, and "
+                f"{size_in_words(available)} of memory are there; must be fewer transitions"
             )
 
 
@@ -107,12 +108,3 @@ def available_memory() -> int:
     except OSError:
         return available
     return available if limit == "max" else min(available, max(int(limit) - int(used), 0))
-
-
-def in_words(n_bytes: float) -> str:
-    """A number of bytes as people say it, ``"1.5 GB"``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:,.1f} TB"

@@ -5,11 +5,10 @@ Hydra imports this module at every start: it imports nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from bbrl_exp.config.schema import bad_value
+from bbrl_exp.settings import MAPPING, Allowed, bad_value, check_settings, integer, number_between, one_of, setting
 
 SWEEPER = "bbrl_exp.search"  # names the sweeper; Hydra never makes it
 SAMPLERS = ("tpe", "random", "grid")
@@ -20,31 +19,11 @@ OBJECTIVES = ("eval_return_mean", "eval_curve_mean", "best_eval_return_mean", "r
 TRIALS = 50
 
 
-def _key(help_line: str, allowed: str, accepts: Callable[[Any], bool]) -> dict[str, Any]:
-    return {"help": help_line, "allowed": allowed, "accepts": accepts}
-
-
-def _one_of(help_line: str, names: Collection[str]) -> dict[str, Any]:
-    return _key(help_line, f"one of {', '.join(names)}", lambda value: value in names)
-
-
-def _at_least(lowest: int) -> tuple[str, Callable[[Any], bool]]:
-    return f"an integer of at least {lowest}", lambda value: _is_int(value, lowest)
-
-
-def _is_int(value: object, lowest: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= lowest
-
-
-def _is_between(value: object, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low < value < high
-
-
 def _are_different_ints(value: object, lowest: int) -> bool:
     return (
         isinstance(value, list)
         and bool(value)
-        and all(_is_int(item, lowest) for item in value)
+        and all(map(integer(lowest).accepts, value))
         and len(set(value)) == len(value)
     )
 
@@ -57,69 +36,45 @@ def _are_growing_ints(value: object) -> bool:
 class SearchSettings:
     """What stands below ``hydra.sweeper`` of a search."""
 
-    params: Any = field(
+    params: Any = setting(
+        "the space: key -> choice(...), range(...), interval(...) or tag(log, ...), also typed as key=choice(...)",
+        Allowed("a mapping of keys to texts", MAPPING.accepts),
         default_factory=dict,
-        metadata=_key(
-            "the space: key -> choice(...), range(...), interval(...) or tag(log, ...), also typed as key=choice(...)",
-            "a mapping of keys to texts",
-            lambda value: isinstance(value, dict),
-        ),
     )
-    n_trials: Any = field(
-        default=None,
-        metadata=_key(
-            f"trials of the whole search; null: {TRIALS}, or the whole grid",
-            "null or an integer of at least 1",
-            lambda value: value is None or _is_int(value, 1),
-        ),
+    n_trials: Any = setting(
+        f"trials of the whole search; null: {TRIALS}, or the whole grid", integer(1).or_null, default=None
     )
-    sampler: Any = field(default="tpe", metadata=_one_of("what proposes settings", SAMPLERS))
-    sampler_seed: Any = field(default=0, metadata=_key("root of the sampler's random streams", *_at_least(0)))
-    seeds: Any = field(
+    sampler: Any = setting("what proposes settings", one_of(SAMPLERS), default="tpe")
+    sampler_seed: Any = setting("root of the sampler's random streams", integer(0), default=0)
+    seeds: Any = setting(
+        "seeds of the runs of each trial",
+        Allowed("a list of different integers of 0 or more", lambda value: _are_different_ints(value, 0)),
         default_factory=lambda: [1, 2, 3],
-        metadata=_key(
-            "seeds of the runs of each trial",
-            "a list of different integers of 0 or more",
-            lambda value: _are_different_ints(value, 0),
-        ),
     )
-    objective: Any = field(
-        default="eval_return_mean", metadata=_one_of("key of summary.json that a run is judged by", OBJECTIVES)
+    objective: Any = setting(
+        "key of summary.json that a run is judged by", one_of(OBJECTIVES), default="eval_return_mean"
     )
-    aggregate: Any = field(default="iqm", metadata=_one_of("how the runs of a trial make one value", AGGREGATES))
-    direction: Any = field(default="maximize", metadata=_one_of("which values are better", DIRECTIONS))
-    pruner: Any = field(default="none", metadata=_one_of("what gives up trials at a rung", PRUNERS))
-    startup_trials: Any = field(
-        default=5,
-        metadata=_key("complete trials before median and percentile give up others", *_at_least(1)),
-    )
-    keep_percent: Any = field(
+    aggregate: Any = setting("how the runs of a trial make one value", one_of(AGGREGATES), default="iqm")
+    direction: Any = setting("which values are better", one_of(DIRECTIONS), default="maximize")
+    pruner: Any = setting("what gives up trials at a rung", one_of(PRUNERS), default="none")
+    startup_trials: Any = setting("complete trials before median and percentile give up others", integer(1), default=5)
+    keep_percent: Any = setting(
+        "of trials that go on: of the complete ones (percentile, null: 25), of those there (halving, null: 50)",
+        number_between("a number above 0 and below 100", 0, 100).or_null,
         default=None,
-        metadata=_key(
-            "of trials that go on: of the complete ones (percentile, null: 25), of those there (halving, null: 50)",
-            "null or a number above 0 and below 100",
-            lambda value: value is None or _is_between(value, 0, 100),
-        ),
     )
-    rungs: Any = field(
+    rungs: Any = setting(
+        "environment steps at which trials are compared; null: a quarter and half of total_steps",
+        Allowed("a growing list of integers of at least 1", _are_growing_ints).or_null,
         default=None,
-        metadata=_key(
-            "environment steps at which trials are compared; null: a quarter and half of total_steps",
-            "null or a growing list of integers of at least 1",
-            lambda value: value is None or _are_growing_ints(value),
-        ),
     )
-    parallel_trials: Any = field(
-        default=1,
-        metadata=_key("trials proposed together; the launcher gets all their runs at once", *_at_least(1)),
+    parallel_trials: Any = setting(
+        "trials proposed together; the launcher gets all their runs at once", integer(1), default=1
     )
-    storage: Any = field(
+    storage: Any = setting(
+        "null: a journal in the search's folder; else a database, such as sqlite:///study.db",
+        Allowed("the URL of a database", lambda value: isinstance(value, str) and "://" in value).or_null,
         default=None,
-        metadata=_key(
-            "null: a journal in the search's folder; else a database, such as sqlite:///study.db",
-            "null or the URL of a database",
-            lambda value: value is None or (isinstance(value, str) and "://" in value),
-        ),
     )
 
     def check(self) -> None:
@@ -128,10 +83,7 @@ class SearchSettings:
         Raises:
             ConfigurationError: there is one.
         """
-        for key in fields(SearchSettings):
-            value = getattr(self, key.name)
-            if not key.metadata["accepts"](value):
-                raise bad_value(f"hydra.sweeper.{key.name}", value, key.metadata["allowed"])
+        check_settings(SearchSettings, vars(self), "hydra.sweeper")
         defaults = SearchSettings()
         needs = (
             ("rungs", ("median", "percentile", "halving")),

@@ -16,7 +16,8 @@ from bbrl_exp.config.hydra_node import launcher_name
 from bbrl_exp.config.overrides import Override, is_of_hydra, parse
 from bbrl_exp.config.search_settings import SWEEPER
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.folder import SWEEP_FILE, FolderClaim, claim_new_folder
+from bbrl_exp.records.claim import FolderClaim, claim_new_folder
+from bbrl_exp.records.layout import SWEEP_CONFIG
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class SweepConfig:
         found = SweepConfig.of(
             composer, [*self.of_hydra, f"hydra.sweep.dir={quoted(str(folder))}", *_texts(self.typed)]
         )
-        OmegaConf.save(found.config, folder / SWEEP_FILE)
+        OmegaConf.save(found.config, folder / SWEEP_CONFIG)
         return found
 
 

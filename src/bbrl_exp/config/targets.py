@@ -16,8 +16,8 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from bbrl_exp.config.schema import shown
 from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.settings import shown
 
 ALLOW_VARIABLE = "BBRL_EXP_ALLOW"
 _OWN_PREFIXES = (

@@ -1,6 +1,6 @@
 """Reads the scalars of TensorBoard event files, fast: records of one layout are decoded together.
 
-Reads what `event_file` writes and what other writers of ``simple_value`` scalars do; events without are skipped.
+It reads the files of `event_file` and those of other writers of ``simple_value`` scalars; events without are skipped.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bbrl_exp.records.event_records import FOOTER_LENGTH, HEADER_LENGTH, masked_crc
-
-FILE_PATTERN = "events.out.tfevents.*"
+from bbrl_exp.records.event_file import FOOTER_LENGTH, HEADER_LENGTH, masked_crc
 
 
 class Series(NamedTuple):
@@ -75,16 +73,10 @@ def read_scalars(path: Path, *, verify: bool = False) -> EventScalars:
     return EventScalars(series, damage)
 
 
-def whole_records(data: bytes) -> list[tuple[int, int]]:
-    """Start and length of the payload of each record that is whole."""
-    starts, lengths, _ = _records(data, verify=False)
-    return list(zip(starts, lengths, strict=True))
-
-
 def end_of_whole_records(data: bytes) -> int:
-    """Where the last record ends that is whole; 0 where there is none."""
-    records = whole_records(data)
-    return sum(records[-1]) + FOOTER_LENGTH if records else 0
+    """Where the last whole record ends; 0 where there is none."""
+    starts, lengths, _ = _records(data, verify=False)
+    return starts[-1] + lengths[-1] + FOOTER_LENGTH if starts else 0
 
 
 def _records(data: bytes, verify: bool) -> tuple[list[int], list[int], str | None]:

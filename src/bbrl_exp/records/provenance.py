@@ -22,9 +22,8 @@ from typing import Any
 
 import psutil
 
-from bbrl_exp.records.summary import write_json
-
-FILE_NAME = "provenance.json"
+from bbrl_exp.records.json_file import read_json, write_json
+from bbrl_exp.records.layout import PROVENANCE, UnreadableError
 
 _PACKAGES = (
     "bbrl_exp",
@@ -204,7 +203,7 @@ def record_start(
         "python": platform.python_version(),
         "packages": distributions(),
     }
-    write_json(folder / FILE_NAME, {"sessions": [*read_sessions(folder), session]})
+    write_json(folder / PROVENANCE, {"sessions": [*read_sessions(folder), session]})
 
 
 def record_end(folder: Path, status: str) -> None:
@@ -212,14 +211,14 @@ def record_end(folder: Path, status: str) -> None:
     sessions = read_sessions(folder)
     if sessions:
         sessions[-1] |= {"ended": _now(), "status": status}
-        write_json(folder / FILE_NAME, {"sessions": sessions})
+        write_json(folder / PROVENANCE, {"sessions": sessions})
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
     """The sessions in ``provenance.json``, oldest first; none where there is no such file."""
     try:
-        sessions = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))["sessions"]
-    except (OSError, ValueError, LookupError, TypeError):
+        sessions = read_json(folder / PROVENANCE).get("sessions")
+    except UnreadableError:
         return []
     return sessions if isinstance(sessions, list) else []
 

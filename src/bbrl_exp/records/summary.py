@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
-import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.records.json_file import read_json, write_json
+from bbrl_exp.records.layout import SUMMARY, UnreadableError
 
 Status = Literal["running", "completed", "interrupted", "failed", "diverged"]
-FILE_NAME = "summary.json"
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(frozen=True)
@@ -82,43 +79,12 @@ class Summary:
 
     def write(self, folder: Path) -> None:
         """Writes ``summary.json`` in ``folder`` so that a reader sees the old one or the new one, never a part."""
-        write_json(folder / FILE_NAME, dataclasses.asdict(self))
+        write_json(folder / SUMMARY, dataclasses.asdict(self))
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
     """The contents of ``summary.json`` in ``folder``; None where there is none that can be read."""
     try:
-        contents = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(folder / SUMMARY)
+    except UnreadableError:
         return None
-    return contents if isinstance(contents, dict) else None
-
-
-def write_json(path: Path, contents: object) -> None:
-    """Writes ``contents`` as strict JSON (NaN and infinities become null) and replaces ``path`` at once.
-
-    Raises:
-        BbrlExpError: the disk refuses; the old contents are still there.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    text = json.dumps(_without_nan(contents), indent=2, allow_nan=False) + "\n"
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise BbrlExpError(f"cannot write '{path}': {error.strerror or error}") from error
-
-
-def _without_nan(value: object) -> object:
-    if isinstance(value, dict):
-        return {str(key): _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bbrl_exp.records.metrics_file import EVALUATIONS, TRAINING_RETURNS, Series
+from bbrl_exp.functional.statistics import interquartile_mean
+from bbrl_exp.records.metrics import EVALUATIONS, TRAINING_RETURNS, Series
 from bbrl_exp.reports.run_folder import Run
-from bbrl_exp.reports.statistics import Array, Estimate, draw, has_interval, interquartile_mean, interval
+from bbrl_exp.reports.statistics import Array, Estimate, draw, has_interval, interval
 
 WINDOW = 100
 FIRST_EPISODE = 10
@@ -99,11 +100,11 @@ def curve_of(setting: str, environment: str, series: Sequence[Series]) -> Curve:
     """
     grid = _grid(series)
     values = list(np.stack([np.interp(grid, run.env_steps, run.values) for run in series], axis=1))
-    center = np.array([float(interquartile_mean([of])) for of in values])
+    center = np.array([float(interquartile_mean(of)) for of in values])
     lower = upper = None
     if has_interval(values[:1]):
         drawn = draw(values[:1], setting)[0][:_RESAMPLES]
-        ends = [interval(interquartile_mean([of[drawn]])) for of in values]
+        ends = [interval(interquartile_mean(of[drawn])) for of in values]
         lower, upper = (np.array(side, np.float64) for side in zip(*ends, strict=True))
     return Curve(setting, environment, len(series), grid, center, lower, upper)
 

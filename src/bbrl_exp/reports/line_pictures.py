@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from bbrl_exp.records.metrics_file import EVALUATIONS
+from bbrl_exp.records.metrics import EVALUATIONS
 from bbrl_exp.reports.contents import Report
 from bbrl_exp.reports.panels import add_legend, panels, steps_axis, with_runs
 from bbrl_exp.reports.readable import short

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 
-from bbrl_exp.records.metrics_file import EVALUATIONS
+from bbrl_exp.records.metrics import EVALUATIONS
 from bbrl_exp.reports.contents import Report
 from bbrl_exp.reports.curves import FIRST_EPISODE, WINDOW
 from bbrl_exp.reports.line_pictures import MOST_LINES

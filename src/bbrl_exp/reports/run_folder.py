@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bbrl_exp.records.config_file import UnreadableConfigError, overridden, read_config
-from bbrl_exp.records.metrics_file import Metrics, is_usable, read_metrics
-
-SUMMARY = "summary.json"
-_STATUSES = ("running", "completed", "interrupted", "failed", "diverged")
+from bbrl_exp.records.config import overridden, read_texts
+from bbrl_exp.records.json_file import read_json
+from bbrl_exp.records.layout import SUMMARY, UnreadableError
+from bbrl_exp.records.metrics import Metrics, is_usable, read_metrics
+from bbrl_exp.records.summary import STATUSES
 
 
 @dataclass(frozen=True)
@@ -60,24 +60,12 @@ class Run:
 def read_run(folder: Path) -> Run:
     """The run in ``folder``; whatever its files hold, it is told and not raised."""
     try:
-        text = (folder / SUMMARY).read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        return Run(folder, "damaged", f"no {SUMMARY}")
-    except OSError as error:
-        return Run(folder, "damaged", f"{SUMMARY} cannot be read: {error.strerror}")
-    except UnicodeDecodeError:
-        return Run(folder, "damaged", f"{SUMMARY} is not UTF-8")
-    if not text.strip():
-        return Run(folder, "damaged", f"{SUMMARY} is empty")
-    try:
-        summary = json.loads(text)
-    except (ValueError, RecursionError):
-        return Run(folder, "damaged", f"{SUMMARY} is not JSON, or only a part of it")
-    if not isinstance(summary, dict):
-        return Run(folder, "damaged", f"{SUMMARY} holds no keys")
+        summary = read_json(folder / SUMMARY)
+    except UnreadableError as error:
+        return Run(folder, "damaged", str(error))
     status = summary.get("status")
-    if status not in _STATUSES:
-        return Run(folder, "damaged", f"{SUMMARY} has status {json.dumps(status)}, not one of {', '.join(_STATUSES)}")
+    if status not in STATUSES:
+        return Run(folder, "damaged", f"{SUMMARY} has status {json.dumps(status)}, not one of {', '.join(STATUSES)}")
     return _run_of(folder, status, summary)
 
 
@@ -90,8 +78,8 @@ def _run_of(folder: Path, status: str, summary: Mapping[str, Any]) -> Run:
         faults.append(f"{SUMMARY} names no environment")
     numbers = {key: number for key, value in summary.items() if (number := _number(value)) is not None}
     try:
-        config, has_config = read_config(folder), True
-    except UnreadableConfigError as error:
+        config, has_config = read_texts(folder), True
+    except UnreadableError as error:
         faults.append(str(error))
         known = {key: str(summary[key]) for key in ("batch_size", "seed") if summary.get(key) is not None}
         config, has_config = known | changed, False

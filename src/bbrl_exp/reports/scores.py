@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bbrl_exp.errors import ConfigurationError, did_you_mean
-from bbrl_exp.records.metrics_file import is_usable
+from bbrl_exp.records.metrics import is_usable
 from bbrl_exp.reports.grouping import Groups
 from bbrl_exp.reports.run_folder import Run
 from bbrl_exp.reports.statistics import (
@@ -20,10 +20,10 @@ from bbrl_exp.reports.statistics import (
     draw,
     estimate,
     has_interval,
-    interquartile_mean,
     interval,
     mean,
     median,
+    pooled_interquartile_mean,
     probability_of_improvement,
     resampled_improvement,
 )
@@ -141,7 +141,7 @@ def compare(
             continue
         drawn = draw(strata, setting.name)
         seeds = {run.seed for run in of if run.environment in environments}
-        estimates = (estimate(statistic, strata, drawn) for statistic in (interquartile_mean, mean, median))
+        estimates = (estimate(statistic, strata, drawn) for statistic in (pooled_interquartile_mean, mean, median))
         rows.append(Row(setting.name, tuple(strata), len(seeds), *estimates))
     rows.sort(key=lambda row: row.iqm.value if lower_is_better else -row.iqm.value)
     return Table(name, tuple(environments), tuple(rows), missing)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bbrl_exp.errors import ConfigurationError, did_you_mean
-from bbrl_exp.reports.run_folder import SUMMARY
+from bbrl_exp.records.layout import CHECKPOINTS, HYDRA, METRICS, SUMMARY, SWEEP_CONFIG, SWEEP_TABLE, UnreadableError
+from bbrl_exp.records.tables import read_sweep_table
 
-_BEGUN = {".hydra", "metrics.csv"}
-_NOT_SEARCHED = {".hydra", ".git", "checkpoints"}
-_SWEEP = "sweep.json"
-_OF_A_SWEEP = {_SWEEP, "multirun.yaml"}
+_BEGUN = {HYDRA, METRICS}
+_NOT_SEARCHED = {HYDRA, ".git", CHECKPOINTS}
+_OF_A_SWEEP = {SWEEP_TABLE, SWEEP_CONFIG}
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def _below(folder: Path, visited: set[str], problems: list[Problem]) -> Iterator
             continue
         if _BEGUN & found.keys() and not _OF_A_SWEEP & found.keys():
             yield here
-        if _SWEEP in found:
+        if SWEEP_TABLE in found:
             problems.extend(_jobs_without_run(here))
         inside = (name for name, is_folder in found.items() if is_folder and name not in _NOT_SEARCHED)
         pending.extend(here / name for name in sorted(inside, reverse=True))
@@ -91,13 +90,14 @@ def _below(folder: Path, visited: set[str], problems: list[Problem]) -> Iterator
 def _jobs_without_run(sweep: Path) -> Iterator[Problem]:
     """The jobs of a sweep's table that did not complete: those of them that have a run's folder are told by it."""
     try:
-        jobs = json.loads((sweep / _SWEEP).read_bytes())["jobs"]
-        for job in jobs:
-            if job["status"] != "completed":
-                words = f"{job['status']}: {job.get('overrides') or ''}: {job.get('error') or 'no reason stands there'}"
-                yield Problem(sweep / str(job["folder"]), words)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        yield Problem(sweep, f"{_SWEEP} cannot be read")
+        rows = read_sweep_table(sweep)
+    except UnreadableError as error:
+        yield Problem(sweep, str(error))
+        return
+    for row in rows:
+        if row.status != "completed":
+            words = f"{row.status}: {row.overrides or ''}: {row.error or 'no reason stands there'}"
+            yield Problem(sweep / row.folder, words)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bbrl_exp.functional.statistics import interquartile_mean
+
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Strata = Sequence[Array]
@@ -32,15 +34,9 @@ class Estimate:
     upper: float | None = None
 
 
-def interquartile_mean(strata: Strata) -> Array:
-    """Mean of the middle half of all scores, a quarter, rounded down, being left out at each end (section 4.3).
-
-    Returns:
-        ``[…]``.
-    """
-    ordered = np.sort(np.concatenate(list(strata), axis=-1), axis=-1)
-    n_cut = ordered.shape[-1] // 4
-    return np.asarray(ordered[..., n_cut : ordered.shape[-1] - n_cut].mean(axis=-1))
+def pooled_interquartile_mean(strata: Strata) -> Array:
+    """Interquartile mean of the scores of all environments together; ``[…]``."""
+    return interquartile_mean(np.concatenate(list(strata), axis=-1))
 
 
 def mean(strata: Strata) -> Array:

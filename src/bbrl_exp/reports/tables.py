@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from bbrl_exp.reports.contents import Report
 from bbrl_exp.reports.links import relative
 from bbrl_exp.reports.readable import readable
 from bbrl_exp.reports.statistics import Estimate
+from bbrl_exp.text import csv_table
 
 Cell = str | float | int | None
 _ESTIMATE = ("", "_lower", "_upper")
@@ -124,12 +123,8 @@ def _ends(estimate: Estimate) -> list[Cell]:
     return [estimate.value, estimate.lower, estimate.upper]
 
 
-def _text(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([_cell(cell) for cell in row] for row in rows)
-    return file.getvalue()
+def _text(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    return csv_table(columns, ([_cell(cell) for cell in row] for row in rows))
 
 
 def _cell(cell: Cell) -> str:

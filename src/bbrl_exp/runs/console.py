@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, TextIO
 
 from omegaconf import OmegaConf
 
-from bbrl_exp.config.run_size import RunSize, in_words
+from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.summary import Summary
 from bbrl_exp.runs.evaluations import EvaluationPlan
+from bbrl_exp.text import markdown_table, size_in_words
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -170,8 +171,8 @@ def describe(tracker: Tracker, graph: Agent, variables: Sequence[VariableFacts],
 
     tracker.config(OmegaConf.to_yaml(OmegaConf.create(run.config)))
     tracker.text("graph", "\n".join(f"    {line}" for line in graph_lines(graph)))
-    tracker.text("workspace", _markdown(_COLUMNS, _rows(variables)))
-    tracker.text("plan", _markdown(("plan", ""), _plan_in_words(run)))
+    tracker.text("workspace", markdown_table(_COLUMNS, _rows(variables)))
+    tracker.text("plan", markdown_table(("plan", ""), _plan_in_words(run)))
     lines = [Line(variable.name, variable.writers, variable.readers) for variable in variables]
     picture = graph_picture(lines)
     tracker.image("variables", png(picture), picture.size)  # a tag is on one page only
@@ -190,11 +191,6 @@ def _rows(variables: Sequence[VariableFacts]) -> list[tuple[str, ...]]:
     ]
 
 
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
-
-
 def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
     plan, root = run.size, run.root
     asked = "" if plan.env_steps == plan.total_steps else f" ({plan.total_steps:,} asked, rounded up to whole chunks)"
@@ -209,8 +205,8 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
             "chunks",
             f"{plan.chunks:,} of {plan.steps_per_chunk:,} time steps x {plan.batch_size:,} environments",
         ),
-        ("memory", f"{in_words(plan.workspace_bytes)} of workspace"),
-        *([("replay", f"{in_words(plan.replay_bytes)} of memory once it is full")] if plan.replay_bytes else []),
+        ("memory", f"{size_in_words(plan.workspace_bytes)} of workspace"),
+        *([("replay", f"{size_in_words(plan.replay_bytes)} of memory once it is full")] if plan.replay_bytes else []),
         *([("recording", _recording_in_words(plan))] if plan.chunks_per_recording > 1 else []),
         *(
             [("updates", f"none: the first comes after {starts:,} environment steps")]

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bbrl_exp.config.preparation import prepare
-from bbrl_exp.config.run_size import in_words
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.runs.console import Terminal, show_start
 from bbrl_exp.runs.estimate import TRIAL_SECONDS, TrialFailure, Trials
+from bbrl_exp.text import size_in_words, time_in_words
 
 if TYPE_CHECKING:
     from bbrl_exp.config.check import CheckedRun
@@ -40,13 +40,5 @@ def show_run(run: CheckedRun, folder: Path) -> None:
             f"from a trial of {TRIAL_SECONDS:g} s, evaluations left out"
         )
         n_bytes = run.size.env_steps * estimate.bytes_per_step
-        terminal.line(f"  {'disk':<19}at most about {in_words(n_bytes)}, checkpoints left out")
+        terminal.line(f"  {'disk':<19}at most about {size_in_words(n_bytes)}, checkpoints left out")
     terminal.line("dry run: nothing was made")
-
-
-def time_in_words(seconds: float) -> str:
-    """A duration as people say it, ``"2 h 5 min"``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bbrl_exp.config.hparams import trial_of_overrides
+from bbrl_exp.config.hparams import hparams_of_overrides
 from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.records.layout import LOG
 from bbrl_exp.records.provenance import command, record_end
 from bbrl_exp.records.summary import Status, Summary, read_summary
 from bbrl_exp.runs.resume import has_begun
@@ -100,12 +101,12 @@ def record_refusal(folder: Path, error: str, overrides: Sequence[str], config_ha
         config_hash=config_hash,
     ).write(folder)
     _say(folder, error)
-    mark_failed(folder, 0, trial_of_overrides(overrides))
+    mark_failed(folder, 0, hparams_of_overrides(overrides))
 
 
 def _say(folder: Path, error: str) -> None:
     try:
-        with (folder / "run.log").open("a", encoding="utf-8") as log:
+        with (folder / LOG).open("a", encoding="utf-8") as log:
             log.write(f"error: {error}\n")
     except OSError as caught:
-        raise BbrlExpError(f"cannot write '{folder / 'run.log'}': {caught.strerror}") from caught
+        raise BbrlExpError(f"cannot write '{folder / LOG}': {caught.strerror}") from caught

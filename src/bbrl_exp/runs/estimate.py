@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import statistics
 import tempfile
@@ -11,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bbrl_exp.config.check import CheckedRun
+from bbrl_exp.records.layout import CHECKPOINTS, METRICS
+from bbrl_exp.records.metrics import SPEED, read_points
 from bbrl_exp.records.summary import read_summary
 from bbrl_exp.runs.host import JobHost
 
-_NAME = "time/steps_per_second"
 _LAST = 0.5
 _SECONDS_TO_BEGIN = 30.0
 TRIAL_SECONDS = 4.0
@@ -70,7 +70,7 @@ class _TrialTime:
     """Whether a trial is to go on: for its seconds since its folder tells of steps, and not for ever before that."""
 
     def __init__(self, folder: Path) -> None:
-        self._metrics = folder / "metrics.csv"
+        self._metrics = folder / METRICS
         self._asked_first = time.monotonic()
         self._begun: float | None = None
 
@@ -103,17 +103,9 @@ def _told_by(folder: Path) -> Estimate | TrialFailure | None:
     env_steps = summary.get("env_steps", 0)
     if not env_steps or summary.get("status") not in ("interrupted", "completed"):
         return None
-    speeds = _speeds(folder / "metrics.csv")
+    speeds = [point.value for point in read_points(folder, SPEED)]
     speed = statistics.median(speeds[int(_LAST * len(speeds)) :]) if speeds else summary.get("steps_per_second")
-    checkpoints = folder / "checkpoints"
+    checkpoints = folder / CHECKPOINTS
     files = (file for file in folder.rglob("*") if file.is_file() and checkpoints not in file.parents)
     n_bytes = sum(file.stat().st_size for file in files)
     return Estimate(speed, n_bytes / env_steps) if speed else None
-
-
-def _speeds(path: Path) -> list[float]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [float(line["value"]) for line in csv.DictReader(file) if line["name"] == _NAME]
-    except OSError:
-        return []

@@ -293,10 +293,11 @@ class Evaluations:
         self._has_pending = self._place.has_pending
 
     def _keep(self, name: str, env_steps: int, policy: dict[str, dict[str, Any]], meta: dict[str, Any]) -> None:
-        from bbrl_exp.training.checkpoint import FOLDER_NAME, write_checkpoint
+        from bbrl_exp.records.layout import CHECKPOINTS
+        from bbrl_exp.training.checkpoint import write_checkpoint
         from bbrl_exp.training.resumption import buffer_names, check_finite
 
         if policy["graph"] or policy["learner"]:
             check_finite(policy, env_steps, buffer_names(self._graph, self._learner))
             facts = {"env_steps": env_steps, "config_hash": self._run.config_hash, **meta}
-            write_checkpoint(self._folder / FOLDER_NAME / f"{name}.pt", policy, facts)
+            write_checkpoint(self._folder / CHECKPOINTS / f"{name}.pt", policy, facts)

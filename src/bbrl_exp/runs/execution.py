@@ -16,17 +16,17 @@ from typing import TextIO
 
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.preparation import PreparedRun
-from bbrl_exp.config.refusals import one_line
 from bbrl_exp.config.targets import allowed_packages
 from bbrl_exp.envs.mujoco_warnings import forget_told_warnings
 from bbrl_exp.errors import BbrlExpError, DivergedError
-from bbrl_exp.records.folder import LOG_NAME
+from bbrl_exp.records.layout import LOG
 from bbrl_exp.records.provenance import command, git_commit, record_end, record_start, versions
 from bbrl_exp.records.summary import Status, Summary, read_summary
 from bbrl_exp.runs.console import SeveralConsoles, Terminal, end_lines, open_log, show_error
 from bbrl_exp.runs.resume import Standing
 from bbrl_exp.runs.session import RunProgress, run_session
 from bbrl_exp.runs.stop import STOPPED_BY, StopSignal
+from bbrl_exp.text import one_line
 
 PAUSED = "paused after"
 
@@ -72,7 +72,7 @@ def execute(prepared: PreparedRun, folder: Path, before: Standing, *, in_sweep: 
     record_start(folder, run.overrides, seeds, run.root.num_threads, run.device, run.config_hash, allowed_packages())
     progress, stop = RunProgress(), StopSignal()
     error: BaseException | None = None
-    with open_log(folder / LOG_NAME) as log, _warnings_in(log), stop.caught():
+    with open_log(folder / LOG) as log, _warnings_in(log), stop.caught():
         terminal, log_console = Terminal(), PlainConsole(log)
         console = log_console if in_sweep else SeveralConsoles(terminal, log_console)
         try:
@@ -93,7 +93,7 @@ def execute(prepared: PreparedRun, folder: Path, before: Standing, *, in_sweep: 
             summary.write(folder)
             record_end(folder, status)
             if status in ("failed", "diverged"):
-                mark_failed(folder, progress.env_steps, run.shown_trial)
+                mark_failed(folder, progress.env_steps, run.shown_hparams)
         except BbrlExpError as caught:
             error, exit_code = error or caught, exit_code or caught.exit_code
             console.line(f"error: {caught}")

@@ -8,7 +8,7 @@ from bbrl_exp.config.carried import CarriedJob
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.preparation import prepare
 from bbrl_exp.errors import BbrlExpError
-from bbrl_exp.records.folder import FolderClaim
+from bbrl_exp.records.claim import FolderClaim
 from bbrl_exp.runs.ending import record_refusal
 from bbrl_exp.runs.execution import execute
 from bbrl_exp.runs.resume import AUTO, is_complete, standing

@@ -26,6 +26,7 @@ from typing import NoReturn
 from bbrl_exp.config.carried import CarriedJob
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.processes.messages import DONE, anonymous_file, receive, send
+from bbrl_exp.records.layout import LOG
 from bbrl_exp.runs.ending import JobEnding
 
 JOB, SIGNAL = b"J", b"S"
@@ -162,7 +163,7 @@ def _prepare(host: int, folder: str, cwd: str) -> None:
     if os.getppid() != host:  # it died before the kernel knew that this process is to hear of it
         os.kill(os.getpid(), signal.SIGTERM)
     os.chdir(cwd)
-    log = os.open(Path(folder) / "run.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(Path(folder) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from bbrl_exp.config.graph import build_graph_of, check_nodes
-from bbrl_exp.config.refusals import one_line
 from bbrl_exp.config.schema import read_root
 from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.config import load_config
+from bbrl_exp.records.layout import CONFIG, UnreadableError
 from bbrl_exp.runs.evaluator import FINAL, build_evaluator
+from bbrl_exp.text import one_line
 from bbrl_exp.training.saved_state import Which, policy_path, read_state, summary_of_run
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ class SavedRun:
 
 
 def _configuration(folder: Path) -> dict[str, Any]:
-    path = folder / ".hydra" / "config.yaml"
+    path = folder / CONFIG
     try:
-        contents = OmegaConf.to_container(OmegaConf.load(path), resolve=True, throw_on_missing=True)
-    except OSError as error:
-        raise ConfigurationError(f"folder {folder} is no run's: {path} cannot be read: {error.strerror}") from error
-    except (OmegaConfBaseException, YAMLError) as error:
+        contents = OmegaConf.to_container(load_config(path), resolve=True, throw_on_missing=True)
+    except UnreadableError as error:
+        raise ConfigurationError(f"folder {folder} is no run's: {error}") from error
+    except OmegaConfBaseException as error:
         raise ConfigurationError(f"{path} cannot be read: {one_line(error)}") from error
     config = {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
     import_allowed_packages()

@@ -14,17 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from bbrl_exp.config.identity import differing_keys, is_free
 from bbrl_exp.config.overrides import Override, parse
-from bbrl_exp.config.refusals import one_line
-from bbrl_exp.config.schema import shown
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.folder import SWEEP_FILE
+from bbrl_exp.records.config import load_config
+from bbrl_exp.records.layout import CONFIG, HYDRA_CONFIG, OVERRIDES, SWEEP_CONFIG, UnreadableError
 from bbrl_exp.records.provenance import git_commit, versions
 from bbrl_exp.records.summary import read_summary
+from bbrl_exp.settings import shown
 
 _GROUPS = ("agent", "env", "tracking")
 _OPTION = re.compile(r"\w[\w.-]*")
@@ -62,12 +60,12 @@ class PastRun:
         """
         summary = read_summary(folder)
         if summary is None:
-            if (folder / SWEEP_FILE).exists():
+            if (folder / SWEEP_CONFIG).exists():
                 raise ConfigurationError(f"folder {folder} is a sweep's; name the folder of one of its jobs")
             raise ConfigurationError(f"folder {folder} is no run's: it holds no summary.json")
-        config = _load(folder / ".hydra" / "config.yaml", DictConfig)
-        hydra = _load(folder / ".hydra" / "hydra.yaml", DictConfig)
-        overrides = _load(folder / ".hydra" / "overrides.yaml", ListConfig)
+        config = _load(folder / CONFIG, DictConfig)
+        hydra = _load(folder / HYDRA_CONFIG, DictConfig)
+        overrides = _load(folder / OVERRIDES, ListConfig)
         found = hydra
         for key in ("hydra", "runtime", "choices"):
             found = found.get(key) if isinstance(found, dict) else None
@@ -150,7 +148,7 @@ class PastRun:
 
 def _check(folder: Path, config: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
     """Refuses what would not be a value but an instruction to Hydra."""
-    path = folder / ".hydra" / "config.yaml"
+    path = folder / CONFIG
     for key in ("defaults", "hydra"):
         if key in config:
             raise ConfigurationError(f"{path}: key '{key}' is not one of a run's configuration")
@@ -163,9 +161,7 @@ def _check(folder: Path, config: Mapping[str, Any], choices: Mapping[str, Any]) 
     for group, option in choices.items():
         is_name = isinstance(option, str) and _OPTION.fullmatch(option) is not None
         if not is_name and not (option is None and group == "experiment"):
-            raise ConfigurationError(
-                f"{folder / '.hydra' / 'hydra.yaml'}: group '{group}' = {shown(option)}: no option"
-            )
+            raise ConfigurationError(f"{folder / HYDRA_CONFIG}: group '{group}' = {shown(option)}: no option")
 
 
 def _is_replaced(key: str, new: set[str]) -> bool:
@@ -181,11 +177,9 @@ def _again(override: Override) -> str:
 
 def _load(path: Path, kind: type[DictConfig] | type[ListConfig]) -> Any:
     try:
-        contents = OmegaConf.load(path)
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {one_line(error)}") from error
+        contents = load_config(path)
+    except UnreadableError as error:
+        raise ConfigurationError(str(error)) from error
     if not isinstance(contents, kind):
         raise ConfigurationError(f"{path} cannot be read: it is no {'mapping' if kind is DictConfig else 'list'}")
     return OmegaConf.to_container(contents, resolve=False)

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from bbrl_exp.config.identity import differing_keys, identity
-from bbrl_exp.config.schema import shown
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.folder import LOG_NAME
+from bbrl_exp.records.config import load_config
+from bbrl_exp.records.layout import CONFIG, LOG, UnreadableError
 from bbrl_exp.records.summary import read_summary
+from bbrl_exp.settings import shown
+from bbrl_exp.text import one_line
 
 if TYPE_CHECKING:
     from bbrl_exp.config.check import CheckedRun
@@ -117,7 +118,7 @@ def has_begun(summary: Mapping[str, Any] | None) -> bool:
 
 def _is_of_somebody(entry: Path) -> bool:
     """Whether a file was put there by other things than a run that is about to begin."""
-    return not entry.name.startswith(".") and entry.name != LOG_NAME
+    return not entry.name.startswith(".") and entry.name != LOG
 
 
 def wanted_folder(run: CheckedRun) -> Path:
@@ -158,14 +159,13 @@ def _check_same(folder: Path, summary: Mapping[str, Any], run: CheckedRun) -> bo
 
 
 def saved_identity(folder: Path) -> dict[str, Any]:
-    path = folder / ".hydra" / "config.yaml"
+    path = folder / CONFIG
     try:
-        saved = OmegaConf.load(path)
+        saved = load_config(path)
         if not isinstance(saved, DictConfig):
-            raise ConfigurationError("no mapping")
+            raise UnreadableError(f"{path}: no mapping")
         return identity(saved)
-    except (OSError, ConfigurationError, OmegaConfBaseException, YAMLError) as error:
-        reason = " ".join(str(error).split())
+    except (UnreadableError, ConfigurationError, OmegaConfBaseException) as error:
         raise ConfigurationError(
-            f"folder {folder} holds a run whose configuration cannot be read ({path}: {reason}); choose another name"
+            f"folder {folder} holds a run whose configuration cannot be read ({one_line(error)}); choose another name"
         ) from error

@@ -12,14 +12,14 @@ from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.compose import Composer, asks_for_sweep
 from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.preparation import prepare
-from bbrl_exp.config.schema import bad_value
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.folder import FolderClaim, claim_new_folder
-from bbrl_exp.records.hydra_files import write_hydra_files
+from bbrl_exp.records.claim import FolderClaim, claim_new_folder
+from bbrl_exp.records.config import write_config
 from bbrl_exp.records.summary import Summary, read_summary
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.runs.execution import RunResult, execute
 from bbrl_exp.runs.resume import is_complete, standing, wanted_folder
+from bbrl_exp.settings import bad_value
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
@@ -139,7 +139,7 @@ def open_folder(run: CheckedRun, folder: Path) -> Iterator[None]:
     """Writes the configuration of a run in its folder, which is the current one in the block if ``hydra.job.chdir``."""
     here = os.getcwd()
     runtime = {**run.hydra["runtime"], "output_dir": str(folder)}
-    write_hydra_files(folder, run.written, {**run.hydra, "runtime": runtime}, run.overrides)
+    write_config(folder, run.written, {**run.hydra, "runtime": runtime}, run.overrides)
     if run.hydra["job"]["chdir"]:
         os.chdir(folder)
     try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bbrl_exp.config.graph import env_spec_of
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, DivergedError
+from bbrl_exp.records.layout import EVENTS, METRICS
 from bbrl_exp.records.provenance import versions
 from bbrl_exp.records.summary import Summary
 from bbrl_exp.runs.console import describe, show_start
@@ -341,15 +342,12 @@ def _checkpoint_every(run: CheckedRun, graph: TemporalAgent, console: Console) -
 
 def _remove_records(folder: Path, positions: Mapping[str, Any]) -> None:
     """Removes the files of records in which a run goes on nowhere: all where it has no checkpoint to go on from."""
-    from bbrl_exp.records.csv_file import FILE_NAME
-    from bbrl_exp.records.event_file import FILE_PREFIX
-
     events = positions.get("events")
-    for path in folder.glob(f"{FILE_PREFIX}*"):
+    for path in folder.glob(f"{EVENTS}*"):
         if events is None or path.name != events[0]:
             path.unlink()
     if positions.get("csv") is None:
-        (folder / FILE_NAME).unlink(missing_ok=True)
+        (folder / METRICS).unlink(missing_ok=True)
 
 
 def _discrete_actions(graph: TemporalAgent) -> dict[str, tuple[int, int]]:

@@ -6,22 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-
-def interquartile_mean(values: Sequence[float]) -> float:
-    """The mean of what is left when a quarter of the values, rounded down, is dropped at each end.
-
-    Fewer than four values have no quarter to drop: it is their mean then.
-
-    Args:
-        values: at least one.
-    """
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    n_dropped = len(ordered) // 4
-    return float(ordered[n_dropped : len(ordered) - n_dropped].mean())
-
+from bbrl_exp.functional.statistics import interquartile_mean
 
 AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
-    "iqm": interquartile_mean,
+    "iqm": lambda values: float(interquartile_mean(values)),
     "mean": lambda values: float(np.mean(values)),
     "median": lambda values: float(np.median(values)),
     "min": lambda values: float(np.min(values)),

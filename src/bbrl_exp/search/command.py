@@ -12,7 +12,7 @@ from bbrl_exp.config.schema import check_keys
 from bbrl_exp.config.search_settings import SearchSettings
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.folder import check_sweep_folder
+from bbrl_exp.records.layout import check_sweep_folder
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.sweeps.batches import SweepJobs
 from bbrl_exp.sweeps.jobs import JobChecks

@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.preparation import prepare
-from bbrl_exp.config.schema import bad_value
 from bbrl_exp.config.search_settings import TRIALS, SearchSettings
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.errors import ConfigurationError
@@ -19,6 +18,7 @@ from bbrl_exp.runs.evaluations import EvaluationPlan
 from bbrl_exp.search.pruning import rungs_of
 from bbrl_exp.search.space import Parameter, Value, grid, read_space
 from bbrl_exp.search.storage import check_storage
+from bbrl_exp.settings import bad_value
 
 _OF_EVALUATIONS = {
     "eval_return_mean": ("final_episodes", "eval.final_episodes"),

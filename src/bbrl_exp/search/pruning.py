@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import optuna
 
 from bbrl_exp.config.check import CheckedRun
-from bbrl_exp.config.schema import bad_value
 from bbrl_exp.config.search_settings import SearchSettings
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.metrics import EVALUATIONS, read_points
 from bbrl_exp.runs.evaluations import EvaluationPlan
+from bbrl_exp.settings import bad_value
 
-_METRIC = "eval/return_mean"
 _PERCENTILE, _HALF = 25, 50
 
 
@@ -99,11 +98,5 @@ def evaluation_at(folder: Path, due: int) -> float | None:
         folder: of the run.
         due: a multiple of ``eval.every``; the evaluation is done after the chunk in which the run comes to it.
     """
-    try:
-        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                if row["name"] == _METRIC and int(row["env_steps"]) >= due:
-                    return float(row["value"])
-    except (OSError, KeyError, ValueError, TypeError):
-        return None
-    return None
+    evaluations = read_points(folder, EVALUATIONS)
+    return next((point.value for point in evaluations if point.env_steps >= due), None)

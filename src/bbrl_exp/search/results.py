@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from bbrl_exp.records.summary import write_json
+from bbrl_exp.records.tables import write_search_table
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.search.best import FILE_NAME as BEST_NAME
 from bbrl_exp.search.best import Difference, as_command, as_experiment, difference_of
@@ -87,8 +85,7 @@ class SearchResults:
             "best": None if best is None else {**self._as_json(best), "command": self._command(best)},
             "trials": [self._as_json(trial) for trial in ranked],
         }
-        write_json(self._folder / "search.json", contents)
-        (self._folder / "search.csv").write_text(self._as_csv(ranked), encoding="utf-8")
+        write_search_table(self._folder, contents, *self._csv_rows(ranked))
         if best is not None:
             text = as_experiment(self._difference(best), self._title(best))
             (self._folder / BEST_NAME).write_text(text, encoding="utf-8")
@@ -169,16 +166,15 @@ class SearchResults:
             "error": error_of(trial),
         }
 
-    def _as_csv(self, trials: Sequence[FrozenTrial]) -> str:
-        text = io.StringIO()
+    def _csv_rows(self, trials: Sequence[FrozenTrial]) -> tuple[list[str], list[list[object]]]:
+        """The columns of ``search.csv`` and its rows."""
         keys = [parameter.key for parameter in self._plan.space]
         seeds = [f"seed={seed}" for seed in self._plan.settings.seeds]
-        writer = csv.writer(text, lineterminator="\n")
         rungs = [f"at {rung}" for rung in self._plan.rungs]
-        writer.writerow(["number", "status", "value", *keys, *seeds, *rungs, "error"])
+        rows = []
         for trial in trials:
             params = self._as_json(trial)["params"]
-            writer.writerow(
+            rows.append(
                 [
                     trial.number,
                     self.status_of(trial),
@@ -189,7 +185,7 @@ class SearchResults:
                     error_of(trial),
                 ]
             )
-        return text.getvalue()
+        return ["number", "status", "value", *keys, *seeds, *rungs, "error"], rows
 
 
 def _shown(value: float | None) -> str:

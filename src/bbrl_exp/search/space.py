@@ -17,8 +17,8 @@ from optuna.distributions import (
 )
 
 from bbrl_exp.config.overrides import ChoiceSweep, Glob, IntervalSweep, Override, QuotedString, RangeSweep, parse
-from bbrl_exp.config.schema import shown
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.settings import shown
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -10,8 +10,8 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from bbrl_exp.config.schema import bad_value
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.settings import bad_value
 
 JOURNAL_NAME = "optuna.journal"
 

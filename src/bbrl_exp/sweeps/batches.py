@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from bbrl_exp.config.sweep_config import SweepConfig
-from bbrl_exp.records.folder import is_in_use
+from bbrl_exp.records.claim import is_in_use
 from bbrl_exp.records.summary import read_summary
+from bbrl_exp.records.tables import SweepRow, write_sweep_table
 from bbrl_exp.runs.ending import record_refusal
 from bbrl_exp.sweeps.folders import with_folders
 from bbrl_exp.sweeps.jobs import Job, JobChecks, named_jobs
 from bbrl_exp.sweeps.launching import Launched, launch
-from bbrl_exp.sweeps.table import Row, other_rows, row_of, write_tables
+from bbrl_exp.sweeps.table import is_job_fine, other_rows, row_of
 from bbrl_exp.sweeps.watch import SweepWatch
 
 _SECONDS_TO_SAVE = 60.0
@@ -67,15 +68,15 @@ class SweepJobs:
         self.folder = folder
         self._config = config
         self._checks = checks
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, SweepRow] = {}
 
     @property
     def is_fine(self) -> bool:
         """Whether every job that this sweep was asked for did all that it was asked to."""
-        return all(row.is_fine for row in self._rows.values())
+        return all(is_job_fine(row) for row in self._rows.values())
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SweepRow]:
         """The table: the jobs in the order in which they first ran, then those of earlier commands."""
         return [*self._rows.values(), *other_rows(self.folder, self._rows)]
 
@@ -113,7 +114,7 @@ class SweepJobs:
             error = job.error or self._not_begun(job, launched)
             row = row_of(self.folder, job.folder, job.varied, error, is_stopped=launched.exit_code > 0)
             self._rows[job.folder] = row
-        write_tables(self.folder, self.rows)
+        write_sweep_table(self.folder, self.rows)
         if launched.exit_code:
             raise Stopped(launched.exit_code)
         return [self._result(job) for job in jobs]

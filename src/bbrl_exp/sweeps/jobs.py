@@ -11,11 +11,11 @@ from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.overrides import Override
 from bbrl_exp.config.preparation import prepare
 from bbrl_exp.config.run_size import RunSize
-from bbrl_exp.config.schema import bad_value
 from bbrl_exp.config.sweep_config import refusal_of_all, values_of
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
-from bbrl_exp.records.folder import job_folder_name
+from bbrl_exp.records.layout import job_folder_name
 from bbrl_exp.runs.resume import AUTO, NEVER
+from bbrl_exp.settings import bad_value
 
 _PAUSE = "pause_after="
 

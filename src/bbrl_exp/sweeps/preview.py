@@ -8,12 +8,11 @@ from pathlib import Path
 
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.launchers import LOCAL
-from bbrl_exp.config.run_size import in_words
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.runs.console import Terminal
-from bbrl_exp.runs.dry_run import time_in_words
 from bbrl_exp.runs.estimate import TRIAL_SECONDS, Estimate, TrialFailure, Trials
 from bbrl_exp.sweeps.jobs import Job, kind_of
+from bbrl_exp.text import size_in_words, time_in_words
 
 _MOST_TRIALS = 12
 
@@ -38,7 +37,7 @@ def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> None:
                 " ".join(job.varied) or " ".join(job.overrides),
                 _state(job, folder),
                 f"{job.run.size.env_steps:,}" if job.run else "-",
-                in_words(job.run.size.workspace_bytes + job.run.size.replay_bytes) if job.run else "-",
+                size_in_words(job.run.size.workspace_bytes + job.run.size.replay_bytes) if job.run else "-",
                 _time(job, estimates),
                 job.folder,
             )
@@ -105,7 +104,7 @@ def _totals(jobs: Sequence[Job], estimates: Told, side_by_side: int | None) -> l
     return [
         f"time: about {time_in_words(total)}{rest} in all, {how}; from trials of {TRIAL_SECONDS:g} s, evaluations "
         "left out",
-        f"disk: at most about {in_words(disk)}, checkpoints left out",
+        f"disk: at most about {size_in_words(disk)}, checkpoints left out",
     ]
 
 

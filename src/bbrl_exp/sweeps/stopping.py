@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn
 
-from bbrl_exp.records.folder import is_in_use
+from bbrl_exp.records.claim import is_in_use
 from bbrl_exp.runs.stop import CAUGHT, STOPPED_BY
 
 _SECONDS_TO_SAVE = 60.0

@@ -6,7 +6,7 @@ from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.launchers import LOCAL
 from bbrl_exp.config.overrides import parse
 from bbrl_exp.config.sweep_config import SweepConfig
-from bbrl_exp.records.folder import check_sweep_folder
+from bbrl_exp.records.layout import check_sweep_folder
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.sweeps.batches import Stopped, SweepJobs
 from bbrl_exp.sweeps.folders import with_folders

@@ -1,40 +1,24 @@
-"""The table of a sweep: one row a job, on the screen and as ``sweep.json`` and ``sweep.csv``."""
+"""The table of a sweep: one row a job, as it is shown."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from bbrl_exp.records.folder import is_in_use
-from bbrl_exp.records.summary import read_summary, write_json
+from bbrl_exp.records.claim import is_in_use
+from bbrl_exp.records.layout import UnreadableError
+from bbrl_exp.records.summary import read_summary
+from bbrl_exp.records.tables import SweepRow, read_sweep_table
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.runs.execution import PAUSED
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of a sweep's table: a job and what came of it."""
-
-    overrides: str
-    status: str
-    return_mean: float | None
-    eval_return_mean: float | None
-    steps_per_second: float | None
-    folder: str
-    error: str | None = None
-
-    @property
-    def is_fine(self) -> bool:
-        """Whether the job did all that it was asked to."""
-        return self.status == "completed" or (self.error or "").startswith(PAUSED)
+def is_job_fine(row: SweepRow) -> bool:
+    """Whether the job did all that it was asked to."""
+    return row.status == "completed" or (row.error or "").startswith(PAUSED)
 
 
-def row_of(sweep: Path, folder: str, varied: Sequence[str], error: str | None, *, is_stopped: bool) -> Row:
+def row_of(sweep: Path, folder: str, varied: Sequence[str], error: str | None, *, is_stopped: bool) -> SweepRow:
     """The row of one job, from what its folder holds.
 
     Args:
@@ -56,7 +40,7 @@ def row_of(sweep: Path, folder: str, varied: Sequence[str], error: str | None, *
         status, error = ("interrupted" if is_stopped else "failed"), "its process ended without a word"
     else:
         error = summary.get("error")
-    return Row(
+    return SweepRow(
         overrides=" ".join(varied),
         status=status,
         return_mean=summary.get("return_mean"),
@@ -67,38 +51,22 @@ def row_of(sweep: Path, folder: str, varied: Sequence[str], error: str | None, *
     )
 
 
-def other_rows(sweep: Path, known: Collection[str]) -> list[Row]:
+def other_rows(sweep: Path, known: Collection[str]) -> list[SweepRow]:
     """The rows of jobs that are in the sweep's folder and not among the ``known`` ones: those of earlier commands."""
-    earlier = {row.get("folder"): row for row in _earlier_rows(sweep) if isinstance(row, dict)}
+    try:
+        earlier = {row.folder: row.overrides for row in read_sweep_table(sweep)}
+    except UnreadableError:
+        earlier = {}
     rows = []
     for folder in sorted(sweep.iterdir()):
         if folder.name in known or (summary := read_summary(folder)) is None:
             continue
-        varied = earlier.get(folder.name, {}).get("overrides") or " ".join(map(str, summary.get("overrides", ())))
+        varied = earlier.get(folder.name) or " ".join(map(str, summary.get("overrides", ())))
         rows.append(row_of(sweep, folder.name, [varied], None, is_stopped=False))
     return rows
 
 
-def _earlier_rows(sweep: Path) -> list[Any]:
-    try:
-        jobs = json.loads((sweep / "sweep.json").read_text(encoding="utf-8"))["jobs"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
-    return jobs if isinstance(jobs, list) else []
-
-
-def write_tables(folder: Path, rows: Sequence[Row]) -> None:
-    """Writes ``sweep.json`` and ``sweep.csv`` in the sweep's folder."""
-    contents: list[dict[str, Any]] = [asdict(row) for row in rows]
-    write_json(folder / "sweep.json", {"jobs": contents})
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(Row.__dataclass_fields__), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(contents)
-    (folder / "sweep.csv").write_text(text.getvalue(), encoding="utf-8")
-
-
-def show_table(rows: Sequence[Row], folder: Path) -> None:
+def show_table(rows: Sequence[SweepRow], folder: Path) -> None:
     """Prints the table, and below it the reason of every job that did not complete."""
     console = Terminal()
     console.table(

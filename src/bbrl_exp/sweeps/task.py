@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from bbrl_exp.config.carried import CarriedJob
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.errors import WorkerError
-from bbrl_exp.records.folder import is_in_use
+from bbrl_exp.records.claim import is_in_use
 from bbrl_exp.runs.ending import JobEnding, record_death
 from bbrl_exp.runs.host import JobHost
 from bbrl_exp.runs.stop import CAUGHT, STOPPED_BY

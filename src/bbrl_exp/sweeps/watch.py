@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import math
 import os
 import sys
 import threading
@@ -14,15 +12,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from bbrl_exp.records.summary import FILE_NAME, Summary, read_summary
+from bbrl_exp.records.layout import SUMMARY
+from bbrl_exp.records.metrics import EVALUATIONS, TRAINING_RETURNS, newest_points
+from bbrl_exp.records.summary import Summary, read_summary
 from bbrl_exp.runs.console import Terminal, end_lines
 from bbrl_exp.sweeps.jobs import Job
+from bbrl_exp.text import clock_time
 
 if TYPE_CHECKING:
     from rich.live import Live
 
 _SECONDS_BETWEEN_LOOKS = 0.5
-_TAIL_BYTES = 4096
 _SHOWN = 12
 
 
@@ -37,7 +37,7 @@ class WatchedJob:
         status: of its run, ``"waiting"`` before it begins.
         summary: its contents, as far as the run has ended.
         env_steps: environment steps done.
-        return_mean: the newest mean return on record.
+        newest_return: of an evaluation or a training episode.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class WatchedJob:
     status: str = "waiting"
     summary: Summary | None = None
     env_steps: int = 0
-    return_mean: float | None = None
+    newest_return: float | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -114,15 +114,15 @@ class SweepWatch:
         n_waiting = len(self._jobs) - n_done - n_failed - len(running)
         steps = sum(job.planned if job.has_ended else job.env_steps for job in self._jobs)
         planned = sum(job.planned for job in self._jobs)
-        left = f", about {_duration(seconds * (planned - steps) / steps)} left" if steps else ""
+        left = f", about {clock_time(seconds * (planned - steps) / steps)} left" if steps else ""
         before = f" (and {self._n_before} that were complete or cannot run)" if self._n_before else ""
         lines = [
             f"{n_done} of {len(self._jobs)} jobs completed{before}, {n_failed} failed, {len(running)} running, "
-            f"{n_waiting} waiting; {_duration(seconds)}{left}"
+            f"{n_waiting} waiting; {clock_time(seconds)}{left}"
         ]
         width = max((len(job.folder.name) for job in running[:_SHOWN]), default=0)
         for job in running[:_SHOWN]:
-            mean = "" if job.return_mean is None else f"  return {job.return_mean:.4g}"
+            mean = "" if job.newest_return is None else f"  return {job.newest_return:.4g}"
             lines.append(
                 f"  {job.folder.name:<{width}}  {100 * job.env_steps // job.planned:3d} %  "
                 f"{job.env_steps:,} / {job.planned:,} steps{mean}"
@@ -142,7 +142,7 @@ def _watched(job: Job, sweep: Path) -> WatchedJob:
 
 def _changed(folder: Path) -> int:
     try:
-        return os.stat(folder / FILE_NAME).st_mtime_ns
+        return os.stat(folder / SUMMARY).st_mtime_ns
     except OSError:
         return 0
 
@@ -151,7 +151,10 @@ def _update(job: WatchedJob) -> bool:
     """Reads what is new of a job; True where its summary changed."""
     changed = _changed(job.folder)
     if job.status == "running":
-        job.env_steps, job.return_mean = _newest(job.folder / "metrics.csv", job.env_steps, job.return_mean)
+        for point in newest_points(job.folder):
+            job.env_steps = max(job.env_steps, point.env_steps)
+            if point.name in (EVALUATIONS, TRAINING_RETURNS):
+                job.newest_return = point.value
     if changed == job.changed:
         return False
     contents = read_summary(job.folder)
@@ -163,30 +166,8 @@ def _update(job: WatchedJob) -> bool:
     return True
 
 
-def _newest(path: Path, env_steps: int, return_mean: float | None) -> tuple[int, float | None]:
-    """Environment steps and mean return at the end of a ``metrics.csv``; those given where it tells nothing."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return env_steps, return_mean
-    for line in csv.reader(text.splitlines()[1:-1]):
-        if len(line) == 3 and line[0].isdigit():
-            env_steps = max(env_steps, int(line[0]))
-            if line[1] in ("train/return", "eval/return_mean"):
-                return_mean = float(line[2])
-    return env_steps, return_mean if return_mean is None or math.isfinite(return_mean) else None
-
-
 def _live_table() -> Live:
     from rich.console import Console
     from rich.live import Live
 
     return Live(console=Console(), auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
-
-
-def _duration(seconds: float) -> str:
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

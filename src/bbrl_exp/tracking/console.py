@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TextIO
 
+from bbrl_exp.text import aligned_table, clock_time
+
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_REFRESHES = 0.5
 
@@ -71,11 +73,7 @@ class PlainConsole:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Write the table with columns of even width, without frames."""
-        widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-        aligned = (
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [columns, *rows]
-        )
-        self.line("\n".join([title, *(f"  {row.rstrip()}" for row in aligned)]))
+        self.line("\n".join([title, *(f"  {row}" for row in aligned_table(columns, rows))]))
 
     def progress(self, done: int, total: int, steps_per_second: float, mean_return: float | None) -> None:
         """Write a line if one is due."""
@@ -84,7 +82,7 @@ class PlainConsole:
             return
         self._last_tenth, self._last_seconds = tenth, now
         returns = "" if mean_return is None else f", mean return {mean_return:.4g}"
-        left = f", {_duration((total - done) / steps_per_second)} left" if done < total and steps_per_second else ""
+        left = f", {clock_time((total - done) / steps_per_second)} left" if done < total and steps_per_second else ""
         percent = 100 * done // total
         self.line(f"{done:,} of {total:,} steps ({percent} %), {steps_per_second:,.0f} steps/s{left}{returns}")
 
@@ -141,7 +139,7 @@ class TerminalConsole:
         elif done < total and now - self._last_seconds < SECONDS_BETWEEN_REFRESHES:
             return
         self._last_seconds = now
-        left = f"{_duration((total - done) / steps_per_second)} left" if steps_per_second else ""
+        left = f"{clock_time((total - done) / steps_per_second)} left" if steps_per_second else ""
         returns = "" if mean_return is None else f"  return {mean_return:.4g}"
         description = f"{done:,} / {total:,} steps  {steps_per_second:,.0f}/s  {left}{returns}"
         self._bar.update(self._task, completed=done, total=total, description=description, refresh=True)
@@ -162,9 +160,3 @@ def make_console(shown: bool, stream: TextIO | None = None) -> Console:
         return SilentConsole()
     stream = stream or sys.stdout
     return TerminalConsole(stream) if stream.isatty() else PlainConsole(stream)
-
-
-def _duration(seconds: float) -> str:
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

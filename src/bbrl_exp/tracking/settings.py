@@ -4,67 +4,48 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.settings import TRUE_OR_FALSE, Allowed, check_settings, integer, setting
 
-_BOOLEAN = "true or false"
-_PATTERNS = "a list of patterns such as 'env/*'"
-
-
-def _key(default: Any, help_line: str, allowed: str) -> Any:
-    return field(default=default, metadata={"help": help_line, "allowed": allowed})
-
-
-def _at_least(least: int) -> str:
-    return f"a whole number, at least {least}"
+_PATTERNS = Allowed(
+    "a list of patterns such as 'env/*'",
+    lambda value: isinstance(value, list | tuple) and all(isinstance(pattern, str) for pattern in value),
+)
 
 
 @dataclass(frozen=True)
 class TrackingSettings:
     """What a run records of itself: the keys below ``tracking``, each with the line that ``--help`` shows."""
 
-    enabled: bool = _key(True, "false: no files at all, whatever the other keys say", _BOOLEAN)
-    tensorboard: bool = _key(True, "write an event file for TensorBoard", _BOOLEAN)
-    csv: bool = _key(True, "write metrics.csv: episodes, evaluations, losses, speed", _BOOLEAN)
-    console: bool = _key(True, "show the run's progress", _BOOLEAN)
-    workspace: bool = _key(True, "every workspace variable as curves, at every time step", _BOOLEAN)
-    workspace_full_steps: int = _key(100_000, "the first time steps, which are never thinned", _at_least(0))
-    workspace_thinned_steps: int = _key(100_000, "how many more time steps are kept, evenly, of the rest", _at_least(0))
-    max_components: int = _key(8, "vectors of at most so many components have a curve for each", _at_least(1))
-    include: tuple[str, ...] = _key(("*",), "the variables that have curves and histograms", _PATTERNS)
-    exclude: tuple[str, ...] = _key((), "variables that have none, even if included", _PATTERNS)
-    histogram_every: int = _key(20_000, "environment steps between histograms; 0: none", _at_least(0))
-    animation_steps: int = _key(0, "steps of the last policy in a moving picture on the IMAGES page", _at_least(0))
-    metrics_every: int = _key(1_000, "environment steps between two records of what the learner tells", _at_least(1))
-    speed_every: int = _key(10_000, "environment steps between two measurements of speed", _at_least(1))
+    enabled: bool = setting("false: no files at all, whatever the other keys say", TRUE_OR_FALSE, default=True)
+    tensorboard: bool = setting("write an event file for TensorBoard", TRUE_OR_FALSE, default=True)
+    csv: bool = setting("write metrics.csv: episodes, evaluations, losses, speed", TRUE_OR_FALSE, default=True)
+    console: bool = setting("show the run's progress", TRUE_OR_FALSE, default=True)
+    workspace: bool = setting("every workspace variable as curves, at every time step", TRUE_OR_FALSE, default=True)
+    workspace_full_steps: int = setting("the first time steps, which are never thinned", integer(0), default=100_000)
+    workspace_thinned_steps: int = setting(
+        "how many more time steps are kept, evenly, of the rest", integer(0), default=100_000
+    )
+    max_components: int = setting("vectors of at most so many components have a curve for each", integer(1), default=8)
+    include: tuple[str, ...] = setting("the variables that have curves and histograms", _PATTERNS, default=("*",))
+    exclude: tuple[str, ...] = setting("variables that have none, even if included", _PATTERNS, default=())
+    histogram_every: int = setting("environment steps between histograms; 0: none", integer(0), default=20_000)
+    animation_steps: int = setting(
+        "steps of the last policy in a moving picture on the IMAGES page", integer(0), default=0
+    )
+    metrics_every: int = setting(
+        "environment steps between two records of what the learner tells", integer(1), default=1_000
+    )
+    speed_every: int = setting("environment steps between two measurements of speed", integer(1), default=10_000)
 
     def __post_init__(self) -> None:
-        for key in ("enabled", "tensorboard", "csv", "console", "workspace"):
-            if not isinstance(value := getattr(self, key), bool):
-                raise ConfigurationError(f"tracking.{key}={value!r}: must be true or false")
-        lowest = {
-            "workspace_full_steps": 0,
-            "workspace_thinned_steps": 0,
-            "max_components": 1,
-            "histogram_every": 0,
-            "animation_steps": 0,
-            "metrics_every": 1,
-            "speed_every": 1,
-        }
-        for key, least in lowest.items():
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigurationError(f"tracking.{key}={value!r}: must be a whole number, at least {least}")
+        check_settings(TrackingSettings, vars(self), "tracking")
         for key in ("include", "exclude"):
-            value = getattr(self, key)
-            if not isinstance(value, (list, tuple)) or not all(isinstance(pattern, str) for pattern in value):
-                raise ConfigurationError(f"tracking.{key}={value!r}: must be a list of patterns such as 'env/*'")
-            object.__setattr__(self, key, tuple(value))
+            object.__setattr__(self, key, tuple(getattr(self, key)))
 
     @property
     def films(self) -> bool:

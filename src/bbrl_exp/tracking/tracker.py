@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from bbrl_exp.errors import BbrlExpError
-from bbrl_exp.records.csv_file import CsvFile
 from bbrl_exp.records.event_file import EventFile
+from bbrl_exp.records.metrics import SPEED, MetricsFile
 from bbrl_exp.tracking.console import Console, SilentConsole
 from bbrl_exp.tracking.episodes import EpisodeCount, FinishedEpisodes, finished_episodes
 from bbrl_exp.tracking.histogram import histogram_values
-from bbrl_exp.tracking.hparams import renew_start, write_end, write_start
+from bbrl_exp.tracking.hparams import HparamsEntry, write_end, write_start
 from bbrl_exp.tracking.settings import Thinning, TrackingSettings
 from bbrl_exp.tracking.summaries import image_summary, layout_summary, text_summary
-from bbrl_exp.tracking.trial import Trial
 from bbrl_exp.tracking.workspace_series import rows_on_cpu, workspace_series
 from bbrl_exp.workspace import Workspace
 
@@ -73,7 +72,7 @@ class Tracker:
         self._console = console if console is not None and settings.console else SilentConsole()
         self._positions = dict(continued or {"csv": None, "events": None, "seconds_at_last_speed": clock()})
         csv, events = self._positions["csv"], self._positions["events"]
-        self._csv = CsvFile(folder, csv) if settings.enabled and settings.csv else None
+        self._csv = MetricsFile(folder, csv) if settings.enabled and settings.csv else None
         try:
             self._events = EventFile(folder, events) if settings.enabled and settings.tensorboard else None
         except BbrlExpError:
@@ -163,13 +162,10 @@ class Tracker:
         """Whether the run has an event file that says nothing of it yet."""
         return self._events is not None and self._events.is_new
 
-    def begin(self, trial: Trial) -> None:
-        """Put the run on TensorBoard's HPARAMS page; in a file that says so already, say it as it is now."""
-        if self._events:
-            if self._events.is_new:
-                write_start(self._events, trial)
-            else:
-                renew_start(self._events.path, trial)
+    def begin(self, entry: HparamsEntry) -> None:
+        """Put the run on TensorBoard's HPARAMS page; the event file of a resumed run has it there already."""
+        if self._events and self._events.is_new:
+            write_start(self._events, entry)
 
     def complete(self, metrics: Mapping[str, float | None]) -> None:
         """Tell TensorBoard's HPARAMS page that the run is complete.
@@ -292,7 +288,7 @@ class Tracker:
 
     def _measure_speed(self, least_env_steps: int) -> None:
         if self._speed.measure(self._env_steps, least_env_steps):
-            self.scalars(self._env_steps, {"time/steps_per_second": self._speed.latest})
+            self.scalars(self._env_steps, {SPEED: self._speed.latest})
 
 
 class _SpeedMeter:

@@ -18,7 +18,6 @@ from torch import nn
 
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 
-FOLDER_NAME = "checkpoints"
 _EXTRA_STATE = "_extra_state"
 
 

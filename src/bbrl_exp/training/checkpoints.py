@@ -10,7 +10,8 @@ from typing import Any
 
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
-from bbrl_exp.training.checkpoint import FOLDER_NAME, read_checkpoint, remove_checkpoint, write_checkpoint
+from bbrl_exp.records.layout import CHECKPOINTS
+from bbrl_exp.training.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
 from bbrl_exp.training.segments import Segment, Segments, check_segments
 
 _NAME = re.compile(r"step_(\d+)\.pt")
@@ -48,7 +49,7 @@ class Checkpoints:
     def __init__(
         self, run_folder: Path, every: int, keep: int, buffers: Mapping[str, ReplayBuffer], steps_per_recording: int
     ) -> None:
-        self._folder = run_folder / FOLDER_NAME
+        self._folder = run_folder / CHECKPOINTS
         self._every = every
         self._keep = keep
         self._segments = {name: Segments(self._folder, name, buffer) for name, buffer in buffers.items()}
@@ -123,13 +124,13 @@ def newest_checkpoint(run_folder: Path) -> tuple[Checkpoint | None, list[str]]:
         ConfigurationError: there are checkpoints, and none is whole.
     """
     complaints: list[str] = []
-    for _, path in _numbered(run_folder / FOLDER_NAME):
+    for _, path in _numbered(run_folder / CHECKPOINTS):
         try:
             return _whole_checkpoint(path), complaints
         except BbrlExpError as error:
             complaints.append(str(error))
     if complaints:
-        raise ConfigurationError(f"no checkpoint in {run_folder / FOLDER_NAME} is whole: {'; '.join(complaints)}")
+        raise ConfigurationError(f"no checkpoint in {run_folder / CHECKPOINTS} is whole: {'; '.join(complaints)}")
     return None, []
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.records.layout import CHECKPOINTS
 from bbrl_exp.records.summary import read_summary
 
 Which = Literal["last", "best"]
@@ -27,9 +28,7 @@ def summary_of_run(folder: Path) -> dict[str, Any]:
 
 def policy_path(folder: Path, which: Which) -> Path:
     """Where a run keeps its ``last`` policy, or its ``best`` by the evaluations along the run."""
-    from bbrl_exp.training.checkpoint import FOLDER_NAME
-
-    return folder / FOLDER_NAME / f"{which}.pt"
+    return folder / CHECKPOINTS / f"{which}.pt"
 
 
 def read_state(folder: Path, which: Which = "last") -> dict[str, Any]:

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.folder import FolderClaim, FolderInUseError, check_sweep_folder, claim_new_folder, job_folder_name
+from bbrl_exp.records.claim import FolderClaim, FolderInUseError, claim_new_folder
+from bbrl_exp.records.layout import check_sweep_folder, job_folder_name
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from bbrl_exp.records.folder import FolderClaim
+from bbrl_exp.records.claim import FolderClaim
 claim = FolderClaim(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)
@@ -28,7 +29,7 @@ time.sleep(60)
 CLAIM = """
 import os, sys, time
 from pathlib import Path
-from bbrl_exp.records.folder import claim_new_folder
+from bbrl_exp.records.claim import claim_new_folder
 print("ready", flush=True)
 while not os.path.exists(sys.argv[2]):
     time.sleep(0.001)

@@ -1,26 +1,21 @@
-"""A run's folder: its name, and the claim that gives it to one run at a time."""
+"""The claim on a run's folder, which gives it to one run at a time."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import itertools
 import os
 import platform
-import re
 import stat
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.layout import LOCK
 
-_LOCK_NAME = ".lock"
-_LONGEST_NAME = 100
 _ATTEMPTS = 100
-SWEEP_FILE = "multirun.yaml"
-LOG_NAME = "run.log"
 
 
 class FolderInUseError(ConfigurationError):
@@ -62,7 +57,7 @@ class FolderClaim:
 
     def release(self) -> None:
         """Gives the folder back; folders that the claim made and nobody wrote in are removed."""
-        (self.folder / _LOCK_NAME).unlink(missing_ok=True)
+        (self.folder / LOCK).unlink(missing_ok=True)
         os.close(self._file)
         self._remove_made()
 
@@ -85,7 +80,7 @@ class FolderClaim:
 def is_in_use(folder: Path) -> bool:
     """Whether a process holds the folder."""
     try:
-        file = os.open(folder / _LOCK_NAME, os.O_RDWR)
+        file = os.open(folder / LOCK, os.O_RDWR)
     except OSError:
         return False
     try:
@@ -132,7 +127,7 @@ def _is_no_folder(path: Path) -> bool:
 
 
 def _lock(folder: Path) -> int:
-    path = folder / _LOCK_NAME
+    path = folder / LOCK
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -181,30 +176,3 @@ def claim_new_folder(wanted: Path) -> FolderClaim:
         except (FileExistsError, FolderInUseError):
             continue
     raise AssertionError("unreachable")
-
-
-def check_sweep_folder(folder: Path) -> None:
-    """Refuses a folder that holds files, and those of no sweep.
-
-    Raises:
-        ConfigurationError: it does.
-    """
-    names = {entry.name for entry in folder.iterdir()} - {_LOCK_NAME} if folder.is_dir() else set()
-    if names and SWEEP_FILE not in names:
-        raise ConfigurationError(f"folder {folder} holds files that are no sweep's; choose another name")
-
-
-def run_folder_name(name: object) -> str:
-    """The name of a run's folder: ``name`` if there is one, else date and time."""
-    return datetime.now().strftime("%Y-%m-%d_%H-%M-%S") if name is None else str(name)
-
-
-def job_folder_name(overrides: str) -> str:
-    """The name of a job's folder in its sweep: the overrides that vary, with safe characters only.
-
-    Where characters had to be replaced or the name cut, a hash of the overrides keeps two jobs apart.
-    """
-    name = re.sub(r"[^A-Za-z0-9._=,+-]+", "_", overrides).strip("._") or "job"
-    if name == overrides and len(name) <= _LONGEST_NAME:
-        return name
-    return f"{name[:_LONGEST_NAME]}_{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"

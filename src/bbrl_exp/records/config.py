@@ -1,0 +1,125 @@
+"""The configuration that a run was started with: the YAML files in its ``.hydra`` folder, as Hydra names them.
+
+Where a run is used again they are read as Hydra reads them; where many runs are compared, and a file may be anybody's,
+as dotted keys and texts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml  # type: ignore[import-untyped]
+
+from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.records.layout import CONFIG, HYDRA, HYDRA_CONFIG, OVERRIDES, UnreadableError
+from bbrl_exp.text import one_line
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig, ListConfig
+
+_MOST_BYTES = 1_000_000
+_DEEPEST = 50
+
+
+def write_config(folder: Path, config: Mapping[str, Any], hydra: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Writes ``config.yaml``, ``hydra.yaml`` and ``overrides.yaml`` in the folder ``.hydra`` of a run.
+
+    Args:
+        folder: of the run.
+        config: its configuration as composed, interpolations as they are written.
+        hydra: the node ``hydra`` of it.
+        overrides: those of the run.
+
+    Raises:
+        BbrlExpError: the disk refuses.
+    """
+    from omegaconf import OmegaConf
+
+    contents = {CONFIG: dict(config), HYDRA_CONFIG: {"hydra": dict(hydra)}, OVERRIDES: list(overrides)}
+    try:
+        (folder / HYDRA).mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (folder / name).write_text(OmegaConf.to_yaml(content), encoding="utf-8")
+    except OSError as error:
+        raise BbrlExpError(f"cannot write '{folder / HYDRA}': {error.strerror or error}") from error
+
+
+def load_config(path: Path) -> DictConfig | ListConfig:
+    """The contents of a YAML file, interpolations not resolved.
+
+    Args:
+        path: one of the files in ``.hydra``, or an option of a configuration's group.
+
+    Raises:
+        UnreadableError: it cannot be read.
+    """
+    from omegaconf import OmegaConf  # reports do without it
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.load(path)
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from error
+    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UnreadableError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+def read_texts(folder: Path) -> dict[str, str]:
+    """The configuration in ``folder``: dotted keys, values as text, interpolations not resolved.
+
+    Raises:
+        UnreadableError: there is none, or it is not a configuration.
+    """
+    try:
+        contents = (folder / CONFIG).read_bytes()
+    except FileNotFoundError:
+        raise UnreadableError(f"no {CONFIG}") from None
+    except OSError as error:
+        raise UnreadableError(f"{CONFIG} cannot be read: {error.strerror}") from error
+    if len(contents) > _MOST_BYTES:
+        raise UnreadableError(f"{CONFIG} has more than {_MOST_BYTES:,} bytes")
+    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+    try:
+        if not _is_tame(yaml.parse(contents, Loader=loader)):
+            raise UnreadableError(f"{CONFIG} holds aliases, or is nested too deeply")
+        loaded = yaml.load(contents, Loader=loader)
+        if not isinstance(loaded, dict):
+            raise UnreadableError(f"{CONFIG} is not a mapping")
+        return dict(_flat(loaded, ""))
+    except (yaml.YAMLError, TypeError, ValueError) as error:  # a 13th month, keys that cannot be sorted
+        raise UnreadableError(f"{CONFIG} is not YAML") from error
+
+
+def overridden(overrides: Sequence[str]) -> dict[str, str]:
+    """The keys and values of Hydra overrides: ``+a.b=1`` is ``{"a.b": "1"}``; deletions are left out."""
+    pairs = (override.partition("=") for override in overrides if not override.startswith("~"))
+    return {key.lstrip("+").replace("/", "."): value for key, sign, value in pairs if sign}
+
+
+def as_text(value: object) -> str:
+    """A value of a configuration, as on a command line."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _is_tame(events: Iterable[object]) -> bool:
+    """Whether a file is as small as it looks: aliases of aliases make a value without end."""
+    depth = 0
+    for event in events:
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST or isinstance(event, yaml.AliasEvent):
+            return False
+    return True
+
+
+def _flat(value: dict[object, object], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, child in value.items():
+        if isinstance(child, dict) and child:
+            yield from _flat(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", as_text(child)
