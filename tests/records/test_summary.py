@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bbrl_exp.config.run_size import Plan
+from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.records.json_file import write_json
 from bbrl_exp.records.provenance import config_hash
@@ -64,20 +64,20 @@ def test_the_hash_depends_on_the_order_of_members_and_wrappers(group: str) -> No
 
 
 def test_steps_are_rounded_up_to_a_whole_chunk() -> None:
-    plan = Plan(total_steps=1025, batch_size=8, steps_per_chunk=128, chunks_per_recording=1, bytes_per_time_step=10)
+    plan = RunSize(total_steps=1025, batch_size=8, steps_per_chunk=128, chunks_per_recording=1, bytes_per_time_step=10)
     assert (plan.chunks, plan.time_steps, plan.env_steps) == (2, 256, 2048)
     assert plan.workspace_bytes == 129 * 10
 
 
 def test_a_workspace_that_cannot_fit_is_refused_with_both_sizes() -> None:
-    plan = Plan(total_steps=1, batch_size=8, steps_per_chunk=33, chunks_per_recording=3, bytes_per_time_step=10**7)
+    plan = RunSize(total_steps=1, batch_size=8, steps_per_chunk=33, chunks_per_recording=3, bytes_per_time_step=10**7)
     with pytest.raises(ConfigurationError, match=r"needs 1 GB and 500 MB of memory are there"):
         plan.check_memory(500 * 10**6)
     plan.check_memory(10**9)
 
 
 def test_replay_buffers_count_beside_the_workspace() -> None:
-    plan = Plan(1, 8, 33, 3, bytes_per_time_step=10**7, replay_capacity=70, replay_bytes=5 * 10**8)
+    plan = RunSize(1, 8, 33, 3, bytes_per_time_step=10**7, replay_capacity=70, replay_bytes=5 * 10**8)
     with pytest.raises(ConfigurationError, match=r"'agent.learner.replay_capacity' = 70: .* needs 500 MB, .* 1 GB, "):
         plan.check_memory(1_499_999_999)
     plan.check_memory(15 * 10**8)
