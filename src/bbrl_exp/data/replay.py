@@ -115,7 +115,7 @@ class ReplayBuffer:
 
     def __len__(self) -> int:
         """Number of transitions that can be drawn."""
-        return 0 if self._ring is None else self._ring.end_transition - self._ring.first_transition
+        return len(self.stored)
 
     @property
     def stored(self) -> range:
@@ -173,8 +173,7 @@ class ReplayBuffer:
                 ``first_row``.
             ReplayError: row ``first_row`` is not the last one that was stored.
         """
-        if self._loading:
-            raise self._not_loaded()
+        self._check_loaded()
         n_rows = workspace.n_steps(DONE)
         if not is_integer(first_row) or not 0 <= first_row < n_rows:
             raise WorkspaceError(f"replay: no row {first_row}: '{DONE}' has {n_rows} rows")
@@ -295,8 +294,7 @@ class ReplayBuffer:
 
     def _filled(self) -> Ring:
         ring = self._ring
-        if self._loading:
-            raise self._not_loaded()
+        self._check_loaded()
         if ring is None or ring.first_transition == ring.end_transition:
             raise ReplayError("replay: nothing to draw, no transition is stored yet")
         return ring
@@ -362,16 +360,14 @@ class ReplayBuffer:
             ReplayError: rows that are not stored.
         """
         ring, kept = self._ring, self.kept_rows
-        if self._loading:
-            raise self._not_loaded()
+        self._check_loaded()
         if ring is None or not kept.start <= first <= stop <= kept.stop:
             raise ReplayError(f"replay: rows {first} to {stop - 1} are not all stored; stored: {_shown(kept)}")
         return ring.read_rows(first, stop)
 
     def state(self) -> dict[str, Any]:
         """What :meth:`load_state` needs besides the rows, to go on exactly as this buffer would: plain Python."""
-        if self._loading:
-            raise self._not_loaded()
+        self._check_loaded()
         ring = self._ring
         ring_state = None
         if ring is not None:
@@ -422,8 +418,9 @@ class ReplayBuffer:
             ring.load_rows({name: value[missing.start - first :] for name, value in rows.items()}, DONE)
             self._loading = range(stop, missing.stop)
 
-    def _not_loaded(self) -> ReplayError:
-        return ReplayError(f"replay: rows {self._loading.start} to {self._loading.stop - 1} are not loaded yet")
+    def _check_loaded(self) -> None:
+        if self._loading:
+            raise ReplayError(f"replay: {_shown(self._loading)} are not loaded yet")
 
 
 def _shown(rows: range) -> str:
