@@ -51,3 +51,24 @@ def test_any_other_file_is_refused_with_what_writes_recordings(tmp_path: Path) -
             ConfigurationError, match=r"^recording='.*it\.pt': no recording that scripts/record\.py wrote$"
         ):
             load_recording(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "no recording of format 1"),
+        ({"variables": {}}, "no recording of format 1"),
+        ({"variables": [torch.zeros(2, 1)]}, "no recording of format 1"),
+        ({"variables": {"action": [0, 1]}}, r"'action': expected a torch\.Tensor \[T, B, …\], found list"),
+        ({"variables": {3: torch.zeros(2, 1)}}, "a variable's name is a non-empty string, found 3"),
+        ({"env_id": None}, "of None, and the environment is Toy-v0"),
+    ],
+)
+def test_a_recording_with_a_wrong_part_is_refused_by_its_file(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "it.pt"
+    save_recording(path, endless(4, 2), "Toy-v0")
+    torch.save({**torch.load(path, weights_only=True), **change}, path)
+    with pytest.raises(ConfigurationError, match=rf"^recording='.*it\.pt': {message}"):
+        load_recording(path, "Toy-v0")

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.workspace import Workspace
 
 _FORMAT = 1
@@ -54,11 +54,15 @@ def load_recording(path: Path, env_id: str | None = None) -> Workspace:
         raise ConfigurationError(f"recording='{path}': cannot be read: {error.strerror}") from error
     except Exception as error:  # of a file of another kind torch raises what its bytes lead to
         raise ConfigurationError(f"recording='{path}': no recording that scripts/record.py wrote") from error
-    if not isinstance(contents, dict) or contents.get("format") != _FORMAT or not contents.get("variables"):
+    variables = contents.get("variables") if isinstance(contents, dict) and contents.get("format") == _FORMAT else None
+    if not variables or not isinstance(variables, dict):
         raise ConfigurationError(f"recording='{path}': no recording of format {_FORMAT}, as scripts/record.py writes")
-    if env_id not in (None, contents["env_id"]):
-        raise ConfigurationError(f"recording='{path}': of {contents['env_id']}, and the environment is {env_id}")
+    if env_id not in (None, contents.get("env_id")):
+        raise ConfigurationError(f"recording='{path}': of {contents.get('env_id')}, and the environment is {env_id}")
     workspace = Workspace()
-    for name, values in contents["variables"].items():
-        workspace.set_full(name, values)
+    try:
+        for name, values in variables.items():
+            workspace.set_full(name, values)
+    except WorkspaceError as error:
+        raise ConfigurationError(f"recording='{path}': {error}") from error
     return workspace

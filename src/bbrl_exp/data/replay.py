@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bbrl_exp.arguments import AT_LEAST_1, FROM_0_TO_1, is_integer
+from bbrl_exp.data.batch import Batch as Batch
+from bbrl_exp.data.batch import BatchReader
 from bbrl_exp.data.packing import Field, RowLayout
 from bbrl_exp.data.ring import Ring
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
@@ -24,34 +25,6 @@ INITIAL_STATE = "env/initial_state"
 
 class ReplayError(BbrlExpError):
     """A draw that the buffer cannot give, or rows that do not follow those it has."""
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """N transitions of k steps each, k = ``n_steps`` unless the episode or the recording ends before.
-
-    The target of a value is ``rewards + discounts · ~terminated · value(next_observations)``. Tensors of variables are
-    views of one gathered block, not contiguous, with the dtypes of the workspace.
-
-    Attributes:
-        observations: one tensor ``[N, …]`` a variable.
-        actions: one tensor ``[N, …]`` a variable.
-        rewards: ``[N]``: Σ γ^i r over the k steps, in the dtype of the rewards, float32 where these are integers.
-        terminated: bool ``[N]``: the next observation is worth 0.
-        next_observations: those after the k steps, one tensor ``[N, …]`` a variable.
-        discounts: ``[N]``: γ^k, in the dtype of ``rewards``.
-        indexes: int64 array ``[N]``: the numbers of the transitions, counted from the first that was ever put.
-        weights: ``[N]``: what each sample counts in the loss, in the dtype of ``rewards``; ones for uniform draws.
-    """
-
-    observations: tuple[Tensor, ...]
-    actions: tuple[Tensor, ...]
-    rewards: Tensor
-    terminated: Tensor
-    next_observations: tuple[Tensor, ...]
-    discounts: Tensor
-    indexes: NDArray[np.int64]
-    weights: Tensor
 
 
 class ReplayBuffer:
@@ -93,8 +66,6 @@ class ReplayBuffer:
         self.capacity = capacity
         self.n_steps = n_steps
         self.discount = discount
-        self._observations = tuple(observations)
-        self._actions = tuple(actions)
         self._reward = reward
         names = [*observations, *actions, reward, TERMINATED, DONE]
         if extras is not None:
@@ -102,20 +73,14 @@ class ReplayBuffer:
         self._names = tuple(dict.fromkeys(names))
         self._has_sequences = extras is not None
         self._done = self._names.index(DONE)
-        self._wanted = (
-            *((0, name) for name in (*self._observations, *self._actions)),
-            *((1, name) for name in (*self._observations, TERMINATED, reward)),
-        )
-        # γ and 1 of the last size of batch: one element of memory each, so that nobody can write into them.
-        self._constants: tuple[Tensor, Tensor] | None = None
-        self._powers = discount ** np.arange(n_steps + 1)
+        self._reader = BatchReader(observations, actions, reward, discount, n_steps)
         self._ring: Ring | None = None
         self._last_row: int | None = None
         self._loading = range(0)
 
     def __len__(self) -> int:
         """Number of transitions that can be drawn."""
-        return 0 if self._ring is None else self._ring.end_transition - self._ring.first_transition
+        return len(self.stored)
 
     @property
     def stored(self) -> range:
@@ -173,8 +138,7 @@ class ReplayBuffer:
                 ``first_row``.
             ReplayError: row ``first_row`` is not the last one that was stored.
         """
-        if self._loading:
-            raise self._not_loaded()
+        self._check_loaded()
         n_rows = workspace.n_steps(DONE)
         if not is_integer(first_row) or not 0 <= first_row < n_rows:
             raise WorkspaceError(f"replay: no row {first_row}: '{DONE}' has {n_rows} rows")
@@ -213,7 +177,7 @@ class ReplayBuffer:
                 raise WorkspaceError(f"replay: '{name}': expected {kind} [T, B], found {found}")
 
     def _new_ring(self, fields: Mapping[str, Field], batch_size: int, device: torch.device) -> Ring:
-        return Ring(RowLayout(fields), self._wanted, self.rows_kept(batch_size), batch_size, device)
+        return Ring(RowLayout(fields), self._reader.wanted, self.rows_kept(batch_size), batch_size, device)
 
     def _check_follows(self, ring: Ring, workspace: Workspace, first_row: int) -> None:
         name, stored = self._names[0], ring.last_row(0)
@@ -245,7 +209,7 @@ class ReplayBuffer:
         drawn *= ring.end_transition - ring.first_transition
         indexes = drawn.astype(np.int64)
         indexes += ring.first_transition
-        return self._gather(ring, indexes)
+        return self._reader.read(ring, indexes)
 
     def gather(self, indexes: NDArray[np.int64]) -> Batch:
         """The transitions of these indexes, int64 ``[N]``, with weights of one.
@@ -259,7 +223,7 @@ class ReplayBuffer:
                 f"replay: transitions {indexes.min()} … {indexes.max()} are not all stored; "
                 f"{ring.first_transition} … {ring.end_transition - 1} are"
             )
-        return self._gather(ring, indexes)
+        return self._reader.read(ring, indexes)
 
     def sample_sequences(self, batch_size: int, length: int, generator: np.random.Generator) -> Workspace:
         """Windows of L = ``length`` rows of one environment each, as a workspace ``[L, batch_size, …]``.
@@ -287,7 +251,9 @@ class ReplayBuffer:
         segment = np.searchsorted(ends, drawn, side="right")
         window, environment = np.divmod(drawn - (ends - n_windows * ring.batch_size)[segment], ring.batch_size)
         places = ring.following(ring.place(begins[segment] + window, environment), length - 1)
-        words = ring.rows.index_select(0, self._to_device(ring, places.reshape(-1))).view(length, batch_size, -1)
+        words = ring.rows.index_select(0, torch.from_numpy(places.reshape(-1)).to(ring.memory.device)).view(
+            length, batch_size, -1
+        )
         sequences = Workspace()
         for name in self._names:
             sequences.set_full(name, ring.layout.view(words, name))
@@ -295,52 +261,10 @@ class ReplayBuffer:
 
     def _filled(self) -> Ring:
         ring = self._ring
-        if self._loading:
-            raise self._not_loaded()
+        self._check_loaded()
         if ring is None or ring.first_transition == ring.end_transition:
             raise ReplayError("replay: nothing to draw, no transition is stored yet")
         return ring
-
-    def _to_device(self, ring: Ring, values: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(values).to(ring.memory.device)
-
-    def _gather(self, ring: Ring, indexes: NDArray[np.int64]) -> Batch:
-        places = ring.places_of(indexes)
-        ends, span = (None, None) if self.n_steps == 1 else self._span(ring, places)
-        *views, terminated, last_rewards = ring.read(places, ends)
-        if not last_rewards.is_floating_point():
-            last_rewards = last_rewards.float()
-        constants = self._constants
-        if constants is None or len(constants[0]) != len(indexes):
-            one = torch.ones((), dtype=last_rewards.dtype, device=last_rewards.device)
-            constants = (one * self.discount).expand(len(indexes)), one.expand(len(indexes))
-            self._constants = constants
-        rewards, discounts = span or (last_rewards, constants[0])
-        n_observations, n_next = len(self._observations), len(self._observations) + len(self._actions)
-        return Batch(
-            observations=tuple(views[:n_observations]),
-            actions=tuple(views[n_observations:n_next]),
-            rewards=rewards,
-            terminated=terminated,
-            next_observations=tuple(views[n_next:]),
-            discounts=discounts,
-            indexes=indexes,
-            weights=constants[1],
-        )
-
-    def _span(self, ring: Ring, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[Tensor, Tensor]]:
-        """Where the transitions that start at ``places`` end; Σ γ^i r and γ^k."""
-        following = ring.following(places, self.n_steps)
-        goes_on = ring.starts_at(following[:-1])
-        is_taken = goes_on if goes_on.all() else np.logical_and.accumulate(goes_on, axis=0)
-        n_taken = is_taken.sum(0)
-        ends = following.reshape(-1).take(n_taken * len(places) + np.arange(len(places)))
-        # What stands beyond the end may be no number, and 0 times that is none either.
-        rewards = ring.values_at(self._reward, following[1:])
-        rewards = rewards if rewards.is_floating_point() else rewards.float()
-        rewards = rewards.masked_fill_(self._to_device(ring, ~is_taken), 0.0)
-        powers = torch.from_numpy(self._powers).to(rewards)
-        return ends, (powers[:-1] @ rewards, powers[self._to_device(ring, n_taken)])
 
     # Saving
 
@@ -362,16 +286,14 @@ class ReplayBuffer:
             ReplayError: rows that are not stored.
         """
         ring, kept = self._ring, self.kept_rows
-        if self._loading:
-            raise self._not_loaded()
+        self._check_loaded()
         if ring is None or not kept.start <= first <= stop <= kept.stop:
             raise ReplayError(f"replay: rows {first} to {stop - 1} are not all stored; stored: {_shown(kept)}")
         return ring.read_rows(first, stop)
 
     def state(self) -> dict[str, Any]:
         """What :meth:`load_state` needs besides the rows, to go on exactly as this buffer would: plain Python."""
-        if self._loading:
-            raise self._not_loaded()
+        self._check_loaded()
         ring = self._ring
         ring_state = None
         if ring is not None:
@@ -422,8 +344,9 @@ class ReplayBuffer:
             ring.load_rows({name: value[missing.start - first :] for name, value in rows.items()}, DONE)
             self._loading = range(stop, missing.stop)
 
-    def _not_loaded(self) -> ReplayError:
-        return ReplayError(f"replay: rows {self._loading.start} to {self._loading.stop - 1} are not loaded yet")
+    def _check_loaded(self) -> None:
+        if self._loading:
+            raise ReplayError(f"replay: {_shown(self._loading)} are not loaded yet")
 
 
 def _shown(rows: range) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,14 +24,14 @@ class Transitions:
     """Pairs of consecutive rows: what was seen, done, got, and seen then. All tensors ``[T', B, …]``.
 
     Attributes:
-        observations: on which the action was chosen, one tensor a variable.
-        actions: one tensor a variable.
+        observations: on which the action was chosen, one tensor per variable.
+        actions: one tensor per variable.
         rewards: float32 ``[T', B]``, caused by the action.
         terminated: bool ``[T', B]``: the next observation is worth 0.
         truncated: bool ``[T', B]``: the episode was cut there; the next observation is final, and worth its value.
-        next_observations: what followed, one tensor a variable.
-        valid: bool ``[T', B]``: false where the pair is no transition but a reset, or the repeated last row of a frozen
-            environment; everything else that stands there means nothing.
+        next_observations: what followed, one tensor per variable.
+        valid: bool ``[T', B]``: false where the pair is not a transition but a reset, or the repeated last row of a
+            frozen environment; the other values there mean nothing.
     """
 
     observations: tuple[Tensor, ...]
@@ -43,7 +44,7 @@ class Transitions:
 
     @property
     def cut(self) -> Tensor:
-        """Where no trace goes on to the next time step: terminated, truncated, or no transition; bool ``[T', B]``."""
+        """Where no trace continues to the next time step: terminated, truncated, or no transition; bool ``[T', B]``."""
         return self.terminated | self.truncated | ~self.valid
 
     def flat(self) -> Transitions:
@@ -53,24 +54,21 @@ class Transitions:
         """
         mask = self.valid.flatten()
         if bool(mask.all()):
-            return self._each(lambda values: values.flatten(0, 1))
+            return self.each(lambda values: values.flatten(0, 1))
         indexes = mask.nonzero().squeeze(1)
-        return self._each(lambda values: values.flatten(0, 1).index_select(0, indexes))
+        return self.each(lambda values: values.flatten(0, 1).index_select(0, indexes))
 
     def of_environments(self, indexes: Tensor) -> Transitions:
         """The transitions of the environments ``indexes``, int64 ``[N]``: the same tensors as ``[T', N, …]``."""
-        return self._each(lambda values: values.index_select(1, indexes))
+        return self.each(lambda values: values.index_select(1, indexes))
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Transitions:
-        return Transitions(
-            observations=tuple(change(values) for values in self.observations),
-            actions=tuple(change(values) for values in self.actions),
-            rewards=change(self.rewards),
-            terminated=change(self.terminated),
-            truncated=change(self.truncated),
-            next_observations=tuple(change(values) for values in self.next_observations),
-            valid=change(self.valid),
-        )
+    def each(self, change: Callable[..., Tensor], *others: Transitions) -> Transitions:
+        """What ``change`` makes of every tensor, together with the same ones of ``others``."""
+        values: dict[str, Any] = {}
+        for field in fields(self):
+            parts = [getattr(transitions, field.name) for transitions in (self, *others)]
+            values[field.name] = tuple(map(change, *parts)) if isinstance(parts[0], tuple) else change(*parts)
+        return Transitions(**values)
 
 
 def align(
@@ -106,7 +104,7 @@ def align(
             raise WorkspaceError(f"'{name}': expected bool [T, B], found {list(flags.shape)} {flags.dtype}")
     rewards = _full(workspace, reward, done)
     if rewards.dim() != 2:
-        raise WorkspaceError(f"'{reward}': expected one number a step, [T, B], found {list(rewards.shape)}")
+        raise WorkspaceError(f"'{reward}': expected one number per step, [T, B], found {list(rewards.shape)}")
     observed = [_full(workspace, name, done) for name in observations]
     here, then = slice(first_row, n_rows - 1), slice(first_row + 1, n_rows)
     return Transitions(

@@ -1,6 +1,6 @@
-"""A policy on disk: ``{"state": …, "meta": …}`` of tensors and plain Python. A reader never sees a part of it.
+"""The file format of checkpoints: ``{"state": …, "meta": …}`` of tensors and plain Python, replaced as a whole.
 
-``state`` is equal to the bit between equal runs; what differs between them stands in ``meta``. A file ``<name>.sha256``
+``state`` is bitwise identical between equal runs; what differs between them is in ``meta``. A file ``<name>.sha256``
 beside it holds its checksum.
 """
 
@@ -26,12 +26,9 @@ def policy_state(graph: nn.Module, learner: nn.Module | None) -> dict[str, dict[
 
     The rest of the learner's state (optimizers, a replay buffer) is not part of a policy.
     """
-    shared = {id(tensor) for tensor in (*graph.parameters(), *graph.buffers())}
     return {
         "graph": {name: _copied(value) for name, value in graph.state_dict().items()},
-        "learner": {
-            name: _copied(tensor) for name, tensor in _own_tensors(learner).items() if id(tensor) not in shared
-        },
+        "learner": {name: _copied(tensor) for name, tensor in _own_tensors(learner, graph).items()},
     }
 
 
@@ -69,8 +66,7 @@ def load_fitting(learner: nn.Module, graph: nn.Module, state: dict[str, dict[str
     Returns:
         The attributes with parameters that do not fit.
     """
-    shared = {id(tensor) for tensor in (*graph.parameters(), *graph.buffers())}
-    own = _by_attribute({name: value for name, value in _own_tensors(learner).items() if id(value) not in shared})
+    own = _by_attribute(_own_tensors(learner, graph))
     saved = _by_attribute(state["learner"])
     not_loaded: list[str] = []
     for attribute, tensors in own.items():
@@ -94,16 +90,19 @@ def _facts(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[torch.Size, torc
     return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
-def _own_tensors(learner: nn.Module | None) -> dict[str, torch.Tensor]:
+def _own_tensors(learner: nn.Module | None, graph: nn.Module) -> dict[str, torch.Tensor]:
+    """The learner's parameters and persistent buffers that are not the graph's."""
     if learner is None:
         return {}
+    shared = {id(tensor) for tensor in (*graph.parameters(), *graph.buffers())}
     passing = {
         f"{path}.{name}" if path else name
         for path, module in learner.named_modules()
         for name in module._non_persistent_buffers_set
     }
     buffers = {name: buffer for name, buffer in learner.named_buffers() if name not in passing}
-    return {**dict(learner.named_parameters()), **buffers}
+    own = {**dict(learner.named_parameters()), **buffers}
+    return {name: tensor for name, tensor in own.items() if id(tensor) not in shared}
 
 
 def _copied(value: Any) -> Any:

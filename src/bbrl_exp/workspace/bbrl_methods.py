@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.errors import WorkspaceError
-from bbrl_exp.workspace.recording import Recording, check_indexes
+from bbrl_exp.workspace.checks import check_count, check_indexes
+from bbrl_exp.workspace.recording import Recording
 
 W = TypeVar("W", bound=Recording)
 
@@ -22,6 +23,8 @@ def copy_time(
     Raises:
         WorkspaceError: rows that were never written, or a gap that the copy would leave.
     """
+    for argument, value in (("from_time", from_time), ("to_time", to_time), ("n_steps", n_steps)):
+        check_count(argument, value, 0)
     for name in list(self._variables if var_names is None else var_names):
         window = self.get_time_truncated(name, from_time, from_time + n_steps).clone()
         for offset, row in enumerate(window):
@@ -29,12 +32,17 @@ def copy_time(
 
 
 def get_time_truncated_workspace(self: W, from_time: int, to_time: int) -> W:
-    """The same as :meth:`subtime`, under the name that BBRL programs know."""
+    """:meth:`subtime`, under the name that BBRL programs know."""
     return self.subtime(from_time, to_time)
 
 
 def select_batch_n(self: W, n: int, generator: torch.Generator | None = None) -> W:
-    """``n`` batch elements drawn uniformly with replacement, by ``generator`` or by torch's global one."""
+    """``n`` batch elements drawn uniformly with replacement, by ``generator`` or by torch's global one.
+
+    Raises:
+        WorkspaceError: ``n`` below 1, or variables of different batch sizes.
+    """
+    check_count("n", n, 1)
     return self.select_batch(torch.randint(self.batch_size(), (n,), generator=generator))
 
 
@@ -49,8 +57,7 @@ def select_subtime(self: W, t: Tensor, window_size: int) -> W:
         WorkspaceError: ``t`` of another kind, or a window that is not wholly recorded.
     """
     time_size, batch_size = self.time_size(), self.batch_size()
-    if not 1 <= window_size <= time_size:
-        raise WorkspaceError(f"window_size={window_size}: between 1 and the {time_size} recorded rows")
+    check_count("window_size", window_size, 1, time_size)
     check_indexes("t", t, time_size - window_size + 1)
     if len(t) != batch_size:
         raise WorkspaceError(f"t: expected one time for each of {batch_size} batch elements, found {len(t)}")
@@ -71,13 +78,9 @@ def sample_subworkspace(
         WorkspaceError: more rows or batch elements than there are, or less than one of anything.
     """
     time_size, batch_size = self.time_size(), self.batch_size()
-    for name, value, largest in (
-        ("n_times", n_times, None),
-        ("n_batch_elements", n_batch_elements, batch_size),
-        ("n_timesteps", n_timesteps, time_size),
-    ):
-        if value < 1 or (largest is not None and value > largest):
-            raise WorkspaceError(f"{name}={value}: at least 1" + (f" and at most {largest}" if largest else ""))
+    check_count("n_times", n_times, 1)
+    check_count("n_batch_elements", n_batch_elements, 1, batch_size)
+    check_count("n_timesteps", n_timesteps, 1, time_size)
     starts = torch.randint(time_size - n_timesteps + 1, (n_times,), generator=generator)
     elements = torch.stack([torch.randperm(batch_size, generator=generator)[:n_batch_elements] for _ in range(n_times)])
     return select_subtime(
@@ -102,9 +105,10 @@ def cat_batch(workspaces: Sequence[W]) -> W:
     for name in names:
         parts = [workspace[name] for workspace in workspaces]
         facts = {(len(part), part.shape[2:], part.dtype, part.device) for part in parts}
-        if len(facts) > 1:
+        if len(facts) > 1 or any(part.dim() < 2 for part in parts):
             found = ", ".join(f"{list(part.shape)} {part.dtype}" for part in parts)
-            raise WorkspaceError(f"cat_batch: '{name}' differs in time size, shape, dtype or device: {found}")
+            problem = "has no batch" if len(facts) == 1 else "differs in time size, shape, dtype or device"
+            raise WorkspaceError(f"cat_batch: '{name}' {problem}: {found}")
         values[name] = torch.cat(parts, dim=1)
     return workspaces[0]._of(values)
 
@@ -129,11 +133,11 @@ def transition_mask(self: Recording, filter_key: str = "env/done") -> Tensor:
 def get_transitions(self: W, no_final_state: bool = False, filter_key: str = "env/done") -> W:
     """All N transitions as a workspace ``[2, N, …]``: row 0 is the time of the action, row 1 the time after it.
 
+    Transitions are in the order of time, then of the batch.
+
     Args:
         no_final_state: the recording holds no final observations, so that every pair of rows is a transition.
         filter_key: the variable that is true where the next row belongs to no transition.
-
-    Transitions stand in the order of time, then of the batch.
 
     Raises:
         WorkspaceError: as :meth:`transition_mask`, or variables of different time or batch sizes.

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.errors import WorkspaceError
+from bbrl_exp.workspace.checks import BatchDims, batch_slice, check_count, check_indexes, check_rows, check_window
 from bbrl_exp.workspace.rows import RowFacts, RowReader, RowWriter
 from bbrl_exp.workspace.storage import SharedVariable, Variable, WholeVariable
-from bbrl_exp.workspace.variables import BatchDims, NamedVariables, batch_slice
+from bbrl_exp.workspace.variables import NamedVariables
 
 
 class Recording(NamedVariables):
@@ -32,16 +33,14 @@ class Recording(NamedVariables):
         Raises:
             WorkspaceError: not a tensor of at least one dimension, or rows of another shape, dtype or device.
         """
-        variable = self._variables.get(name)
-        if not isinstance(value, Tensor) or value.dim() == 0:
-            found = type(value).__name__ if not isinstance(value, Tensor) else "a tensor without dimensions"
-            raise WorkspaceError(f"'{name}': expected a torch.Tensor [T, B, …], found {found}")
+        check_rows(name, value)
         if batch_dims is not None:
             if len(value) != self.n_steps(name):
                 raise WorkspaceError(f"'{name}': expected {self.n_steps(name)} rows, found {len(value)}")
             for t, row in enumerate(value):
                 self.set(name, t, row, batch_dims)
             return
+        variable = self._variables.get(name)
         if variable is None:
             self._refuse_new_variable(name)
         else:
@@ -64,7 +63,7 @@ class Recording(NamedVariables):
         if variable is None:
             raise self._unknown(name)
         full = variable.full()
-        return full if batch_dims is None else full[:, batch_slice(batch_dims, full.shape[1], name)]
+        return full if batch_dims is None else full[:, batch_slice(batch_dims, full.shape[1:], name)]
 
     def get_time_truncated(
         self, name: str, from_time: int, to_time: int, batch_dims: BatchDims | None = None
@@ -83,13 +82,14 @@ class Recording(NamedVariables):
     @overload
     def __getitem__(self, key: tuple[str, ...] | list[str]) -> tuple[Tensor, ...]: ...
     def __getitem__(self, key: str | tuple[str, ...] | list[str]) -> Tensor | tuple[Tensor, ...]:
-        if isinstance(key, str):
+        if isinstance(key, str) or not isinstance(key, tuple | list):
             return self.get_full(key)
         return tuple(self.get_full(name) for name in key)
 
     def reserve(self, n_steps: int) -> None:
         """Announces that ``n_steps`` rows will be written, so that memory is taken once."""
-        self._reserved = max(self._reserved, n_steps)
+        check_count("n_steps", n_steps, 0)
+        self._reserved = max(self._reserved, int(n_steps))
 
     def row_writer(self, variables: RowFacts) -> RowWriter:
         """A writer of whole rows of several variables as arrays, without gradients, for the CPU.
@@ -122,6 +122,7 @@ class Recording(NamedVariables):
         Raises:
             WorkspaceError: rows of another shape, dtype or device than the variable's.
         """
+        check_rows(name, rows)
         try:
             self._stepped(name, rows.shape[1:], rows.dtype, rows.device).extend(rows)
         except WorkspaceError as error:
@@ -133,8 +134,9 @@ class Recording(NamedVariables):
         Raises:
             WorkspaceError: an unknown variable, or one of a shared workspace.
         """
+        check_count("n_steps", n_steps, 0)
         for name in list(self._variables if var_names is None else var_names):
-            self._variable(name).keep_first(n_steps)
+            self._variable(name).keep_first(int(n_steps))
 
     def copy_n_last_steps(self, n: int, var_names: Iterable[str] | None = None) -> None:
         """Leaves exactly the last ``n`` rows of the variables, at times 0 … n-1: the start of the next chunk.
@@ -146,14 +148,14 @@ class Recording(NamedVariables):
         Raises:
             WorkspaceError: an unknown variable, variables of different time sizes, or fewer than ``n`` rows.
         """
-        names = list(self._variables if var_names is None else var_names)
-        selected = [self._variable(name) for name in names]
-        sizes = {name: variable.n_steps for name, variable in zip(names, selected, strict=True)}
+        selected = {name: self._variable(name) for name in (self._variables if var_names is None else var_names)}
+        sizes = {name: variable.n_steps for name, variable in selected.items()}
         if len(set(sizes.values())) > 1:
             raise WorkspaceError(f"variables of different time sizes cannot be cut together: {sizes}")
-        for name, variable in zip(names, selected, strict=True):
+        check_count("n", n, 0, max(sizes.values(), default=None))
+        for name, variable in selected.items():
             try:
-                variable.keep_last(n)
+                variable.keep_last(int(n))
             except WorkspaceError as error:
                 raise WorkspaceError(f"'{name}': {error}") from None
 
@@ -214,21 +216,6 @@ class Recording(NamedVariables):
     def _of(self, values: Mapping[str, Tensor]) -> Self:
         """A workspace of the given variables ``[T, B, …]``."""
         raise NotImplementedError
-
-
-def check_window(from_time: int, to_time: int, n_steps: int, name: str | None = None) -> None:
-    """Refuses a window that is empty or not wholly recorded."""
-    if not 0 <= from_time < to_time <= n_steps:
-        where = "" if name is None else f"'{name}': "
-        raise WorkspaceError(f"{where}no window [{from_time}:{to_time}] in the {n_steps} recorded rows")
-
-
-def check_indexes(name: str, indexes: Tensor, size: int) -> None:
-    """Refuses anything but indexes below ``size``, int64 ``[N]``."""
-    if not isinstance(indexes, Tensor) or indexes.dtype != torch.int64 or indexes.dim() != 1:
-        raise WorkspaceError(f"{name}: expected a one-dimensional int64 tensor, found {indexes!r}")
-    if len(indexes) and not 0 <= int(indexes.min()) <= int(indexes.max()) < size:
-        raise WorkspaceError(f"{name}: {int(indexes.min())} … {int(indexes.max())} do not lie in 0 … {size - 1}")
 
 
 def _values(variable: Variable) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
+from bbrl_exp.arguments import is_integer
 from bbrl_exp.errors import WorkspaceError
 from bbrl_exp.workspace.stepped import SteppedVariable
 from bbrl_exp.workspace.variables import NamedVariables
@@ -39,13 +40,16 @@ class RowWriter:
         Raises:
             WorkspaceError: a gap in time, or a variable that has another shape, dtype or device already.
         """
-        if self._layout == self._workspace._layout and 0 <= t < len(self._by_time):
+        if self._layout == self._workspace._layout and t.__class__ is int:
             # The usual case: every variable grows by one row, in the memory that it had before.
             for variable, memory in self._bound:
                 if variable.n_steps != t or variable.numpy_rows is not memory:
                     break
             else:
-                return self._by_time[t]
+                try:
+                    return self._by_time[t]
+                except IndexError:  # the memory is full
+                    pass
         return self._prepare(t)
 
     def write(self, t: int, values: Sequence[NDArray[Any]]) -> None:
@@ -65,11 +69,13 @@ class RowWriter:
         """Records the rows ``t`` that :meth:`rows` gave out."""
         for variable, _ in self._bound:
             if variable.n_steps == t:
-                variable.n_steps = t + 1
+                variable.n_steps += 1
             else:
                 variable.commit(t)
 
     def _prepare(self, t: int) -> Sequence[NDArray[Any]]:
+        if not is_integer(t):
+            raise WorkspaceError(f"{', '.join(self.variables)} at t={t!r}: a time step is an integer")
         variables = self._bind()
         try:
             rows = [variable.numpy_row(t) for variable in variables]
@@ -115,7 +121,7 @@ class RowReader:
         rows = []
         for name in self._names:
             variable = variables.get(name)
-            if type(variable) is not SteppedVariable or not 0 <= t < variable.n_steps:
+            if type(variable) is not SteppedVariable or t.__class__ is not int or not 0 <= t < variable.n_steps:
                 rows.append(self._workspace.get(name, t).detach().numpy())
             elif variable.read_arrays is not None:
                 rows.append(variable.read_arrays[t])

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bbrl_exp.arguments import is_integer
 from bbrl_exp.errors import WorkspaceError
-from bbrl_exp.workspace.storage import Variable, row_error, window_error
+from bbrl_exp.workspace.storage import Variable, row_error
 
 _is_grad_enabled = torch.is_grad_enabled
 _SMALLEST_CAPACITY = 16
@@ -60,17 +61,17 @@ class SteppedVariable(Variable):
         return variable
 
     def read(self, t: int) -> Tensor:
-        if not 0 <= t < self.n_steps:
+        # Of the valid times only 0 and 1 may be bools.
+        if not 1 < t < self.n_steps and (t.__class__ is bool or not 0 <= t < self.n_steps):
             raise row_error(t, self.n_steps)
-        if self._apart and t in self._apart:
+        if self._apart and t in self._apart and is_integer(t):
             return self._apart[t]
-        self._exposed = True
         return (self._views or self._make_views())[t]
 
     def full(self) -> Tensor:
         if self._apart:
-            views = self._views or self._make_views()
-            return torch.stack([self._apart.get(t, views[t]) for t in range(self.n_steps)])
+            rows = self._buffer[: self.n_steps].unbind(0)
+            return torch.stack([self._apart.get(t, row) for t, row in enumerate(rows)])
         self._exposed = True
         return self._buffer[: self.n_steps]
 
@@ -90,9 +91,10 @@ class SteppedVariable(Variable):
             assert error is not None
             raise error
         stands_apart = value.requires_grad and _is_grad_enabled()
-        if t == self.n_steps:
-            if t == self.capacity:
-                self.grow(t + 1)
+        n_steps = self.n_steps
+        if t == n_steps:
+            if n_steps == self.capacity:
+                self.grow(n_steps + 1)
         else:
             self._check_recorded(t)
             if self._exposed and not stands_apart:
@@ -105,8 +107,8 @@ class SteppedVariable(Variable):
             (self._write_views or self._make_write_views())[t].copy_(value)
             if self._apart:
                 self._apart.pop(t, None)
-        if t == self.n_steps:
-            self.n_steps = t + 1
+        if t == n_steps:
+            self.n_steps = n_steps + 1
 
     def extend(self, rows: Tensor) -> None:
         """Writes ``rows``, ``[n, B, …]``, after the last one: a copy without gradients.
@@ -144,10 +146,10 @@ class SteppedVariable(Variable):
             self._check_recorded(t)
             self._make_writable()
             if t == self.n_steps - 1:
-                self.n_steps = t
+                self.n_steps -= 1
                 self._apart.pop(t, None)
         elif t == self.capacity:
-            self.grow(t + 1)
+            self.grow(self.n_steps + 1)
         arrays = self.numpy_rows
         if arrays is None:
             arrays = self.numpy_rows = list(self._buffer.data.numpy())
@@ -165,7 +167,7 @@ class SteppedVariable(Variable):
     def commit(self, t: int) -> None:
         """Records the row ``t`` that was filled through :meth:`numpy_row`."""
         if t == self.n_steps:
-            self.n_steps = t + 1
+            self.n_steps += 1
         else:
             self._apart.pop(t, None)
 
@@ -177,8 +179,6 @@ class SteppedVariable(Variable):
 
     def keep_last(self, n: int) -> None:
         n_steps = self.n_steps
-        if not 0 <= n <= n_steps:
-            raise window_error(n_steps - n, n_steps, n_steps)
         if n == n_steps:
             return
         first = n_steps - n
@@ -221,6 +221,7 @@ class SteppedVariable(Variable):
     def _make_views(self) -> tuple[Tensor, ...]:
         with torch.inference_mode(False), torch.no_grad():
             self._views = self._buffer.unbind(0)
+        self._exposed = True
         return self._views
 
     def _make_write_views(self) -> tuple[Tensor, ...]:

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bbrl_exp.arguments import is_integer
 from bbrl_exp.errors import WorkspaceError
 
 _is_grad_enabled = torch.is_grad_enabled
 
 
-def row_error(t: int, n_steps: int) -> WorkspaceError:
+def row_error(t: int, n_steps: int) -> Exception:
+    """The error of reading row ``t`` of ``n_steps`` rows."""
+    if not is_integer(t):
+        return TypeError(f"row {t!r}")
     if t < 0:
         return WorkspaceError(f"t={t} is negative; time starts at 0")
     written = f"rows 0 to {n_steps - 1} are" if n_steps else "no row is"
     return WorkspaceError(f"row t={t} was never written; {written} there")
-
-
-def window_error(start: int, stop: int, n_steps: int) -> WorkspaceError:
-    return WorkspaceError(f"the window from t={start} to t={stop} does not lie within the {n_steps} recorded rows")
 
 
 def _describe(value: Tensor) -> str:
@@ -90,8 +90,8 @@ class WholeVariable(Variable):
         self.n_steps = len(tensor)
 
     def read(self, t: int) -> Tensor:
-        if not 0 <= t < len(self.tensor):
-            raise row_error(t, len(self.tensor))
+        if not is_integer(t) or not 0 <= t < self.n_steps:
+            raise row_error(t, self.n_steps)
         return self.tensor[t]
 
     def full(self) -> Tensor:
@@ -102,10 +102,7 @@ class WholeVariable(Variable):
         self.n_steps = len(self.tensor)
 
     def keep_last(self, n: int) -> None:
-        n_steps = self.n_steps
-        if not 0 <= n <= n_steps:
-            raise window_error(n_steps - n, n_steps, n_steps)
-        self.tensor = self.tensor[n_steps - n :]
+        self.tensor = self.tensor[self.n_steps - n :]
         self.n_steps = n
 
     def detach(self) -> None:
@@ -129,8 +126,8 @@ class SharedVariable(Variable):
         self.n_steps = len(tensor)
 
     def read(self, t: int) -> Tensor:
-        if not 0 <= t < len(self.tensor):
-            raise row_error(t, len(self.tensor))
+        if not is_integer(t) or not 0 <= t < self.n_steps:
+            raise row_error(t, self.n_steps)
         return self.tensor[t].clone() if _is_grad_enabled() else self.tensor[t]
 
     def full(self) -> Tensor:

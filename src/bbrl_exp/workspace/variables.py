@@ -7,11 +7,11 @@ from collections.abc import Callable, KeysView
 import torch
 from torch import Tensor
 
+from bbrl_exp.arguments import is_integer
 from bbrl_exp.errors import WorkspaceError, did_you_mean
+from bbrl_exp.workspace.checks import BatchDims, batch_slice
 from bbrl_exp.workspace.stepped import SteppedVariable
 from bbrl_exp.workspace.storage import SharedVariable, Variable, WholeVariable
-
-BatchDims = tuple[int, int]
 
 
 class NamedVariables:
@@ -39,16 +39,14 @@ class NamedVariables:
         Raises:
             WorkspaceError: a gap in time, a negative t, or a value that does not fit.
         """
-        variable = self._variables.get(name)
         try:
-            if type(variable) is SteppedVariable and batch_dims is None:
+            variable = self._variables.get(name)
+            if type(variable) is SteppedVariable and batch_dims is None and t.__class__ is int:
                 variable.write(t, value)
             else:
                 self._set_slowly(variable, name, t, value, batch_dims)
-        except WorkspaceError as error:
-            raise WorkspaceError(f"'{name}' at t={t}: {error}") from None
-        except TypeError:
-            raise WorkspaceError(f"'{name}' at t={t!r}: a time step is an integer") from None
+        except (TypeError, WorkspaceError) as error:
+            raise self._refusal(name, t, error) from None
 
     def get(self, name: str, t: int, batch_dims: BatchDims | None = None) -> Tensor:
         """Row ``t`` of a variable, ``[B, …]``; with ``batch_dims`` = (start, stop) only these batch elements of it.
@@ -58,13 +56,9 @@ class NamedVariables:
         """
         try:
             row = self._variables[name].read(t)
-        except KeyError:
-            raise self._unknown(name, t) from None
-        except WorkspaceError as error:
-            raise WorkspaceError(f"'{name}' at t={t}: {error}") from None
-        except TypeError:
-            raise WorkspaceError(f"'{name}' at t={t!r}: a time step is an integer") from None
-        return row if batch_dims is None else row[batch_slice(batch_dims, row.shape[0], name)]
+        except (KeyError, TypeError, WorkspaceError) as error:
+            raise self._refusal(name, t, error) from None
+        return row if batch_dims is None else row[batch_slice(batch_dims, row.shape, name)]
 
     # Facts
 
@@ -119,11 +113,23 @@ class NamedVariables:
 
     # Internal
 
+    def _refusal(self, name: object, t: object, error: Exception) -> Exception:
+        """The error of reading or writing row ``t``, where ``error`` was raised on the way."""
+        if isinstance(error, KeyError):
+            return self._unknown(name, t)
+        if isinstance(error, WorkspaceError):
+            return WorkspaceError(f"'{name}' at t={t}: {error}")
+        if not isinstance(name, str):
+            return self._unknown(name)
+        return error if is_integer(t) else WorkspaceError(f"'{name}' at t={t!r}: a time step is an integer")
+
     def _set_slowly(
         self, variable: Variable | None, name: str, t: int, value: Tensor, batch_dims: BatchDims | None
     ) -> None:
+        if not is_integer(t):
+            raise TypeError
         if variable is not None and batch_dims is not None:
-            batch_slice(batch_dims, variable.shape[0], name)
+            batch_slice(batch_dims, variable.shape, name)
         if isinstance(variable, SharedVariable):
             variable.write(t, value, *(batch_dims or (0, None)))
             return
@@ -175,7 +181,9 @@ class NamedVariables:
             raise WorkspaceError(f"there is no common {what}: {', '.join(f'{n}: {s}' for n, s in sizes.items())}")
         return first
 
-    def _unknown(self, name: str, t: int | None = None) -> WorkspaceError:
+    def _unknown(self, name: object, t: object = None) -> WorkspaceError:
+        if not isinstance(name, str):
+            return WorkspaceError(f"a variable's name is a string, found {name!r}")
         when = "" if t is None else f" at t={t}"
         present = ", ".join(self._variables) or "none"
         hint = did_you_mean(name, self._variables)
@@ -187,10 +195,3 @@ class NamedVariables:
         if any(isinstance(variable, SharedVariable) for variable in self._variables.values()):
             known = ", ".join(self._variables)
             raise WorkspaceError(f"'{name}': a shared workspace takes no new variable; it has {known}")
-
-
-def batch_slice(batch_dims: BatchDims, batch_size: int, name: str) -> slice:
-    start, stop = batch_dims
-    if not 0 <= start < stop <= batch_size:
-        raise WorkspaceError(f"'{name}': batch_dims={batch_dims}: 0 <= start < stop <= {batch_size}")
-    return slice(start, stop)

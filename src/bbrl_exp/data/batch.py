@@ -1,0 +1,111 @@
+"""Batches of transitions of one or several steps, gathered from the rows of a replay buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bbrl_exp.data.ring import Ring
+from bbrl_exp.data.transitions import TERMINATED
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """N transitions of k steps each, k = ``n_steps`` unless the episode or the recording ends before.
+
+    The target of a value is ``rewards + discounts · ~terminated · value(next_observations)``. Tensors of variables are
+    views of one gathered block, not contiguous, with the dtypes of the workspace.
+
+    Attributes:
+        observations: one tensor ``[N, …]`` a variable.
+        actions: one tensor ``[N, …]`` a variable.
+        rewards: ``[N]``: Σ γ^i r over the k steps, in the dtype of the rewards, float32 where these are integers.
+        terminated: bool ``[N]``: the next observation is worth 0.
+        next_observations: those after the k steps, one tensor ``[N, …]`` a variable.
+        discounts: ``[N]``: γ^k, in the dtype of ``rewards``.
+        indexes: int64 array ``[N]``: the numbers of the transitions, counted from the first that was ever put.
+        weights: ``[N]``: what each sample counts in the loss, in the dtype of ``rewards``; ones for uniform draws.
+    """
+
+    observations: tuple[Tensor, ...]
+    actions: tuple[Tensor, ...]
+    rewards: Tensor
+    terminated: Tensor
+    next_observations: tuple[Tensor, ...]
+    discounts: Tensor
+    indexes: NDArray[np.int64]
+    weights: Tensor
+
+
+class BatchReader:
+    """Gathers transitions of up to ``n_steps`` steps.
+
+    Args:
+        observations: variables that are observed.
+        actions: variables that are chosen.
+        reward: the variable of the rewards.
+        discount: γ.
+        n_steps: steps that a transition spans, unless the episode or the recording ends before.
+
+    Attributes:
+        wanted: what it reads: the row of a pair, 0 or 1, and the name of the variable, for each.
+    """
+
+    def __init__(
+        self, observations: Sequence[str], actions: Sequence[str], reward: str, discount: float, n_steps: int
+    ) -> None:
+        self.wanted = (
+            *((0, name) for name in (*observations, *actions)),
+            *((1, name) for name in (*observations, TERMINATED, reward)),
+        )
+        self._reward = reward
+        self._discount = discount
+        self._n_steps = n_steps
+        self._first_action = len(observations)
+        self._first_next = len(observations) + len(actions)
+        # γ and 1 of the last size of batch: one element of memory each, so that nobody can write into them.
+        self._constants: tuple[Tensor, Tensor] | None = None
+        self._powers = discount ** np.arange(n_steps + 1)
+
+    def read(self, ring: Ring, indexes: NDArray[np.int64]) -> Batch:
+        """The stored transitions of these numbers, int64 ``[N]``, with weights of one."""
+        places = ring.places_of(indexes)
+        ends, span = (None, None) if self._n_steps == 1 else self._span(ring, places)
+        *views, terminated, last_rewards = ring.read(places, ends)
+        if not last_rewards.is_floating_point():
+            last_rewards = last_rewards.float()
+        constants = self._constants
+        if constants is None or len(constants[0]) != len(indexes):
+            one = torch.ones((), dtype=last_rewards.dtype, device=last_rewards.device)
+            constants = (one * self._discount).expand(len(indexes)), one.expand(len(indexes))
+            self._constants = constants
+        rewards, discounts = span or (last_rewards, constants[0])
+        return Batch(
+            observations=tuple(views[: self._first_action]),
+            actions=tuple(views[self._first_action : self._first_next]),
+            rewards=rewards,
+            terminated=terminated,
+            next_observations=tuple(views[self._first_next :]),
+            discounts=discounts,
+            indexes=indexes,
+            weights=constants[1],
+        )
+
+    def _span(self, ring: Ring, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[Tensor, Tensor]]:
+        """Where the transitions that start at ``places`` end; Σ γ^i r and γ^k."""
+        following = ring.following(places, self._n_steps)
+        goes_on = ring.starts_at(following[:-1])
+        is_taken = goes_on if goes_on.all() else np.logical_and.accumulate(goes_on, axis=0)
+        n_taken = is_taken.sum(0)
+        ends = following.reshape(-1).take(n_taken * len(places) + np.arange(len(places)))
+        # What stands beyond the end may be no number, and 0 times that is none either.
+        rewards = ring.values_at(self._reward, following[1:])
+        rewards = rewards if rewards.is_floating_point() else rewards.float()
+        rewards = rewards.masked_fill_(torch.from_numpy(~is_taken).to(rewards.device), 0.0)
+        powers = torch.from_numpy(self._powers).to(rewards)
+        return ends, (powers[:-1] @ rewards, powers[torch.from_numpy(n_taken).to(rewards.device)])

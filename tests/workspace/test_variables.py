@@ -1,0 +1,172 @@
+"""One step of a variable: what is written is read back, and what does not fit is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.multiprocessing
+from numbered import recorded, row, table
+from torch import Tensor
+
+from bbrl_exp.errors import WorkspaceError
+from bbrl_exp.workspace import Workspace
+
+
+def test_what_was_written_step_by_step_is_read_back_at_each_step_and_as_a_whole() -> None:
+    workspace = recorded(50)
+    assert torch.equal(workspace["x"], table(50))
+    assert torch.equal(workspace.get("x", 37), row(37))
+    assert (workspace.time_size(), workspace.batch_size()) == (50, 3)
+
+
+def test_a_full_read_without_autograd_copies_nothing() -> None:
+    workspace = recorded(5)
+    assert workspace["x"].data_ptr() == workspace.get("x", 0).data_ptr()
+
+
+def test_a_write_copies_the_value() -> None:
+    value = row(0)
+    workspace = Workspace()
+    workspace.set("x", 0, value)
+    value.add_(1)
+    assert torch.equal(workspace.get("x", 0), row(0))
+
+
+def test_several_variables_are_read_at_once() -> None:
+    workspace = recorded(2)
+    workspace.set_full("y", table(2) + 0.5)
+    x, y = workspace["x", "y"]
+    assert torch.equal(x + 0.5, y)
+
+
+def test_a_row_can_be_overwritten() -> None:
+    workspace = recorded(3)
+    workspace.set("x", 1, row(7))
+    assert torch.equal(workspace["x"], torch.stack([row(0), row(7), row(2)]))
+
+
+def test_a_whole_variable_continues_step_by_step() -> None:
+    workspace = Workspace()
+    workspace.set_full("x", table(3))
+    workspace.set("x", 3, row(3))
+    workspace.set("x", 0, row(9))
+    assert torch.equal(workspace["x"], torch.stack([row(9), row(1), row(2), row(3)]))
+
+
+def test_part_of_the_batch_is_written_and_read() -> None:
+    workspace = recorded(2)
+    workspace.set("x", 1, torch.tensor([7.0, 8.0]), batch_dims=(1, 3))
+    assert workspace.get("x", 1).tolist() == [100.0, 7.0, 8.0]
+    assert workspace.get("x", 1, batch_dims=(0, 2)).tolist() == [100.0, 7.0]
+    assert workspace.get_full("x", batch_dims=(2, 3)).tolist() == [[2.0], [8.0]]
+    workspace.set_full("x", torch.zeros(2, 1), batch_dims=(0, 1))
+    assert workspace["x"].tolist() == [[0.0, 1.0, 2.0], [0.0, 7.0, 8.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64])
+def test_the_dtype_of_the_first_write_is_kept(dtype: torch.dtype) -> None:
+    workspace = Workspace()
+    for t in range(20):
+        workspace.set("x", t, torch.ones(2, dtype=dtype))
+    assert workspace["x"].dtype == dtype
+
+
+def test_variables_without_a_batch_are_possible() -> None:
+    workspace = Workspace()
+    for t in range(3):
+        workspace.set("loss", t, torch.tensor(float(t)))
+    assert workspace["loss"].tolist() == [0.0, 1.0, 2.0]
+    with pytest.raises(WorkspaceError, match=r"no common batch size.*loss"):
+        workspace.batch_size()
+
+
+@pytest.mark.parametrize(
+    ("t", "value", "message"),
+    [
+        (-1, row(0), r"'x' at t=-1: t=-1 is negative"),
+        (5, row(0), r"'x' at t=5: a write at t=5 would leave a gap: the next row is t=3"),
+        (3, torch.zeros(4), r"'x' at t=3: expected \[3\] float32 on cpu, found \[4\] float32 on cpu"),
+        (3, torch.zeros(3, 1), r"expected \[3\] float32 on cpu, found \[3, 1\]"),
+        (3, torch.zeros(3, dtype=torch.float64), r"expected \[3\] float32 on cpu, found \[3\] float64"),
+        (3, torch.zeros(3, device="meta"), r"expected \[3\] float32 on cpu, found \[3\] float32 on meta"),
+        (3, [0.0, 1.0, 2.0], r"expected a torch.Tensor, found list"),
+    ],
+)
+def test_a_write_that_does_not_fit_is_refused_and_changes_nothing(t: int, value: Tensor, message: str) -> None:
+    workspace = recorded(3)
+    with pytest.raises(WorkspaceError, match=message):
+        workspace.set("x", t, value)
+    assert torch.equal(workspace["x"], table(3))
+
+
+def test_the_first_write_of_a_variable_is_at_time_zero() -> None:
+    with pytest.raises(WorkspaceError, match="'x' at t=1: a write of a variable that nobody has written"):
+        Workspace().set("x", 1, row(1))
+
+
+@pytest.mark.parametrize("t", [-1, 3, 16])
+def test_a_row_that_was_never_written_is_refused(t: int) -> None:
+    with pytest.raises(WorkspaceError, match=f"'x' at t={t}"):
+        recorded(3).get("x", t)
+
+
+def test_an_unknown_variable_is_refused_with_the_nearest_name() -> None:
+    workspace = Workspace()
+    workspace.set("env/reward", 0, row(0))
+    with pytest.raises(WorkspaceError, match=r"'env/rewards' at t=0.*present: env/reward; did you mean 'env/reward'\?"):
+        workspace.get("env/rewards", 0)
+    with pytest.raises(WorkspaceError, match="present: env/reward"):
+        workspace["action"]
+
+
+def test_a_full_write_of_another_row_shape_is_refused() -> None:
+    workspace = recorded(3)
+    with pytest.raises(WorkspaceError, match=r"'x': expected \[2, 3\] float32 on cpu, found \[2, 4\]"):
+        workspace.set_full("x", torch.zeros(2, 4))
+
+
+def test_different_sizes_are_named() -> None:
+    workspace = recorded(3)
+    workspace.set_full("y", torch.zeros(2, 5))
+    with pytest.raises(WorkspaceError, match="no common time size: x: 3, y: 2"):
+        workspace.time_size()
+    with pytest.raises(WorkspaceError, match="no common batch size: x: 3, y: 5"):
+        workspace.batch_size()
+    with pytest.raises(WorkspaceError, match="different time sizes cannot be cut together"):
+        workspace.copy_n_last_steps(1)
+
+
+@pytest.mark.parametrize("batch_dims", [(0, 4), (-1, 1), (2, 2)])
+def test_batch_elements_that_are_not_there_are_refused(batch_dims: tuple[int, int]) -> None:
+    for operation in (
+        lambda w: w.get("x", 0, batch_dims),
+        lambda w: w.get_full("x", batch_dims),
+        lambda w: w.set("x", 0, torch.zeros(max(batch_dims[1] - batch_dims[0], 0)), batch_dims),
+    ):
+        with pytest.raises(WorkspaceError, match="0 <= start < stop <= 3"):
+            operation(recorded(2))
+
+
+def test_a_full_write_of_part_of_the_batch_has_as_many_rows_as_the_variable() -> None:
+    workspace = recorded(5)
+    with pytest.raises(WorkspaceError, match="expected 5 rows, found 2"):
+        workspace.set_full("x", torch.zeros(2, 1), batch_dims=(0, 1))
+    assert torch.equal(workspace["x"], table(5))
+
+
+def test_a_time_step_is_an_integer() -> None:
+    with pytest.raises(WorkspaceError, match=r"'x' at t=0.0: a time step is an integer"):
+        recorded(2).get("x", 0.0)  # type: ignore[arg-type]
+    with pytest.raises(WorkspaceError, match=r"'x' at t=2.0: a time step is an integer"):
+        recorded(2).set("x", 2.0, row(2))  # type: ignore[arg-type]
+
+
+def test_the_representation_is_a_table() -> None:
+    workspace = recorded(2)
+    workspace.set_full("env/done", torch.zeros(2, 3, dtype=torch.bool))
+    assert repr(workspace).splitlines() == [
+        "Workspace",
+        "  x         [2, 3]           float32  cpu",
+        "  env/done  [2, 3]           bool     cpu",
+    ]
+    assert repr(Workspace()) == "Workspace(empty)"
