@@ -55,7 +55,7 @@ COUNT_FROM_0 = Range("at least 0", lambda value: value >= 0, is_whole=True)
 
 def is_integer(value: object) -> bool:
     """Whether a value is an integer of Python or numpy, and no bool."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return type(value) is int or (isinstance(value, numbers.Integral) and not isinstance(value, bool))
 
 
 def check_sizes(**arguments: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""An agent that draws from a RandomStreams is seeded, resumed and divided without a method of its own for any of that."""
+"""An agent that draws from a RandomStreams is seeded, resumed and divided without writing a method for any of that."""
 
 from __future__ import annotations
 
