@@ -52,7 +52,7 @@ class SquashedNormalPolicy(ContinuousPolicy):
         )
 
     def mean_and_log_std(self, observations: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """μ and log σ, before the squashing, ``[N, D]`` each, for N observations, one tensor ``[N, *shape]`` per leaf."""
+        """μ and log σ, before the squashing, ``[N, D]`` each, for N observations, ``[N, *shape]`` per leaf."""
         return _mean_and_log_std(self.network(self.features(observations)))
 
     def sample(self, observations: Sequence[Tensor], noise: Tensor) -> SquashedSample:
