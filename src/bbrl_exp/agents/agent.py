@@ -125,7 +125,7 @@ class Agent(nn.Module):
         Args:
             t: the time step.
             variables: name → (shape of a row ``[B, …]``, numpy dtype); best always the same object.
-            values: one array a variable, of its shape and dtype.
+            values: one array per variable, of its shape and dtype.
 
         Raises:
             WorkspaceError: as :meth:`set`.
@@ -209,7 +209,7 @@ class Agent(nn.Module):
         """A copy for a part of the batch, to be pickled and sent to another process.
 
         A deep copy, in which agents that have a way of their own are replaced by what that gives, and modules that know
-        their slice are told.
+        their slice are given it.
 
         Raises:
             ConfigurationError: a module with a random generator of which nobody knows how its numbers are divided.

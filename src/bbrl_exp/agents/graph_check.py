@@ -166,7 +166,7 @@ class _NotingWorkspace(Workspace):
     def misfit_of(self, agent: Agent) -> str | None:
         """What is wrong with the shape of a variable that a module of the agent was made for; None for nothing.
 
-        Modules tell by ``row_shapes``, variable → shape of one environment's row.
+        Modules state it as ``row_shapes``, variable → shape of one environment's row.
         """
         for module in agent.modules():
             for name, shape in getattr(module, "row_shapes", {}).items():
@@ -193,7 +193,7 @@ class _NotingWorkspace(Workspace):
                     raise GraphError(f"{agent.label} declares to read '{name}', which nobody writes{hint}")
 
     def facts(self) -> list[VariableFacts]:
-        """What was noted, a line a variable."""
+        """What was noted, one line per variable."""
         return [
             VariableFacts(
                 name,

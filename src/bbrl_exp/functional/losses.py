@@ -1,4 +1,4 @@
-"""Losses and targets, one number a sample: ``[N]`` in, ``[N]`` out. Means, and what they leave out, are for callers."""
+"""Losses and targets, one number per sample: ``[N]`` in, ``[N]`` out. Means and masks are for callers."""
 
 from __future__ import annotations
 

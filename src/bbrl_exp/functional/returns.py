@@ -154,7 +154,7 @@ def _sums_from_the_end(terms: Tensor, decays: Tensor) -> Tensor:
         for t in range(len(rows) - 2, -1, -1):
             rows[t] = rows[t] + factors[t] * rows[t + 1]
         return torch.stack(rows)
-    # Two calls of numpy a step take a third of the time of two calls of torch.
+    # Two calls of numpy per step take a third of the time of two calls of torch.
     sums = terms.clone(memory_format=torch.contiguous_format)
     arrays, array_factors = list(sums.numpy()), list(decays.numpy())
     for t in range(len(arrays) - 2, -1, -1):

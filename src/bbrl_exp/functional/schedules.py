@@ -1,4 +1,4 @@
-"""Values that change as a run goes on, from the part of it that is done."""
+"""Values that change during a run, by the fraction of it that is done."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ def linear(start: float, end: float, fraction: float) -> float:
     Args:
         start: first value.
         end: last value.
-        fraction: the part of the run that is done.
+        fraction: the fraction of the run that is done.
     """
     done = min(max(fraction, 0.0), 1.0)
     return (1.0 - done) * start + done * end
 
 
 def linear_until(start: float, end: float, fraction: float, until: float) -> float:
-    """From ``start`` at 0 to ``end`` when the part ``until`` of the run is done, and ``end`` from then on.
+    """From ``start`` at 0 to ``end`` when the fraction ``until`` of the run is done, and ``end`` from then on.
 
     Args:
         start: first value.
         end: last value.
-        fraction: the part of the run that is done.
-        until: the part of the run in which the value changes; 0 for ``end`` from the beginning.
+        fraction: the fraction of the run that is done.
+        until: the fraction of the run in which the value changes; 0 for ``end`` from the beginning.
     """
     return end if fraction >= until else linear(start, end, fraction / until)
 

@@ -87,14 +87,14 @@ class ActionDistribution:
     """N joint distributions over all leaves of an action, which are independent of each other.
 
     Args:
-        parts: one distribution a leaf.
+        parts: one distribution per leaf.
     """
 
     def __init__(self, parts: Sequence[Distribution]) -> None:
         self._parts = parts
 
     def log_prob(self, actions: Sequence[Tensor]) -> Tensor:
-        """Log-probabilities ``[N]`` of actions, one tensor ``[N, *shape]`` a leaf."""
+        """Log-probabilities ``[N]`` of actions, one tensor ``[N, *shape]`` per leaf."""
         return _total([part.log_prob(leaf) for part, leaf in zip(self._parts, actions, strict=True)])
 
     def entropy(self) -> Tensor:
@@ -102,7 +102,7 @@ class ActionDistribution:
         return _total([part.entropy() for part in self._parts])
 
     def mode(self) -> tuple[Tensor, ...]:
-        """The likeliest actions, one tensor ``[N, *shape]`` a leaf."""
+        """The likeliest actions, one tensor ``[N, *shape]`` per leaf."""
         return tuple(part.mode() for part in self._parts)
 
 

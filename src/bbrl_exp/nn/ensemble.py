@@ -1,4 +1,4 @@
-"""Several networks of one shape, computed side by side: one batched product a layer, not one product a network."""
+"""Several networks of one shape, computed side by side: one batched product per layer, not one per network."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ class FlatOptimizer:
     """Lays parameters and their gradients side by side, and optimizes them as one vector.
 
     The parameters stay what they are, of their own shapes, as views of the block; a module that is moved to another
-    device is laid out anew there. For small networks this takes most of the cost out of a step: zeroing, the norm, the
+    device is laid out again there. For small networks this takes most of the cost out of a step: zeroing, the norm, the
     clipping and the step itself are one call each.
 
     Args:
@@ -65,7 +65,7 @@ class FlatOptimizer:
         self._optimizer.load_state_dict(state)
 
     def _follow_parameters(self) -> None:
-        """Lays out anew what was moved; the optimizer begins anew there, and whatever it was told before is gone."""
+        """Lays out again what was moved; the optimizer restarts there, without what it knew."""
         if self._parameters[0].data_ptr() != self._block.data_ptr():
             self._lay_out()
 

@@ -59,7 +59,7 @@ class CategoricalHead(nn.Module):
         return actions.reshape(-1, *self.shape).to(self.dtype)
 
     def distribution(self, logits: Tensor) -> Categorical:
-        """The distributions that logits ``[N, n_parameters]`` stand for."""
+        """The distributions of logits ``[N, n_parameters]``."""
         return Categorical(logits, self.counts, self.start, self.shape, self.dtype)
 
     def on_arrays(self, logits: NDArray[Any], noise: NDArray[Any] | None) -> NDArray[Any]:

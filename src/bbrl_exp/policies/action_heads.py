@@ -70,7 +70,7 @@ class ActionHeads(nn.Module):
         return actions.astype(self._dtype, copy=False)
 
     def distribution(self, outputs: Tensor) -> ActionDistribution:
-        """The distributions over actions that outputs ``[N, P]`` stand for."""
+        """The distributions over actions for outputs ``[N, P]``."""
         parts = torch.split(outputs, self._sizes, dim=1)
         return ActionDistribution([head.distribution(part) for head, part in zip(self._heads, parts, strict=True)])
 

@@ -53,7 +53,7 @@ class DeterministicPolicy(ContinuousPolicy):
         self._noise_std = noise_std
 
     def unit_actions(self, observations: Sequence[Tensor]) -> Tensor:
-        """The actions without noise, float32 ``[N, D]`` in [-1, 1], for N observations, ``[N, *shape]`` a leaf."""
+        """The actions without noise, float32 ``[N, D]`` in [-1, 1], for N observations, ``[N, *shape]`` per leaf."""
         return self.unit_of(self.network(self.features(observations)), None)
 
     def unit_of(self, outputs: Tensor, noise: Tensor | None) -> Tensor:

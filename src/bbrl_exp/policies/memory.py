@@ -112,7 +112,7 @@ class Memory(nn.Module):
         """Outputs ``[T, B, H]`` for whole sequences, with gradients through them, and the state after them, ``[B, S]``.
 
         Args:
-            observations: one tensor ``[T, B, *shape]`` a leaf.
+            observations: one tensor ``[T, B, *shape]`` per leaf.
             state: with which the first row is processed, ``[B, S]``.
             starts: ``env/initial_state``, bool ``[T, B]``.
         """

@@ -43,7 +43,7 @@ class ObservationFeatures(nn.Module):
         self.is_one_vector = len(leaves) == 1 and len(leaves[0].shape) == 1 and leaves[0].dtype == "float32"
 
     def forward(self, observations: Sequence[Tensor]) -> Tensor:
-        """Features float32 ``[N, F]`` of one tensor ``[N, *shape]`` a leaf."""
+        """Features float32 ``[N, F]`` of one tensor ``[N, *shape]`` per leaf."""
         if self.is_one_vector:
             return observations[0]
         features = [part(leaf) for part, leaf in zip(self.parts, observations, strict=True)]

@@ -72,7 +72,7 @@ class QEnsemble(Agent):
         """Quantiles of the return, in no order, float32 ``[M, N, K]``.
 
         Args:
-            observations: one tensor ``[N, *shape]`` a leaf.
+            observations: one tensor ``[N, *shape]`` per leaf.
             unit_actions: in [-1, 1], ``[N, D]``.
             dropout_generator: source of the units that are silent; without one, none is.
         """
@@ -135,7 +135,7 @@ class DiscreteQEnsemble(Agent):
         self.network = EnsembleMlp(n_critics, sizes, activation, normalization, generator=generator)
 
     def values(self, observations: Sequence[Tensor]) -> Tensor:
-        """Values of every action, float32 ``[M, N, A]``, for N observations, one tensor ``[N, *shape]`` a leaf."""
+        """Values of every action, float32 ``[M, N, A]``, for N observations, one tensor ``[N, *shape]`` per leaf."""
         return self.network(self.features(observations))  # type: ignore[no-any-return]
 
     def forward(self, t: int, **kwargs: Any) -> None:

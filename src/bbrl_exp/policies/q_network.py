@@ -1,4 +1,4 @@
-"""Networks of action values: one number an action, or a distribution of returns an action."""
+"""Networks of action values: one number per action, or a distribution of returns per action."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AT_LEAST_2 = Range("at least 2", lambda value: value >= 2, is_whole=True)
 
 @dataclass(frozen=True)
 class ReturnAtoms:
-    """How M numbers stand for the return of an action.
+    """How M numbers represent the return of an action.
 
     Attributes:
         kind: ``none``: its mean (M = 1); ``categorical``: logits of M equally spaced returns from ``low`` to ``high``
@@ -43,7 +43,7 @@ class ReturnAtoms:
     def of_options(
         cls, kind: DistributionKind, n_atoms: int | None, low: float | None, high: float | None
     ) -> ReturnAtoms:
-        """What the options of a policy ask for; None stands for what the kind implies.
+        """What the options of a policy ask for; None means what the kind implies.
 
         Raises:
             ConfigurationError: an unknown kind, or an option that the kind does not have, lacks, or cannot use.
@@ -88,7 +88,7 @@ class ReturnAtoms:
 
 
 class QNetwork(nn.Module):
-    """From observations to what every action is worth: features, a multi-layer perceptron, M outputs an action.
+    """From observations to what every action is worth: features, a multi-layer perceptron, M outputs per action.
 
     Args:
         env_spec: facts of the environment, with one discrete action.
@@ -127,7 +127,7 @@ class QNetwork(nn.Module):
         self.mlp = Mlp(sizes, activation, layer_norm=layer_norm, generator=generator)
 
     def forward(self, observations: Sequence[Tensor]) -> Tensor:
-        """Outputs ``[N, A, M]`` for N observations, one tensor ``[N, *shape]`` a leaf."""
+        """Outputs ``[N, A, M]`` for N observations, one tensor ``[N, *shape]`` per leaf."""
         return combined(self._last_layer(observations), self.dueling, self.atoms.n_atoms)
 
     def values(self, observations: Sequence[Tensor]) -> Tensor:

@@ -71,7 +71,7 @@ class RecurrentQNetwork(nn.Module):
         """Action values of sequences, ``[T - burn_in, N, A]``.
 
         Args:
-            observations: one tensor ``[T, N, *shape]`` a leaf.
+            observations: one tensor ``[T, N, *shape]`` per leaf.
             state: with which the first row is processed, ``[N, S]``.
             starts: ``env/initial_state``, bool ``[T, N]``.
             burn_in: rows at the beginning that only bring the state up to date, without gradients.

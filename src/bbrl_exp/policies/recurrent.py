@@ -111,7 +111,7 @@ class RecurrentCritic(Agent):
 
         Args:
             policy_latent: what the policy's ``latent`` made of them, ``[T, B, H]``.
-            observations: one tensor ``[T, B, *shape]`` a leaf.
+            observations: one tensor ``[T, B, *shape]`` per leaf.
             state: with which the critic's memory processes the first row, ``[B, S]``; S is 0 where it has none.
             starts: ``env/initial_state``, bool ``[T, B]``.
         """

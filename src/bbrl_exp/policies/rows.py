@@ -1,4 +1,4 @@
-"""What an agent writes at a step, as :meth:`bbrl_exp.agents.agent.Agent.write_rows` wants to be told it."""
+"""What an agent writes at a step, in the form that :meth:`bbrl_exp.agents.agent.Agent.write_rows` takes."""
 
 from __future__ import annotations
 

@@ -52,14 +52,14 @@ class SquashedNormalPolicy(ContinuousPolicy):
         )
 
     def mean_and_log_std(self, observations: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """μ and log σ, before the squashing, ``[N, D]`` each, for N observations, one tensor ``[N, *shape]`` a leaf."""
+        """μ and log σ, before the squashing, ``[N, D]`` each, for N observations, ``[N, *shape]`` per leaf."""
         return _mean_and_log_std(self.network(self.features(observations)))
 
     def sample(self, observations: Sequence[Tensor], noise: Tensor) -> SquashedSample:
         """Actions in [-1, 1] with their log-densities, reparametrised.
 
         Args:
-            observations: one tensor ``[N, *shape]`` a leaf.
+            observations: one tensor ``[N, *shape]`` per leaf.
             noise: standard normal, ``[N, D]``.
         """
         mean, log_std = self.mean_and_log_std(observations)

@@ -80,7 +80,7 @@ class StochasticPolicy(Agent):
             self.set((self.prefix + leaf, t), action)
 
     def latent(self, observations: Sequence[Tensor]) -> Tensor:
-        """What the last hidden layer makes of N observations, one tensor ``[N, *shape]`` a leaf: ``[N, H]``."""
+        """What the last hidden layer makes of N observations, one tensor ``[N, *shape]`` per leaf: ``[N, H]``."""
         return self.network.hidden(self.features(observations))
 
     @property
@@ -93,7 +93,7 @@ class StochasticPolicy(Agent):
         return self.heads.distribution(self.network.output(latent))
 
     def distribution(self, observations: Sequence[Tensor]) -> ActionDistribution:
-        """The distributions over actions for N observations, one tensor ``[N, *shape]`` a leaf."""
+        """The distributions over actions for N observations, one tensor ``[N, *shape]`` per leaf."""
         return self.distribution_of(self.latent(observations))
 
     def _noise_draws(self, seed: int, batch_size: int) -> list[BlockedDraws]:

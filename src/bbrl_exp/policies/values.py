@@ -29,7 +29,7 @@ class Critic(Agent):
         """Values ``[N]`` of N observations.
 
         Args:
-            observations: one tensor ``[N, *shape]`` a leaf.
+            observations: one tensor ``[N, *shape]`` per leaf.
             policy_latent: what the policy's ``latent`` made of them, if it has been computed already.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define values")
