@@ -5,8 +5,14 @@ Every message says what was asked, what was found and what is possible; a name t
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import opcode
+import os
+import signal
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -36,6 +42,10 @@ class WorkerError(BbrlExpError):
 
 class RemoteAgentError(WorkerError):
     """An agent in another process died, was stuck, or raised."""
+
+
+class UserCodeError(BbrlExpError):
+    """User code raised what would have ended the process or a loop without a word, such as SystemExit."""
 
 
 class DivergedError(BbrlExpError):
@@ -104,3 +114,75 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     also = [other for other in _ALSO_CALLED.get(name.lower(), ()) if other in names]
     near = also or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+@contextlib.contextmanager
+def user_code(label: str) -> Iterator[None]:
+    """Keeps user code from ending the process or a loop without a word.
+
+        with user_code(f"environment {index} of {name}"):
+            env.reset()
+
+    Whatever :func:`ends_silently` becomes a :class:`UserCodeError`; every other exception passes.
+
+    Args:
+        label: whose code runs, for the message.
+
+    Raises:
+        UserCodeError: such as ``SystemExit: 3 (in environment 2 of Maze-v0, maze.py:12)``; a note on the exception
+            takes the place of the label.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if ends_silently(error):
+            raise user_code_error(error, f"in {label}, {_place_of(error)}") from error
+        raise
+
+
+def user_code_error(error: BaseException, place: str) -> UserCodeError:
+    """What an exception that :func:`ends_silently` becomes; ``place`` is used where the exception has no note."""
+    where = [*getattr(error, "__notes__", ()), place][0]
+    return UserCodeError(f"{described(error)} ({where})")
+
+
+def ends_silently(error: BaseException) -> bool:
+    """Whether user code raised what ends a process or a loop without a word.
+
+    That is StopIteration, which ends generators, and everything that is not an ``Exception``: SystemExit,
+    GeneratorExit, a KeyboardInterrupt that nobody typed. What a signal raises is not meant: Ctrl-C, or the program's
+    own signal handlers.
+    """
+    if isinstance(error, Exception):
+        return isinstance(error, StopIteration)
+    handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()}
+    trace, is_raised = error.__traceback__, True
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code in handlers:
+            return False
+        is_raised = code.co_code[trace.tb_lasti] == opcode.opmap["RAISE_VARARGS"]
+        trace = trace.tb_next
+    # Python's own handler of Ctrl-C raises between two instructions of the innermost frame, which has no raise there.
+    return is_raised or not isinstance(error, KeyboardInterrupt)
+
+
+def _place_of(error: BaseException) -> str:
+    """The innermost line outside the standard library: ``"maze.py:12"``."""
+    library = str(Path(os.__file__).parent)
+    lines = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if "site-packages" in frame.f_code.co_filename or not frame.f_code.co_filename.startswith((library, "<frozen"))
+    ]
+    return f"{Path(lines[-1][0]).name}:{lines[-1][1]}"
+
+
+def described(error: BaseException) -> str:
+    """``"ValueError: message"`` on one line, whatever the message is: empty, not to be had or not to be encoded."""
+    kind = type(error).__name__
+    try:
+        message = " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode()
+    except Exception:
+        message = "(its message cannot be printed)"
+    return f"{kind}: {message}" if message else kind
