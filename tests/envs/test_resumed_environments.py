@@ -13,7 +13,7 @@ from toy_envs import Counting, DictNoise
 
 from bbrl_exp.envs import AutoResetGymAgent, NoAutoResetGymAgent
 from bbrl_exp.envs.action_log import ActionLog
-from bbrl_exp.envs.resume_check import check_resumable
+from bbrl_exp.envs.checks import check_resumable
 from bbrl_exp.envs.spec import LeafSpec
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.workspace import Workspace

@@ -180,8 +180,8 @@ def _with_memory(
     """
     from bbrl_exp.agents.dry_run import check_graph
     from bbrl_exp.data.packing import Field
+    from bbrl_exp.envs.checks import try_out
     from bbrl_exp.envs.pictures import check_pictures
-    from bbrl_exp.envs.try_out import try_out
 
     def stand_in(single: GymAgent, batch_size: int) -> Agent:
         if batch_size != plan.batch_size:

@@ -336,7 +336,7 @@ class _Loop:
 
 def _checkpoint_every(run: CheckedRun, graph: TemporalAgent, console: Console) -> int:
     """Environment steps between two checkpoints; 0 for none, also where vectorised environments cannot be saved."""
-    from bbrl_exp.envs.resume_check import check_vectorized
+    from bbrl_exp.envs.checks import check_vectorized
 
     if run.checkpoint_every:
         try:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.slices import BatchSlice
 from bbrl_exp.envs.actions import ActionReader
+from bbrl_exp.envs.batch import BatchSetup
 from bbrl_exp.envs.dry_agent import DryGymAgent
 from bbrl_exp.envs.episode_state import check_fits
 from bbrl_exp.envs.kernels import Stepping, open_kernel
 from bbrl_exp.envs.make import Env, EnvFactory, Wrapper, env_recipe
-from bbrl_exp.envs.plan import BatchPlan
 from bbrl_exp.envs.rows import info_dtypes, row_layout
 from bbrl_exp.envs.scalar import ScalarKernel
 from bbrl_exp.envs.spaces import space_leaves
@@ -115,8 +115,8 @@ class GymAgent(Agent):
             raise ConfigurationError(f"first={first}: vectorised environments have one stream for their whole batch")
         stream_seed(seed, role)
         recipe = env_recipe(env, kwargs, wrappers)
-        plan = BatchPlan(recipe, batch_size, seed, role, self.auto_reset, info_dtypes(info_keys or ()), first)
-        batch = open_kernel(plan, stepping, workers, worker_timeout)
+        setup = BatchSetup(recipe, batch_size, seed, role, self.auto_reset, info_dtypes(info_keys or ()), first)
+        batch = open_kernel(setup, stepping, workers, worker_timeout)
         self._kernel = batch.kernel
         self._finalizer = weakref.finalize(self, self._kernel.close)
         self.observation_space, self.action_space = batch.spaces
@@ -127,7 +127,7 @@ class GymAgent(Agent):
             actions=space_leaves(self.action_space, "action"),
             max_episode_steps=batch.max_episode_steps,
         )
-        self._layout = row_layout(self.env_spec.observations, plan.info, batch_size)
+        self._layout = row_layout(self.env_spec.observations, setup.info, batch_size)
         self._readers = [ActionReader(leaf, batch_size, clip_actions) for leaf in self.env_spec.actions]
         self.reads: tuple[str, ...] = tuple(leaf.name for leaf in self.env_spec.actions)
         self.writes = tuple(self._layout)

@@ -13,9 +13,9 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from bbrl_exp.envs.action_log import ActionLog
+from bbrl_exp.envs.batch import BatchSetup
 from bbrl_exp.envs.episode_state import NOT_BEGUN, episodes_of, packed
 from bbrl_exp.envs.make import Env
-from bbrl_exp.envs.plan import BatchPlan
 from bbrl_exp.envs.rows import UnseenKeys, episode_rows, row_layout
 from bbrl_exp.envs.spaces import assembler, flattener, space_leaves
 from bbrl_exp.envs.spec import SpaceMismatchError
@@ -33,22 +33,22 @@ class ScalarKernel:
 
     Args:
         envs: the environments, which have equal spaces.
-        plan: the whole batch.
+        setup: the whole batch.
         first: index in the batch of the first environment.
     """
 
-    def __init__(self, envs: Sequence[Env], plan: BatchPlan, first: int = 0) -> None:
+    def __init__(self, envs: Sequence[Env], setup: BatchSetup, first: int = 0) -> None:
         self.envs = list(envs)
-        self._first = first = plan.first + first
-        self._plan = plan
-        self._auto_reset = plan.auto_reset
+        self._first = first = setup.first + first
+        self._setup = setup
+        self._auto_reset = setup.auto_reset
         self._leaves = space_leaves(envs[0].observation_space, "env/env_obs")
         self._dtypes = [np.dtype(leaf.dtype) for leaf in self._leaves]
         self._flatten = flattener(envs[0].observation_space)
         self._assemble = assembler(envs[0].action_space)
-        self._info_keys = list(plan.info)
-        self._unseen_keys = UnseenKeys(plan.info, plan.recipe.name)
-        self._rows = episode_rows(self._leaves, len(plan.info), len(envs), first)
+        self._info_keys = list(setup.info)
+        self._unseen_keys = UnseenKeys(setup.info, setup.recipe.name)
+        self._rows = episode_rows(self._leaves, len(setup.info), len(envs), first)
         self._steps = [env.step for env in envs]
         self._ended = [False] * len(envs)
         self._action_leaves = space_leaves(envs[0].action_space, "action")
@@ -56,16 +56,16 @@ class ScalarKernel:
         self._keep, self._keeps_numbers = self._log.append, self._log.takes_numbers
         self._shown: list[Any] = [None] * len(envs)
         self._episode_seeds = [NOT_BEGUN] * len(envs)
-        self.seed(plan.seed)
+        self.seed(setup.seed)
 
     def seed(self, seed: int) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._seed = int(seed)
-        self._seeds = [EpisodeSeeds(seed, self._plan.role, self._first + i) for i in range(len(self.envs))]
+        self._seeds = [EpisodeSeeds(seed, self._setup.role, self._first + i) for i in range(len(self.envs))]
         self._episodes = [0] * len(self.envs)
 
     def reset(self, t: int, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         i = 0
         try:
             for i in range(len(self.envs)):
@@ -76,7 +76,7 @@ class ScalarKernel:
         self._rows.write(rows, t)
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         record, steps, ended, shown = self._rows, self._steps, self._ended, self._shown
         reward, first_row = record.reward, rows[0]
         # The common case, an observation of one array, is written here without another call.
@@ -115,7 +115,7 @@ class ScalarKernel:
         record.write(rows, t)
 
     def state(self) -> dict[str, Any]:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`: for each environment the seed of its episode and its actions."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`: for each environment the seed of its episode and its actions."""
         episodes = self._log.episodes()
         rows = self._new_rows()
         for i, seed in enumerate(self._episode_seeds):
@@ -133,7 +133,7 @@ class ScalarKernel:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`: every episode is begun again and its actions are repeated."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`: every episode is begun again and its actions are repeated."""
         self.seed(state["seed"])
         self._episodes = state["next_episode"].tolist()
         self._episode_seeds = state["episode_seed"].tolist()
@@ -157,7 +157,7 @@ class ScalarKernel:
                 row[i].tobytes() != before.tobytes() for row, before in zip(rows, seen, strict=False)
             ):
                 raise BbrlExpError(
-                    f"environment {self._first + i} of {self._plan.recipe.name} is not deterministic: after replaying "
+                    f"environment {self._first + i} of {self._setup.recipe.name} is not deterministic: after replaying "
                     f"{n_actions} actions it shows other observations than it did; this run cannot be resumed exactly"
                 )
             if self._ended[i] and not self._auto_reset:
@@ -181,11 +181,11 @@ class ScalarKernel:
         return is_over and n_played == len(actions), bool(terminated), bool(truncated), total
 
     def _new_rows(self) -> list[NDArray[Any]]:
-        layout = row_layout(self._leaves, self._plan.info, len(self.envs))
+        layout = row_layout(self._leaves, self._setup.info, len(self.envs))
         return [np.zeros(shape, dtype) for shape, dtype in layout.values()]
 
     def close(self) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         envs, self.envs, self._steps = self.envs, [], []
         for env in envs:
             env.close()

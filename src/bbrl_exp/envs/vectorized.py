@@ -15,8 +15,8 @@ from gymnasium.envs.registration import EnvSpec as RegisteredEnv
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from bbrl_exp.envs.batch import BatchSetup
 from bbrl_exp.envs.plain_attributes import NotPlainError, load_attributes, save_attributes
-from bbrl_exp.envs.plan import BatchPlan
 from bbrl_exp.envs.rows import ManyEpisodes, UnseenKeys, row_layout
 from bbrl_exp.envs.spaces import batch_assembler, flattener, space_leaves
 from bbrl_exp.envs.spec import SpaceMismatchError
@@ -36,19 +36,19 @@ class VectorizedKernel:
         ConfigurationError: there is none, there are wrappers, or it resets in another way.
     """
 
-    def __init__(self, plan: BatchPlan) -> None:
-        self._vector_env = _make_vector_env(plan)
+    def __init__(self, setup: BatchSetup) -> None:
+        self._vector_env = _make_vector_env(setup)
         observation_space = self._vector_env.single_observation_space
-        self._plan = plan
+        self._setup = setup
         self._leaves = space_leaves(observation_space, "env/env_obs")
         self._flatten = flattener(observation_space)
         self._assemble = batch_assembler(self._vector_env.single_action_space)
-        self._info_keys = list(plan.info)
-        self._unseen_keys = UnseenKeys(plan.info, plan.recipe.name)
-        self._rows = ManyEpisodes(self._leaves, len(plan.info), plan.batch_size, 0)
-        self._ended = np.zeros(plan.batch_size, np.bool_)
-        self._done = list(row_layout(self._leaves, plan.info, plan.batch_size)).index("env/done")
-        self.seed(plan.seed)
+        self._info_keys = list(setup.info)
+        self._unseen_keys = UnseenKeys(setup.info, setup.recipe.name)
+        self._rows = ManyEpisodes(self._leaves, len(setup.info), setup.batch_size, 0)
+        self._ended = np.zeros(setup.batch_size, np.bool_)
+        self._done = list(row_layout(self._leaves, setup.info, setup.batch_size)).index("env/done")
+        self.seed(setup.seed)
 
     @property
     def spaces(self) -> tuple[gymnasium.Space[Any], gymnasium.Space[Any]]:
@@ -62,25 +62,25 @@ class VectorizedKernel:
         return None if spec is None else spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
 
     def seed(self, seed: int) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._seed = int(seed)
         self._n_resets = 0
 
     def reset(self, t: int, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
-        seed = stream_seed(self._seed, self._plan.role, "vectorized", self._n_resets)
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
+        seed = stream_seed(self._seed, self._setup.role, "vectorized", self._n_resets)
         self._n_resets += 1
         observation, info = self._vector_env.reset(seed=seed)
         self._ended.fill(False)
         record = self._rows
-        record.reward = np.zeros(self._plan.batch_size)
-        record.terminated = record.truncated = np.zeros(self._plan.batch_size, np.bool_)
+        record.reward = np.zeros(self._setup.batch_size)
+        record.terminated = record.truncated = np.zeros(self._setup.batch_size, np.bool_)
         record.begin_where(~self._ended)
         self._write(observation, info, rows)
         self._rows.write(rows, t)
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         record, ended = self._rows, self._ended
         flags = record.terminated, record.truncated
         try:
@@ -88,11 +88,11 @@ class VectorizedKernel:
                 self._assemble(iter(actions))
             )
         except Exception as error:
-            error.add_note(f"in the vectorised environments 0 … {self._plan.batch_size - 1}, at t={t}")
+            error.add_note(f"in the vectorised environments 0 … {self._setup.batch_size - 1}, at t={t}")
             raise
         self._write(observation, info, rows)
         if np.count_nonzero(ended):
-            if self._plan.auto_reset:
+            if self._setup.auto_reset:
                 record.begin_where(ended)
             else:
                 record.reward = np.array(record.reward)
@@ -101,14 +101,14 @@ class VectorizedKernel:
                 record.repeat_final(rows, ended)
         record.write(rows, t)
         done = rows[self._done].copy()
-        if not self._plan.auto_reset and np.count_nonzero(done) != np.count_nonzero(ended):
+        if not self._setup.auto_reset and np.count_nonzero(done) != np.count_nonzero(ended):
             record.keep_final(rows, done & ~ended)
         self._ended = done
         if self._info_keys and np.count_nonzero(done):
             self._unseen_keys.tell(key for key in info if not str(key).startswith("_"))
 
     def state(self) -> dict[str, Any]:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`: the attributes of the environments themselves."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`: the attributes of the environments themselves."""
         return {
             "seed": self._seed,
             "n_resets": self._n_resets,
@@ -119,7 +119,7 @@ class VectorizedKernel:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._vector_env.reset(seed=0)  # some make their attributes there
         try:
             load_attributes(self._vector_env, state["attributes"])
@@ -131,7 +131,7 @@ class VectorizedKernel:
         self._rows.load_state(state)
 
     def close(self) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         if not self._vector_env.closed:
             self._vector_env.close()
 
@@ -143,7 +143,7 @@ class VectorizedKernel:
 
     def _not_resumable(self, error: NotPlainError) -> BbrlExpError:
         return BbrlExpError(
-            f"stepping=vectorized: the vectorised {self._plan.recipe.name} cannot be checkpointed for its attribute "
+            f"stepping=vectorized: the vectorised {self._setup.recipe.name} cannot be checkpointed for its attribute "
             f"{error}; possible: attributes that are numbers, arrays or numpy generators; stepping scalar or workers"
         )
 
@@ -154,7 +154,8 @@ class VectorizedKernel:
                 continue
             if np.shape(values) != row.shape:
                 raise SpaceMismatchError(
-                    f"'{leaf.name}' from {self._plan.recipe.name}: expected shape {row.shape}, found {np.shape(values)}"
+                    f"'{leaf.name}' from {self._setup.recipe.name}: expected shape {row.shape}, "
+                    f"found {np.shape(values)}"
                 )
             with np.errstate(over="ignore"):
                 np.copyto(row, values, casting="same_kind")
@@ -166,8 +167,8 @@ class VectorizedKernel:
             row[...] = values
 
 
-def _make_vector_env(plan: BatchPlan) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
-    recipe = plan.recipe
+def _make_vector_env(setup: BatchSetup) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+    recipe = setup.recipe
     if not isinstance(recipe.source, RegisteredEnv) or recipe.source.vector_entry_point is None:
         raise ConfigurationError(
             f"stepping=vectorized: {recipe.name} has no vectorised implementation of its own; possible: scalar, workers"
@@ -178,7 +179,7 @@ def _make_vector_env(plan: BatchPlan) -> gymnasium.vector.VectorEnv[Any, Any, An
         )
     with recipe.errors_explained():
         vector_env = gymnasium.make_vec(
-            recipe.source, plan.batch_size, vectorization_mode="vector_entry_point", **recipe.kwargs
+            recipe.source, setup.batch_size, vectorization_mode="vector_entry_point", **recipe.kwargs
         )
     if vector_env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
         vector_env.close()

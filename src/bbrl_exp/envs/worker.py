@@ -39,8 +39,8 @@ def _serve(connection: socket.socket, setup: WorkerSetup, memory: int) -> None:
     os.close(memory)
     actions = [array[setup.first : end] for array in arrays[: setup.n_actions]]
     rows = [array[setup.first : end] for array in arrays[setup.n_actions :]]
-    envs = make_envs(setup.plan.recipe, setup.count, setup.first)
-    kernel = ScalarKernel(envs, setup.plan, setup.first)
+    envs = make_envs(setup.batch.recipe, setup.count, setup.first)
+    kernel = ScalarKernel(envs, setup.batch, setup.first)
     found = (envs[0].observation_space, envs[0].action_space)
     if found != setup.spaces:
         raise ConfigurationError(f"environment {setup.first} has spaces {found}; the first one made has {setup.spaces}")

@@ -1,4 +1,4 @@
-"""Whether a run can be resumed exactly, tried with its environments before it begins."""
+"""What is tried with environments before a run begins: a step, and whether the run can be resumed exactly."""
 
 from __future__ import annotations
 
@@ -17,6 +17,24 @@ from bbrl_exp.seeding import untouched_global_generators
 from bbrl_exp.workspace import Workspace
 
 _STEPS = 16
+
+
+def try_out(agent: GymAgent) -> None:
+    """Resets the environments of ``agent``, which has one, and gives them one action of their action space.
+
+    Raises:
+        ConfigurationError: they fail, or show what is not of their declared spaces.
+    """
+    workspace, space = Workspace(), agent.action_space
+    try:
+        agent(workspace, t=0)
+        space.seed(0)
+        for leaf, value in zip(agent.env_spec.actions, flattener(space)(space.sample()), strict=True):
+            workspace.set(leaf.name, 0, torch.as_tensor(np.asarray(value)[None]))
+        agent(workspace, t=1)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigurationError(f"{agent.env_spec.env_id} fails at its first reset or step: {reason}") from error
 
 
 def check_vectorized(graph: nn.Module) -> None:
