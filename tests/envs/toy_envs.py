@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 import time
 from typing import Any
@@ -141,3 +142,22 @@ class NeedsBox2D(Counting):
 
     def __init__(self) -> None:
         raise gymnasium.error.DependencyNotInstalled('Box2D is not installed, run `pip install "gymnasium[box2d]"`')
+
+
+class GlobalDice(Counting):
+    """Shows numbers of the global generators of ``random``, numpy and torch, and one drawn when it was made."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        import torch
+
+        self.torch = torch
+        self.first = np.random.random()
+
+    def _observation(self) -> Any:
+        return np.array(
+            [self.first, random.random(), np.random.random(), float(self.torch.rand(1))],
+            np.float32,
+        )
