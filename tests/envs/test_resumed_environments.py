@@ -256,9 +256,7 @@ def test_what_is_deterministic_is_known_before_the_run():
 def test_the_log_keeps_episodes_and_no_more(kind):
     shape = () if kind == "discrete" else (2,)
     leaf = LeafSpec("action", kind, shape, "int64" if kind == "discrete" else "float32")
-    log, expected = ActionLog([leaf], 2), [[], []]
-    for index in (0, 1):
-        log.begin(index)
+    log, expected = ActionLog([leaf], auto_reset=True), [[], []]
     for step in range(3000):
         values = np.arange(2 * leaf.size).reshape(2, *shape) + 10 * step
         log.append(values.tolist() if log.takes_numbers else [values.astype(leaf.dtype)])
@@ -266,10 +264,11 @@ def test_the_log_keeps_episodes_and_no_more(kind):
             expected[index].append(values[index])
             if step % length == length - 1:
                 expected[index] = []
-                log.begin(index)
+                log.trim([len(actions) for actions in expected])
         assert len(log._steps) <= 900
+    found = log.episodes([len(actions) for actions in expected])
     for index in (0, 1):
-        assert log.episodes()[index][0].tolist() == [np.asarray(value).tolist() for value in expected[index]]
+        assert found[index][0].tolist() == [np.asarray(value).tolist() for value in expected[index]]
 
 
 def test_environments_without_automatic_reset_log_nothing_when_all_are_over():

@@ -46,6 +46,9 @@ class Kernel(Protocol):
     def seed(self, seed: int) -> None:
         """Another root seed from the next reset on; episodes are counted from 0 again."""
 
+    def forget_actions(self) -> None:
+        """No actions are kept from now on, and there is no :meth:`state` any more."""
+
     def state(self) -> dict[str, Any]:
         """What is needed to go on from here, in other environments like these: arrays and plain Python.
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import gymnasium
 
 from bbrl_exp.envs.batch import BatchSetup, Kernel
-from bbrl_exp.envs.make import make_envs
+from bbrl_exp.envs.make import close_env, make_envs
 from bbrl_exp.envs.scalar import ScalarKernel
 from bbrl_exp.envs.vectorized import VectorizedKernel
 from bbrl_exp.envs.workers import WorkersKernel
@@ -62,5 +62,5 @@ def open_kernel(setup: BatchSetup, stepping: Stepping, workers: int, worker_time
     limit = envs[0].spec.max_episode_steps if envs[0].spec is not None else None
     if stepping == "scalar":
         return OpenBatch(ScalarKernel(envs, setup), spaces, limit)
-    envs[0].close()
+    close_env(envs[0], setup.recipe.name)
     return OpenBatch(WorkersKernel(setup, spaces, workers, worker_timeout), spaces, limit)

@@ -13,7 +13,7 @@ import sys
 
 from bbrl_exp.envs.make import make_envs
 from bbrl_exp.envs.scalar import ScalarKernel
-from bbrl_exp.envs.worker_protocol import LOAD, RESET, SEED, STATE, STEP, WorkerSetup, shared_arrays
+from bbrl_exp.envs.worker_protocol import FORGET, LOAD, RESET, SEED, STATE, STEP, WorkerSetup, shared_arrays
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.processes.child import connect, packed_error
 from bbrl_exp.processes.messages import DONE, ERROR, LEAVE, receive, send
@@ -61,6 +61,8 @@ def _serve(connection: socket.socket, setup: WorkerSetup, memory: int) -> None:
         elif kind == LOAD:
             with untouched_global_generators():
                 kernel.load_state(pickle.loads(content))
+        elif kind == FORGET:
+            kernel.forget_actions()
         elif kind == LEAVE:
             kernel.close()
             return

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bbrl_exp.envs.batch import BatchSetup
 from bbrl_exp.processes.messages import anonymous_file
 
-RESET, STEP, SEED, STATE, LOAD = b"R", b"S", b"D", b"G", b"L"
+RESET, STEP, SEED, STATE, LOAD, FORGET = b"R", b"S", b"D", b"G", b"L", b"F"
 
 _ALIGNMENT = 64
 

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from bbrl_exp.envs.batch import BatchSetup
 from bbrl_exp.envs.episode_state import joined, part_of
 from bbrl_exp.envs.rows import row_layout
-from bbrl_exp.envs.spaces import space_leaves
+from bbrl_exp.envs.spaces import leaves_of
 from bbrl_exp.envs.worker_protocol import (
+    FORGET,
     LOAD,
     RESET,
     SEED,
@@ -70,8 +71,8 @@ class WorkersKernel:
                 f"workers={n_workers}: there are only {batch.batch_size} environments; possible: 1 … {batch.batch_size}"
             )
         self._timeout = timeout
-        actions = space_leaves(spaces[1], "action")
-        rows = row_layout(space_leaves(spaces[0], "env/env_obs"), batch.info, batch.batch_size)
+        observations, actions = leaves_of(batch.recipe.name, spaces)
+        rows = row_layout(observations, batch.info, batch.batch_size)
         layout: Layout = (
             ((1,), "int64"),
             *(((batch.batch_size, *leaf.shape), leaf.dtype) for leaf in actions),
@@ -121,6 +122,10 @@ class WorkersKernel:
             shared[...] = values
         self._command(STEP)
         self._copy_to(rows)
+
+    def forget_actions(self) -> None:
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
+        self._command(FORGET)
 
     def state(self) -> dict[str, Any]:
         """See :class:`~bbrl_exp.envs.batch.Kernel`; that of the scalar kernel, for any number of workers."""
