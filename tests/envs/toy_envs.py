@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import sys
@@ -194,7 +195,7 @@ class Exits(Counting):
 
     def may_fail(self, where: str) -> None:
         if where == self.where:
-            raise self.error
+            raise copy.copy(self.error)
 
     def reset(self, **kwargs: Any) -> Any:
         self.may_fail("reset")

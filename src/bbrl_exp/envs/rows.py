@@ -92,12 +92,12 @@ def reward_of(value: Any) -> float:
     Raises:
         MisfitError: it is no number.
     """
-    if isinstance(value, int):
-        try:
-            return float(value)
-        except OverflowError:
-            return math.copysign(math.inf, value)
-    return float(value if isinstance(value, float) else _number(value, "env/reward"))
+    if isinstance(value, float):
+        return float(value)
+    try:
+        return float(value if isinstance(value, int) else _number(value, "env/reward"))
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def flag_of(value: Any, name: str) -> bool:
@@ -126,6 +126,8 @@ def column_of(values: Any, count: int, name: str) -> NDArray[Any]:
     Raises:
         MisfitError: something else; where one value is wrong, it says which.
     """
+    if type(values) is np.ndarray and values.shape == (count,) and values.dtype.kind in "biuf":
+        return values
     array = np.asarray(values)
     if array.shape != (count,):
         raise MisfitError(name, f"{count} numbers or bools", f"{type(values).__name__} of shape {array.shape}")

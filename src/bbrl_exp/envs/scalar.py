@@ -142,6 +142,13 @@ class ScalarKernel:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """See :class:`~bbrl_exp.envs.batch.Kernel`: every episode is begun again and its actions are repeated."""
+        for i, n_steps in enumerate(state["timestep"].tolist()):
+            if state["n_actions"][i] < n_steps:
+                raise BbrlExpError(
+                    f"environment {self._first + i} of {self._setup.recipe.name} was in step {n_steps:,} of its "
+                    f"episode, and the actions of an episode are kept up to {MOST_STEPS:,} steps: the run cannot be "
+                    "resumed from here; a new one can begin from its policy (init_from=<folder>)"
+                )
         self.seed(state["seed"])
         self._episodes = state["next_episode"].tolist()
         self._episode_seeds = state["episode_seed"].tolist()
@@ -154,13 +161,7 @@ class ScalarKernel:
         for i, seed in enumerate(self._episode_seeds):
             if seed == NOT_BEGUN:
                 continue
-            n_actions, n_steps = len(episodes[i][0]), int(state["timestep"][i])
-            if n_actions < n_steps:
-                raise BbrlExpError(
-                    f"environment {self._first + i} of {self._setup.recipe.name} was in step {n_steps:,} of its "
-                    f"episode, and the actions of an episode are kept up to {MOST_STEPS:,} steps: the run cannot be "
-                    "resumed from here; a new one can begin from its policy (init_from=<folder>)"
-                )
+            n_actions = len(episodes[i][0])
             try:
                 outcome = self._replay(i, seed, self._assemble(iter(episodes[i])), rows)
             except BaseException as error:

@@ -165,7 +165,8 @@ class VectorizedKernel:
             check_structure(self._vector_env.single_observation_space, observation)
             raise
         for leaf, values, row in zip(self._leaves, leaves, rows, strict=False):
-            row[...] = value_of(values, row.shape, row.dtype, leaf.name)
+            is_fitting = type(values) is np.ndarray and values.dtype is row.dtype and values.shape == row.shape
+            row[...] = values if is_fitting else value_of(values, row.shape, row.dtype, leaf.name)
         self._unseen_keys.see(info)
         for key, row in zip(self._info_keys, rows[self._rows.info_start :], strict=True):
             values = info.get(key)
