@@ -115,5 +115,5 @@ def test_wrappers_of_gymnasium_that_make_results_wrong_are_refused(wrapper: Any,
 
 @pytest.mark.parametrize("name", ["Normalized", "Rewards"])
 def test_so_are_those_of_vectorised_environments(name: str, vector_ids: None) -> None:
-    with pytest.raises(ConfigurationError, match="the wrapper Normalize.* keeps running statistics"):
+    with pytest.raises(ConfigurationError, match=r"the wrapper Normalize.* keeps running statistics"):
         AutoResetGymAgent(f"Vector{name}-v0", 2, stepping="vectorized")

@@ -183,11 +183,14 @@ def _with_memory(
     from bbrl_exp.envs.checks import try_out
     from bbrl_exp.envs.pictures import check_pictures
 
+    notes, time_limits = [], []
+
     def stand_in(single: GymAgent, batch_size: int) -> Agent:
         if batch_size != plan.batch_size:
             raise bad_value("env.agent.batch_size", batch_size, f"the run's own batch_size, {plan.batch_size}")
         check_action_space(composed, config["agent"]["action_space"], single.env_spec)
-        try_out(single)
+        notes.append(try_out(single))
+        time_limits.append(single.env_spec.max_episode_steps)
         if films:
             check_pictures(single)
         # Before a row of the whole batch is made: a mistyped batch size is refused, and not an attempt to hold it.
@@ -213,6 +216,8 @@ def _with_memory(
         schedules=() if learner is None else learner.schedules,
         begun_anew=built.begun_anew,
         idle=built.idle,
+        not_repeatable=next(filter(None, notes), None),
+        has_time_limit=None not in time_limits,
     )
     plan.check_memory(available_memory())
     return plan

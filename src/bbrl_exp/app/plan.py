@@ -28,6 +28,8 @@ class Plan:
         schedules: options below ``agent.learner`` that depend on ``total_steps``.
         begun_anew: attributes of the learner with parameters that the run ``init_from`` could not give.
         idle: agents of the graph that the learner does not change, and how many parameters they have.
+        not_repeatable: why the environment may keep runs from repeating themselves; None where nothing does.
+        has_time_limit: whether the environment ends its episodes.
     """
 
     total_steps: int
@@ -40,6 +42,8 @@ class Plan:
     schedules: tuple[str, ...] = ()
     begun_anew: tuple[str, ...] = ()
     idle: Mapping[str, int] = field(default_factory=dict)
+    not_repeatable: str | None = None
+    has_time_limit: bool = True
 
     @property
     def chunks(self) -> int:
