@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -51,13 +52,17 @@ def torch_generator(seed: int, *path: str | int, device: str | torch.device = "c
     return torch.Generator(device=device).manual_seed(stream_seed(seed, *path))
 
 
-def seed_global_generators(seed: int) -> None:
-    """Seeds the global generators of ``random``, numpy and torch (CPU and CUDA) from the root ``seed``."""
-    import torch
+def seed_global_generators(seed: int, *path: str | int) -> None:
+    """Seeds the global generators from the stream ``path`` of the root ``seed``.
 
-    random.seed(stream_seed(seed, "global", "random"))
-    np.random.seed(stream_seed(seed, "global", "numpy") % 2**32)
-    torch.manual_seed(stream_seed(seed, "global", "torch"))
+    These are those of ``random``, numpy and, where it has been imported, torch (CPU and CUDA).
+    """
+    random.seed(stream_seed(seed, *path, "global", "random"))
+    np.random.seed(stream_seed(seed, *path, "global", "numpy") % 2**32)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.manual_seed(stream_seed(seed, *path, "global", "torch"))
 
 
 def global_generator_states() -> dict[str, Any]:
@@ -88,16 +93,15 @@ def load_global_generator_states(states: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def untouched_global_generators() -> Iterator[None]:
-    """Puts the global generators of ``random``, numpy and torch back to where they were before the block."""
-    import torch
+    """Puts the global generators back to where they were before the block, those of :func:`seed_global_generators`."""
+    with contextlib.ExitStack() as afterwards:
+        afterwards.callback(random.setstate, random.getstate())
+        afterwards.callback(np.random.set_state, np.random.get_state())
+        if "torch" in sys.modules:
+            import torch
 
-    states = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
+            afterwards.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
+        yield
 
 
 class EpisodeSeeds:

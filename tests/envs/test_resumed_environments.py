@@ -13,7 +13,7 @@ from toy_envs import Counting, DictNoise
 
 from bbrl_exp.envs import AutoResetGymAgent, NoAutoResetGymAgent
 from bbrl_exp.envs.action_log import ActionLog
-from bbrl_exp.envs.resume_check import check_resumable
+from bbrl_exp.envs.checks import check_resumable
 from bbrl_exp.envs.spec import LeafSpec
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.workspace import Workspace
@@ -256,9 +256,7 @@ def test_what_is_deterministic_is_known_before_the_run():
 def test_the_log_keeps_episodes_and_no_more(kind):
     shape = () if kind == "discrete" else (2,)
     leaf = LeafSpec("action", kind, shape, "int64" if kind == "discrete" else "float32")
-    log, expected = ActionLog([leaf], 2), [[], []]
-    for index in (0, 1):
-        log.begin(index)
+    log, expected = ActionLog([leaf], auto_reset=True), [[], []]
     for step in range(3000):
         values = np.arange(2 * leaf.size).reshape(2, *shape) + 10 * step
         log.append(values.tolist() if log.takes_numbers else [values.astype(leaf.dtype)])
@@ -266,10 +264,11 @@ def test_the_log_keeps_episodes_and_no_more(kind):
             expected[index].append(values[index])
             if step % length == length - 1:
                 expected[index] = []
-                log.begin(index)
+                log.trim([len(actions) for actions in expected])
         assert len(log._steps) <= 900
+    found = log.episodes([len(actions) for actions in expected])
     for index in (0, 1):
-        assert log.episodes()[index][0].tolist() == [np.asarray(value).tolist() for value in expected[index]]
+        assert found[index][0].tolist() == [np.asarray(value).tolist() for value in expected[index]]
 
 
 def test_environments_without_automatic_reset_log_nothing_when_all_are_over():
@@ -284,3 +283,55 @@ def test_registered_environments_of_gymnasium_resume_within_long_episodes():
     for env in ("MountainCarContinuous-v0", "Acrobot-v1", "FrozenLake-v1"):
         assert env in gymnasium.registry
         check_resume(lambda env=env: AutoResetGymAgent(env, 2, seed=1), 33)
+
+
+class Endless(Counting):
+    """Ends its first episode after three steps, and no other one; environment 1 ends none at all."""
+
+    made = 0
+
+    def __init__(self):
+        super().__init__()
+        self.index = Endless.made % 2
+        Endless.made += 1
+
+    def reset(self, **kwargs):
+        self.length = 3 if self.index == 0 and self.episode == -1 else 10**9
+        return super().reset(**kwargs)
+
+
+def test_the_actions_of_an_episode_that_never_ends_are_not_kept_for_ever(monkeypatch):
+    monkeypatch.setattr("bbrl_exp.envs.action_log.MOST_STEPS", 300)
+    agent = AutoResetGymAgent(Endless, 2)
+    workspace = unroll(agent, 300)
+    assert agent.run_state()["kernel"]["n_actions"].tolist() == [295, 299]
+    unroll(agent, 302, workspace)
+    with pytest.warns(UserWarning, match=r"Endless is in an episode of more than 100,000 steps.* cannot be resumed"):
+        state = agent.run_state()
+    assert state["kernel"]["n_actions"].tolist() == [297, 0]
+    unroll(agent, 1000, workspace)
+    assert len(agent._kernel._log._steps) == 301
+    with pytest.raises(BbrlExpError, match=r"environment 1 of Endless was in step 301 of its episode.*init_from="):
+        AutoResetGymAgent(Endless, 2).load_run_state(state)
+
+
+def test_the_actions_of_a_whole_list_of_episodes_are_not_kept_for_ever(monkeypatch):
+    monkeypatch.setattr("bbrl_exp.envs.action_log.MOST_STEPS", 20)
+    agent = NoAutoResetGymAgent(Counting, 2, kwargs={"length": 30})
+    workspace = unroll(agent, 21)
+    assert agent.run_state()["kernel"]["n_actions"].tolist() == [20, 20]
+    unroll(agent, 22, workspace)
+    with pytest.warns(UserWarning, match="cannot be resumed"):
+        assert agent.run_state()["kernel"]["n_actions"].tolist() == [0, 0]
+    unroll(agent, 1)
+    assert agent.run_state()["kernel"]["n_actions"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_where_nothing_will_be_resumed_no_actions_are_kept(workers):
+    agent = AutoResetGymAgent("CartPole-v1", 2, workers=workers)
+    agent.forget_actions()
+    unroll(agent, 5)
+    with pytest.raises(BbrlExpError, match="the actions of CartPole-v1 are not kept"):
+        agent.run_state()
+    agent.close()

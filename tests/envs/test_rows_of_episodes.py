@@ -165,7 +165,9 @@ def test_a_number_that_is_not_finite_names_variable_environment_and_time(wrong, 
 
 @pytest.mark.parametrize("wrong", ["wide observation", "scalar observation"])
 def test_an_observation_of_another_shape_is_not_broadcast(wrong):
-    with pytest.raises(SpaceMismatchError, match=r"env/env_obs' from environment 0: expected shape \(1,\)"):
+    with pytest.raises(
+        SpaceMismatchError, match=r"env/env_obs' from environment 0, episode 0, at t=2: expected shape \(1,\)"
+    ):
         unroll(AutoResetGymAgent(Misbehaving, 1, kwargs={"wrong": wrong}), 4)
 
 

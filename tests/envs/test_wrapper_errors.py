@@ -12,5 +12,7 @@ def lacks_a_package(env: gymnasium.Env) -> gymnasium.Env:
 
 
 def test_a_wrapper_that_lacks_a_package_is_named():
-    with pytest.raises(ConfigurationError, match=r"wrapper lacks_a_package of CartPole-v1 cannot be made: run `pip"):
+    with pytest.raises(
+        ConfigurationError, match=r'wrapper lacks_a_package of CartPole-v1 needs .* pip install "gymnasium\[other\]"'
+    ):
         AutoResetGymAgent("CartPole-v1", 1, wrappers=[lacks_a_package])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import random
 import sys
 import time
 from typing import Any
@@ -141,3 +143,67 @@ class NeedsBox2D(Counting):
 
     def __init__(self) -> None:
         raise gymnasium.error.DependencyNotInstalled('Box2D is not installed, run `pip install "gymnasium[box2d]"`')
+
+
+class GlobalDice(Counting):
+    """Shows numbers of the global generators of ``random``, numpy and torch, and one drawn when it was made."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        import torch
+
+        self.torch = torch
+        self.first = np.random.random()
+
+    def _observation(self) -> Any:
+        return np.array(
+            [self.first, random.random(), np.random.random(), float(self.torch.rand(1))],
+            np.float32,
+        )
+
+
+class Gives(gymnasium.Env):
+    """Gives whatever it is made with, at its second step; before that, what fits."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, space: Any = None, fits: Any = 0, **given: Any) -> None:
+        self.observation_space = spaces.Discrete(4) if space is None else space
+        self.fits, self.given = fits, given
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.step_number = 0
+        return self.fits, {}
+
+    def step(self, action: Any) -> tuple[Any, ...]:
+        self.step_number += 1
+        names = ("observation", "reward", "terminated", "truncated", "info")
+        found = dict(zip(names, (self.fits, 1.0, False, False, {}), strict=True))
+        return tuple((found | self.given).values()) if self.step_number == 2 else tuple(found.values())
+
+
+class Exits(Counting):
+    """Raises what ends a process, where it is told to."""
+
+    def __init__(self, where: str, error: BaseException) -> None:
+        self.where, self.error = where, error
+        super().__init__()
+        self.may_fail("constructor")
+
+    def may_fail(self, where: str) -> None:
+        if where == self.where:
+            raise copy.copy(self.error)
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.may_fail("reset")
+        return super().reset(**kwargs)
+
+    def step(self, action: Any) -> Any:
+        self.may_fail("step")
+        return super().step(action)
+
+    def close(self) -> None:
+        self.may_fail("close")

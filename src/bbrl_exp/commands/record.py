@@ -39,11 +39,15 @@ def record(run_folder: str, env_steps: int, out: Path, seed: int = 0) -> float |
     from bbrl_exp.data.recording import save_recording
     from bbrl_exp.envs.gym_agents import GymAgent
     from bbrl_exp.runs.policy import SavedRun, load_policy
+    from bbrl_exp.seeding import seed_global_generators, untouched_global_generators
     from bbrl_exp.training.loop import collect
     from bbrl_exp.workspace import Workspace
 
-    workspace, policy = Workspace(), load_policy(run_folder)
-    with contextlib.closing(build_graph_of(SavedRun.read(run_folder).config)) as graph:
+    with contextlib.ExitStack() as afterwards:
+        afterwards.enter_context(untouched_global_generators())
+        seed_global_generators(seed)
+        workspace, policy = Workspace(), load_policy(run_folder)
+        graph = afterwards.enter_context(contextlib.closing(build_graph_of(SavedRun.read(run_folder).config)))
         environments = next(module for module in graph.modules() if isinstance(module, GymAgent))
         environments.seed(seed)
         batch_size = environments.batch_size

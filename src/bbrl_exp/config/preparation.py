@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from bbrl_exp.config.action_space import check_action_space
 from bbrl_exp.config.check import CheckedRun, with_note
 from bbrl_exp.config.learner import build_graph_and_learner, check_chunks, check_reads
-from bbrl_exp.config.run_size import available_memory
+from bbrl_exp.config.run_size import RunSize, available_memory
+from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.processes.threads import set_threads
 from bbrl_exp.seeding import seed_global_generators
@@ -51,6 +52,14 @@ class PreparedRun:
         self.graph.close()
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """What was found of an environment: why it may not repeat itself, and whether it ends its episodes."""
+
+    not_repeatable: str | None
+    has_time_limit: bool
+
+
 def prepare(run: CheckedRun, *, without_environments: bool = False, is_tried: bool = False) -> PreparedRun:
     """Builds the graph and the learner of a run, and checks them together.
 
@@ -67,16 +76,21 @@ def prepare(run: CheckedRun, *, without_environments: bool = False, is_tried: bo
             once, variables are read that nobody writes, or the memory does not suffice.
     """
 
+    tried: list[_Trial] = []
+
     def try_out(single: GymAgent, batch_size: int) -> Agent | None:
-        _try_out(run, single, batch_size)
+        tried.append(_try_out(run, single, batch_size))
         return single.dry_copy(batch_size) if without_environments else None
 
+    import_allowed_packages()
     if not without_environments:
         set_threads(run.root.num_threads)
         seed_global_generators(run.root.seed)
     try:
         built = build_graph_and_learner(run.config, run.written_key, None if is_tried else try_out)
         try:
+            if not is_tried:
+                run = replace(run, size=_with_trials(run.size, tried))
             return _checked(run, built.graph, built.learner, built.begun_anew, built.idle)
         except BaseException:
             built.graph.close()
@@ -85,7 +99,15 @@ def prepare(run: CheckedRun, *, without_environments: bool = False, is_tried: bo
         raise with_note(error, run.note) from error
 
 
-def _try_out(run: CheckedRun, single: GymAgent, batch_size: int) -> None:
+def _with_trials(size: RunSize, tried: Sequence[_Trial]) -> RunSize:
+    return replace(
+        size,
+        not_repeatable=next((trial.not_repeatable for trial in tried if trial.not_repeatable), None),
+        has_time_limit=all(trial.has_time_limit for trial in tried),
+    )
+
+
+def _try_out(run: CheckedRun, single: GymAgent, batch_size: int) -> _Trial:
     """Refuses an environment that the agent cannot act in, that fails at once, or whose batch does not fit in memory.
 
     Args:
@@ -93,18 +115,19 @@ def _try_out(run: CheckedRun, single: GymAgent, batch_size: int) -> None:
         single: the environment agent with one environment.
         batch_size: of the environment agent of the run.
     """
+    from bbrl_exp.envs.checks import try_out
     from bbrl_exp.envs.pictures import check_pictures
-    from bbrl_exp.envs.try_out import try_out
 
     if batch_size != run.size.batch_size:
         raise bad_value("env.agent.batch_size", batch_size, f"the run's own batch_size, {run.size.batch_size}")
     check_action_space(run.config["agent"]["action_space"], single.env_spec, run.choices["agent"], run.folders)
-    try_out(single)
+    not_repeatable = try_out(single)
     if run.tracking.films:
         check_pictures(single)
     # Before a row of the whole batch is made: a mistyped batch size is refused, and not an attempt to hold it.
     row = single.dry_copy().bytes_per_step * batch_size
     replace(run.size, bytes_per_time_step=row).check_memory(available_memory())
+    return _Trial(not_repeatable, single.env_spec.max_episode_steps is not None)
 
 
 def _checked(

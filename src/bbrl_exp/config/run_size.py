@@ -29,6 +29,8 @@ class RunSize:
         schedules: options below ``agent.learner`` that depend on ``total_steps``.
         begun_anew: attributes of the learner with parameters that the run ``init_from`` could not give.
         idle: agents of the graph that the learner does not change, and how many parameters they have.
+        not_repeatable: why the environment may keep runs from repeating themselves; None where nothing does.
+        has_time_limit: whether the environment ends its episodes.
     """
 
     total_steps: int
@@ -41,6 +43,8 @@ class RunSize:
     schedules: tuple[str, ...] = ()
     begun_anew: tuple[str, ...] = ()
     idle: Mapping[str, int] = field(default_factory=dict)
+    not_repeatable: str | None = None
+    has_time_limit: bool = True
 
     @property
     def chunks(self) -> int:

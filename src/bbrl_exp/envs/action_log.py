@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,18 +11,21 @@ from numpy.typing import NDArray
 
 from bbrl_exp.envs.spec import LeafSpec
 
+MOST_STEPS = 100_000
+"""An episode of more steps cannot be played once more: its actions are not kept."""
 _FEWEST_STEPS_TO_TRIM = 256
 
 
 class ActionLog:
-    """Keeps what each environment was given since its episode began.
+    """Keeps what the environments were given in the last steps.
 
     What belongs to the past is dropped: there are never many more steps than twice those of the longest episode that is
-    being played.
+    being played, and never more than ``MOST_STEPS + 1``.
 
     Args:
         leaves: the leaves of the action.
-        count: number of environments.
+        auto_reset: whether the steps of an environment's episode are the last ones, or, where all environments begin
+            together, the first ones.
 
     Attributes:
         append: adds a step: where :attr:`takes_numbers`, the list of the B actions, else for each leaf an array
@@ -29,61 +33,54 @@ class ActionLog:
         takes_numbers: whether the action is one discrete number.
     """
 
-    def __init__(self, leaves: Sequence[LeafSpec], count: int) -> None:
+    def __init__(self, leaves: Sequence[LeafSpec], auto_reset: bool) -> None:
         self.takes_numbers = len(leaves) == 1 and leaves[0].kind == "discrete"
         self._leaves = leaves
-        self._steps: list[Sequence[Any]] = []
+        self._auto_reset = auto_reset
+        self._steps: deque[Sequence[Any]] = deque(maxlen=MOST_STEPS + 1)
         self.append = self._steps.append
         self._trim_at = _FEWEST_STEPS_TO_TRIM
-        self._first = [0] * count
-        self._stop: list[int | None] = [0] * count
 
-    def begin(self, index: int) -> None:
-        """The next step is the first one of an episode of environment ``index``."""
-        self._first[index] = len(self._steps)
-        self._stop[index] = None
+    def clear(self) -> None:
+        """All environments begin an episode."""
+        self._steps.clear()
+
+    def trim(self, lengths: Sequence[int]) -> None:
+        """Drops what is older than the episodes of ``lengths`` steps, if that is worth while."""
         if len(self._steps) >= self._trim_at:
-            self._trim()
+            for _ in range(len(self._steps) - max(lengths) - 1):
+                self._steps.popleft()
+            self._trim_at = max(_FEWEST_STEPS_TO_TRIM, 2 * len(self._steps))
 
-    def end(self, index: int) -> None:
-        """The step before was the last one of an episode of environment ``index``."""
-        self._stop[index] = len(self._steps)
-
-    def episodes(self) -> list[list[NDArray[Any]]]:
-        """For each environment the actions of its episode, ``[n_steps, *shape]`` a leaf."""
-        shape = (len(self._steps), len(self._first))
-        columns = [self._steps] if self.takes_numbers else list(zip(*self._steps, strict=True))
-        blocks = [
-            np.array(column, leaf.dtype).reshape(*shape, *leaf.shape)
-            for leaf, column in zip(self._leaves, columns or [()] * len(self._leaves), strict=True)
-        ]
-        return [
-            [block[first:stop, index] for block in blocks]
-            for index, (first, stop) in enumerate(zip(self._first, self._stop, strict=True))
-        ]
-
-    def restore(self, episodes: Sequence[Sequence[NDArray[Any]]], is_over: Sequence[bool]) -> None:
-        """Takes over other episodes.
+    def episodes(self, lengths: Sequence[int]) -> list[list[NDArray[Any]]]:
+        """For each environment the actions of its episode, ``[n_steps, *shape]`` a leaf.
 
         Args:
-            episodes: what :meth:`episodes` gives.
-            is_over: whether each has ended.
+            lengths: the number of steps of each. Of an episode with more than ``MOST_STEPS`` there are none.
         """
+        n_steps, count = len(self._steps), len(lengths)
+        columns = [self._steps] if self.takes_numbers else list(zip(*self._steps, strict=True))
+        blocks = [
+            np.array(column, leaf.dtype).reshape(n_steps, count, *leaf.shape)
+            for leaf, column in zip(self._leaves, columns or [()] * len(self._leaves), strict=True)
+        ]
+        episodes = []
+        for index, length in enumerate(lengths):
+            is_kept = (length if self._auto_reset else n_steps) <= MOST_STEPS
+            first = n_steps - length if self._auto_reset else 0
+            steps = slice(first, first + length) if is_kept else slice(0)
+            episodes.append([block[steps, index] for block in blocks])
+        return episodes
+
+    def restore(self, episodes: Sequence[Sequence[NDArray[Any]]]) -> None:
+        """Takes over what :meth:`episodes` gave."""
         lengths = [len(leaves[0]) for leaves in episodes]
         end = max(lengths)
-        self._first = [end - length for length in lengths]
-        self._stop = [end if over else None for over in is_over]
         blocks = [np.zeros((end, len(episodes), *leaf.shape), leaf.dtype) for leaf in self._leaves]
-        for index, (first, leaves) in enumerate(zip(self._first, episodes, strict=True)):
+        for index, (length, leaves) in enumerate(zip(lengths, episodes, strict=True)):
+            first = end - length if self._auto_reset else 0
             for block, values in zip(blocks, leaves, strict=True):
-                block[first:, index] = values
-        steps: Any = blocks[0].tolist() if self.takes_numbers else zip(*blocks, strict=True)
-        self._steps[:] = steps
+                block[first : first + length, index] = values
+        self._steps.clear()
+        self._steps.extend(blocks[0].tolist() if self.takes_numbers else zip(*blocks, strict=True))
         self._trim_at = max(_FEWEST_STEPS_TO_TRIM, 2 * end)
-
-    def _trim(self) -> None:
-        past = min(self._first)
-        del self._steps[:past]
-        self._first = [position - past for position in self._first]
-        self._stop = [None if stop is None else stop - past for stop in self._stop]
-        self._trim_at = max(_FEWEST_STEPS_TO_TRIM, 2 * len(self._steps))

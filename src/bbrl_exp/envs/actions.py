@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bbrl_exp.envs.counts import Counts
 from bbrl_exp.envs.finite import all_finite
 from bbrl_exp.envs.spec import LeafSpec, SpaceMismatchError
 from bbrl_exp.errors import NonFiniteError
 
 Actions = NDArray[Any]
-# Up to so many actions, looking them up costs less than calls of numpy; a set of millions would be wasteful.
-_FEW = 64
-_LARGEST_SET = 4096
 
 
 class ActionReader:
@@ -38,16 +36,9 @@ class ActionReader:
             self._read = self._read_box
             self._bounds = (leaf.low, leaf.high) if clip and leaf.low is not None and leaf.high is not None else None
             self._zeros = np.zeros(self.shape, self._dtype)
-        elif leaf.kind == "discrete":
-            self._read = self._read_discrete
-            self._start = 0 if leaf.start is None else int(leaf.start)
-            self._count = 0 if leaf.counts is None else int(leaf.counts)
-            values = range(self._start, self._start + self._count)
-            self._values = frozenset(values) if self._count <= _LARGEST_SET else None
         else:
             self._read = self._read_counts
-            self._smallest = np.zeros(leaf.shape, np.int64) if leaf.start is None else leaf.start
-            self._beyond = self._smallest + np.asarray(leaf.counts)
+            self._counts = Counts(leaf)
 
     def __call__(self, values: Actions, t: int) -> Actions:
         """The actions ``[B, …]`` of time ``t`` in the dtype of the space; the memory may be that of ``values``.
@@ -71,22 +62,9 @@ class ActionReader:
             f"found {dtype} {list(shape)}"
         )
 
-    def _read_discrete(self, values: Actions, t: int) -> Actions:
-        if len(values) <= _FEW and self._values is not None:
-            is_inside = self._values.issuperset(values.tolist())
-        else:
-            # As unsigned numbers, negative ones are the largest: one reduction finds whatever is outside.
-            whole = values if values.dtype == np.int64 else values.astype(np.int64)
-            shifted = whole - self._start if self._start else whole
-            is_inside = bool(np.maximum.reduce(shifted.view(np.uint64)) < self._count)
-        if not is_inside:
-            self._refuse(values, (values < self._start) | (values >= self._start + self._count), t)
-        return values if values.dtype is self._dtype else values.astype(self._dtype)
-
     def _read_counts(self, values: Actions, t: int) -> Actions:
-        outside = (values < self._smallest) | (values >= self._beyond)
-        if outside.any():
-            self._refuse(values, outside, t)
+        if (where := self._counts.first_outside(values)) is not None:
+            self._refuse(values, where, self._counts.allowed(where), t)
         return values if values.dtype is self._dtype else values.astype(self._dtype)
 
     def _read_box(self, values: Actions, t: int) -> Actions:
@@ -101,18 +79,10 @@ class ActionReader:
             cast = values.astype(self._dtype)
         lost = ~np.isfinite(cast) if self._dtype.kind == "f" else cast != values
         if lost.any():
-            self._refuse(values, lost, t)
+            self._refuse(values, tuple(np.argwhere(lost)[0].tolist()), f"a {self._dtype.name}", t)
         return cast
 
-    def _refuse(self, values: Actions, outside: NDArray[np.bool_], t: int) -> None:
-        where = tuple(np.argwhere(outside)[0])
-        leaf = self._leaf
-        if leaf.counts is None:
-            possible = f"a {leaf.dtype}"
-        else:
-            component = where[1:]
-            start = 0 if leaf.start is None else int(leaf.start[component])
-            possible = f"{start} … {start + int(leaf.counts[component]) - 1}"
+    def _refuse(self, values: Actions, where: tuple[int, ...], allowed: str, t: int) -> NoReturn:
         raise SpaceMismatchError(
-            f"'{leaf.name}' at t={t}: environment {where[0]} expects {possible}, found {values[where].item()}"
+            f"'{self._leaf.name}' at t={t}: environment {where[0]} expects {allowed}, found {values[where].item()}"
         )

@@ -6,6 +6,7 @@ Row t of the workspace is what the environments show at time t; reward and ends 
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,15 +16,16 @@ from numpy.typing import NDArray
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.slices import BatchSlice
+from bbrl_exp.envs.action_log import MOST_STEPS
 from bbrl_exp.envs.actions import ActionReader
+from bbrl_exp.envs.batch import BatchSetup
 from bbrl_exp.envs.dry_agent import DryGymAgent
 from bbrl_exp.envs.episode_state import check_fits
 from bbrl_exp.envs.kernels import Stepping, open_kernel
 from bbrl_exp.envs.make import Env, EnvFactory, Wrapper, env_recipe
-from bbrl_exp.envs.plan import BatchPlan
 from bbrl_exp.envs.rows import info_dtypes, row_layout
 from bbrl_exp.envs.scalar import ScalarKernel
-from bbrl_exp.envs.spaces import space_leaves
+from bbrl_exp.envs.spaces import leaves_of
 from bbrl_exp.envs.spec import EnvSpec, SpaceMismatchError
 from bbrl_exp.envs.staging import StagedRows, arrays_of, packed_to_host, tensors_of
 from bbrl_exp.envs.vectorized import VectorizedKernel
@@ -115,19 +117,20 @@ class GymAgent(Agent):
             raise ConfigurationError(f"first={first}: vectorised environments have one stream for their whole batch")
         stream_seed(seed, role)
         recipe = env_recipe(env, kwargs, wrappers)
-        plan = BatchPlan(recipe, batch_size, seed, role, self.auto_reset, info_dtypes(info_keys or ()), first)
-        batch = open_kernel(plan, stepping, workers, worker_timeout)
+        setup = BatchSetup(recipe, batch_size, seed, role, self.auto_reset, info_dtypes(info_keys or ()), first)
+        batch = open_kernel(setup, stepping, workers, worker_timeout)
         self._kernel = batch.kernel
         self._finalizer = weakref.finalize(self, self._kernel.close)
         self.observation_space, self.action_space = batch.spaces
+        observations, actions = leaves_of(recipe.name, batch.spaces)
         self.env_spec = EnvSpec(
             env_id=recipe.name,
             batch_size=batch_size,
-            observations=space_leaves(self.observation_space, "env/env_obs"),
-            actions=space_leaves(self.action_space, "action"),
+            observations=observations,
+            actions=actions,
             max_episode_steps=batch.max_episode_steps,
         )
-        self._layout = row_layout(self.env_spec.observations, plan.info, batch_size)
+        self._layout = row_layout(self.env_spec.observations, setup.info, batch_size)
         self._readers = [ActionReader(leaf, batch_size, clip_actions) for leaf in self.env_spec.actions]
         self.reads: tuple[str, ...] = tuple(leaf.name for leaf in self.env_spec.actions)
         self.writes = tuple(self._layout)
@@ -175,6 +178,10 @@ class GymAgent(Agent):
         self._kernel.seed(seed)
         self._seed = seed
 
+    def forget_actions(self) -> None:
+        """Keeps no actions from now on, for a run without checkpoints; there is no :meth:`run_state` any more."""
+        self._kernel.forget_actions()
+
     def run_state(self) -> dict[str, Any]:
         """What leads other environments to where these are, tensors and plain Python: equal for any number of workers.
 
@@ -186,7 +193,14 @@ class GymAgent(Agent):
         """
         if self._has_failed:
             raise BbrlExpError(f"{self.label} has failed, so that there is nothing to go on from")
-        found: dict[str, Any] = tensors_of(self._kernel.state())
+        state = self._kernel.state()
+        if "n_actions" in state and (state["n_actions"] < state["timestep"]).any():
+            warnings.warn(
+                f"{self.env_spec.env_id} is in an episode of more than {MOST_STEPS:,} steps, whose actions are not "
+                "kept: until it ends, the run cannot be resumed from its checkpoints",
+                stacklevel=2,
+            )
+        found: dict[str, Any] = tensors_of(state)
         return {"has_begun": self._has_begun, "is_vectorized": self.is_vectorized, "kernel": found}
 
     def load_run_state(self, state: Mapping[str, Any]) -> None:

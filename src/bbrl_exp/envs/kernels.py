@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 import gymnasium
 
-from bbrl_exp.envs.make import make_envs
-from bbrl_exp.envs.plan import BatchPlan, Kernel
+from bbrl_exp.envs.batch import BatchSetup, Kernel
+from bbrl_exp.envs.make import close_env, make_envs
 from bbrl_exp.envs.scalar import ScalarKernel
 from bbrl_exp.envs.vectorized import VectorizedKernel
 from bbrl_exp.envs.workers import WorkersKernel
@@ -32,8 +32,8 @@ class OpenBatch:
     max_episode_steps: int | None
 
 
-def open_kernel(plan: BatchPlan, stepping: Stepping, workers: int, worker_timeout: float) -> OpenBatch:
-    """Makes the environments of ``plan``.
+def open_kernel(setup: BatchSetup, stepping: Stepping, workers: int, worker_timeout: float) -> OpenBatch:
+    """Makes the environments of ``setup``.
 
     Raises:
         ConfigurationError: arguments that contradict each other, or environments that cannot be made.
@@ -55,12 +55,12 @@ def open_kernel(plan: BatchPlan, stepping: Stepping, workers: int, worker_timeou
             f"stepping={stepping} with workers={workers}: workers are used by stepping=workers, and by nothing else"
         )
     if stepping == "vectorized":
-        vectorized = VectorizedKernel(plan)
+        vectorized = VectorizedKernel(setup)
         return OpenBatch(vectorized, vectorized.spaces, vectorized.max_episode_steps)
-    envs = make_envs(plan.recipe, 1 if stepping == "workers" else plan.batch_size)
+    envs = make_envs(setup.recipe, 1 if stepping == "workers" else setup.batch_size)
     spaces = (envs[0].observation_space, envs[0].action_space)
     limit = envs[0].spec.max_episode_steps if envs[0].spec is not None else None
     if stepping == "scalar":
-        return OpenBatch(ScalarKernel(envs, plan), spaces, limit)
-    envs[0].close()
-    return OpenBatch(WorkersKernel(plan, spaces, workers, worker_timeout), spaces, limit)
+        return OpenBatch(ScalarKernel(envs, setup), spaces, limit)
+    close_env(envs[0], setup.recipe.name)
+    return OpenBatch(WorkersKernel(setup, spaces, workers, worker_timeout), spaces, limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +12,25 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as RegisteredEnv
 from gymnasium.envs.registration import load_env_creator
+from gymnasium.wrappers import Autoreset, NormalizeObservation, NormalizeReward, vector
 
 from bbrl_exp.envs.mujoco_warnings import tell_mujoco_warnings_once
 from bbrl_exp.envs.probes import register_probes
-from bbrl_exp.errors import BbrlExpError, ConfigurationError, did_you_mean
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, UserCodeError, described, did_you_mean, user_code
 
 Env = gymnasium.Env[Any, Any]
 EnvFactory = Callable[..., Env]
 Wrapper = Callable[[Env], Env]
 
+_STATISTICS = (
+    "keeps running statistics that evaluations do not share and that a resumed run has lost: use the agent "
+    "bbrl_exp.policies.normalize.{} instead"
+)
+_WRONG_WRAPPERS = {
+    (NormalizeObservation, vector.NormalizeObservation): _STATISTICS.format("NormalizeObservation"),
+    (NormalizeReward, vector.NormalizeReward): _STATISTICS.format("NormalizeReward"),
+    (Autoreset,): "resets without the seeds of the run: leave it out, environments are reset anyway",
+}
 _OWN_EXTRAS = ("box2d", "mujoco")
 
 register_probes()
@@ -45,7 +56,7 @@ class EnvRecipe:
         """One new environment.
 
         Raises:
-            ConfigurationError: a package that is not installed, or arguments that the environment refuses.
+            ConfigurationError: it cannot be made, or is wrapped in what would make results wrong.
         """
         with self.errors_explained():
             if isinstance(self.source, RegisteredEnv):
@@ -56,38 +67,58 @@ class EnvRecipe:
             else:
                 env = self.source(**self.kwargs)
         for wrapper in self.wrappers:
-            env = self._wrapped(env, wrapper)
+            name = getattr(wrapper, "__name__", type(wrapper).__name__)
+            with self.errors_explained(f"wrapper {name} of {self.name}"):
+                env = wrapper(env)
         if not isinstance(env, gymnasium.Env):
             raise ConfigurationError(f"{self.name}: expected a gymnasium.Env, found {type(env).__name__}")
+        self.check_wrappers(env)
+        with self.errors_explained():
+            spaces = env.observation_space, env.action_space
+        if not all(isinstance(space, gymnasium.Space) for space in spaces):
+            raise ConfigurationError(
+                f"{self.name}: expected two spaces of gymnasium, found {spaces[0]!r}, {spaces[1]!r}"
+            )
         return env
 
-    def _wrapped(self, env: Env, wrapper: Wrapper) -> Env:
-        try:
-            return wrapper(env)
-        except (TypeError, ImportError, gymnasium.error.Error) as error:
-            name = getattr(wrapper, "__name__", type(wrapper).__name__)
-            raise ConfigurationError(f"wrapper {name} of {self.name} cannot be made: {error}") from error
+    def check_wrappers(self, env: Any) -> None:
+        """Refuses gymnasium's wrappers whose work is done right elsewhere only.
+
+        Raises:
+            ConfigurationError: the wrapper, why, and what to use instead.
+        """
+        while isinstance(env, gymnasium.Wrapper | gymnasium.vector.VectorWrapper):
+            for kinds, problem in _WRONG_WRAPPERS.items():
+                if isinstance(env, kinds):
+                    raise ConfigurationError(f"{self.name}: the wrapper {type(env).__name__} {problem}")
+            env = env.env
 
     @contextlib.contextmanager
-    def errors_explained(self) -> Iterator[None]:
-        """Turns what may go wrong while an environment is made into a ConfigurationError."""
+    def errors_explained(self, what: str | None = None) -> Iterator[None]:
+        """Turns what goes wrong while an environment, or ``what``, is made into a ConfigurationError."""
+        arguments = f" with arguments {dict(self.kwargs)}" if self.kwargs and what is None else ""
+        what = what or self.name
         try:
-            yield
+            with user_code(what):
+                yield
         except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
-            raise ConfigurationError(self._what_is_missing(error)) from error
-        except (TypeError, gymnasium.error.Error) as error:
-            raise ConfigurationError(
-                f"{self.name} with arguments {dict(self.kwargs)} cannot be made: {error}"
-            ) from error
+            raise ConfigurationError(self._what_is_missing(error, what)) from error
+        except gymnasium.error.Error as error:
+            raise ConfigurationError(f"{what}{arguments} cannot be made: {error}") from error
+        except Exception as error:
+            if isinstance(error, BbrlExpError) and not isinstance(error, UserCodeError):
+                raise
+            said = str(error) if isinstance(error, UserCodeError) else described(error)
+            raise ConfigurationError(f"{what}{arguments} cannot be made: its constructor raised {said}") from error
 
-    def _what_is_missing(self, error: Exception) -> str:
+    def _what_is_missing(self, error: Exception, what: str) -> str:
         hint = re.search(r"gymnasium\[([\w-]+)\]", str(error))
         entry_point = self.source.entry_point if isinstance(self.source, RegisteredEnv) else ""
         extra = hint.group(1) if hint else next((e for e in _OWN_EXTRAS if f".{e}" in str(entry_point)), None)
         if extra is None:
-            return f"{self.name} needs a package that is not installed: {error}"
+            return f"{what} needs a package that is not installed: {error}"
         package = "bbrl_exp" if extra in _OWN_EXTRAS else "gymnasium"
-        return f"{self.name} needs the extra '{extra}', which is not installed: pip install \"{package}[{extra}]\""
+        return f"{what} needs the extra '{extra}', which is not installed: pip install \"{package}[{extra}]\""
 
 
 def env_recipe(
@@ -118,6 +149,15 @@ def env_recipe(
     return EnvRecipe(env, gymnasium.registry[env], arguments, tuple(wrappers))
 
 
+def close_env(env: Env | gymnasium.vector.VectorEnv[Any, Any, Any], name: str) -> None:
+    """Closes an environment; one that fails to costs a warning and nothing else."""
+    try:
+        with user_code(name):
+            env.close()
+    except Exception as error:
+        warnings.warn(f"{name}: close() raised {described(error)}", stacklevel=2)
+
+
 def make_envs(recipe: EnvRecipe, count: int, first: int = 0) -> list[Env]:
     """Environments ``first`` … ``first + count - 1`` of a batch.
 
@@ -137,10 +177,8 @@ def make_envs(recipe: EnvRecipe, count: int, first: int = 0) -> list[Env]:
                     f"{envs[-1].action_space}; environment {first} has {envs[0].observation_space}, "
                     f"{envs[0].action_space}"
                 )
-    except BaseException as error:
+    except BaseException:
         for env in envs:
-            env.close()
-        if not isinstance(error, BbrlExpError):
-            error.add_note(f"while environment {first + len(envs)} of {recipe.name} was made")
+            close_env(env, recipe.name)
         raise
     return envs

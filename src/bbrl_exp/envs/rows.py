@@ -5,6 +5,7 @@ No torch here: worker processes import this.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
@@ -12,8 +13,9 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bbrl_exp.envs.counts import Counts
 from bbrl_exp.envs.finite import all_below, all_finite
-from bbrl_exp.envs.spec import LeafSpec
+from bbrl_exp.envs.spec import LeafSpec, MisfitError
 from bbrl_exp.errors import ConfigurationError, NonFiniteError
 
 Row = NDArray[Any]
@@ -59,6 +61,107 @@ def info_dtypes(info_keys: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
         if not usable:
             raise ConfigurationError(f"info_keys: '{key}' has dtype '{dtype}'; possible: float32, int64, bool, …")
     return chosen
+
+
+def value_of(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    """The value of a leaf in the dtype of its space.
+
+    Raises:
+        MisfitError: another shape, what is no number, or a number that ``dtype`` does not have.
+    """
+    try:
+        array = np.asarray(value)
+    except Exception:
+        raise MisfitError(name, f"{dtype.name} {list(shape)}", _in_words(value)) from None
+    if array.shape != shape:
+        raise MisfitError(name, f"shape {shape}", f"shape {array.shape}")
+    if array.dtype == dtype:
+        return array
+    if array.dtype.kind in "biu" or (array.dtype.kind == "f" and dtype.kind == "f"):
+        with np.errstate(over="ignore"):
+            cast = array.astype(dtype, copy=False)
+        if dtype.kind == "f" or (cast == array).all():
+            return cast
+    found = f"{array.dtype.name} {array.tolist()}"[:80] if array.dtype.kind in "biuf" else _in_words(value)
+    raise MisfitError(name, dtype.name, found)
+
+
+def reward_of(value: Any) -> float:
+    """A reward as a Python number, infinite if it is too large for one.
+
+    Raises:
+        MisfitError: it is no number.
+    """
+    if isinstance(value, float):
+        return float(value)
+    try:
+        return float(value if isinstance(value, int) else _number(value, "env/reward"))
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
+def flag_of(value: Any, name: str) -> bool:
+    """Whether an episode has ended, from a bool or a number.
+
+    Raises:
+        MisfitError: it is neither.
+    """
+    return bool(value if isinstance(value, bool | np.bool_) else _number(value, name))
+
+
+def _number(value: Any, name: str) -> Any:
+    """An array without dimensions; ``np.asarray`` also takes the tensors of other libraries."""
+    try:
+        array = np.asarray(value)
+    except Exception:
+        raise MisfitError(name, "one number or bool", _in_words(value)) from None
+    if array.ndim or array.dtype.kind not in "biuf":
+        raise MisfitError(name, "one number or bool", _in_words(value))
+    return array
+
+
+def column_of(values: Any, count: int, name: str) -> NDArray[Any]:
+    """One number or bool for each of ``count`` environments, as an array ``[count]``.
+
+    Raises:
+        MisfitError: something else; where one value is wrong, it says which.
+    """
+    if type(values) is np.ndarray and values.shape == (count,) and values.dtype.kind in "biuf":
+        return values
+    array = np.asarray(values)
+    if array.shape != (count,):
+        raise MisfitError(name, f"{count} numbers or bools", f"{type(values).__name__} of shape {array.shape}")
+    if array.dtype.kind not in "biuf":
+        for index, value in enumerate(values):
+            try:
+                _number(value, name)
+            except MisfitError as error:
+                error.index = index
+                raise
+        array = array.astype(np.float64)
+    return array
+
+
+def put_info(row: Row, index: int, key: str, value: Any) -> None:
+    """Writes the info ``key`` of one environment into its row.
+
+    Raises:
+        MisfitError: it is not one number, or none that the row's dtype has.
+    """
+    number = _number(value, f"env/info/{key}")
+    try:
+        row[index] = number
+    except (ValueError, OverflowError):
+        raise MisfitError(f"env/info/{key}", row.dtype.name, _in_words(value)) from None
+
+
+def _in_words(value: Any) -> str:
+    kind = type(value).__name__
+    try:
+        shown = " ".join(repr(value).split())
+    except Exception:
+        return kind
+    return f"{shown} ({kind})" if len(shown) < 60 else kind
 
 
 class UnseenKeys:
@@ -111,6 +214,10 @@ class EpisodeRows(Protocol):
     truncated: Any
     info_start: int
 
+    @property
+    def lengths(self) -> Any:
+        """Number of steps of the episode of each environment, as of the last row that was written."""
+
     def begin(self, index: int) -> None:
         """This row is the first one of an episode of environment ``index``."""
 
@@ -127,10 +234,11 @@ class EpisodeRows(Protocol):
         """Takes over what :meth:`state` gave. Final rows are not part of it: see :meth:`keep_final`."""
 
     def write(self, rows: Sequence[Row], t: int) -> None:
-        """Counts the step, checks that reward and observation are finite, and fills the rows of the episode variables.
+        """Counts the step, checks rewards and observations, and fills the rows of the episode variables.
 
         Raises:
             NonFiniteError: a NaN or an infinity, also one that becomes one in float32.
+            MisfitError: a discrete observation that is not of its space.
         """
 
 
@@ -158,6 +266,7 @@ class _Rows:
             for index, leaf in enumerate(observations)
             if np.dtype(leaf.dtype).kind == "f"
         ]
+        self._counts = [(index, Counts(leaf)) for index, leaf in enumerate(observations) if leaf.counts is not None]
         n_leaves = len(observations)
         self._episode = slice(n_leaves, n_leaves + len(_EPISODE_VARIABLES))
         self.info_start = self._episode.stop
@@ -189,6 +298,9 @@ class _Rows:
             if not all_finite(rows[leaf], zeros):
                 where = tuple(np.argwhere(~np.isfinite(rows[leaf]))[0])
                 self._refuse(self._names[leaf], int(where[0]), rows[leaf][where].item(), t)
+        for leaf, counts in self._counts:
+            if (found := counts.first_outside(rows[leaf])) is not None:
+                raise MisfitError(self._names[leaf], counts.allowed(found), str(rows[leaf][found]), found[0])
 
     def _refuse(self, name: str, index: int, value: float, t: int) -> NoReturn:
         raise NonFiniteError(name, self._first + index, t, value)
@@ -217,6 +329,11 @@ class ManyEpisodes(_Rows):
         self._begun[index] = self._has_begun = True
         if self._advances is not None:
             self._advances[index] = True
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """See :class:`EpisodeRows`."""
+        return self._timestep
 
     def begin_where(self, mask: NDArray[np.bool_]) -> None:
         """This row is the first one of an episode of the environments where ``mask``, ``[B]``, is true.
@@ -286,9 +403,9 @@ class FewEpisodes(_Rows):
 
     def __init__(self, observations: Sequence[LeafSpec], n_info: int, count: int, first: int) -> None:
         super().__init__(observations, n_info, count, first)
-        self.reward: list[Any] = [0.0] * count
-        self.terminated: list[Any] = [False] * count
-        self.truncated: list[Any] = [False] * count
+        self.reward = [0.0] * count
+        self.terminated = [False] * count
+        self.truncated = [False] * count
         self._cumulated_reward = [0.0] * count
         self._timestep = [0] * count
         self._advance = [1] * count
@@ -301,6 +418,11 @@ class FewEpisodes(_Rows):
         self.reward[index] = self._cumulated_reward[index] = 0.0
         self.terminated[index] = self.truncated[index] = False
         self._begun[index] = True
+
+    @property
+    def lengths(self) -> list[int]:
+        """See :class:`EpisodeRows`."""
+        return self._timestep
 
     def repeat_final(self, rows: Sequence[Row], index: int) -> None:
         """See :class:`EpisodeRows`."""
@@ -331,12 +453,11 @@ class FewEpisodes(_Rows):
         for i, (reward, is_terminated, is_truncated) in enumerate(
             zip(self.reward, self.terminated, self.truncated, strict=True)
         ):
-            # Without float(), rewards that are float32 would be summed in float32.
-            total = totals[i] + float(reward)
+            total = totals[i] + reward
             if not -_LARGEST_FLOAT32 <= reward <= _LARGEST_FLOAT32:
-                self._refuse("env/reward", i, float(reward), t)
+                self._refuse("env/reward", i, reward, t)
             if not -_LARGEST_FLOAT32 <= total <= _LARGEST_FLOAT32:
-                self._refuse("env/cumulated_reward", i, float(total), t)
+                self._refuse("env/cumulated_reward", i, total, t)
             totals[i] = cumulated_reward[i] = total
             steps[i] = timestep[i] = steps[i] + advances[i]
             rewards[i] = reward

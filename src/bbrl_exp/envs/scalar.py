@@ -12,14 +12,14 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import NDArray
 
-from bbrl_exp.envs.action_log import ActionLog
+from bbrl_exp.envs.action_log import MOST_STEPS, ActionLog
+from bbrl_exp.envs.batch import BatchSetup
 from bbrl_exp.envs.episode_state import NOT_BEGUN, episodes_of, packed
-from bbrl_exp.envs.make import Env
-from bbrl_exp.envs.plan import BatchPlan
-from bbrl_exp.envs.rows import UnseenKeys, episode_rows, row_layout
-from bbrl_exp.envs.spaces import assembler, flattener, space_leaves
-from bbrl_exp.envs.spec import SpaceMismatchError
-from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.envs.make import Env, close_env
+from bbrl_exp.envs.rows import UnseenKeys, episode_rows, flag_of, put_info, reward_of, row_layout, value_of
+from bbrl_exp.envs.spaces import assembler, check_structure, flattener, leaves_of
+from bbrl_exp.envs.spec import MisfitError
+from bbrl_exp.errors import BbrlExpError, ends_silently, user_code_error
 from bbrl_exp.seeding import EpisodeSeeds
 
 Rows = Sequence[NDArray[Any]]
@@ -33,57 +33,57 @@ class ScalarKernel:
 
     Args:
         envs: the environments, which have equal spaces.
-        plan: the whole batch.
+        setup: the whole batch.
         first: index in the batch of the first environment.
     """
 
-    def __init__(self, envs: Sequence[Env], plan: BatchPlan, first: int = 0) -> None:
+    def __init__(self, envs: Sequence[Env], setup: BatchSetup, first: int = 0) -> None:
         self.envs = list(envs)
-        self._first = first = plan.first + first
-        self._plan = plan
-        self._auto_reset = plan.auto_reset
-        self._leaves = space_leaves(envs[0].observation_space, "env/env_obs")
+        self._first = first = setup.first + first
+        self._setup = setup
+        self._auto_reset = setup.auto_reset
+        spaces = envs[0].observation_space, envs[0].action_space
+        self._leaves, self._action_leaves = leaves_of(setup.recipe.name, spaces)
         self._dtypes = [np.dtype(leaf.dtype) for leaf in self._leaves]
         self._flatten = flattener(envs[0].observation_space)
         self._assemble = assembler(envs[0].action_space)
-        self._info_keys = list(plan.info)
-        self._unseen_keys = UnseenKeys(plan.info, plan.recipe.name)
-        self._rows = episode_rows(self._leaves, len(plan.info), len(envs), first)
+        self._info_keys = list(setup.info)
+        self._unseen_keys = UnseenKeys(setup.info, setup.recipe.name)
+        self._rows = episode_rows(self._leaves, len(setup.info), len(envs), first)
         self._steps = [env.step for env in envs]
         self._ended = [False] * len(envs)
-        self._action_leaves = space_leaves(envs[0].action_space, "action")
-        self._log = ActionLog(self._action_leaves, len(envs))
-        self._keep, self._keeps_numbers = self._log.append, self._log.takes_numbers
+        self._log: ActionLog | None = ActionLog(self._action_leaves, self._auto_reset)
         self._shown: list[Any] = [None] * len(envs)
         self._episode_seeds = [NOT_BEGUN] * len(envs)
-        self.seed(plan.seed)
+        self.seed(setup.seed)
 
     def seed(self, seed: int) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._seed = int(seed)
-        self._seeds = [EpisodeSeeds(seed, self._plan.role, self._first + i) for i in range(len(self.envs))]
+        self._seeds = [EpisodeSeeds(seed, self._setup.role, self._first + i) for i in range(len(self.envs))]
         self._episodes = [0] * len(self.envs)
 
     def reset(self, t: int, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
+        if self._log is not None:
+            self._log.clear()
         i = 0
         try:
             for i in range(len(self.envs)):
                 self._begin_episode(i, rows)
-        except Exception as error:
-            self._note(error, i, t)
-            raise
-        self._rows.write(rows, t)
+            self._rows.write(rows, t)
+        except BaseException as error:
+            self._fail(error, i, f"at t={t}")
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
-        record, steps, ended, shown = self._rows, self._steps, self._ended, self._shown
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
+        record, steps, ended, shown, log = self._rows, self._steps, self._ended, self._shown, self._log
         reward, first_row = record.reward, rows[0]
         # The common case, an observation of one array, is written here without another call.
         shape, dtype = (self._leaves[0].shape, self._dtypes[0]) if len(self._leaves) == 1 else (None, None)
         given = self._assemble(iter(actions))
-        if self._auto_reset or not all(ended):
-            self._keep(given if self._keeps_numbers else [values.copy() for values in actions])
+        if log is not None and (self._auto_reset or not all(ended)):
+            log.append(given if log.takes_numbers else [values.copy() for values in actions])
         i = 0
         try:
             for i, action in enumerate(given):
@@ -93,30 +93,38 @@ class ScalarKernel:
                     else:
                         record.repeat_final(rows, i)
                     continue
-                observation, reward[i], terminated, truncated, info = steps[i](action)
+                observation, earned, terminated, truncated, info = steps[i](action)
                 shown[i] = observation
+                reward[i] = earned if type(earned) is float else reward_of(earned)
                 if type(observation) is ndarray and observation.shape == shape and observation.dtype is dtype:
                     first_row[i] = observation
                 else:
                     self._write_observation(i, observation, rows)
                 if self._info_keys:
                     self._write_info(i, info, rows)
-                if terminated or truncated:
-                    record.terminated[i] = terminated
-                    record.truncated[i] = truncated
+                if (terminated is not False or truncated is not False) and self._ends(i, terminated, truncated):
                     ended[i] = True
-                    self._log.end(i)
                     self._unseen_keys.tell(info)
                     if not self._auto_reset:
                         record.keep_final(rows, i)
-        except Exception as error:
-            self._note(error, i, t)
-            raise
-        record.write(rows, t)
+            record.write(rows, t)
+        except BaseException as error:
+            self._fail(error, i, f"at t={t}")
+
+    def _ends(self, i: int, terminated: Any, truncated: Any) -> bool:
+        is_terminated, is_truncated = flag_of(terminated, "env/terminated"), flag_of(truncated, "env/truncated")
+        self._rows.terminated[i], self._rows.truncated[i] = is_terminated, is_truncated
+        return is_terminated or is_truncated
+
+    def forget_actions(self) -> None:
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
+        self._log = None
 
     def state(self) -> dict[str, Any]:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`: for each environment the seed of its episode and its actions."""
-        episodes = self._log.episodes()
+        """See :class:`~bbrl_exp.envs.batch.Kernel`: for each environment the seed of its episode and its actions."""
+        if self._log is None:
+            raise BbrlExpError(f"the actions of {self._setup.recipe.name} are not kept, so that it cannot be resumed")
+        episodes = self._log.episodes(self._rows.lengths)
         rows = self._new_rows()
         for i, seed in enumerate(self._episode_seeds):
             if seed != NOT_BEGUN:
@@ -133,14 +141,22 @@ class ScalarKernel:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`: every episode is begun again and its actions are repeated."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`: every episode is begun again and its actions are repeated."""
+        for i, n_steps in enumerate(state["timestep"].tolist()):
+            if state["n_actions"][i] < n_steps:
+                raise BbrlExpError(
+                    f"environment {self._first + i} of {self._setup.recipe.name} was in step {n_steps:,} of its "
+                    f"episode, and the actions of an episode are kept up to {MOST_STEPS:,} steps: the run cannot be "
+                    "resumed from here; a new one can begin from its policy (init_from=<folder>)"
+                )
         self.seed(state["seed"])
         self._episodes = state["next_episode"].tolist()
         self._episode_seeds = state["episode_seed"].tolist()
         self._ended = state["ended"].tolist()
         self._rows.load_state(state)
         episodes = episodes_of(state)
-        self._log.restore(episodes, self._ended)
+        if self._log is not None:
+            self._log.restore(episodes)
         rows = self._new_rows()
         for i, seed in enumerate(self._episode_seeds):
             if seed == NOT_BEGUN:
@@ -148,16 +164,15 @@ class ScalarKernel:
             n_actions = len(episodes[i][0])
             try:
                 outcome = self._replay(i, seed, self._assemble(iter(episodes[i])), rows)
-            except Exception as error:
-                error.add_note(f"in environment {self._first + i}, while {n_actions} actions were replayed")
-                raise
+            except BaseException as error:
+                self._fail(error, i, f"while {n_actions} actions were replayed")
             expected = [state[name][i] for name in ("ended", "terminated", "truncated", "cumulated_reward")]
             seen = [state["observation"][leaf.name][i] for leaf in self._leaves]
             if list(outcome) != expected or any(
                 row[i].tobytes() != before.tobytes() for row, before in zip(rows, seen, strict=False)
             ):
                 raise BbrlExpError(
-                    f"environment {self._first + i} of {self._plan.recipe.name} is not deterministic: after replaying "
+                    f"environment {self._first + i} of {self._setup.recipe.name} is not deterministic: after replaying "
                     f"{n_actions} actions it shows other observations than it did; this run cannot be resumed exactly"
                 )
             if self._ended[i] and not self._auto_reset:
@@ -166,29 +181,30 @@ class ScalarKernel:
     def _replay(self, i: int, seed: int, actions: Sequence[Any], rows: Rows) -> tuple[bool, bool, bool, float]:
         """Plays an episode, as far as it goes, to its last row: (whether it has ended, the two ends, its return)."""
         observation, info = self.envs[i].reset(seed=seed)
-        terminated, truncated, total, n_played = False, False, 0.0, 0
+        is_terminated, is_truncated, total, n_played = False, False, 0.0, 0
         for action in actions:
-            if terminated or truncated:
+            if is_terminated or is_truncated:
                 break
-            observation, reward, terminated, truncated, info = self._steps[i](action)
-            total += float(reward)
+            observation, earned, terminated, truncated, info = self._steps[i](action)
+            is_terminated, is_truncated = flag_of(terminated, "env/terminated"), flag_of(truncated, "env/truncated")
+            total += reward_of(earned)
             n_played += 1
         self._shown[i] = observation
         self._write_observation(i, observation, rows)
         if self._info_keys:
             self._write_info(i, info, rows)
-        is_over = bool(terminated or truncated)
-        return is_over and n_played == len(actions), bool(terminated), bool(truncated), total
+        is_over = (is_terminated or is_truncated) and n_played == len(actions)
+        return is_over, is_terminated, is_truncated, total
 
     def _new_rows(self) -> list[NDArray[Any]]:
-        layout = row_layout(self._leaves, self._plan.info, len(self.envs))
+        layout = row_layout(self._leaves, self._setup.info, len(self.envs))
         return [np.zeros(shape, dtype) for shape, dtype in layout.values()]
 
     def close(self) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         envs, self.envs, self._steps = self.envs, [], []
         for env in envs:
-            env.close()
+            close_env(env, self._setup.recipe.name)
 
     def _begin_episode(self, i: int, rows: Rows) -> None:
         episode = self._episodes[i]
@@ -197,7 +213,8 @@ class ScalarKernel:
         observation, info = self.envs[i].reset(seed=self._episode_seeds[i])
         self._ended[i] = False
         self._shown[i] = observation
-        self._log.begin(i)
+        if self._log is not None:
+            self._log.trim(self._rows.lengths)
         self._rows.begin(i)
         self._write_observation(i, observation, rows)
         if self._info_keys:
@@ -206,38 +223,26 @@ class ScalarKernel:
     def _write_observation(self, i: int, observation: Any, rows: Rows) -> None:
         try:
             values = self._flatten(observation)
-        except (KeyError, IndexError, TypeError) as error:
-            raise SpaceMismatchError(
-                f"environment {self._first + i} shows an observation without {error}; expected "
-                f"{', '.join(leaf.name for leaf in self._leaves)}"
-            ) from error
+        except (LookupError, TypeError):
+            check_structure(self.envs[i].observation_space, observation)
+            raise
         for row, value, leaf, dtype in zip(rows, values, self._leaves, self._dtypes, strict=False):
             if type(value) is ndarray and value.shape == leaf.shape and value.dtype is dtype:
                 row[i] = value
-                continue
-            array = np.asarray(value)
-            if array.shape != leaf.shape:
-                self._refuse(i, leaf.name, f"shape {leaf.shape}", f"shape {array.shape}")
-            row[i] = self._cast(i, leaf.name, array, dtype)
-
-    def _cast(self, i: int, name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        if array.dtype.kind in "biu" or (array.dtype.kind == "f" and dtype.kind == "f"):
-            with np.errstate(over="ignore"):
-                cast = array.astype(dtype)
-            if dtype.kind == "f" or (cast == array).all():
-                return cast
-        self._refuse(i, name, dtype.name, f"{array.dtype.name} {array.tolist()}"[:80])
+            else:
+                row[i] = value_of(value, leaf.shape, dtype, leaf.name)
 
     def _write_info(self, i: int, info: Mapping[str, Any], rows: Rows) -> None:
         self._unseen_keys.see(info)
         for key, row in zip(self._info_keys, rows[self._rows.info_start :], strict=True):
-            value = info.get(key, 0)
-            if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "biuf":
-                self._refuse(i, f"env/info/{key}", "one number or bool", repr(value)[:80])
-            row[i] = value
+            put_info(row, i, key, info.get(key, 0))
 
-    def _refuse(self, i: int, name: str, expected: str, found: str) -> NoReturn:
-        raise SpaceMismatchError(f"'{name}' from environment {self._first + i}: expected {expected}, found {found}")
-
-    def _note(self, error: Exception, i: int, t: int) -> None:
-        error.add_note(f"in environment {self._first + i}, episode {self._episodes[i] - 1}, at t={t}")
+    def _fail(self, error: BaseException, i: int, where: str) -> NoReturn:
+        """Raises the error of an environment with its place."""
+        if isinstance(error, MisfitError):
+            i = i if error.index is None else error.index
+            raise error.at(self._first + i, self._episodes[i] - 1, where) from error.__cause__
+        error.add_note(f"in environment {self._first + i}, episode {self._episodes[i] - 1}, {where}")
+        if ends_silently(error):
+            raise user_code_error(error, "") from error
+        raise error

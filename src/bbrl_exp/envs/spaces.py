@@ -6,7 +6,8 @@ is named ``<name>/<key>``, of a Tuple ``<name>/<i>``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Any
 
 import gymnasium
@@ -14,37 +15,79 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from bbrl_exp.envs.spec import LeafSpec
+from bbrl_exp.envs.spec import LeafSpec, MisfitError
 from bbrl_exp.errors import ConfigurationError
 
 Space = gymnasium.Space[Any]
 Flatten = Callable[[Any], list[Any]]
 Assemble = Callable[[Iterator[NDArray[Any]]], Any]
 
+OBSERVATION = "env/env_obs"
 _DTYPES = frozenset(
     ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
 )
 
 
-def space_leaves(space: Space, name: str) -> tuple[LeafSpec, ...]:
-    """The leaves of ``space``, in its order, named from ``name`` on.
+def leaves_of(env_name: str, env_spaces: tuple[Space, Space]) -> tuple[tuple[LeafSpec, ...], tuple[LeafSpec, ...]]:
+    """The leaves of an environment's observation space and of its action space, in their order.
 
     Raises:
-        ConfigurationError: a kind of space, or a dtype, that is not supported, or a space without any leaf.
+        ConfigurationError: a kind of space, or a dtype, that is not supported, a space without any leaf, or two leaves
+            of one name.
     """
-    found = tuple(_leaves(space, name))
-    if not found:
-        raise ConfigurationError(f"the space of '{name}' is empty: {space}")
-    return found
+    found = []
+    for space, name in zip(env_spaces, (OBSERVATION, "action"), strict=True):
+        try:
+            leaves = tuple(_leaves(space, name))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{env_name}: {error}") from None
+        if not leaves:
+            raise ConfigurationError(f"{env_name}: the space of '{name}' is empty: {space}")
+        if len(names := Counter(leaf.name for leaf in leaves)) < len(leaves):
+            raise ConfigurationError(
+                f"{env_name}: two parts of a space would both be the variable '{names.most_common(1)[0][0]}': a key "
+                "with a slash reads like a key inside a key; rename one of them"
+            )
+        found.append(leaves)
+    return found[0], found[1]
 
 
 def flattener(space: Space) -> Flatten:
-    """A function from a value of ``space``, or a batch of them in its structure, to the list of leaf values."""
+    """A function from a value of ``space``, or a batch of them in its structure, to the list of leaf values.
+
+    It raises a LookupError or a TypeError for a value of another structure: see :func:`check_structure`.
+    """
     parts = _parts(space)
     if parts is None:
         return lambda value: [value]
     compiled = [(key, flattener(part)) for key, part in parts]
-    return lambda value: [leaf for key, flatten in compiled for leaf in flatten(value[key])]
+    if isinstance(space, spaces.Dict):
+        return lambda value: [leaf for key, flatten in compiled for leaf in flatten(value[key])]
+
+    def flatten_tuple(value: Any) -> list[Any]:
+        if len(value) != len(compiled):
+            raise LookupError
+        return [leaf for key, flatten in compiled for leaf in flatten(value[key])]
+
+    return flatten_tuple
+
+
+def check_structure(space: Space, value: Any, name: str = OBSERVATION) -> None:
+    """Refuses a value of another structure than ``space``: keys of a Dict, items of a Tuple.
+
+    Raises:
+        MisfitError: the part, and what it lacks.
+    """
+    parts = _parts(space) or []
+    if isinstance(space, spaces.Dict) and not (isinstance(value, Mapping) and all(key in value for key, _ in parts)):
+        keys = f" with the keys {', '.join(map(str, value))}" if isinstance(value, Mapping) else ""
+        expected = f"a dict with the keys {', '.join(str(key) for key, _ in parts)}"
+        raise MisfitError(name, expected, f"{type(value).__name__}{keys}")
+    if isinstance(space, spaces.Tuple) and not (isinstance(value, tuple | list) and len(value) == len(parts)):
+        size = f" of {len(value)}" if isinstance(value, Sized) else ""
+        raise MisfitError(name, f"a tuple of {len(parts)}", f"{type(value).__name__}{size}")
+    for key, part in parts:
+        check_structure(part, value[key], f"{name}/{key}")
 
 
 def assembler(space: Space) -> Assemble:

@@ -15,7 +15,30 @@ SpaceKind = Literal["box", "discrete", "multi_discrete", "multi_binary"]
 
 
 class SpaceMismatchError(BbrlExpError):
-    """An observation or an action that is not of its declared space."""
+    """An observation, a reward, an end or an action that is not what was declared."""
+
+
+class MisfitError(Exception):
+    """What an environment gave is not what was declared; a kernel makes a SpaceMismatchError of it.
+
+    Args:
+        name: the workspace variable.
+        expected: in words.
+        found: in words.
+        index: which of the kernel's environments, None for the one that is being stepped.
+    """
+
+    def __init__(self, name: str, expected: str, found: str, index: int | None = None) -> None:
+        super().__init__(name, expected, found, index)
+        self.index = index
+        self._name, self._expected, self._found = name, expected, found
+
+    def at(self, environment: object, episode: object, where: str) -> SpaceMismatchError:
+        """The error with its place: the environment, the episode, and ``where`` in it, such as ``at t=5``."""
+        return SpaceMismatchError(
+            f"'{self._name}' from environment {environment}, episode {episode}, {where}: expected {self._expected}, "
+            f"found {self._found}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ repeats itself by seed, and the episodes of environment i depend on the batch si
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
@@ -15,12 +15,13 @@ from gymnasium.envs.registration import EnvSpec as RegisteredEnv
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from bbrl_exp.envs.batch import BatchSetup
+from bbrl_exp.envs.make import close_env
 from bbrl_exp.envs.plain_attributes import NotPlainError, load_attributes, save_attributes
-from bbrl_exp.envs.plan import BatchPlan
-from bbrl_exp.envs.rows import ManyEpisodes, UnseenKeys, row_layout
-from bbrl_exp.envs.spaces import batch_assembler, flattener, space_leaves
-from bbrl_exp.envs.spec import SpaceMismatchError
-from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.envs.rows import ManyEpisodes, UnseenKeys, column_of, row_layout, value_of
+from bbrl_exp.envs.spaces import batch_assembler, check_structure, flattener, leaves_of
+from bbrl_exp.envs.spec import MisfitError
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, ends_silently, user_code_error
 from bbrl_exp.seeding import stream_seed
 
 Rows = Sequence[NDArray[Any]]
@@ -36,19 +37,19 @@ class VectorizedKernel:
         ConfigurationError: there is none, there are wrappers, or it resets in another way.
     """
 
-    def __init__(self, plan: BatchPlan) -> None:
-        self._vector_env = _make_vector_env(plan)
-        observation_space = self._vector_env.single_observation_space
-        self._plan = plan
-        self._leaves = space_leaves(observation_space, "env/env_obs")
-        self._flatten = flattener(observation_space)
+    def __init__(self, setup: BatchSetup) -> None:
+        self._vector_env = _make_vector_env(setup)
+        self._setup = setup
+        self._leaves, _ = leaves_of(setup.recipe.name, self.spaces)
+        self._flatten = flattener(self._vector_env.single_observation_space)
         self._assemble = batch_assembler(self._vector_env.single_action_space)
-        self._info_keys = list(plan.info)
-        self._unseen_keys = UnseenKeys(plan.info, plan.recipe.name)
-        self._rows = ManyEpisodes(self._leaves, len(plan.info), plan.batch_size, 0)
-        self._ended = np.zeros(plan.batch_size, np.bool_)
-        self._done = list(row_layout(self._leaves, plan.info, plan.batch_size)).index("env/done")
-        self.seed(plan.seed)
+        self._info_keys = list(setup.info)
+        self._unseen_keys = UnseenKeys(setup.info, setup.recipe.name)
+        self._rows = ManyEpisodes(self._leaves, len(setup.info), setup.batch_size, 0)
+        self._ended = np.zeros(setup.batch_size, np.bool_)
+        self._episodes = np.zeros(setup.batch_size, np.int64)
+        self._done = list(row_layout(self._leaves, setup.info, setup.batch_size)).index("env/done")
+        self.seed(setup.seed)
 
     @property
     def spaces(self) -> tuple[gymnasium.Space[Any], gymnasium.Space[Any]]:
@@ -62,56 +63,65 @@ class VectorizedKernel:
         return None if spec is None else spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
 
     def seed(self, seed: int) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._seed = int(seed)
         self._n_resets = 0
 
     def reset(self, t: int, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
-        seed = stream_seed(self._seed, self._plan.role, "vectorized", self._n_resets)
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
+        seed = stream_seed(self._seed, self._setup.role, "vectorized", self._n_resets)
         self._n_resets += 1
-        observation, info = self._vector_env.reset(seed=seed)
-        self._ended.fill(False)
-        record = self._rows
-        record.reward = np.zeros(self._plan.batch_size)
-        record.terminated = record.truncated = np.zeros(self._plan.batch_size, np.bool_)
-        record.begin_where(~self._ended)
-        self._write(observation, info, rows)
-        self._rows.write(rows, t)
+        try:
+            observation, info = self._vector_env.reset(seed=seed)
+            self._ended.fill(False)
+            self._episodes += 1
+            record = self._rows
+            record.reward = np.zeros(self._setup.batch_size)
+            record.terminated = record.truncated = np.zeros(self._setup.batch_size, np.bool_)
+            record.begin_where(~self._ended)
+            self._write(observation, info, rows)
+            record.write(rows, t)
+        except BaseException as error:
+            self._fail(error, t)
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
-        record, ended = self._rows, self._ended
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
+        record, ended, count = self._rows, self._ended, self._setup.batch_size
         flags = record.terminated, record.truncated
         try:
-            observation, record.reward, record.terminated, record.truncated, info = self._vector_env.step(
-                self._assemble(iter(actions))
-            )
-        except Exception as error:
-            error.add_note(f"in the vectorised environments 0 … {self._plan.batch_size - 1}, at t={t}")
-            raise
-        self._write(observation, info, rows)
-        if np.count_nonzero(ended):
-            if self._plan.auto_reset:
-                record.begin_where(ended)
-            else:
-                record.reward = np.array(record.reward)
-                record.terminated = np.where(ended, flags[0], record.terminated)
-                record.truncated = np.where(ended, flags[1], record.truncated)
-                record.repeat_final(rows, ended)
-        record.write(rows, t)
+            observation, reward, terminated, truncated, info = self._vector_env.step(self._assemble(iter(actions)))
+            record.reward = column_of(reward, count, "env/reward")
+            record.terminated = column_of(terminated, count, "env/terminated")
+            record.truncated = column_of(truncated, count, "env/truncated")
+            self._write(observation, info, rows)
+            if np.count_nonzero(ended):
+                if self._setup.auto_reset:
+                    record.begin_where(ended)
+                    self._episodes += ended
+                else:
+                    record.reward = np.array(record.reward)
+                    record.terminated = np.where(ended, flags[0], record.terminated)
+                    record.truncated = np.where(ended, flags[1], record.truncated)
+                    record.repeat_final(rows, ended)
+            record.write(rows, t)
+        except BaseException as error:
+            self._fail(error, t)
         done = rows[self._done].copy()
-        if not self._plan.auto_reset and np.count_nonzero(done) != np.count_nonzero(ended):
+        if not self._setup.auto_reset and np.count_nonzero(done) != np.count_nonzero(ended):
             record.keep_final(rows, done & ~ended)
         self._ended = done
         if self._info_keys and np.count_nonzero(done):
             self._unseen_keys.tell(key for key in info if not str(key).startswith("_"))
 
+    def forget_actions(self) -> None:
+        """See :class:`~bbrl_exp.envs.batch.Kernel`: there are none."""
+
     def state(self) -> dict[str, Any]:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`: the attributes of the environments themselves."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`: the attributes of the environments themselves."""
         return {
             "seed": self._seed,
             "n_resets": self._n_resets,
+            "episodes": self._episodes.copy(),
             "ended": self._ended.copy(),
             "final": {position: row.copy() for position, row in self._rows.final.items()},
             **self._rows.state(),
@@ -119,7 +129,7 @@ class VectorizedKernel:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._vector_env.reset(seed=0)  # some make their attributes there
         try:
             load_attributes(self._vector_env, state["attributes"])
@@ -127,13 +137,14 @@ class VectorizedKernel:
             raise self._not_resumable(error) from error
         self._seed, self._n_resets = state["seed"], state["n_resets"]
         self._ended = state["ended"].copy()
+        self._episodes = state.get("episodes", np.zeros_like(self._episodes)).copy()  # not kept by version 0.1.0
         self._rows.final = state["final"]
         self._rows.load_state(state)
 
     def close(self) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         if not self._vector_env.closed:
-            self._vector_env.close()
+            close_env(self._vector_env, self._setup.recipe.name)
 
     def _saved_attributes(self) -> dict[str, Any]:
         try:
@@ -143,31 +154,39 @@ class VectorizedKernel:
 
     def _not_resumable(self, error: NotPlainError) -> BbrlExpError:
         return BbrlExpError(
-            f"stepping=vectorized: the vectorised {self._plan.recipe.name} cannot be checkpointed for its attribute "
+            f"stepping=vectorized: the vectorised {self._setup.recipe.name} cannot be checkpointed for its attribute "
             f"{error}; possible: attributes that are numbers, arrays or numpy generators; stepping scalar or workers"
         )
 
     def _write(self, observation: Any, info: dict[str, Any], rows: Rows) -> None:
-        for leaf, values, row in zip(self._leaves, self._flatten(observation), rows, strict=False):
-            if values.dtype is row.dtype and values.shape == row.shape:
-                row[...] = values
-                continue
-            if np.shape(values) != row.shape:
-                raise SpaceMismatchError(
-                    f"'{leaf.name}' from {self._plan.recipe.name}: expected shape {row.shape}, found {np.shape(values)}"
-                )
-            with np.errstate(over="ignore"):
-                np.copyto(row, values, casting="same_kind")
+        try:
+            leaves = self._flatten(observation)
+        except (LookupError, TypeError):
+            check_structure(self._vector_env.single_observation_space, observation)
+            raise
+        for leaf, values, row in zip(self._leaves, leaves, rows, strict=False):
+            is_fitting = type(values) is np.ndarray and values.dtype is row.dtype and values.shape == row.shape
+            row[...] = values if is_fitting else value_of(values, row.shape, row.dtype, leaf.name)
         self._unseen_keys.see(info)
         for key, row in zip(self._info_keys, rows[self._rows.info_start :], strict=True):
-            values = np.asarray(info.get(key, np.zeros_like(row)))
-            if values.shape != row.shape or values.dtype.kind not in "biuf":
-                raise SpaceMismatchError(f"'env/info/{key}': expected {len(row)} numbers, found {values!r}"[:200])
-            row[...] = values
+            values = info.get(key)
+            row[...] = 0 if values is None else column_of(values, len(row), f"env/info/{key}")
+
+    def _fail(self, error: BaseException, t: int) -> NoReturn:
+        """Raises the error of the environments with its place."""
+        if isinstance(error, MisfitError):
+            index = error.index
+            everywhere = f"0 … {self._setup.batch_size - 1}"
+            environment, episode = (everywhere, self._n_resets) if index is None else (index, self._episodes[index] - 1)
+            raise error.at(environment, episode, f"at t={t}") from error.__cause__
+        error.add_note(f"in the vectorised environments 0 … {self._setup.batch_size - 1}, at t={t}")
+        if ends_silently(error):
+            raise user_code_error(error, "") from error
+        raise error
 
 
-def _make_vector_env(plan: BatchPlan) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
-    recipe = plan.recipe
+def _make_vector_env(setup: BatchSetup) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+    recipe = setup.recipe
     if not isinstance(recipe.source, RegisteredEnv) or recipe.source.vector_entry_point is None:
         raise ConfigurationError(
             f"stepping=vectorized: {recipe.name} has no vectorised implementation of its own; possible: scalar, workers"
@@ -178,10 +197,11 @@ def _make_vector_env(plan: BatchPlan) -> gymnasium.vector.VectorEnv[Any, Any, An
         )
     with recipe.errors_explained():
         vector_env = gymnasium.make_vec(
-            recipe.source, plan.batch_size, vectorization_mode="vector_entry_point", **recipe.kwargs
+            recipe.source, setup.batch_size, vectorization_mode="vector_entry_point", **recipe.kwargs
         )
+    recipe.check_wrappers(vector_env)
     if vector_env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
-        vector_env.close()
+        close_env(vector_env, recipe.name)
         raise ConfigurationError(
             f"stepping=vectorized: the vectorised {recipe.name} does not reset in the step after the last "
             "one (NEXT_STEP); possible: scalar, workers"

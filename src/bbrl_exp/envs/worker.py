@@ -13,10 +13,11 @@ import sys
 
 from bbrl_exp.envs.make import make_envs
 from bbrl_exp.envs.scalar import ScalarKernel
-from bbrl_exp.envs.worker_protocol import LOAD, RESET, SEED, STATE, STEP, WorkerSetup, shared_arrays
+from bbrl_exp.envs.worker_protocol import FORGET, LOAD, RESET, SEED, STATE, STEP, WorkerSetup, shared_arrays
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.processes.child import connect, packed_error
 from bbrl_exp.processes.messages import DONE, ERROR, LEAVE, receive, send
+from bbrl_exp.seeding import seed_global_generators, untouched_global_generators
 
 
 def main(arguments: list[str]) -> None:
@@ -39,8 +40,11 @@ def _serve(connection: socket.socket, setup: WorkerSetup, memory: int) -> None:
     os.close(memory)
     actions = [array[setup.first : end] for array in arrays[: setup.n_actions]]
     rows = [array[setup.first : end] for array in arrays[setup.n_actions :]]
-    envs = make_envs(setup.plan.recipe, setup.count, setup.first)
-    kernel = ScalarKernel(envs, setup.plan, setup.first)
+    stream = setup.batch.role, "worker", setup.batch.first + setup.first
+    seed_global_generators(setup.batch.seed, *stream)
+    envs = make_envs(setup.batch.recipe, setup.count, setup.first)
+    seed_global_generators(setup.batch.seed, *stream, "episodes")  # once more: the environments may have imported torch
+    kernel = ScalarKernel(envs, setup.batch, setup.first)
     found = (envs[0].observation_space, envs[0].action_space)
     if found != setup.spaces:
         raise ConfigurationError(f"environment {setup.first} has spaces {found}; the first one made has {setup.spaces}")
@@ -53,8 +57,12 @@ def _serve(connection: socket.socket, setup: WorkerSetup, memory: int) -> None:
             kernel.reset(int(time[0]), rows)
         elif kind == SEED:
             kernel.seed(int(content))
+            seed_global_generators(int(content), *stream, "episodes")
         elif kind == LOAD:
-            kernel.load_state(pickle.loads(content))
+            with untouched_global_generators():
+                kernel.load_state(pickle.loads(content))
+        elif kind == FORGET:
+            kernel.forget_actions()
         elif kind == LEAVE:
             kernel.close()
             return

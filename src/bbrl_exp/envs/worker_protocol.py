@@ -14,10 +14,10 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from bbrl_exp.envs.plan import BatchPlan
+from bbrl_exp.envs.batch import BatchSetup
 from bbrl_exp.processes.messages import anonymous_file
 
-RESET, STEP, SEED, STATE, LOAD = b"R", b"S", b"D", b"G", b"L"
+RESET, STEP, SEED, STATE, LOAD, FORGET = b"R", b"S", b"D", b"G", b"L", b"F"
 
 _ALIGNMENT = 64
 
@@ -29,7 +29,7 @@ class WorkerSetup:
     """What a worker process is started with.
 
     Attributes:
-        plan: the whole batch.
+        batch: the whole batch.
         first: index in the batch of the worker's first environment.
         count: number of its environments.
         spaces: the observation and the action space that the environments must have.
@@ -37,7 +37,7 @@ class WorkerSetup:
         layout: (shape, dtype) of the shared arrays: the time index, the actions, the rows.
     """
 
-    plan: BatchPlan
+    batch: BatchSetup
     first: int
     count: int
     spaces: tuple[gymnasium.Space[Any], gymnasium.Space[Any]]

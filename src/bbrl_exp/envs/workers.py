@@ -17,11 +17,12 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from bbrl_exp.envs.batch import BatchSetup
 from bbrl_exp.envs.episode_state import joined, part_of
-from bbrl_exp.envs.plan import BatchPlan
 from bbrl_exp.envs.rows import row_layout
-from bbrl_exp.envs.spaces import space_leaves
+from bbrl_exp.envs.spaces import leaves_of
 from bbrl_exp.envs.worker_protocol import (
+    FORGET,
     LOAD,
     RESET,
     SEED,
@@ -48,7 +49,7 @@ class WorkersKernel:
     After any error all workers are ended.
 
     Args:
-        plan: the batch.
+        batch: the batch.
         spaces: the observation and the action space of an environment.
         n_workers: number of processes, at most one an environment.
         timeout: seconds after which a step that has not come back is an error.
@@ -60,21 +61,21 @@ class WorkersKernel:
 
     def __init__(
         self,
-        plan: BatchPlan,
+        batch: BatchSetup,
         spaces: tuple[gymnasium.Space[Any], gymnasium.Space[Any]],
         n_workers: int,
         timeout: float,
     ) -> None:
-        if n_workers > plan.batch_size:
+        if n_workers > batch.batch_size:
             raise ConfigurationError(
-                f"workers={n_workers}: there are only {plan.batch_size} environments; possible: 1 … {plan.batch_size}"
+                f"workers={n_workers}: there are only {batch.batch_size} environments; possible: 1 … {batch.batch_size}"
             )
         self._timeout = timeout
-        actions = space_leaves(spaces[1], "action")
-        rows = row_layout(space_leaves(spaces[0], "env/env_obs"), plan.info, plan.batch_size)
+        observations, actions = leaves_of(batch.recipe.name, spaces)
+        rows = row_layout(observations, batch.info, batch.batch_size)
         layout: Layout = (
             ((1,), "int64"),
-            *(((plan.batch_size, *leaf.shape), leaf.dtype) for leaf in actions),
+            *(((batch.batch_size, *leaf.shape), leaf.dtype) for leaf in actions),
             *((shape, dtype.name) for shape, dtype in rows.values()),
         )
         memory = shared_file(layout)
@@ -83,14 +84,14 @@ class WorkersKernel:
         try:
             self._time, *arrays = shared_arrays(memory, layout)
             self._actions, self._rows = arrays[: len(actions)], arrays[len(actions) :]
-            bounds = np.linspace(0, plan.batch_size, n_workers + 1).astype(int).tolist()
+            bounds = np.linspace(0, batch.batch_size, n_workers + 1).astype(int).tolist()
             self._slices = list(pairwise(bounds))
             for index, (first, end) in enumerate(self._slices):
                 label = f"bbrl-env-worker-{index}"
                 kind = f"environment worker {index}"
                 worker = ChildProcess("bbrl_exp.envs.worker", label, kind, (memory,), WorkerError)
                 self._workers.append(worker)
-                setup = WorkerSetup(plan, first, end - first, spaces, len(actions), layout)
+                setup = WorkerSetup(batch, first, end - first, spaces, len(actions), layout)
                 # With the paths of this process, user code is importable there as it is here.
                 worker.send(STEP, pickle.dumps(sys.path))
                 worker.send(STEP, cloudpickle.dumps(setup))
@@ -105,35 +106,39 @@ class WorkersKernel:
             os.close(memory)
 
     def seed(self, seed: int) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._command(SEED, str(int(seed)).encode())
 
     def reset(self, t: int, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._time[0] = t
         self._command(RESET)
         self._copy_to(rows)
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._time[0] = t
         for shared, values in zip(self._actions, actions, strict=True):
             shared[...] = values
         self._command(STEP)
         self._copy_to(rows)
 
+    def forget_actions(self) -> None:
+        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
+        self._command(FORGET)
+
     def state(self) -> dict[str, Any]:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`; the same as that of the scalar kernel, for any number of workers."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`; that of the scalar kernel, for any number of workers."""
         return joined([pickle.loads(part) for part in self._command(STATE)])
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`. The workers have the timeout once for every thousand actions."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`. The workers have the timeout once for every thousand actions."""
         parts = [pickle.dumps(part_of(state, first, stop)) for first, stop in self._slices]
         n_timeouts = 1 + int(state["n_actions"].sum()) // _ACTIONS_PER_TIMEOUT
         self._send_and_await(LOAD, parts, self._timeout * n_timeouts)
 
     def close(self) -> None:
-        """See :class:`~bbrl_exp.envs.plan.Kernel`. A worker that does not leave within two seconds is killed."""
+        """See :class:`~bbrl_exp.envs.batch.Kernel`. A worker that does not leave within two seconds is killed."""
         self._finalizer()
 
     def _copy_to(self, rows: Rows) -> None:

@@ -199,6 +199,7 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
     return [
         *([("note", run.note)] if run.note is not None else []),
         *([("begins from", _beginning_in_words(run))] if root.init_from is not None else []),
+        *([("not repeatable", plan.not_repeatable)] if plan.not_repeatable is not None else []),
         *([("not learned", _idle_in_words(plan))] if plan.idle else []),
         ("environment steps", f"{plan.env_steps:,}{asked}"),
         (
@@ -236,10 +237,13 @@ def _recording_in_words(plan: RunSize) -> str:
 
 
 def _checkpoints_in_words(run: CheckedRun) -> str:
+    from bbrl_exp.envs.action_log import MOST_STEPS
+
     every = run.checkpoint_every
     if not every:
         return "none: the run cannot go on once it has stopped"
-    return _every(every, run.size.steps_per_recording, "recording")
+    endless = "" if run.size.has_time_limit else f"; none can be resumed within an episode of over {MOST_STEPS:,} steps"
+    return f"{_every(every, run.size.steps_per_recording, 'recording')}{endless}"
 
 
 def _every(env_steps: int, unit_steps: int, unit: str) -> str:

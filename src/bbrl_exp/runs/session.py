@@ -329,9 +329,11 @@ class _Loop:
 
 def _checkpoint_every(run: CheckedRun, graph: TemporalAgent, console: Console) -> int:
     """Environment steps between two checkpoints; 0 for none, also where vectorised environments cannot be saved."""
-    from bbrl_exp.envs.resume_check import check_vectorized
+    from bbrl_exp.envs.checks import check_vectorized, forget_actions
 
-    if run.checkpoint_every:
+    if not run.checkpoint_every:
+        forget_actions(graph)
+    else:
         try:
             check_vectorized(graph)
         except ConfigurationError as error:

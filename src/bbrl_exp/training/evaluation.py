@@ -16,7 +16,7 @@ import torch
 from bbrl_exp.agents.combinators import TemporalAgent
 from bbrl_exp.envs.gym_agents import NoAutoResetGymAgent
 from bbrl_exp.errors import BbrlExpError
-from bbrl_exp.seeding import untouched_global_generators
+from bbrl_exp.seeding import seed_global_generators, untouched_global_generators
 from bbrl_exp.workspace import Workspace
 
 MOST_STEPS_WITHOUT_LIMIT = 10_000
@@ -108,6 +108,7 @@ class Evaluator:
         workspace = Workspace()
         steps_at_once = 1 if after_step is not None else _STEPS_AT_ONCE
         with untouched_global_generators(), torch.inference_mode():
+            seed_global_generators(self._seed, "evaluation", self._policy_seed)
             self.graph.seed(self._policy_seed)
             self.environments.seed(self._seed)
             t, steps_done = 0, 0

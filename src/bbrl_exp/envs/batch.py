@@ -12,7 +12,7 @@ from bbrl_exp.envs.make import EnvRecipe
 
 
 @dataclass(frozen=True, eq=False)
-class BatchPlan:
+class BatchSetup:
     """A batch of environments before it is made.
 
     Attributes:
@@ -46,15 +46,18 @@ class Kernel(Protocol):
     def seed(self, seed: int) -> None:
         """Another root seed from the next reset on; episodes are counted from 0 again."""
 
+    def forget_actions(self) -> None:
+        """No actions are kept from now on, and there is no :meth:`state` any more."""
+
     def state(self) -> dict[str, Any]:
-        """What is needed to go on from here, in other environments of the same plan: arrays and plain Python.
+        """What is needed to go on from here, in other environments like these: arrays and plain Python.
 
         Raises:
             BbrlExpError: the environments hold what cannot be saved.
         """
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over what :meth:`state` gave, which fits this plan.
+        """Takes over what :meth:`state` gave, of a batch like this one.
 
         Raises:
             BbrlExpError: the environments do not come to where they were.
