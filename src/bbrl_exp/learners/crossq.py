@@ -16,7 +16,6 @@ episode keeps its bootstrap.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,11 +26,10 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import summed_half_squares
 from bbrl_exp.learners.parts.q_critics import check_q_critic
 from bbrl_exp.learners.parts.soft_actor_critic import SquashedSoftActorCritic
-from bbrl_exp.policies.q_ensemble import QEnsemble
-from bbrl_exp.policies.squashed import SquashedNormalPolicy
+from bbrl_exp.learners.parts.with_options import with_options
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_options
 class CrossQ(SquashedSoftActorCritic):
     """Learns a stochastic policy, batch-normalised critics and the temperature from a replay buffer.
 
@@ -51,11 +49,12 @@ class CrossQ(SquashedSoftActorCritic):
     critic_learning_rate: AboveZero = 1e-3
     temperature_learning_rate: AboveZero | None = 1e-3
 
-    def __post_init__(self, policy: SquashedNormalPolicy, critic: QEnsemble) -> None:
-        super().__post_init__(policy, critic.eval())
-        if not critic.network.renormalizations:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.critic.eval()
+        if not self.critic.network.renormalizations:
             raise ConfigurationError("critic.normalization: CrossQ needs 'batch'")
-        check_q_critic(self, policy, critic, uses="batch normalisation")
+        check_q_critic(self, self.policy, self.critic, uses="batch normalisation")
         self.prepare_squashed(self.first_moment_decay)
 
     def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:

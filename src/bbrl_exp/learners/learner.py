@@ -65,8 +65,7 @@ class Learner(nn.Module):
     schedules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """For learners that are dataclasses: makes it a module, and refuses options out of the range in their types."""
-        super().__init__()
+        """Where the arguments are the fields of a dataclass: refuses those out of the range that their type gives."""
         check_fields(self)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:

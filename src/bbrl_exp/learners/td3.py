@@ -15,20 +15,17 @@ smoothed actions are clipped, and a truncated episode keeps its bootstrap. All n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from bbrl_exp.arguments import AtLeastZero, Count
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.learners.parts.deterministic_actor_critic import DeterministicActorCritic
-from bbrl_exp.policies.deterministic import DeterministicPolicy
-from bbrl_exp.policies.q_ensemble import QEnsemble
+from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.seeding import torch_generator
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_options
 class TD3(DeterministicActorCritic):
     """Learns a deterministic policy and several critics from a replay buffer.
 
@@ -47,8 +44,8 @@ class TD3(DeterministicActorCritic):
     smoothing_std: AtLeastZero = 0.2
     smoothing_clip: AtLeastZero = 0.5
 
-    def __post_init__(self, policy: DeterministicPolicy, critic: QEnsemble) -> None:
-        super().__post_init__(policy, critic)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._generator = torch_generator(self.seed, "learner", "smoothing")
 
     def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:

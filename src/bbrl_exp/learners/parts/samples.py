@@ -39,6 +39,10 @@ class Samples:
     def __len__(self) -> int:
         return len(self.returns)
 
+    def steps(self) -> Samples:
+        """Themselves; what they have in common with sequences."""
+        return self
+
     def select(self, indexes: Tensor) -> Samples:
         """The samples at ``indexes``, int64 ``[M]``."""
         return Samples(

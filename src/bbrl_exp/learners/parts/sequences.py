@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import generalized_advantages
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.samples import Samples
 from bbrl_exp.policies.memory import INITIAL_STATE
 from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
 from bbrl_exp.workspace import Workspace
@@ -48,6 +50,25 @@ class Sequences:
 
     def __len__(self) -> int:
         return self.starts.shape[1]
+
+    @functools.cached_property
+    def _valid_steps(self) -> Tensor:
+        return self.valid.flatten().nonzero().squeeze(1)
+
+    def of_steps(self, rows: Tensor) -> Tensor:
+        """Those of ``rows``, ``[L, M, …]``, that belong to one of the N valid steps, ``[N, …]``."""
+        return rows.flatten(0, 1).index_select(0, self._valid_steps)
+
+    def steps(self) -> Samples:
+        """The valid steps in the order of time, then of sequences."""
+        return Samples(
+            observations=tuple(self.of_steps(leaf) for leaf in self.observations),
+            actions=tuple(self.of_steps(leaf) for leaf in self.actions),
+            log_probs=self.of_steps(self.log_probs),
+            values=self.of_steps(self.values),
+            advantages=self.of_steps(self.advantages),
+            returns=self.of_steps(self.returns),
+        )
 
     def select(self, indexes: Tensor) -> Sequences:
         """The sequences at ``indexes``, int64 ``[N]``."""

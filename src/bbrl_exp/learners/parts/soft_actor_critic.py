@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass
+from dataclasses import field
 
 import torch
 from torch import Tensor
@@ -16,13 +16,14 @@ from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.q_critics import PolicyAndCriticOptions
 from bbrl_exp.learners.parts.replayed import ReplayedBatches, ReplayOptions
 from bbrl_exp.learners.parts.temperature import Temperature
+from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.q_ensemble import QEnsemble
 from bbrl_exp.policies.squashed import SquashedNormalPolicy
 from bbrl_exp.seeding import torch_generator
 from bbrl_exp.workspace import Workspace
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_options
 class SoftActorCritic(PolicyAndCriticOptions, ReplayOptions, Learner):
     """Learns a stochastic policy, critics and the temperature; what the losses are is up to the algorithm.
 
@@ -90,7 +91,7 @@ class SoftActorCritic(PolicyAndCriticOptions, ReplayOptions, Learner):
         return q_target(batch.rewards, batch.terminated, batch.discounts, soft_values)
 
 
-@dataclass(eq=False, repr=False)
+@with_options
 class SquashedSoftActorCritic(SoftActorCritic):
     """Soft actor-critic for one bounded box of continuous actions.
 
@@ -100,17 +101,14 @@ class SquashedSoftActorCritic(SoftActorCritic):
         target_entropy: H in nats, for actions in [-1, 1]; None for -D.
     """
 
-    policy: InitVar[SquashedNormalPolicy]
-    critic: InitVar[QEnsemble]
-    _: KW_ONLY
+    policy: SquashedNormalPolicy = field(kw_only=False)
+    critic: QEnsemble = field(kw_only=False)
     target_entropy: Finite | None = None
 
-    def __post_init__(self, policy: SquashedNormalPolicy, critic: QEnsemble) -> None:
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy=self.target_entropy)
-        self.policy = policy
-        self.critic = critic
         self._generator = torch_generator(self.seed, "learner", "actions")
 
     def prepare_squashed(self, first_moment_decay: float = 0.9) -> None:
