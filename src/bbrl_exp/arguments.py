@@ -6,13 +6,12 @@ By that name the application finds the key of the configuration. A dataclass sta
 
 from __future__ import annotations
 
-import functools
 import math
 import numbers
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from bbrl_exp.errors import ConfigurationError
 
@@ -90,20 +89,11 @@ def check_fields(instance: object) -> None:
     Raises:
         ConfigurationError: as :meth:`Range.check`.
     """
-    for name, allowed in _ranges_of(type(instance)):
-        allowed.check(**{name: getattr(instance, name)})
-
-
-@functools.cache
-def _ranges_of(kind: type[Any]) -> tuple[tuple[str, Range], ...]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return tuple((name, allowed) for name, hint in hints.items() for allowed in _ranges_in(hint))
-
-
-def _ranges_in(hint: object) -> Iterator[Range]:
-    """The ranges in an annotation, or in the parts of a union."""
-    for part in (hint, *typing.get_args(hint)):
-        yield from (found for found in getattr(part, "__metadata__", ()) if isinstance(found, Range))
+    for name, hint in typing.get_type_hints(type(instance), include_extras=True).items():
+        for part in (hint, *typing.get_args(hint)):  # an optional number is a union
+            for allowed in getattr(part, "__metadata__", ()):
+                if isinstance(allowed, Range):
+                    allowed.check(**{name: getattr(instance, name)})
 
 
 def check_unused(setting: str, **arguments: object) -> None:

@@ -13,9 +13,13 @@ from torch import Tensor
 from bbrl_exp.agents import Agent, Agents, TemporalAgent
 from bbrl_exp.envs import AutoResetGymAgent
 from bbrl_exp.functional.losses import truncated_ratios
-from bbrl_exp.learners import a2c, ppo, recurrent_a2c, recurrent_ppo
+from bbrl_exp.learners.a2c import A2C
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.sequences import Sequences
+from bbrl_exp.learners.ppo import PPO
+from bbrl_exp.learners.recurrent_a2c import RecurrentA2C
+from bbrl_exp.learners.recurrent_ppo import RecurrentPPO
 from bbrl_exp.policies.recurrent import MemoryCritic, RecurrentPolicy, SharedMemoryCritic
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import ValueCritic
@@ -25,13 +29,13 @@ from bbrl_exp.workspace import Workspace
 STEPS, BATCH_SIZE, CHUNKS = 6, 3, 6
 
 
-LEARNERS: dict[str, tuple[Any, str, dict[str, Any]]] = {
-    "a2c": (a2c, "A2C", {}),
-    "ppo": (ppo, "PPO", {}),
-    "recurrent a2c": (recurrent_a2c, "RecurrentA2C", {}),
-    "recurrent ppo": (recurrent_ppo, "RecurrentPPO", {}),
-    "recurrent ppo, sequences, lstm": (recurrent_ppo, "RecurrentPPO", {"sequence_length": 3}),
-    "recurrent ppo, own memory": (recurrent_ppo, "RecurrentPPO", {"sequence_length": 2}),
+LEARNERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "a2c": (A2C, {}),
+    "ppo": (PPO, {}),
+    "recurrent a2c": (RecurrentA2C, {}),
+    "recurrent ppo": (RecurrentPPO, {}),
+    "recurrent ppo, sequences, lstm": (RecurrentPPO, {"sequence_length": 3}),
+    "recurrent ppo, own memory": (RecurrentPPO, {"sequence_length": 2}),
 }
 
 
@@ -64,16 +68,16 @@ def log_probs_now(policy: StochasticPolicy | RecurrentPolicy, workspace: Workspa
     return alone.get("log_prob", 0)
 
 
-def learner_of(name: str, env_id: str) -> tuple[Any, Any, str]:
-    """A learner with a large learning rate, its module, and the name of the function that collects."""
+def learner_of(name: str, env_id: str) -> Any:
+    """A learner with a large learning rate."""
     spec = env_spec_of(env_id, BATCH_SIZE)
-    module, kind, options = LEARNERS[name]
-    if module in (a2c, ppo):
+    kind, options = LEARNERS[name]
+    if kind in (A2C, PPO):
         policy, critic = StochasticPolicy(spec, hidden_sizes=[8]), ValueCritic(spec, hidden_sizes=[8])
-        return getattr(module, kind)(policy, critic, learning_rate=0.05), module, "collect_samples"
+        return kind(policy, critic, learning_rate=0.05)
     memory = RecurrentPolicy(spec, n_hidden=4, kind="lstm" if "lstm" in name else "gru")
     of_sequences = MemoryCritic(spec, n_hidden=4) if "own memory" in name else SharedMemoryCritic(memory)
-    return getattr(module, kind)(memory, of_sequences, learning_rate=0.05, **options), module, "collect_sequences"
+    return kind(memory, of_sequences, learning_rate=0.05, **options)
 
 
 @pytest.mark.parametrize("chunks_per_recording", [1, 2])
@@ -82,16 +86,16 @@ def learner_of(name: str, env_id: str) -> tuple[Any, Any, str]:
 def test_log_probabilities_are_those_of_the_moment_of_acting_in_every_chunk(
     name: str, env_id: str, chunks_per_recording: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learner, module, collects = learner_of(name, env_id)
+    learner = learner_of(name, env_id)
     collected: list[Any] = []
-    original = getattr(module, collects)
+    original = learner.collect
 
     @functools.wraps(original)
     def spy(*args: Any, **kwargs: Any) -> Any:
         collected.append(original(*args, **kwargs))
         return collected[-1]
 
-    monkeypatch.setattr(module, collects, spy)
+    monkeypatch.setattr(learner, "collect", spy)
     env = AutoResetGymAgent(env_id, BATCH_SIZE, seed=3)
     members = [env, learner.policy, *([learner.critic] if "own memory" in name else []), LogProbs(learner.policy)]
     workspace, total = Workspace(), CHUNKS * STEPS * BATCH_SIZE
@@ -112,7 +116,7 @@ def test_log_probabilities_are_those_of_the_moment_of_acting_in_every_chunk(
         valid = ~workspace["env/done"][first:-1]
         acted = workspace["log_prob"][first:-1]
         found = collected[-1].log_probs
-        if collects == "collect_sequences":
+        if isinstance(collected[-1], Sequences):
             n_sequences = found.shape[1] // BATCH_SIZE
             found = found.unflatten(1, (n_sequences, BATCH_SIZE)).transpose(0, 1).flatten(0, 1)[valid]
         torch.testing.assert_close(found, acted[valid], rtol=1e-4, atol=1e-5)

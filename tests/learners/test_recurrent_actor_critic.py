@@ -18,6 +18,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import generalized_advantages
 from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.options import AdvantageOptions
 from bbrl_exp.learners.parts.sequences import Sequences, collect_sequences
 from bbrl_exp.learners.recurrent_a2c import RecurrentA2C
 from bbrl_exp.learners.recurrent_ppo import RecurrentPPO
@@ -57,10 +58,8 @@ class Setting:
             self.policy,
             self.critic,
             BehaviourLogProbs(),
-            discount=0.9,
-            trace_decay=0.8,
-            reward="env/reward",
-            sequence_length=length,
+            AdvantageOptions(discount=0.9, trace_decay=0.8),
+            length,
         )
 
     def gradients(self, loss: Tensor) -> list[Tensor]:
@@ -132,9 +131,9 @@ def test_the_first_gradient_of_ppo_is_that_of_a2c(own_memory: bool) -> None:
     sequences = setting.sequences()
     ppo = RecurrentPPO(setting.policy, setting.critic, normalize_advantages=False, **options)
     a2c = RecurrentA2C(setting.policy, setting.critic, **options)
-    expected = setting.gradients(a2c.loss(sequences)[0])
+    expected = setting.gradients(a2c.loss(sequences).total)
     assert max(float(gradient.abs().max()) for gradient in expected) > 1e-3
-    for ours, theirs in zip(setting.gradients(ppo.loss(sequences)[0]), expected, strict=True):
+    for ours, theirs in zip(setting.gradients(ppo.loss(sequences).total), expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
 
 
@@ -143,9 +142,9 @@ def test_the_gradient_of_two_environments_is_the_mean_of_each_alone_by_their_val
     setting = Setting(batch_size=2)
     learner = make(setting.policy, setting.critic)
     both = setting.sequences()
-    together = setting.gradients(learner.loss(both)[0])
+    together = setting.gradients(learner.loss(both).total)
     weights = (both.valid.sum(dim=0) / both.valid.sum()).tolist()
-    alone = [setting.gradients(learner.loss(both.select(torch.tensor([b])))[0]) for b in range(2)]
+    alone = [setting.gradients(learner.loss(both.select(torch.tensor([b]))).total) for b in range(2)]
     for mean, first, second in zip(together, *alone, strict=True):
         torch.testing.assert_close(mean, weights[0] * first + weights[1] * second, rtol=1e-4, atol=1e-6)
 
@@ -161,7 +160,7 @@ def test_where_no_action_is_better_than_another_the_entropy_goes_up(make: Any) -
     expected = setting.gradients(-0.3 * entropy)
     assert max(float(gradient.abs().max()) for gradient in expected) > 1e-2
     learner = make(setting.policy, setting.critic, entropy_weight=0.3, value_weight=0.0)
-    for ours, theirs in zip(setting.gradients(learner.loss(flat)[0]), expected, strict=True):
+    for ours, theirs in zip(setting.gradients(learner.loss(flat).total), expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
 
 
@@ -170,11 +169,11 @@ def test_what_stands_where_no_action_was_taken_changes_nothing() -> None:
     sequences = setting.sequences()
     assert not sequences.valid.all()
     ppo = RecurrentPPO(setting.policy, setting.critic)
-    expected, _ = ppo.loss(sequences)
+    expected = ppo.loss(sequences).total
     for name in ("log_probs", "advantages", "returns"):
         getattr(sequences, name)[~sequences.valid] = 1000.0
     sequences.actions[0][~sequences.valid] = 0
-    found, _ = ppo.loss(sequences)
+    found = ppo.loss(sequences).total
     assert float(found.detach()) == float(expected.detach())
 
 
@@ -279,6 +278,6 @@ def test_a2c_weighs_an_action_of_an_earlier_policy_by_the_truncated_ratio() -> N
     earlier = dataclasses.replace(sequences, log_probs=log_probs.detach() + shift)
     weights = torch.where(shift > 0, math.exp(-0.5), 1.0)
     learner = RecurrentA2C(setting.policy, setting.critic)
-    _, metrics = learner.loss(earlier)
+    found = learner.loss(earlier).policy
     terms = -(weights * sequences.advantages * log_probs)[sequences.valid]
-    torch.testing.assert_close(metrics["losses/policy"], terms.mean().detach())
+    torch.testing.assert_close(found, terms.mean())

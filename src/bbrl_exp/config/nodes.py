@@ -108,12 +108,10 @@ def in_words(hint: object) -> str:
 
 def _annotations(target: type[Any]) -> dict[str, Any]:
     """The types of a constructor's parameters; the fields of a dataclass have them from the modules they are from."""
-    source = target if dataclasses.is_dataclass(target) else target.__init__
     try:
-        hints = typing.get_type_hints(source)
+        return typing.get_type_hints(target if dataclasses.is_dataclass(target) else target.__init__)
     except (NameError, AttributeError, TypeError):
         return {}
-    return {name: hint.type if isinstance(hint, dataclasses.InitVar) else hint for name, hint in hints.items()}
 
 
 def _accepts(hint: object, value: object) -> bool:

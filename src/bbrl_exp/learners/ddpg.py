@@ -14,8 +14,6 @@ truncated episode keeps its bootstrap.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -23,34 +21,25 @@ from bbrl_exp.arguments import AboveZero
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.parts.deterministic_actor_critic import DeterministicActorCritic
-from bbrl_exp.policies.deterministic import DeterministicPolicy
-from bbrl_exp.policies.q_ensemble import QEnsemble
+from bbrl_exp.learners.parts.with_options import with_options
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_options
 class DDPG(DeterministicActorCritic):
     """Learns a deterministic policy and one critic from a replay buffer.
 
     Args:
         critic: one critic of state and action.
-
-    Raises:
-        ConfigurationError: a value out of its range, or a critic that does not fit.
     """
 
     policy_learning_rate: AboveZero = 1e-4
     critic_learning_rate: AboveZero = 1e-3
 
-    def __post_init__(self, policy: DeterministicPolicy, critic: QEnsemble) -> None:
-        if critic.n_critics != 1:
-            raise ConfigurationError(f"critic.n_critics={critic.n_critics}: DDPG has 1 critic; TD3 has several")
-        super().__post_init__(policy, critic)
+    def __post_init__(self) -> None:
+        if self.critic.n_critics != 1:
+            raise ConfigurationError(f"critic.n_critics={self.critic.n_critics}: DDPG has 1 critic; TD3 has several")
+        super().__post_init__()
 
-    def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.critic_loss(batch)
-
-    def critic_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The critic's loss, and the values that it gives, detached, ``[1, N]``."""
-        with torch.no_grad():
-            next_actions = self.target_policy.unit_actions(batch.next_observations)
-        return self.loss_towards(next_actions, batch)
+    @torch.no_grad()
+    def next_actions(self, batch: Batch) -> Tensor:
+        return self.target_policy.unit_actions(batch.next_observations)

@@ -15,7 +15,7 @@ paper's 0.98 is hardly less than acting at random; a truncated episode keeps its
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, InitVar, dataclass
+from dataclasses import field
 
 import torch
 from torch import Tensor
@@ -23,13 +23,14 @@ from torch import Tensor
 from bbrl_exp.arguments import Count, FromZeroBelowOne, check_unused
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target, summed_half_squares
-from bbrl_exp.learners.parts.q_critics import TargetOptions, check_q_critic
+from bbrl_exp.learners.parts.q_critics import TargetOptions
 from bbrl_exp.learners.parts.soft_actor_critic import SoftActorCritic
+from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble
 from bbrl_exp.policies.stochastic import StochasticPolicy
 
 
-@dataclass(eq=False, repr=False)
+@with_options
 class DiscreteSAC(TargetOptions, SoftActorCritic):
     """Learns a categorical policy, several critics and the temperature from a replay buffer.
 
@@ -37,27 +38,20 @@ class DiscreteSAC(TargetOptions, SoftActorCritic):
         policy: the policy that chooses the actions.
         critic: critics of every action, two in the paper.
         target_entropy_ratio: the entropy that is wanted, as a part of log A; None for 0.5.
-
-    Raises:
-        ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
-    policy: InitVar[StochasticPolicy]
-    critic: InitVar[DiscreteQEnsemble]
-    _: KW_ONLY
+    policy: StochasticPolicy = field(kw_only=False)
+    critic: DiscreteQEnsemble = field(kw_only=False)
     target_entropy_ratio: FromZeroBelowOne | None = None
     batch_size: Count = 64
 
-    def __post_init__(self, policy: StochasticPolicy, critic: DiscreteQEnsemble) -> None:
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy_ratio=self.target_entropy_ratio)
-        check_q_critic(self, policy, critic)
-        self.policy = policy
-        self.critic = critic
-        self.target_critic = self.target_of(critic)
+        self.target_critic = self.target_of(self.critic)
         ratio = 0.5 if self.target_entropy_ratio is None else self.target_entropy_ratio
-        self.prepare(policy, critic, ratio * math.log(critic.n_actions))
+        self.prepare(self.policy, self.critic, ratio * math.log(self.critic.n_actions))
 
     def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return self.critic_loss(batch)

@@ -15,32 +15,24 @@ entropies are those of actions in [-1, 1], whatever the environment's bounds; th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import summed_half_squares
-from bbrl_exp.learners.parts.q_critics import TargetOptions, check_q_critic
+from bbrl_exp.learners.parts.q_critics import TargetOptions
 from bbrl_exp.learners.parts.soft_actor_critic import SquashedSoftActorCritic
-from bbrl_exp.policies.q_ensemble import QEnsemble
-from bbrl_exp.policies.squashed import SquashedNormalPolicy
+from bbrl_exp.learners.parts.with_options import with_options
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_options
 class SAC(TargetOptions, SquashedSoftActorCritic):
-    """Learns a stochastic policy, several critics and the temperature from a replay buffer.
+    """Learns a stochastic policy, several critics and the temperature from a replay buffer."""
 
-    Raises:
-        ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
-    """
-
-    def __post_init__(self, policy: SquashedNormalPolicy, critic: QEnsemble) -> None:
-        super().__post_init__(policy, critic)
-        check_q_critic(self, policy, critic)
-        self.target_critic = self.target_of(critic)
-        self.prepare_squashed()
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.target_critic = self.target_of(self.critic)
 
     def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():

@@ -17,7 +17,6 @@ loss is of log α, as in its authors' code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,37 +24,32 @@ from torch import Tensor
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import quantile_huber
-from bbrl_exp.learners.parts.q_critics import TargetOptions, check_q_critic
+from bbrl_exp.learners.parts.q_critics import TargetOptions
 from bbrl_exp.learners.parts.soft_actor_critic import SquashedSoftActorCritic
-from bbrl_exp.policies.q_ensemble import QEnsemble
-from bbrl_exp.policies.squashed import SquashedNormalPolicy
+from bbrl_exp.learners.parts.with_options import with_options
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_options
 class TQC(TargetOptions, SquashedSoftActorCritic):
     """Learns a stochastic policy, critics of quantiles and the temperature from a replay buffer.
 
     Args:
         critic: critics of state and action, five of 25 quantiles in the paper.
         dropped_quantiles: quantiles left out of the targets, for each critic; 0 to 5 in the paper, by the task.
-
-    Raises:
-        ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
+    uses = "quantiles"
     dropped_quantiles: int = 2
 
-    def __post_init__(self, policy: SquashedNormalPolicy, critic: QEnsemble) -> None:
-        super().__post_init__(policy, critic)
-        if not 0 <= self.dropped_quantiles < critic.n_quantiles:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.dropped_quantiles < self.critic.n_quantiles:
             raise ConfigurationError(
                 f"dropped_quantiles={self.dropped_quantiles}: 0 or more, and below "
-                f"critic.n_quantiles={critic.n_quantiles}"
+                f"critic.n_quantiles={self.critic.n_quantiles}"
             )
-        check_q_critic(self, policy, critic, uses="quantiles")
-        self.target_critic = self.target_of(critic)
-        self._n_kept = critic.n_critics * (critic.n_quantiles - self.dropped_quantiles)
-        self.prepare_squashed()
+        self.target_critic = self.target_of(self.critic)
+        self._n_kept = self.critic.n_critics * (self.critic.n_quantiles - self.dropped_quantiles)
 
     def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():

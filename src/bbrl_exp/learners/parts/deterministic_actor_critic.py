@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import InitVar, dataclass
+from abc import abstractmethod
+from dataclasses import field
 
 import torch
 from torch import Tensor
@@ -12,44 +13,46 @@ from bbrl_exp.functional.losses import q_target, summed_half_squares
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.q_critics import PolicyAndCriticOptions, TargetOptions, check_q_critic
 from bbrl_exp.learners.parts.replayed import ReplayedBatches, ReplayOptions
+from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.q_ensemble import QEnsemble
 from bbrl_exp.workspace import Workspace
 
 
-@dataclass(eq=False, repr=False)
+@with_options
 class DeterministicActorCritic(TargetOptions, PolicyAndCriticOptions, ReplayOptions, Learner):
     """Learns a deterministic policy and critics of its actions from a replay buffer.
 
     Args:
         policy: the policy that chooses the actions.
         critic: critics of state and action.
+
+    Raises:
+        ConfigurationError: a value out of its range, or a critic that does not fit.
     """
 
-    policy: InitVar[DeterministicPolicy]
-    critic: InitVar[QEnsemble]
+    policy: DeterministicPolicy = field(kw_only=False)
+    critic: QEnsemble = field(kw_only=False)
 
     # Updates of the critics per update of the policy and the targets: an option of algorithms that have more than one.
     policy_delay = 1
 
-    def __post_init__(self, policy: DeterministicPolicy, critic: QEnsemble) -> None:
+    def __post_init__(self) -> None:
         super().__post_init__()
-        check_q_critic(self, policy, critic)
-        self.policy = policy
-        self.critic = critic
-        self.target_policy = self.target_of(policy)
-        self.target_critic = self.target_of(critic)
-        self.reads = self.reads_with(policy)
-        self._replayed = ReplayedBatches(policy, self)
-        self.make_optimizers(policy, critic)
-        # A metric of the last update of the policy. With a delay it outlives a chunk, and perhaps the session.
+        check_q_critic(self, self.policy, self.critic)
+        self.target_policy = self.target_of(self.policy)
+        self.target_critic = self.target_of(self.critic)
+        self.reads = self.reads_with(self.policy)
+        self._replayed = ReplayedBatches(self.policy, self)
+        self.make_optimizers(self.policy, self.critic)
+        # A metric of the last update of the self.policy. With a delay it outlives a chunk, and perhaps the session.
         self.policy_objective: Tensor
         self.register_buffer("policy_objective", torch.zeros(()), persistent=self.policy_delay > 1)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         metrics: Metrics = {}
         for batch in self._replayed.take(workspace, progress):
-            critic_loss, q_values = self.loss_of_critics(batch)
+            critic_loss, q_values = self.critic_loss(batch, self.next_actions(batch))
             self.improve_critic(critic_loss)
 
             if self._replayed.n_updates % self.policy_delay == 0:
@@ -66,12 +69,15 @@ class DeterministicActorCritic(TargetOptions, PolicyAndCriticOptions, ReplayOpti
             }
         return metrics
 
-    def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The sum of the critics' losses, and the values that they give, detached, ``[M, N]``."""
-        raise NotImplementedError
+    @abstractmethod
+    def next_actions(self, batch: Batch) -> Tensor:
+        """The actions in [-1, 1] by which the next observations are valued, ``[N, D]``, without gradient."""
 
-    def loss_towards(self, next_actions: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """:meth:`loss_of_critics` where the smallest target of ``next_actions``, ``[N, D]``, is believed."""
+    def critic_loss(self, batch: Batch, next_actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of the critics' losses, and the values that they give, detached, ``[M, N]``.
+
+        Of ``next_actions``, ``[N, D]``, the smallest value is believed.
+        """
         with torch.no_grad():
             next_values = self.target_critic.values(batch.next_observations, next_actions).amin(dim=0)
             target = q_target(batch.rewards, batch.terminated, batch.discounts, next_values)

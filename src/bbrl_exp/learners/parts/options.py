@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -13,11 +12,12 @@ from bbrl_exp.arguments import AboveZero, FromZeroToOne
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
 from bbrl_exp.functional.schedules import linear_until
 from bbrl_exp.learners.learner import Progress
+from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.q_values import EpsilonGreedy
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_options
 class ReturnOptions:
     """What is learned from the rewards.
 
@@ -35,7 +35,18 @@ class ReturnOptions:
         return (*own, *others, self.reward, TERMINATED, TRUNCATED, DONE)
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_options
+class AdvantageOptions(ReturnOptions):
+    """Generalised advantage estimates (Schulman et al., 2016).
+
+    Args:
+        trace_decay: λ of the advantages.
+    """
+
+    trace_decay: FromZeroToOne = 1.0
+
+
+@with_options
 class StepOptions:
     """How parameters move along the gradient.
 
@@ -66,7 +77,7 @@ class StepOptions:
         )
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_options
 class EpsilonOptions:
     """How often a greedy policy acts at random.
 

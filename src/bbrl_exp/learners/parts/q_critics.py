@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeVar
 
 import torch
@@ -13,6 +13,7 @@ from torch.autograd import backward
 from bbrl_exp.arguments import AboveZero, AboveZeroToOne
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.targets import polyak_update
+from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble, QEnsemble
@@ -20,7 +21,7 @@ from bbrl_exp.policies.squashed import SquashedNormalPolicy
 from bbrl_exp.policies.stochastic import StochasticPolicy
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_options
 class PolicyAndCriticOptions:
     """An Adam for the policy, and one for its critics.
 
@@ -55,9 +56,10 @@ class PolicyAndCriticOptions:
 
 
 M = TypeVar("M", bound=nn.Module)
+CriticOption = Literal["dropout", "batch normalisation", "quantiles"]
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_options
 class TargetOptions:
     """Slow copies, by which the future is valued.
 
@@ -85,7 +87,7 @@ def check_q_critic(
     learner: nn.Module,
     policy: DeterministicPolicy | SquashedNormalPolicy | StochasticPolicy,
     critic: QEnsemble | DiscreteQEnsemble,
-    uses: Literal["dropout", "batch normalisation", "quantiles"] | None = None,
+    uses: CriticOption | None = None,
 ) -> None:
     """Refuses a critic that sees other variables than the policy, or has an option that is another learner's.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from bbrl_exp.agents.agent import Agent
@@ -12,11 +11,12 @@ from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.options import ReturnOptions
+from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_options
 class ReplayOptions(ReturnOptions):
     """How much is kept for replay, and how often something is learned from it.
 

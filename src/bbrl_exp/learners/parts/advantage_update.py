@@ -1,0 +1,36 @@
+"""The update of advantage actor-critic: one step of gradient descent for each chunk, on all its transitions at once."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bbrl_exp.functional.losses import policy_gradient, truncated_ratios
+from bbrl_exp.learners.learner import Metrics, Progress
+from bbrl_exp.learners.parts.on_policy import Experience, OnPolicyActorCritic
+from bbrl_exp.learners.parts.samples import Samples
+from bbrl_exp.learners.parts.with_options import with_options
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer
+from bbrl_exp.workspace import Workspace
+
+
+@with_options
+class AdvantageUpdate(OnPolicyActorCritic[Experience]):
+    """One step for each chunk; an action of an earlier policy is weighted by the ratio ρ, truncated at 1."""
+
+    def use(self, optimizer: FlatOptimizer) -> None:
+        """Makes steps by ``optimizer``."""
+        self._optimizer = optimizer
+        self.schedules = self.annealed()
+
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        experience = self.collect(workspace, progress)
+        if not len(experience.steps()):
+            return {}
+        self._optimizer.learning_rate = learning_rate = self.learning_rate_at(progress)
+        loss = self.loss(experience)
+        gradient_norm = self._optimizer.step(loss.total)
+        return self.metrics_of(loss, experience, gradient_norm, learning_rate, {})
+
+    def policy_loss(self, log_probs: Tensor, samples: Samples, advantages: Tensor) -> Tensor:
+        weights = truncated_ratios(log_probs, samples.log_probs)
+        return policy_gradient(log_probs, weights * advantages).mean()

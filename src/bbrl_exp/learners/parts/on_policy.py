@@ -1,0 +1,175 @@
+"""What on-policy actor-critics share: options, the sum of their losses, and how each kind of policy is unrolled."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import field
+from typing import Generic, NamedTuple, TypeVar
+
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from bbrl_exp.arguments import AboveZero, AtLeastZero
+from bbrl_exp.functional.losses import explained_variance
+from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.options import AdvantageOptions, StepOptions
+from bbrl_exp.learners.parts.samples import Samples, collect_samples
+from bbrl_exp.learners.parts.sequences import Sequences, collect_sequences
+from bbrl_exp.learners.parts.with_options import with_options
+from bbrl_exp.nn.distributions import ActionDistribution
+from bbrl_exp.policies.observation import check_same_observations
+from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
+from bbrl_exp.policies.stochastic import StochasticPolicy
+from bbrl_exp.policies.values import Critic
+from bbrl_exp.workspace import Workspace
+
+Experience = TypeVar("Experience", Samples, Sequences)
+
+
+class Loss(NamedTuple):
+    """The loss of N samples and its parts, tensors without dimensions but for ``log_probs``, ``[N]``."""
+
+    total: Tensor
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    log_probs: Tensor
+    samples: Samples
+
+
+@with_options
+class OnPolicyActorCritic(StepOptions, AdvantageOptions, Learner, Generic[Experience]):
+    """Learns a stochastic policy and a critic from each chunk, which is then thrown away.
+
+    Args:
+        entropy_weight: of the entropy bonus.
+        value_weight: of the critic's loss.
+
+    Raises:
+        ConfigurationError: a value out of its range, or a critic that sees other variables than the policy.
+    """
+
+    entropy_weight: AtLeastZero = 0.0
+    value_weight: AtLeastZero = 0.5
+    max_grad_norm: AboveZero | None = 0.5
+
+    # Whether advantages have mean 0 and standard deviation 1; an option of some algorithms.
+    normalize_advantages = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._behaviour = BehaviourLogProbs()
+
+    @abstractmethod
+    def collect(self, workspace: Workspace, progress: Progress) -> Experience:
+        """What the new rows of a chunk teach."""
+
+    @abstractmethod
+    def loss(self, experience: Experience) -> Loss:
+        """The loss of experience, for the policy and the critic as they are now."""
+
+    @abstractmethod
+    def policy_loss(self, log_probs: Tensor, samples: Samples, advantages: Tensor) -> Tensor:
+        """The policy's part of the loss, a scalar.
+
+        Args:
+            log_probs: of the actions under the policy as it is now, ``[N]``.
+            samples: what was experienced.
+            advantages: those of ``samples``, normalised where they are to be, ``[N]``.
+        """
+
+    def value_loss(self, values: Tensor, samples: Samples) -> Tensor:
+        """The critic's part of the loss, a scalar, for values ``[N]``."""
+        return 0.5 * mse_loss(values, samples.returns)
+
+    def loss_of(self, samples: Samples, distribution: ActionDistribution, values: Tensor) -> Loss:
+        """The loss of N samples.
+
+        Args:
+            samples: what was experienced.
+            distribution: over actions, for their observations.
+            values: of their observations, ``[N]``.
+        """
+        log_probs, advantages = distribution.log_prob(samples.actions), samples.advantages
+        if self.normalize_advantages and len(advantages) > 1:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        policy_loss = self.policy_loss(log_probs, samples, advantages)
+        value_loss = self.value_loss(values, samples)
+        entropy = distribution.entropy().mean()
+        total = policy_loss + self.value_weight * value_loss - self.entropy_weight * entropy
+        return Loss(total, policy_loss, value_loss, entropy, log_probs, samples)
+
+    def metrics_of(
+        self, loss: Loss, experience: Experience, gradient_norm: Tensor, learning_rate: float, others: Metrics
+    ) -> Metrics:
+        """What an update reports, ``others`` among it."""
+        steps = experience.steps()
+        return {
+            "losses/policy": loss.policy.detach(),
+            "losses/value": loss.value.detach(),
+            "learner/entropy": loss.entropy.detach(),
+            **others,
+            "learner/explained_variance": explained_variance(steps.values, steps.returns),
+            "learner/gradient_norm": gradient_norm,
+            "learner/learning_rate": learning_rate,
+        }
+
+
+@with_options
+class OfSamples(OnPolicyActorCritic[Samples]):
+    """On-policy learning of a policy without a memory, from transitions in any order.
+
+    Args:
+        policy: the policy that chooses the actions.
+        critic: the critic of states.
+    """
+
+    policy: StochasticPolicy = field(kw_only=False)
+    critic: Critic = field(kw_only=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_same_observations(self.policy.features, self.critic.features)
+        self.reads = self.reads_with(self.policy)
+
+    def collect(self, workspace: Workspace, progress: Progress) -> Samples:
+        return collect_samples(workspace, progress, self.policy, self.critic, self._behaviour, self)
+
+    def loss(self, experience: Samples) -> Loss:
+        latent = self.policy.latent(experience.observations)
+        values = self.critic.values(experience.observations, latent)
+        return self.loss_of(experience, self.policy.distribution_of(latent), values)
+
+
+@with_options
+class OfSequences(OnPolicyActorCritic[Sequences]):
+    """On-policy learning of a policy with a memory, from sequences.
+
+    Args:
+        policy: the policy that chooses the actions.
+        critic: the critic of sequences.
+    """
+
+    policy: RecurrentPolicy = field(kw_only=False)
+    critic: RecurrentCritic = field(kw_only=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # None for one sequence per environment, as long as the chunk; an option of some algorithms.
+        self._length: int | None = None
+        memory = self.critic.memory
+        if memory is not None:
+            check_same_observations(self.policy.memory.features, memory.features)
+        self.reads = self.reads_with(self.policy, *(() if memory is None else (memory.state_name,)))
+
+    def collect(self, workspace: Workspace, progress: Progress) -> Sequences:
+        return collect_sequences(workspace, progress, self.policy, self.critic, self._behaviour, self, self._length)
+
+    def loss(self, experience: Sequences) -> Loss:
+        """The loss of M sequences: means over their N valid steps."""
+        observations, starts = experience.observations, experience.starts
+        latent = self.policy.latent(observations, experience.policy_state, starts)
+        values = self.critic.values(latent, observations, experience.critic_state, starts)
+        distribution = self.policy.distribution_of(experience.of_steps(latent))
+        return self.loss_of(experience.steps(), distribution, experience.of_steps(values))

@@ -1,0 +1,90 @@
+"""The update of proximal policy optimisation: several epochs of minibatches for each chunk."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bbrl_exp.arguments import AboveZero, Count, FromZeroToOne
+from bbrl_exp.data.minibatches import parts
+from bbrl_exp.functional.losses import approximate_kl, clip_fraction
+from bbrl_exp.learners.learner import Metrics, Progress
+from bbrl_exp.learners.parts.on_policy import Experience, Loss, OnPolicyActorCritic
+from bbrl_exp.learners.parts.with_options import with_options
+from bbrl_exp.workspace import Workspace
+
+
+@with_options
+class ProximalUpdate(OnPolicyActorCritic[Experience]):
+    """Several epochs of minibatches for each chunk, in which the policy stays near the one that acted.
+
+    Args:
+        n_epochs: passes over a chunk.
+        n_minibatches: minibatches per epoch, evenly sized (at most one per sample).
+        clip_range: ε of the ratio.
+        anneal_clip_range: whether ε falls linearly to zero over the run.
+        target_kl: divergence from the policy that acted, beyond 1.5 times which the update of a chunk ends, in nats;
+            None for never.
+        normalize_advantages: whether each minibatch has advantages of mean 0 and standard deviation 1.
+        seed: root seed of the minibatches.
+    """
+
+    n_epochs: Count = 4
+    n_minibatches: Count = 4
+    clip_range: AboveZero | None = None
+    anneal_clip_range: bool = False
+    target_kl: AboveZero | None = None
+    normalize_advantages: bool = True
+    seed: int = 0
+    trace_decay: FromZeroToOne = 0.95
+
+    def prepare(self, parameters: Iterable[nn.Parameter], generator: np.random.Generator) -> None:
+        """Makes what an update needs: the optimizer of ``parameters``, and the source of the minibatches."""
+        self._optimizer = self.flat_adam(parameters, epsilon=1e-5)
+        self._generator = generator
+        self._clip_range = self._first_clip_range = 0.2 if self.clip_range is None else self.clip_range
+        switches = {"anneal_learning_rate": self.anneal_learning_rate, "anneal_clip_range": self.anneal_clip_range}
+        self.schedules = tuple(name for name, is_on in switches.items() if is_on)
+
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        experience = self.collect(workspace, progress)
+        self._optimizer.learning_rate = learning_rate = self.learning_rate_at(progress)
+        if self.anneal_clip_range:
+            self._clip_range = self._first_clip_range * progress.remaining
+        loss, gradient_norm = self._learn(experience)
+        if loss is None:
+            return {}
+        divergence = approximate_kl(loss.log_probs, loss.samples.log_probs).mean().detach()
+        others = {"learner/approximate_kl": divergence, **self.after_epochs(loss, experience)}
+        return self.metrics_of(loss, experience, gradient_norm, learning_rate, others)
+
+    @abstractmethod
+    def after_epochs(self, loss: Loss, experience: Experience) -> Metrics:
+        """What is to be done after the epochs of a chunk, whose last loss is given, and metrics of the objective."""
+
+    def clip_fraction(self, loss: Loss) -> Metrics:
+        """The part of the ratios that are clipped, as a metric."""
+        fraction = clip_fraction(loss.log_probs, loss.samples.log_probs, self._clip_range)
+        return {"learner/clip_fraction": fraction.detach()}
+
+    def divergence(self, loss: Loss) -> float:
+        """KL(π_old, π), as estimated from the samples of a loss."""
+        return float(approximate_kl(loss.log_probs.detach(), loss.samples.log_probs).mean())
+
+    def _learn(self, experience: Experience) -> tuple[Loss | None, Tensor]:
+        """The epochs of one chunk; gives the last minibatch's loss and the norm of its gradient."""
+        loss, gradient_norm, device = None, torch.zeros(()), experience.returns.device
+        for _ in range(self.n_epochs if len(experience) else 0):
+            for indexes in parts(len(experience), self.n_minibatches, self._generator, device):
+                minibatch = experience.select(indexes)
+                if not len(minibatch.steps()):
+                    continue
+                loss = self.loss(minibatch)
+                if self.target_kl is not None and self.divergence(loss) > 1.5 * self.target_kl:
+                    return loss, gradient_norm
+                gradient_norm = self._optimizer.step(loss.total)
+        return loss, gradient_norm
