@@ -40,14 +40,16 @@ def build_evaluator(
     Raises:
         ConfigurationError: the graph cannot be built, or has no environments.
     """
-    from bbrl_exp.seeding import stream_seed, untouched_global_generators
+    from bbrl_exp.seeding import seed_global_generators, stream_seed, untouched_global_generators
     from bbrl_exp.training.evaluation import Evaluator
 
     root_seed = config["eval"]["seed"] if seed is None else seed
+    policy_seed = stream_seed(config["seed"], role, "policy")
     changes = {"batch_size": episodes, "seed": root_seed, "role": role, "stepping": "scalar", "workers": 0}
     with untouched_global_generators():
+        seed_global_generators(policy_seed)
         graph = build_graph_of({"graph": _replaced(config["graph"], changes, env_kwargs or {})}).to(device)
-        return Evaluator(graph, root_seed, stream_seed(config["seed"], role, "policy"))
+        return Evaluator(graph, root_seed, policy_seed)
 
 
 def _replaced(node: Any, changes: Mapping[str, Any], env_kwargs: Mapping[str, Any]) -> Any:

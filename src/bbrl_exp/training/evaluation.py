@@ -16,7 +16,7 @@ import torch
 from bbrl_exp.agents.combinators import TemporalAgent
 from bbrl_exp.envs.gym_agents import NoAutoResetGymAgent
 from bbrl_exp.errors import BbrlExpError
-from bbrl_exp.seeding import untouched_global_generators
+from bbrl_exp.seeding import seed_global_generators, untouched_global_generators
 from bbrl_exp.workspace import Workspace
 
 MOST_STEPS_WITHOUT_LIMIT = 10_000
@@ -69,7 +69,8 @@ class Evaluator:
     Args:
         graph: a graph of its own, with the environments that it owns; put into evaluation mode here.
         seed: root of the list of episodes.
-        policy_seed: root of the random streams of agents that are random even in evaluation mode.
+        policy_seed: root of the random streams of agents that are random even in evaluation mode, and of the global
+            generators.
 
     Raises:
         BbrlExpError: the graph has not one environment agent without automatic reset.
@@ -108,6 +109,7 @@ class Evaluator:
         workspace = Workspace()
         steps_at_once = 1 if after_step is not None else _STEPS_AT_ONCE
         with untouched_global_generators(), torch.inference_mode():
+            seed_global_generators(self._policy_seed)
             self.graph.seed(self._policy_seed)
             self.environments.seed(self._seed)
             t, steps_done = 0, 0
