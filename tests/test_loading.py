@@ -10,10 +10,9 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(path for folder in ("src", "scripts") for path in (ROOT / folder).rglob("*.py"))
 # What these take comes over a socket pair from a process of the same run, and never from a file.
 TALK_WITH_OWN_PROCESSES = {
-    "src/bbrl_exp/agents/remote/crew.py",
+    "src/bbrl_exp/agents/remote/copies.py",
+    "src/bbrl_exp/agents/remote/memory.py",  # an unpickler with tensors in shared memory
     "src/bbrl_exp/agents/remote/process.py",
-    "src/bbrl_exp/agents/remote/remote_copy.py",
-    "src/bbrl_exp/agents/remote/run.py",
     "src/bbrl_exp/agents/remote/state.py",
     "src/bbrl_exp/app/eval_process.py",
     "src/bbrl_exp/app/sweeps/carried_config.py",  # by joblib, Ray and submitit too: docs/security.md
@@ -21,6 +20,7 @@ TALK_WITH_OWN_PROCESSES = {
     "src/bbrl_exp/app/sweeps/job_host.py",
     "src/bbrl_exp/envs/worker.py",
     "src/bbrl_exp/envs/workers.py",
+    "src/bbrl_exp/processes/child.py",
     "src/bbrl_exp/processes/parent.py",
 }
 UNSAFE = {
