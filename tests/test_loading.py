@@ -15,6 +15,7 @@ TALK_WITH_OWN_PROCESSES = {
     "src/bbrl_exp/agents/remote/process.py",
     "src/bbrl_exp/agents/remote/state.py",
     "src/bbrl_exp/app/eval_process.py",
+    "src/bbrl_exp/app/eval_worker.py",
     "src/bbrl_exp/app/sweeps/carried_config.py",  # by joblib, Ray and submitit too: docs/security.md
     "src/bbrl_exp/app/sweeps/host.py",
     "src/bbrl_exp/app/sweeps/job_host.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as RegisteredEnv
@@ -29,5 +30,6 @@ def register_missing(entries: Mapping[str, RegisteredEnv]) -> None:
 def _without_main(entry: RegisteredEnv) -> RegisteredEnv:
     """``entry`` with the class itself where it is in the program's main module, which is another one elsewhere."""
     if isinstance(entry.entry_point, str) and entry.entry_point.startswith("__main__:"):
-        return dataclasses.replace(entry, entry_point=load_env_creator(entry.entry_point))
+        creator: Any = load_env_creator(entry.entry_point)
+        return dataclasses.replace(entry, entry_point=creator)
     return entry

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pickle
-import select
-import signal
 import sys
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 from bbrl_exp.app.sweeps.ending import JobEnding
-from bbrl_exp.app.sweeps.job_host import JOB, SIGNAL
-from bbrl_exp.errors import WorkerError
-from bbrl_exp.processes.messages import ALIVE
-from bbrl_exp.processes.parent import ChildProcess
-
-_SECONDS_BETWEEN_LOOKS = 1.0
+from bbrl_exp.processes.fork_host import ForkHost
 
 
 class JobHost:
@@ -28,10 +18,8 @@ class JobHost:
     """
 
     def __init__(self) -> None:
-        self._child = ChildProcess("bbrl_exp.app.sweeps.job_host", "bbrl-job-host", "the jobs' host", [], WorkerError)
-        self._is_busy = False
-        self._waiting_signal: int | None = None
-        weakref.finalize(self, _close, os.getpid(), self._child)
+        self._host = ForkHost("bbrl_exp.app.sweeps.job_host", "bbrl-job-host", "the jobs' host")
+        self.signal = self._host.signal
 
     def run(self, config: bytes, directory: str, folder: Path, is_wanted: Callable[[], bool]) -> JobEnding:
         """Runs one job to its end.
@@ -45,32 +33,7 @@ class JobHost:
         Raises:
             WorkerError: the host has died, and the job with it.
         """
-        self._child.send(JOB, pickle.dumps((config, directory, str(folder), sys.argv)))
-        self._is_busy = True
-        was_asked = False
-        try:
-            if self._waiting_signal is not None:
-                self.signal(self._waiting_signal)
-            while not select.select([self._child.connection], [], [], _SECONDS_BETWEEN_LOOKS)[0]:
-                if not was_asked and not is_wanted():
-                    was_asked = True
-                    self.signal(signal.SIGTERM)
-            ending: JobEnding = pickle.loads(self._child.receive()[1])
-        finally:
-            self._is_busy, self._waiting_signal = False, None
-        with contextlib.suppress(WorkerError):  # the job has ended in any case; the next one finds out
-            self._child.send(ALIVE)
+        ending: JobEnding = pickle.loads(
+            self._host.run(pickle.dumps((config, directory, str(folder), sys.argv)), is_wanted)
+        )
         return ending
-
-    def signal(self, number: int) -> None:
-        """Hands a signal to the job that runs, or that is about to."""
-        if self._is_busy:
-            self._child.send(SIGNAL, number.to_bytes())
-        else:
-            self._waiting_signal = number
-
-
-def _close(owner: int, child: ChildProcess) -> None:
-    if os.getpid() == owner:
-        child.connection.close()
-        child.process.wait()
