@@ -10,17 +10,17 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(path for folder in ("src", "scripts") for path in (ROOT / folder).rglob("*.py"))
 # What these take comes over a socket pair from a process of the same run, and never from a file.
 TALK_WITH_OWN_PROCESSES = {
-    "src/bbrl_exp/agents/remote/crew.py",
+    "src/bbrl_exp/agents/remote/copies.py",
+    "src/bbrl_exp/agents/remote/memory.py",  # an unpickler with tensors in shared memory
     "src/bbrl_exp/agents/remote/process.py",
-    "src/bbrl_exp/agents/remote/remote_copy.py",
-    "src/bbrl_exp/agents/remote/run.py",
     "src/bbrl_exp/agents/remote/state.py",
     "src/bbrl_exp/runs/evaluation_process.py",
+    "src/bbrl_exp/runs/evaluation_worker.py",
     "src/bbrl_exp/config/carried.py",  # by joblib, Ray and submitit too: docs/security.md
-    "src/bbrl_exp/runs/host.py",
     "src/bbrl_exp/runs/job_host.py",
     "src/bbrl_exp/envs/worker.py",
     "src/bbrl_exp/envs/workers.py",
+    "src/bbrl_exp/processes/child.py",
     "src/bbrl_exp/processes/parent.py",
 }
 UNSAFE = {

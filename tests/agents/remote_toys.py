@@ -30,12 +30,33 @@ class Counts(Agent):
 
 
 class AddsUp(Agent):
-    """Writes ``sum``: that of ``n`` over all rows so far, which it reads; and removes ``old``, if there is one."""
+    """Writes ``sum``: that of ``n`` over all rows so far, from its last row; and removes ``old``, if there is one."""
 
     def forward(self, t, **kwargs):
-        self.set(("sum", t), torch.stack([self.get(("n", row)) for row in range(t + 1)]).sum(dim=0))
+        before = self.get(("sum", t - 1)) if t else 0
+        self.set(("sum", t), before + self.get(("n", t)))
         if "old" in self.workspace:
             self.workspace.remove_variable("old")
+
+
+class LooksBack(Agent):
+    """Does ``what`` with the first row of ``n``, wherever it is called."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+
+    def forward(self, t, **kwargs):
+        if self.what == "read":
+            self.get(("n", 0))
+        elif self.what == "read all":
+            self.get("n")
+        elif self.what == "write":
+            self.set(("n", 0), torch.zeros(1, dtype=torch.int64))
+        elif self.what == "cut":
+            self.workspace.truncate(0)
+        elif self.what == "keep":
+            self.workspace.copy_n_last_steps(1)
 
 
 class KeepsMean(Agent):

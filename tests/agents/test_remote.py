@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from remote_toys import AddsUp, Blinks, Counts, DrawsAlone, KeepsMean
+from remote_toys import AddsUp, Blinks, Counts, DrawsAlone, KeepsMean, LooksBack
 
 from bbrl_exp.agents import Agents, TemporalAgent
 from bbrl_exp.agents.graph_check import check_graph
@@ -101,28 +101,69 @@ def test_copies_stop_at_the_first_time_at_which_all_are_true_even_if_they_were_t
         assert workspace.time_size() == 9
 
 
-def test_rows_that_others_change_are_read_anew_and_what_is_written_cut_or_removed_comes_back():
+def test_rows_that_others_change_go_along_and_what_is_written_cut_or_removed_comes_back():
     agent = Agents(Counts(), AddsUp())
     with contextlib.closing(RemoteAgent(agent)) as remote:
         workspace = Workspace()
         workspace.set("old", 0, torch.zeros(1))
-        for t in range(3):
+        for t in range(4):
             remote(workspace, t=t)
-        assert workspace["sum"].flatten().tolist() == [1, 3, 6]
+        assert workspace["sum"].flatten().tolist() == [1, 3, 6, 10]
         assert "old" not in workspace
-        workspace.set("n", 0, torch.tensor([100]))
+        workspace.set("sum", 2, torch.tensor([100]))
         state = run_state(Agents(remote))
         for _ in range(2):  # the second time from the state that was taken before the first
-            remote(workspace, t=2)
-            assert workspace["n"].flatten().tolist() == [100, 2, 4]
-            assert workspace["sum"].flatten().tolist() == [1, 3, 106]
+            remote(workspace, t=3)
+            assert workspace["n"].flatten().tolist() == [1, 2, 3, 5]
+            assert workspace["sum"].flatten().tolist() == [1, 3, 100, 105]
             load_run_state(Agents(remote), state)
         workspace.copy_n_last_steps(1)
         remote(workspace, t=1)
-        assert workspace["sum"].flatten().tolist() == [106, 8]
+        assert workspace["sum"].flatten().tolist() == [105, 110]
     assert list(state) == ["agents.0"]
     with pytest.raises(WorkspaceError, match="nobody has written"):
         RemoteAgent(AddsUp()).dry_copy()(Workspace(), t=0)
+
+
+def counted(n_steps):
+    workspace = Workspace()
+    for t in range(n_steps):
+        workspace.set("n", t, torch.tensor([t]))
+    return workspace
+
+
+@pytest.mark.parametrize("what", ["read", "read all", "write", "cut", "keep"])
+def test_a_call_at_t_has_the_rows_from_t_minus_1_on_and_earlier_ones_are_refused(what):
+    with contextlib.closing(RemoteAgent(LooksBack(what))) as remote:
+        for t in (0, 1):
+            remote(counted(4), t=t)
+        with pytest.raises(WorkspaceError, match=r"row t=0 stayed in the other process: .* t=2 has the rows from t=1"):
+            remote(counted(4), t=2)
+
+
+@pytest.mark.parametrize("n_processes", [1, 2, 3])
+def test_rows_that_are_there_are_rewritten_or_kept_with_their_gradients_in_every_slice(n_processes):
+    periods = [2, 3, 4]
+    recorded = Workspace()
+    recorded.set("weight", 0, torch.ones(3, requires_grad=True) * 2)
+    for t in range(4):  # what is written is what was there for the first batch element only
+        recorded.set("stop", t, torch.tensor([t % 2 == 0 and t > 0, True, True]))
+    with contextlib.closing(NRemoteAgent(TemporalAgent(Blinks(periods)), n_processes)) as remote:
+        remote(recorded, t=0, n_steps=6)
+    assert recorded["stop"].tolist() == [[t % p == 0 and t > 0 for p in periods] for t in range(6)]
+    assert recorded["weight"].requires_grad
+
+
+def test_rows_in_shared_memory_can_be_rewritten_but_not_added():
+    shared = counted(3).share_memory()
+    with contextlib.closing(RemoteAgent(LooksBack("write"))) as remote:
+        remote(shared, t=0)
+    assert shared["n"].flatten().tolist() == [0, 1, 2]
+    with contextlib.closing(RemoteAgent(Counts())) as remote:
+        remote(shared, t=2)
+        assert shared["n"].flatten().tolist() == [0, 1, 1]
+        with pytest.raises(WorkspaceError, match="shared"):
+            remote(shared, t=3)
 
 
 def test_statistics_kept_there_come_back_and_several_copies_of_them_are_refused():

@@ -11,11 +11,11 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from bbrl_exp.app.record_command import record
 from torch import Tensor
 from toy_envs import GlobalDice
 
 from bbrl_exp import evaluate, run
+from bbrl_exp.commands.record import record
 from bbrl_exp.data.recording import load_recording
 from bbrl_exp.envs import AutoResetGymAgent
 from bbrl_exp.seeding import untouched_global_generators

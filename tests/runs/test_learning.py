@@ -298,13 +298,13 @@ def test_a_dead_evaluation_worker_is_an_error_that_says_so(monkeypatch: pytest.M
 
     def submit_and_kill(self: EvaluationProcess, task: Any) -> None:
         submit(self, task)
-        assert self._process is not None
-        started.append(self._process.pid)
-        self._process.kill()
+        process = self._crew.children[0].process
+        started.append(process.pid)
+        process.kill()
 
     monkeypatch.setattr(EvaluationProcess, "submit", submit_and_kill)
     with pytest.raises(
-        WorkerError, match=r"evaluation worker \(pid \d+\) died, signal 9 \(SIGKILL\) .* policy of step 512"
+        WorkerError, match=r"evaluation worker \(pid \d+\) died: signal 9 \(SIGKILL\) .* policy of step 512"
     ):
         run([*LEARNS, *EVALUATED, "eval.workers=1"])
     with pytest.raises(ProcessLookupError):
@@ -319,13 +319,12 @@ def test_a_stuck_evaluation_worker_is_named_after_the_timeout_and_ended(monkeypa
 
     def submit_and_stop(self: evaluation_process.EvaluationProcess, task: Any) -> None:
         submit(self, task)
-        assert self._process is not None
-        started.append(self._process.pid)
-        os.kill(self._process.pid, signal.SIGSTOP)
+        started.append(self._crew.children[0].process.pid)
+        os.kill(started[-1], signal.SIGSTOP)
 
     monkeypatch.setattr(evaluation_process, "_STARTUP_SECONDS", 0.0)
     monkeypatch.setattr(evaluation_process.EvaluationProcess, "submit", submit_and_stop)
-    with pytest.raises(WorkerError, match=r"evaluation worker \(pid \d+\) is stuck: no sign of life for 1 s"):
+    with pytest.raises(WorkerError, match=r"evaluation worker \(pid \d+\) is stuck: no answer for 1 s"):
         run([*LEARNS, *EVALUATED, "eval.workers=1", "env.worker_timeout=1"])
     with pytest.raises(ProcessLookupError):
         os.kill(started[0], 0)

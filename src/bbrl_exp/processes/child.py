@@ -6,6 +6,7 @@ interpreter. No torch here.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pickle
@@ -15,10 +16,31 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 
 from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.processes.messages import ERROR, receive, send
 
 _PR_SET_PDEATHSIG = 1
+HANDED_OVER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def serve(arguments: list[str], work: Callable[..., object]) -> None:
+    """The main function of a process that a :class:`~bbrl_exp.processes.parent.ChildProcess` starts and sets up.
+
+    Args:
+        arguments: of the command line.
+        work: is called with the socket, the setup (bytes) and the numbers of inherited files. Whatever it raises, a
+            SystemExit of user code included, comes out in the parent.
+    """
+    _label, connection_number, parent, bound_to_thread, *descriptors = arguments
+    connection = connect(int(connection_number), int(parent), bound_to_thread == "1")
+    try:
+        sys.path[:] = pickle.loads(receive(connection)[1])
+        work(connection, receive(connection)[1], *map(int, descriptors))
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # the parent has gone: that was the error
+            send(connection, ERROR, packed_error(error))
 
 
 def connect(connection_number: int, parent: int, bound_to_thread: bool) -> socket.socket:
@@ -29,37 +51,37 @@ def connect(connection_number: int, parent: int, bound_to_thread: bool) -> socke
         parent: process id of the parent.
         bound_to_thread: whether the parent's main thread started this process.
     """
-    leave_with_parent(parent, bound_to_thread)
+    # The signal comes when the *thread* that started this process ends; only a main thread lives as long as the parent.
+    leave_with_parent(parent, signal.SIGKILL if bound_to_thread else None)
     # The parent decides when a run ends: signals sent to the whole group must not take its workers away.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    for number in HANDED_OVER:
         signal.signal(number, signal.SIG_IGN)
     connection = socket.socket(fileno=connection_number)
     os.set_inheritable(connection.fileno(), False)
-    threading.Thread(target=exit_on_hang_up, args=(connection.fileno(),), daemon=True).start()
+    threading.Thread(target=_exit_on_hang_up, args=(connection.fileno(),), daemon=True).start()
     return connection
 
 
-def leave_with_parent(parent: int, bound_to_thread: bool) -> None:
-    """Asks the kernel to kill this process with its parent; leaves at once if that has gone already."""
-    # The signal comes when the *thread* that started this process ends; only a main thread lives as long as the parent.
-    if sys.platform == "linux" and bound_to_thread:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def leave_with_parent(parent: int, number: int | None) -> None:
+    """Asks the kernel to send signal ``number`` when the parent ends; leaves at once if that has ended already."""
+    if sys.platform == "linux" and number is not None:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(0)
 
 
-def exit_on_hang_up(descriptor: int) -> None:
-    """Waits until the other side of the socket is closed, and ends the process."""
-    hang_up = select.poll()
-    hang_up.register(descriptor, 0)
-    hang_up.poll()
-    os._exit(0)
-
-
-def packed_error(error: Exception) -> bytes:
-    """The content of an ERROR message: an error of this project as it is, of any other its traceback as text."""
-    text = "".join(traceback.format_exception(error))
+def packed_error(error: BaseException) -> bytes:
+    """The content of an ERROR message: an error of this project as it is, any other as text, in a line and in full."""
+    said = traceback.format_exception_only(error)[0].strip()
+    text = f"{said}\n{''.join(traceback.format_exception(error))}"
     try:
         return pickle.dumps((error if isinstance(error, BbrlExpError) else None, text))
     except Exception:
         return pickle.dumps((None, text))
+
+
+def _exit_on_hang_up(descriptor: int) -> None:
+    hang_up = select.poll()
+    hang_up.register(descriptor, 0)
+    hang_up.poll()
+    os._exit(0)

@@ -10,7 +10,7 @@ import socket
 import struct
 import tempfile
 
-DONE, ERROR, LEAVE, ALIVE = b"K", b"E", b"Q", b"A"
+DONE, ERROR, LEAVE, ALIVE, SETUP = b"K", b"E", b"Q", b"A", b"U"
 
 _HEADER = struct.Struct("=cI")
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from bbrl_exp.errors import WorkerError
-from bbrl_exp.processes.messages import ERROR, LEAVE, receive, send
+from bbrl_exp.processes.messages import ERROR, LEAVE, SETUP, receive, send
 
-_GRACE_SECONDS = 2.0
+GRACE_SECONDS = 2.0
 _SINGLE_THREADED = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
@@ -32,6 +32,9 @@ class ChildProcess:
         kind: what messages call it, ``"environment worker 3"``.
         descriptors: open files that it inherits; their numbers are its last arguments.
         error: the class of the errors of a child that died, was stuck or raised.
+
+    Attributes:
+        doing: the end of the messages of a child that died or is stuck: what it was doing.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class ChildProcess:
     ) -> None:
         self._kind = kind
         self._error = error
+        self.doing = ""
         self.connection, child_side = socket.socketpair()
         bound_to_thread = threading.current_thread() is threading.main_thread()
         numbers = [child_side.fileno(), os.getpid(), int(bound_to_thread), *descriptors]
@@ -55,6 +59,15 @@ class ChildProcess:
         """How messages call it: what it is, its index and its process id."""
         return f"{self._kind} (pid {self.process.pid})"
 
+    def set_up(self, setup: bytes) -> None:
+        """Sends what :func:`~bbrl_exp.processes.child.serve` waits for; user code is importable there as it is here.
+
+        Raises:
+            WorkerError: the process has died.
+        """
+        self.send(SETUP, pickle.dumps(sys.path))
+        self.send(SETUP, setup)
+
     def send(self, kind: bytes, content: bytes = b"") -> None:
         """Sends one message.
 
@@ -68,7 +81,7 @@ class ChildProcess:
         """Waits for one message, (kind, content), and raises what the process raised.
 
         Raises:
-            WorkerError: the process has died, or raised an error that is none of this project.
+            WorkerError: the process has died, or raised an error that is not one of this project's.
         """
         with self._gone_is_an_error():
             kind, content = receive(self.connection)
@@ -78,7 +91,7 @@ class ChildProcess:
         if error is not None:
             error.add_note(f"in {self.label}")
             raise error
-        raise self._error(f"{self.label} raised:\n{text}")
+        raise self._error(f"{self.label} raised {text}")
 
     def check_alive(self) -> None:
         """Raises the error of a process that has died.
@@ -91,7 +104,11 @@ class ChildProcess:
 
     def raise_stuck(self, timeout: float, option: str) -> NoReturn:
         """Raises the error of a process that has not answered for ``timeout`` seconds, the value of ``option``."""
-        raise self._error(f"{self.label} is stuck: no answer for {timeout:g} s ({option})")
+        raise self._error(f"{self.label} is stuck: no answer for {timeout:g} s ({option}){self.doing}")
+
+    def close(self) -> None:
+        """Gives back what this process holds of a child that has ended."""
+        self.connection.close()
 
     @contextlib.contextmanager
     def _gone_is_an_error(self) -> Iterator[None]:
@@ -106,29 +123,30 @@ class ChildProcess:
         try:
             code = self.process.wait(1.0)
         except subprocess.TimeoutExpired:
-            raise self._error(f"{self.label} closed its connection") from None
+            raise self._error(f"{self.label} closed its connection{self.doing}") from None
         how = f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.Signals(-code).name})"
-        raise self._error(f"{self.label} died: {how}") from None
+        raise self._error(f"{self.label} died: {how}{self.doing}") from None
 
 
-def end_all(owner: int, children: Sequence[ChildProcess]) -> None:
-    """Ends processes; one that does not leave within two seconds is killed.
+def end_all(owner: int, children: Sequence[ChildProcess], grace: float = GRACE_SECONDS) -> None:
+    """Ends processes; one that does not leave within ``grace`` seconds is killed.
 
     Args:
         owner: process id of the one that started them. A forked copy of it inherits finalizers, but not the children.
         children: the processes.
+        grace: seconds they have; 0 for processes that hold nothing worth saving.
     """
     if os.getpid() != owner:
         return
     for child in children:
-        child.connection.settimeout(_GRACE_SECONDS)
+        child.connection.settimeout(grace)
         with contextlib.suppress(OSError):
             send(child.connection, LEAVE)
-    deadline = time.monotonic() + _GRACE_SECONDS
+    deadline = time.monotonic() + grace
     for child in children:
         try:
-            child.process.wait(max(deadline - time.monotonic(), 0.01))
+            child.process.wait(max(deadline - time.monotonic(), 0.0))
         except subprocess.TimeoutExpired:
             child.process.kill()
             child.process.wait()
-        child.connection.close()
+        child.close()

@@ -25,12 +25,10 @@ class JobEnding:
     Attributes:
         code: its exit code; negative: the number of the signal that killed it.
         refusal: why the job was not begun, None where it was.
-        modules: what it imported that the process it came from had not.
     """
 
     code: int
     refusal: str | None = None
-    modules: tuple[str, ...] = ()
 
     @property
     def was_asked_to_stop(self) -> bool:

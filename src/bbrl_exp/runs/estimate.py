@@ -13,7 +13,7 @@ from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.records.layout import CHECKPOINTS, METRICS
 from bbrl_exp.records.metrics import SPEED, read_points
 from bbrl_exp.records.summary import read_summary
-from bbrl_exp.runs.host import JobHost
+from bbrl_exp.runs.job_host import JobHost
 
 _LAST = 0.5
 _SECONDS_TO_BEGIN = 30.0

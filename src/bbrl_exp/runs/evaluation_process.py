@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import io
-import json
-import os
 import pickle
-import select
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
-import weakref
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import cloudpickle
 
 from bbrl_exp.errors import WorkerError
-from bbrl_exp.processes.messages import ALIVE, DONE, ERROR, receive, send
+from bbrl_exp.processes.crew import Crew
+from bbrl_exp.processes.parent import ChildProcess
 
 if TYPE_CHECKING:
     from bbrl_exp.config.check import CheckedRun
     from bbrl_exp.runs.evaluations import Done, EvaluationPlan, Task
 
-SETUP, TASK = b"U", b"T"
+TASK = b"T"
 _STARTUP_SECONDS = 60.0
 _LOOK_EVERY_MS = 200
 
@@ -46,11 +39,8 @@ class EvaluationProcess:
         self._waiting: deque[Task] = deque()
         self._running: Task | None = None
         self._done: list[Done] = []
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: socket.socket | None = None
-        self._poll = select.poll()
-        self._timeout = _STARTUP_SECONDS + run.root.env["worker_timeout"]
-        self._last_word = 0.0
+        self._crew = Crew("env.worker_timeout", grace=0.0)
+        self._timeout: float = run.root.env["worker_timeout"]
 
     @property
     def has_pending(self) -> bool:
@@ -65,7 +55,8 @@ class EvaluationProcess:
         """Hands the task over, at once or when the process is free.
 
         Raises:
-            WorkerError: the process has died, or an evaluation failed in it.
+            WorkerError: the process has died or is stuck.
+            BbrlExpError: what an evaluation raised there.
         """
         self._waiting.append(task)
         self._look(0)
@@ -74,7 +65,7 @@ class EvaluationProcess:
         """See :class:`~bbrl_exp.runs.evaluations.Place`.
 
         Raises:
-            WorkerError: as :meth:`submit`.
+            BbrlExpError: as :meth:`submit`.
         """
         self._look(0)
         done, self._done = self._done, []
@@ -84,7 +75,7 @@ class EvaluationProcess:
         """See :class:`~bbrl_exp.runs.evaluations.Place`.
 
         Raises:
-            WorkerError: as :meth:`submit`.
+            BbrlExpError: as :meth:`submit`.
         """
         while self.has_pending:
             if self._stopped():
@@ -94,111 +85,54 @@ class EvaluationProcess:
 
     def close(self) -> None:
         """Ends the process."""
-        if self._process is not None:
-            self._finalizer()
-            self._process = None
+        self._crew.close()
 
     def _look(self, milliseconds: int) -> None:
         """Takes the result that is there, and hands the next task over."""
-        while self._running is not None and self._poll.poll(milliseconds):
-            kind, content = self._word()
-            self._timeout = self._run.root.env["worker_timeout"]
-            if kind != ALIVE:
-                self._done.append((self._running, self._result(kind, content)))
-                self._running = None
-        if self._running is not None and time.monotonic() - self._last_word > self._timeout:
-            raise self._stall()
-        if self._running is None and self._waiting:
-            if self._process is None:
-                self._start()
+        if self._waiting and not self._crew.children:
+            self._start()
+        if not self._crew.look(milliseconds):
+            return
+        if self._running is not None:
+            self._done.append((self._running, pickle.loads(self._crew.answers[0])))
+            self._running = None
+        if self._waiting:
             self._running = self._waiting.popleft()
-            self._last_word = time.monotonic()
-            self._send(TASK, self._packed(self._running))
-
-    def _packed(self, task: Task) -> bytes:
-        import torch
-
-        contents = io.BytesIO()
-        torch.save({"role": task.role, "graph": task.policy["graph"]}, contents)
-        return contents.getvalue()
-
-    def _word(self) -> tuple[bytes, bytes]:
-        """The next message of the process."""
-        assert self._connection is not None
-        self._last_word = time.monotonic()
-        try:
-            return receive(self._connection)
-        except (EOFError, OSError) as error:
-            raise self._death() from error
-
-    def _result(self, kind: bytes, content: bytes) -> Any:
-        from bbrl_exp.training.evaluation import Evaluation
-
-        if kind == ERROR:
-            known, text = pickle.loads(content)
-            if known is not None:
-                raise known
-            raise WorkerError(f"the evaluation worker failed: {text.strip().splitlines()[-1]}\n{text}")
-        assert kind == DONE
-        found = json.loads(content)
-        successes = found["successes"]
-        return Evaluation(
-            tuple(found["returns"]),
-            tuple(found["lengths"]),
-            None if successes is None else tuple(successes),
-            found["n_cut"],
-        )
-
-    def _send(self, kind: bytes, content: bytes) -> None:
-        assert self._connection is not None
-        try:
-            send(self._connection, kind, content)
-        except OSError as error:
-            raise self._death() from error
-
-    def _death(self) -> WorkerError:
-        assert self._process is not None
-        code = self._process.wait(10)
-        how = f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.Signals(-code).name})"
-        return WorkerError(f"the evaluation worker (pid {self._process.pid}) died, {how}{self._doing()}")
-
-    def _stall(self) -> WorkerError:
-        assert self._process is not None
-        return WorkerError(
-            f"the evaluation worker (pid {self._process.pid}) is stuck: no sign of life for {self._timeout:g} s "
-            f"(env.worker_timeout){self._doing()}"
-        )
-
-    def _doing(self) -> str:
-        return "" if self._running is None else f" while it evaluated the policy of step {self._running.env_steps:,}"
+            self._crew.children[0].doing = _doing(self._running)
+            self._crew.ask(TASK, {0: _packed(self._running)}, self._timeout)
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        bound = threading.current_thread() is threading.main_thread()
-        arguments = ["bbrl-eval-worker", str(theirs.fileno()), str(os.getpid()), str(int(bound))]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bbrl_exp.runs.evaluation_worker", *arguments],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
+        from bbrl_exp.envs.registered import registered
+
+        child = ChildProcess(
+            "bbrl_exp.runs.evaluation_worker", "bbrl-eval-worker", "the evaluation worker", [], WorkerError
         )
-        theirs.close()
-        self._connection = ours
-        self._poll.register(ours.fileno(), select.POLLIN)
-        self._finalizer = weakref.finalize(self, _end, os.getpid(), self._process, ours)
-        episodes = {role: self._plan.episodes_of(role) for role in ("eval", "final_eval")}
+        child.doing = _doing(self._waiting[0])
         setup = {
-            "path": sys.path,
             "config": self._run.config,
+            "environments": registered(_env_ids(self._run.config["graph"])),
             "device": self._run.device,
             "threads": self._run.root.num_threads,
-            "episodes": episodes,
+            "episodes": {role: self._plan.episodes_of(role) for role in ("eval", "final_eval")},
         }
-        self._send(SETUP, json.dumps(setup).encode())
+        self._crew.add(child, cloudpickle.dumps(setup), _STARTUP_SECONDS + self._timeout)
 
 
-def _end(owner: int, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
-    """Ends the process, which holds nothing that it would have to save; a fork of its owner leaves it alone."""
-    connection.close()
-    if os.getpid() == owner:
-        process.kill()
-        process.wait()
+def _packed(task: Task) -> bytes:
+    import torch
+
+    contents = io.BytesIO()
+    torch.save({"role": task.role, "graph": task.policy["graph"]}, contents)
+    return contents.getvalue()
+
+
+def _doing(task: Task) -> str:
+    return f" while it evaluated the policy of step {task.env_steps:,}"
+
+
+def _env_ids(node: object) -> set[str]:
+    """The ids of the environments of a graph's nodes."""
+    if not isinstance(node, Mapping):
+        return set()
+    own = {node["env"]} if isinstance(node.get("env"), str) else set()
+    return own.union(*map(_env_ids, node.values()))

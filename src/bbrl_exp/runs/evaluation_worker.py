@@ -1,50 +1,25 @@
-"""The process that evaluates: ``python -m bbrl_exp.runs.evaluation_worker bbrl-eval-worker <socket> <parent> <bound>``.
-
-It leaves when its parent goes, in whatever way, as environment workers do.
-"""
+"""The process that evaluates: ``python -m bbrl_exp.runs.evaluation_worker bbrl-eval-worker <socket> …``."""
 
 from __future__ import annotations
 
-import dataclasses
 import io
-import json
-import os
 import pickle
-import signal
 import socket
 import sys
-import threading
 import time
-import traceback
+from typing import TYPE_CHECKING
 
-from bbrl_exp.errors import BbrlExpError
-from bbrl_exp.processes.child import exit_on_hang_up, leave_with_parent
-from bbrl_exp.processes.messages import ALIVE, DONE, ERROR, receive, send
+from bbrl_exp.processes.child import serve
+from bbrl_exp.processes.messages import ALIVE, DONE, LEAVE, receive, send
+
+if TYPE_CHECKING:
+    from bbrl_exp.training.evaluation import Evaluator
 
 _SECONDS_BETWEEN_SIGNS = 1.0
 
 
-def main(arguments: list[str]) -> None:
-    """Serves one parent until it goes."""
-    _label, connection_number, parent, bound_to_thread = arguments
-    leave_with_parent(int(parent), bound_to_thread == "1")
-    # The parent decides when a run ends: signals sent to the whole group must not take this process away.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    connection = socket.socket(fileno=int(connection_number))
-    os.set_inheritable(connection.fileno(), False)
-    threading.Thread(target=exit_on_hang_up, args=(connection.fileno(),), daemon=True).start()
-    try:
-        _serve(connection)
-    except EOFError:
-        return
-    except Exception as error:
-        text = "".join(traceback.format_exception(error))
-        send(connection, ERROR, pickle.dumps((error if isinstance(error, BbrlExpError) else None, text)))
-
-
 class SignOfLife:
-    """Tells the parent now and then that an evaluation goes on; asked at every step whether to stop, it says no."""
+    """Tells the parent now and then that an evaluation makes progress; asked whether to stop, it says no."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -57,29 +32,41 @@ class SignOfLife:
         return False
 
 
-def _serve(connection: socket.socket) -> None:
-    setup = json.loads(receive(connection)[1])
-    sys.path[:] = setup["path"]
+def evaluate(connection: socket.socket, setup: bytes) -> None:
+    """Evaluates the policies that the parent sends, until it says to leave.
+
+    Args:
+        connection: to the parent.
+        setup: pickled: the configuration, the environments that the parent has registered, device, number of threads
+            and episodes of each role.
+    """
     import torch
 
     from bbrl_exp.config.targets import import_allowed_packages
+    from bbrl_exp.envs.registered import register_missing
     from bbrl_exp.processes.threads import set_threads
     from bbrl_exp.runs.evaluator import build_evaluator
-    from bbrl_exp.training.evaluation import Evaluator
+    from bbrl_exp.seeding import seed_global_generators
 
-    set_threads(setup["threads"])
+    facts = pickle.loads(setup)
+    config = facts["config"]
+    set_threads(facts["threads"])
+    seed_global_generators(config["seed"])
     import_allowed_packages()
+    register_missing(facts["environments"])
     evaluators: dict[str, Evaluator] = {}
+    send(connection, DONE)
     while True:
-        task = torch.load(io.BytesIO(receive(connection)[1]), map_location="cpu", weights_only=True)
+        kind, content = receive(connection)
+        if kind == LEAVE:
+            return
+        task = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         role = task["role"]
         if role not in evaluators:
-            evaluators[role] = build_evaluator(setup["config"], role, setup["episodes"][role], device=setup["device"])
+            evaluators[role] = build_evaluator(config, role, facts["episodes"][role], device=facts["device"])
         evaluators[role].load(task["graph"])
-        evaluation = evaluators[role].run(SignOfLife(connection))
-        assert evaluation is not None
-        send(connection, DONE, json.dumps(dataclasses.asdict(evaluation)).encode())
+        send(connection, DONE, pickle.dumps(evaluators[role].run(SignOfLife(connection))))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    serve(sys.argv[1:], evaluate)

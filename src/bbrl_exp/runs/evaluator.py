@@ -44,11 +44,12 @@ def build_evaluator(
     from bbrl_exp.training.evaluation import Evaluator
 
     root_seed = config["eval"]["seed"] if seed is None else seed
+    policy_seed = stream_seed(config["seed"], role, "policy")
     changes = {"batch_size": episodes, "seed": root_seed, "role": role, "stepping": "scalar", "workers": 0}
     with untouched_global_generators():
         seed_global_generators(root_seed, role, "made")
         graph = build_graph_of({"graph": _replaced(config["graph"], changes, env_kwargs or {})}).to(device)
-        return Evaluator(graph, root_seed, stream_seed(config["seed"], role, "policy"))
+        return Evaluator(graph, root_seed, policy_seed)
 
 
 def _replaced(node: Any, changes: Mapping[str, Any], env_kwargs: Mapping[str, Any]) -> Any:

@@ -24,7 +24,7 @@ from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.errors import WorkerError
 from bbrl_exp.records.claim import is_in_use
 from bbrl_exp.runs.ending import JobEnding, record_death
-from bbrl_exp.runs.host import JobHost
+from bbrl_exp.runs.job_host import JobHost
 from bbrl_exp.runs.stop import CAUGHT, STOPPED_BY
 
 _CARRIED = ("BBRL_EXP_ALLOW", "PYTHONPATH")

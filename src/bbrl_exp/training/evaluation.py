@@ -69,7 +69,8 @@ class Evaluator:
     Args:
         graph: a graph of its own, with the environments that it owns; put into evaluation mode here.
         seed: root of the list of episodes.
-        policy_seed: root of the random streams of agents that are random even in evaluation mode.
+        policy_seed: root of the random streams of agents that are random even in evaluation mode, and of the global
+            generators.
 
     Raises:
         BbrlExpError: the graph has not one environment agent without automatic reset.

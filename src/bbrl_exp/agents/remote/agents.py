@@ -17,8 +17,7 @@ import torch
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.combinators import TemporalAgent
-from bbrl_exp.agents.remote.crew import Crew
-from bbrl_exp.agents.remote.run import RemoteRun
+from bbrl_exp.agents.remote.copies import Copies
 from bbrl_exp.errors import ConfigurationError, RemoteAgentError
 from bbrl_exp.seeding import untouched_global_generators
 from bbrl_exp.workspace import Workspace
@@ -34,18 +33,17 @@ class _AgentElsewhere(Agent):
         if not isinstance(agent, Agent):
             raise ConfigurationError(f"{self.label} runs an Agent, not a {type(agent).__name__}")
         self.agent = agent
-        self._shares_batch = n_processes is not None
-        self._crew = Crew(n_processes, timeout, seed)
+        self._copies = Copies(n_processes, timeout, seed)
 
     def seed(self, seed: int) -> None:
         """Begins every random stream anew, the global generators of the processes included."""
-        if not self._crew.is_started:
+        if not self._copies.is_started:
             self.agent.seed(seed)
-        self._crew.seed(seed)
+        self._copies.seed(seed)
 
     def close(self) -> None:
         """Ends the processes; may be called again."""
-        self._crew.close()
+        self._copies.close()
         self.agent.close()
 
     def dry_copy(self) -> Agent:
@@ -53,9 +51,9 @@ class _AgentElsewhere(Agent):
 
     def run_state(self) -> dict[str, Any]:
         """The state of the agents in the processes, and of the global generators there."""
-        if not self._crew.is_started:
+        if not self._copies.is_started:
             return {"batch_size": None, "copies": []}
-        return {"batch_size": self._crew.batch_size, "copies": self._crew.states()}
+        return {"batch_size": self._copies.batch_size, "copies": self._copies.states()}
 
     def load_run_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what :meth:`run_state` gave; starts the processes if need be.
@@ -64,21 +62,15 @@ class _AgentElsewhere(Agent):
             ConfigurationError: it is the state of another number of processes.
         """
         if state["copies"]:
-            if not self._crew.is_started:
-                self._crew.start(self.agent, state["batch_size"])
-            self._crew.set_states(state["copies"])
+            if not self._copies.is_started:
+                self._copies.start(self.agent, state["batch_size"])
+            self._copies.set_states(state["copies"])
 
-    def _run_and_wait(self, kwargs: dict[str, Any]) -> None:
-        """Runs what is elsewhere with ``kwargs``, and writes what it did into the workspace."""
-        assert self.workspace is not None
-        run = self._begin(self.workspace, kwargs, everything=False)
-        run.wait()
-        run.write_to(self.workspace)
-
-    def _begin(self, workspace: Workspace, keywords: Mapping[str, Any], everything: bool) -> RemoteRun:
-        if not self._crew.is_started:
-            self._crew.start(self.agent, self._size_of_batch(workspace, keywords) if self._shares_batch else None)
-        return RemoteRun(self._crew, self.agent, workspace, keywords, everything)
+    def _begin(self, workspace: Workspace, keywords: Mapping[str, Any]) -> None:
+        if not self._copies.is_started:
+            shares_batch = self._copies.n_processes is not None
+            self._copies.start(self.agent, self._size_of_batch(workspace, keywords) if shares_batch else None)
+        self._copies.call(self.agent, workspace, keywords)
 
     def _size_of_batch(self, workspace: Workspace, keywords: Mapping[str, Any]) -> int:
         """The size of the workspace's batch; where that is empty, of the first row of a stand-in."""
@@ -93,7 +85,21 @@ class _AgentElsewhere(Agent):
         return workspace.batch_size()
 
 
-class RemoteAgent(_AgentElsewhere):
+class _WaitingAgent(_AgentElsewhere):
+    def forward(self, **kwargs: Any) -> None:
+        """Runs the agent with ``kwargs`` and waits for it.
+
+        Raises:
+            BbrlExpError: what the agent raised there; a note names the process.
+            RemoteAgentError: a process died, was stuck, or raised anything else.
+        """
+        assert self.workspace is not None
+        self._begin(self.workspace, kwargs)
+        self._copies.wait()
+        self._copies.write_to(self.workspace)
+
+
+class RemoteAgent(_WaitingAgent):
     """Runs an agent in one other process, and waits for it.
 
     The process starts with the first call. A call gives the same bits as one of ``agent`` itself, but for what
@@ -109,17 +115,8 @@ class RemoteAgent(_AgentElsewhere):
     def __init__(self, agent: Agent, *, timeout: float = 60.0, seed: int = 0, name: str | None = None) -> None:
         super().__init__(agent, None, timeout, seed, name)
 
-    def forward(self, **kwargs: Any) -> None:
-        """Runs the agent with ``kwargs``.
 
-        Raises:
-            BbrlExpError: what the agent raised there; a note names the process.
-            RemoteAgentError: the process died, was stuck, or raised anything else.
-        """
-        self._run_and_wait(kwargs)
-
-
-class NRemoteAgent(_AgentElsewhere):
+class NRemoteAgent(_WaitingAgent):
     """Runs N copies of an agent in N processes, each on its slice of the batch, and waits for all.
 
     Environments, and policies of this project, give the same bits as one agent with the whole batch: environment i has
@@ -143,15 +140,6 @@ class NRemoteAgent(_AgentElsewhere):
         self, agent: Agent, n_processes: int, *, timeout: float = 60.0, seed: int = 0, name: str | None = None
     ) -> None:
         super().__init__(agent, n_processes, timeout, seed, name)
-
-    def forward(self, **kwargs: Any) -> None:
-        """Runs the copies with ``kwargs``.
-
-        Raises:
-            BbrlExpError: what an agent raised there; a note names the process.
-            RemoteAgentError: a process died, was stuck, or raised anything else.
-        """
-        self._run_and_wait(kwargs)
 
 
 class AsynchronousAgent(_AgentElsewhere):
@@ -177,8 +165,7 @@ class AsynchronousAgent(_AgentElsewhere):
         name: str | None = None,
     ) -> None:
         super().__init__(agent, n_processes, timeout, seed, name)
-        self._run: RemoteRun | None = None
-        self._before = Workspace()
+        self._before: Workspace | None = None
 
     def forward(self, **kwargs: Any) -> None:
         """Begins a run with ``kwargs``, and returns (the first time, once the processes have started).
@@ -191,7 +178,7 @@ class AsynchronousAgent(_AgentElsewhere):
             raise RemoteAgentError(f"{self.label} is still running; wait for is_running() to be false, or for result()")
         self._before = self.workspace.clone()
         self._before.zero_grad()
-        self._run = self._begin(self._before, kwargs, everything=True)
+        self._begin(self._before, kwargs)
 
     def is_running(self) -> bool:
         """Whether a run has begun and not ended.
@@ -199,7 +186,7 @@ class AsynchronousAgent(_AgentElsewhere):
         Raises:
             BbrlExpError: what an agent raised there, or that a process died or was stuck.
         """
-        return self._run is not None and not self._run.is_done()
+        return not self._copies.is_done()
 
     def result(self) -> Workspace:
         """A workspace of its own: what the last call was given and what it wrote. Waits until that is there.
@@ -208,15 +195,15 @@ class AsynchronousAgent(_AgentElsewhere):
             BbrlExpError: as :meth:`is_running`.
             RemoteAgentError: there was no call.
         """
-        if self._run is None:
+        if self._before is None:
             raise RemoteAgentError(f"{self.label} has not been called")
-        self._run.wait()
+        self._copies.wait()
         result = self._before.clone()
-        self._run.write_to(result)
+        self._copies.write_to(result)
         return result
 
     def seed(self, seed: int) -> None:
-        self._finish()
+        self._copies.wait()
         super().seed(seed)
 
     def dry_copy(self) -> Agent:
@@ -225,19 +212,15 @@ class AsynchronousAgent(_AgentElsewhere):
 
     def run_state(self) -> dict[str, Any]:
         """As in every remote agent; a run is waited for, and its result is not a part of the state."""
-        self._finish()
+        self._copies.wait()
         return super().run_state()
 
     def load_run_state(self, state: Mapping[str, Any]) -> None:
-        self._finish()
+        self._copies.wait()
         super().load_run_state(state)
 
-    def _finish(self) -> None:
-        if self._run is not None:
-            self._run.wait()
-
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_run": None, "_before": Workspace()}
+        return {**super().__getstate__(), "_before": None}
 
 
 class _Idle(Agent):

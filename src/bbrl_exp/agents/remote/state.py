@@ -8,11 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from bbrl_exp.agents.remote.memory import Arena
-from bbrl_exp.agents.remote.mirror import same_bits
-from bbrl_exp.agents.remote.protocol import SharedState
-
-StateEntry = Tensor | bytes
+State = dict[str, Tensor | bytes]
 
 
 class KnownState:
@@ -27,54 +23,46 @@ class KnownState:
 
     def __init__(self, agent: nn.Module) -> None:
         self._agent = agent
-        self._known = {name: _kept(value) for name, value in _entries(agent).items()}
+        self._known: State = {}
+        self.changed()
 
-    def changed(self) -> dict[str, StateEntry]:
+    def changed(self) -> State:
         """The entries that have changed; from now on the other side knows them."""
-        changed = {
-            name: value
-            for name, value in _entries(self._agent).items()
-            if name not in self._known or not _same(self._known[name], value)
+        found: State = {
+            name: value.detach() if isinstance(value, Tensor) else pickle.dumps(value)
+            for name, value in self._agent.state_dict().items()
         }
-        self._known.update({name: _kept(value) for name, value in changed.items()})
+        changed = {name: entry for name, entry in found.items() if not _are_equal(self._known.get(name), entry)}
+        self._known.update(kept(changed))
         return changed
 
-    def take(self, changed: Mapping[str, StateEntry]) -> None:
+    def take(self, changed: Mapping[str, Tensor | bytes]) -> None:
         """Takes over what has changed on the other side."""
         if changed:
             values = {name: pickle.loads(v) if isinstance(v, bytes) else v for name, v in changed.items()}
             self._agent.load_state_dict(values, strict=False)
-            self._known.update({name: _kept(value) for name, value in changed.items()})
+            self._known.update(kept(changed))
 
 
-def pack(state: Mapping[str, StateEntry], arena: Arena) -> SharedState:
-    """Puts tensors into shared memory."""
-    return {name: value if isinstance(value, bytes) else arena.put(value) for name, value in state.items()}
-
-
-def unpack(state: SharedState, arena: Arena) -> dict[str, StateEntry]:
-    """What :func:`pack` put there; tensors of the memory."""
-    return {name: value if isinstance(value, bytes) else arena.get(value) for name, value in state.items()}
-
-
-def same_state(one: Mapping[str, StateEntry], other: Mapping[str, StateEntry]) -> bool:
-    """Whether two sides changed the same entries to the same bits."""
-    return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
-
-
-def _entries(agent: nn.Module) -> dict[str, StateEntry]:
-    return {
-        name: value.detach() if isinstance(value, Tensor) else pickle.dumps(value)
-        for name, value in agent.state_dict().items()
-    }
-
-
-def _kept(value: StateEntry) -> StateEntry:
+def kept(state: Mapping[str, Tensor | bytes]) -> State:
+    """A copy of a state, in memory of its own."""
     with torch.inference_mode(False):
-        return value.clone() if isinstance(value, Tensor) else value
+        return {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
 
 
-def _same(one: StateEntry, other: StateEntry) -> bool:
+def same_state(one: Mapping[str, Tensor | bytes], other: Mapping[str, Tensor | bytes]) -> bool:
+    """Whether two sides have changed the same entries to the same bits."""
+    return one.keys() == other.keys() and all(_are_equal(one[name], other[name]) for name in one)
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are of equal shape and dtype and hold the same bits; a NaN equals itself, and 0 is not -0."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
+
+
+def _are_equal(one: Tensor | bytes | None, other: Tensor | bytes) -> bool:
     if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return one.shape == other.shape and one.dtype == other.dtype and same_bits(one, other)
-    return one == other
+        return same_bits(one, other)
+    return isinstance(one, bytes) and one == other
