@@ -17,7 +17,7 @@ from bbrl_exp.agents.remote.state import same_bits
 from bbrl_exp.agents.slices import BatchSlice
 from bbrl_exp.errors import RemoteAgentError, WorkspaceError
 from bbrl_exp.workspace import Workspace
-from bbrl_exp.workspace.storage import SteppedVariable
+from bbrl_exp.workspace.stepped import SteppedVariable
 
 
 class Rows(NamedTuple):
