@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import csv
 import io
 from collections.abc import Iterable, Sequence
@@ -56,3 +59,9 @@ def csv_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
     writer.writerow(columns)
     writer.writerows(rows)
     return text.getvalue()
+
+
+def print_any_character() -> None:
+    """Lets standard output print ``?`` for a character that its encoding does not have, where it would fail."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.text import print_any_character
 
 INTERRUPTED = 130  # 128 + SIGINT
 
@@ -30,6 +31,7 @@ def exit_code_of(command: Callable[[], int], when_interrupted: str = "interrupte
         command: gives its exit code.
         when_interrupted: what is said after Ctrl-C.
     """
+    print_any_character()
     try:
         return command()
     except BbrlExpError as error:

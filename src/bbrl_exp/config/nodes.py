@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any, cast
 
 from bbrl_exp.config.targets import Place, check_place, find_target, is_wrapper
-from bbrl_exp.errors import BbrlExpError, ConfigurationError, did_you_mean
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, described, did_you_mean, ends_silently
 from bbrl_exp.settings import shown
 from bbrl_exp.text import one_line
 
@@ -253,8 +253,10 @@ def refusals(target: type[Any], names: Collection[str], key: str) -> Iterator[No
         raise _at_argument(error, target, names, key) from error
     except BbrlExpError:
         raise
-    except Exception as error:
-        reason = one_line(error)
+    except BaseException as error:
+        if not isinstance(error, Exception) and not ends_silently(error):
+            raise
+        reason = one_line(error) if isinstance(error, Exception) else described(error)
         raise ConfigurationError(f"key '{key}': {target.__name__} refuses its arguments: {reason}") from error
 
 

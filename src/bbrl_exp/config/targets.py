@@ -16,7 +16,7 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.errors import ConfigurationError, described, did_you_mean, ends_silently
 from bbrl_exp.settings import shown
 
 ALLOW_VARIABLE = "BBRL_EXP_ALLOW"
@@ -44,10 +44,8 @@ def import_allowed_packages() -> None:
     for package in allowed_packages():
         try:
             importlib.import_module(package)
-        except Exception as error:
-            raise ConfigurationError(
-                f"{ALLOW_VARIABLE} names '{package}', which cannot be imported: {type(error).__name__}: {error}"
-            ) from error
+        except BaseException as error:
+            raise _import_refusal(error, f"{ALLOW_VARIABLE} names '{package}', which cannot be imported") from error
 
 
 def check_prefixes(node: object, key: str) -> None:
@@ -156,6 +154,13 @@ def _public_names(owner: object) -> list[str]:
     return names
 
 
+def _import_refusal(error: BaseException, what: str) -> BaseException:
+    """The error of a module that cannot be imported, also where it ends the process; a real Ctrl-C stays what it is."""
+    if not isinstance(error, Exception) and not ends_silently(error):
+        return error
+    return ConfigurationError(f"{what}: {described(error)}")
+
+
 def _import_start(target: str, where: str) -> tuple[types.ModuleType, int]:
     """Imports the longest start of ``target`` that is a module; also tells of how many names it consists."""
     parts = target.split(".")
@@ -170,7 +175,7 @@ def _import_start(target: str, where: str) -> tuple[types.ModuleType, int]:
             if module is None:
                 raise ConfigurationError(f"{where}: there is no package '{name}'") from error
             return module, length - 1
-        except Exception as error:
-            raise ConfigurationError(f"{where}: {name} cannot be imported: {type(error).__name__}: {error}") from error
+        except BaseException as error:
+            raise _import_refusal(error, f"{where}: {name} cannot be imported") from error
     assert module is not None
     return module, len(parts) - 1

@@ -17,7 +17,7 @@ from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.summary import Summary
 from bbrl_exp.runs.evaluations import EvaluationPlan
-from bbrl_exp.text import markdown_table, size_in_words
+from bbrl_exp.text import markdown_table, print_any_character, size_in_words
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -65,6 +65,7 @@ class Terminal:
     def __init__(self) -> None:
         from bbrl_exp.tracking.console import make_console
 
+        print_any_character()
         self._console = make_console(True)
 
     def line(self, text: str) -> None:
@@ -117,7 +118,7 @@ def open_log(path: Path) -> TextIO:
         file = _ForgivingFile(path, "a")
     except OSError as error:
         raise ConfigurationError(f"cannot write '{path}': {error.strerror}") from error
-    return io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8")
+    return io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8", errors="backslashreplace")
 
 
 def graph_lines(agent: Agent) -> list[str]:

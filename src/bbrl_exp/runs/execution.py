@@ -18,7 +18,7 @@ from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.config.targets import allowed_packages
 from bbrl_exp.envs.mujoco_warnings import forget_told_warnings
-from bbrl_exp.errors import BbrlExpError, DivergedError
+from bbrl_exp.errors import BbrlExpError, DivergedError, described
 from bbrl_exp.records.layout import LOG
 from bbrl_exp.records.provenance import command, git_commit, record_end, record_start, versions
 from bbrl_exp.records.summary import Status, Summary, read_summary
@@ -26,7 +26,6 @@ from bbrl_exp.runs.console import SeveralConsoles, Terminal, end_lines, open_log
 from bbrl_exp.runs.resume import Standing
 from bbrl_exp.runs.session import RunProgress, run_session
 from bbrl_exp.runs.stop import STOPPED_BY, StopSignal
-from bbrl_exp.text import one_line
 
 PAUSED = "paused after"
 
@@ -144,7 +143,7 @@ def _reason(error: BaseException | None, stop: StopSignal, progress: RunProgress
         return f"stopped by {signal.Signals(stop.number).name}"
     if error is None or isinstance(error, BbrlExpError):
         return None if error is None else str(error)
-    said = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
+    said = described(error)
     where = [*getattr(error, "__notes__", ()), *_place(error)][:1]
     return f"{said} ({where[0]})" if where else said
 

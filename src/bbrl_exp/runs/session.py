@@ -272,14 +272,34 @@ class _Loop:
     def _save_and_evaluate(self, chunk: Chunk) -> bool:
         """Writes the checkpoint that is due, then evaluates if that is due; True where the run stops here.
 
-        The checkpoint is of the moment before the evaluation: a run that goes on evaluates again, and records again
-        what was not recorded before.
+        The checkpoint is of the moment before the evaluation: a run that resumes evaluates again, and records again
+        what was not recorded before. At a pause it is of the moment after: what was evaluated is not evaluated again.
         """
         is_stopped, is_paused = self._stop.came(), self._pauses_at(chunk.env_steps)
         is_regular = chunk.is_cut_next and self._checkpoints.is_due(chunk.env_steps)
         if not (is_stopped or is_paused or is_regular or chunk.is_last or self._evaluations.is_due(chunk.env_steps)):
             return False
-        meta = {
+        meta = self._meta(chunk)
+        if is_paused and not is_stopped:
+            self._evaluate_if_due(chunk.env_steps)
+            self._evaluations.wait()
+            if not self._stop.came():
+                meta = self._meta(chunk)
+        is_saved = is_stopped or is_paused or is_regular or chunk.is_last
+        if is_saved:
+            self._save(chunk, meta)
+        if (is_stopped or is_paused or chunk.is_last) and not chunk.is_cut_next:
+            self._record(chunk.recorded)
+        if is_stopped or is_paused:
+            return True
+        self._evaluate_if_due(chunk.env_steps)
+        if self._stop.came() and not is_saved:
+            self._save(chunk, meta)
+        return self._stop.came()
+
+    def _meta(self, chunk: Chunk) -> dict[str, Any]:
+        """What a checkpoint says of the run."""
+        return {
             "env_steps": chunk.env_steps,
             "config_hash": self._run.config_hash,
             "versions": self._versions,
@@ -287,21 +307,6 @@ class _Loop:
             "positions": self._tracker.positions(),
             "evaluations": self._evaluations.state(),
         }
-        is_saved = is_stopped or is_paused or is_regular or chunk.is_last
-        if is_saved:
-            self._save(chunk, meta)
-        if (is_stopped or is_paused or chunk.is_last) and not chunk.is_cut_next:
-            self._record(chunk.recorded)
-        if is_stopped:
-            return True
-        self._evaluate_if_due(chunk.env_steps)
-        if is_paused:
-            self._evaluations.wait()
-        if not self._stop.came():
-            return is_paused
-        if not is_saved:
-            self._save(chunk, meta)
-        return True
 
     def _pauses_at(self, env_steps: int) -> bool:
         """Whether the run is to stop here, by ``pause_after`` and before its end."""

@@ -16,7 +16,7 @@ from bbrl_exp.text import size_in_words, time_in_words
 
 _MOST_TRIALS = 12
 
-Told = Mapping[tuple[str, ...], Estimate | TrialFailure | None]
+Estimates = Mapping[tuple[str, ...], Estimate | TrialFailure | None]
 
 
 def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> None:
@@ -44,11 +44,8 @@ def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> None:
             for job in jobs
         ],
     )
-    for job in jobs:
-        if job.error is not None:
-            terminal.line(f"cannot run: {' '.join(job.varied) or job.folder}: {job.error}")
-        elif isinstance(told := estimates.get(kind_of(job)), TrialFailure):
-            terminal.line(f"a trial failed: {' '.join(job.varied) or job.folder}: {told.error}")
+    for line in _complaints(jobs, estimates):
+        terminal.line(line)
     steps = sum(job.run.size.env_steps for job in left if job.run)
     terminal.line(f"{len(jobs)} jobs, {len(left)} to run, {steps:,} environment steps")
     for line in _totals(left, estimates, _side_by_side(config)):
@@ -56,7 +53,7 @@ def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> None:
     terminal.line(f"dry run: nothing was made; folder: {folder}")
 
 
-def _estimates(jobs: Sequence[Job]) -> Told:
+def _estimates(jobs: Sequence[Job]) -> Estimates:
     """By kind of job, from trials of the first kinds."""
     kinds: dict[tuple[str, ...], CheckedRun] = {}
     for job in jobs:
@@ -66,6 +63,21 @@ def _estimates(jobs: Sequence[Job]) -> Told:
     return {kind: measure(run) for kind, run in list(kinds.items())[:_MOST_TRIALS]}
 
 
+def _complaints(jobs: Sequence[Job], estimates: Estimates) -> list[str]:
+    """What keeps jobs from running: each cause once, with the jobs that have it."""
+    causes: dict[str, list[str]] = {}
+    for job in jobs:
+        name = " ".join(job.varied) or job.folder
+        if job.error is not None:
+            causes.setdefault(f"cannot run: {{}}: {job.error}", []).append(name)
+        elif isinstance(failure := estimates.get(kind_of(job)), TrialFailure):
+            causes.setdefault(f"a trial failed: {{}}: {failure.error}", []).append(name)
+    return [
+        cause.replace("{}", names[0] if len(names) == 1 else f"{len(names)} jobs, from {names[0]} on", 1)
+        for cause, names in causes.items()
+    ]
+
+
 def _state(job: Job, sweep: Path) -> str:
     if job.error is not None:
         return "cannot run"
@@ -73,17 +85,17 @@ def _state(job: Job, sweep: Path) -> str:
     return "complete" if job.is_complete else "to go on" if has_checkpoint else "to run"
 
 
-def _seconds(job: Job, estimates: Told) -> float | None:
+def _seconds(job: Job, estimates: Estimates) -> float | None:
     estimate = estimates.get(kind_of(job)) if job.is_runnable else None
     return job.run.size.env_steps / estimate.steps_per_second if isinstance(estimate, Estimate) and job.run else None
 
 
-def _time(job: Job, estimates: Told) -> str:
+def _time(job: Job, estimates: Estimates) -> str:
     seconds = _seconds(job, estimates)
     return "-" if seconds is None else f"about {time_in_words(seconds)}"
 
 
-def _totals(jobs: Sequence[Job], estimates: Told, side_by_side: int | None) -> list[str]:
+def _totals(jobs: Sequence[Job], estimates: Estimates, side_by_side: int | None) -> list[str]:
     known = [(job, seconds) for job in jobs if (seconds := _seconds(job, estimates)) is not None]
     if not known:
         return []
