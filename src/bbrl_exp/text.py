@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import sys
-
 import csv
 import io
+import sys
 from collections.abc import Iterable, Sequence
 
 
