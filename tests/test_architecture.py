@@ -91,3 +91,62 @@ def test_heavy_libraries_stay_in_their_packages(path: Path) -> None:
 def test_every_package_has_a_place_in_the_order() -> None:
     packages = {package_of(path) for path in FILES} - {"__init__"}
     assert packages <= set(HEIGHT)
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_when_loaded(path: Path, modules: set[str]) -> set[str]:
+    """The modules of ours that a module imports while it is loaded: not for annotations, not inside a function."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= imported_by(node, modules)
+        waiting += ast.iter_child_nodes(node)
+    return found & modules
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    modules = {module_of(path) for path in FILES}
+    left = {module_of(path): imported_when_loaded(path, modules) - {module_of(path)} for path in FILES}
+    while ready := [module for module, needs in left.items() if not needs & left.keys()]:
+        for module in ready:
+            del left[module]
+    assert not left, f"in a circle, or above one: {sorted(left)}"
+
+
+def test_no_package_is_above_a_sixth_of_the_source() -> None:
+    lines: dict[str, int] = {}
+    for path in FILES:
+        package = package_of(path)
+        lines[package] = lines.get(package, 0) + len(path.read_text(encoding="utf-8").splitlines())
+    largest = max(lines, key=lambda package: lines[package])
+    assert lines[largest] <= sum(lines.values()) / 6, largest
+
+
+def imported_by(node: ast.ImportFrom, modules: set[str]) -> set[str]:
+    """What ``from a.b import c`` imports: the module ``a.b.c`` if there is one, else ``a.b``."""
+    names = {f"{node.module}.{alias.name}" for alias in node.names}
+    return {str(node.module)} if names - modules else names
+
+
+def test_nothing_imports_the_init_of_its_own_package() -> None:
+    modules = {module_of(path) for path in FILES}
+    for path in FILES:
+        own = module_of(path).rpartition(".")[0]
+        nodes = [
+            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+        ]
+        if path.name != "__init__.py" and own != "bbrl_exp":
+            assert all(own not in imported_by(node, modules) for node in nodes), path.relative_to(PACKAGE)
