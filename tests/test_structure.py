@@ -14,7 +14,11 @@ spec.loader.exec_module(structure)
 
 
 def test_a_line_is_repeated_where_it_is_in_three_files(tmp_path: Path) -> None:
-    for name, text in {"a": "x = 1\nx = 1\ny = 2\n", "b": "import os\nx = 1\n", "c": "    # y = 2\nx = 1\ny = 2\n"}.items():
+    for name, text in {
+        "a": "x = 1\nx = 1\ny = 2\n",
+        "b": "import os\nx = 1\n",
+        "c": "    # y = 2\nx = 1\ny = 2\n",
+    }.items():
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
     repeated, n_counted = structure.repeated_lines(tmp_path.glob("*.py"))
     assert (repeated, n_counted) == ({"x = 1": 4}, 6)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml  # type: ignore[import-untyped]
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bbrl_exp.config.folders import option_files
+from bbrl_exp.config.targets import find_target
 from bbrl_exp.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -42,7 +46,8 @@ def check_action_space(asked: str, spec: EnvSpec, agent: str | None, folders: Se
     found = action_space_of(spec)
     if asked in ("any", found):
         return
-    fitting = [name for name, kind in _agents(folders) if kind == "any" or (found is not None and kind == found)]
+    files = option_files(folders, "agent")
+    fitting = [name for name in files if _fits(_stated_by(name, files), spec)]
     raise ConfigurationError(
         f"key 'agent' = '{agent}': needs {_IN_WORDS[asked]}, and {spec.env_id} has "
         f"{', '.join(_in_words(leaf) for leaf in spec.actions)}; agents that fit: {', '.join(sorted(fitting))}"
@@ -55,27 +60,30 @@ def _in_words(leaf: LeafSpec) -> str:
     return f"'{leaf.name}', {bounds}{leaf.kind}{shape} of {leaf.dtype}"
 
 
-def _agents(folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    """Every option of the group ``agent`` that says its action space, and what it says."""
-    files = option_files(folders, "agent")
-    for name in files:
-        kind = _said_by(name, files)
-        if isinstance(kind, str):
-            yield name, kind
+def _fits(agent: Mapping[str, Any], spec: EnvSpec) -> bool:
+    """Whether an agent can choose the actions; of one that says it can choose any, its classes are asked."""
+    if agent.get("action_space") != "any":
+        return "action_space" in agent and agent["action_space"] == action_space_of(spec)
+    for name, node in agent.get("members", {}).items():
+        try:
+            target = find_target(node["_target_"], name)
+            if "env_spec" in inspect.signature(target).parameters:
+                target(env_spec=spec)
+        except ConfigurationError:
+            return False
+        except Exception:  # an interpolation instead of a node, or arguments that it needs
+            continue
+    return True
 
 
-def _said_by(name: str, files: dict[str, Path]) -> Any:
-    """What the file of ``name``, or one that it extends, says; the file itself wins."""
-    path = files.get(name)
-    if path is None:
-        return None
+def _stated_by(name: str, files: Mapping[str, Path]) -> dict[str, Any]:
+    """What the file of ``name`` and those that it extends say; the file itself wins."""
+    if name not in files:
+        return {}
     try:
-        contents = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        return None
-    if not isinstance(contents, dict):
-        return None
-    if "action_space" in contents:
-        return contents["action_space"]
-    extended = [other for other in contents.get("defaults") or [] if isinstance(other, str) and other != name]
-    return next((kind for other in reversed(extended) if (kind := _said_by(other, files)) is not None), None)
+        contents = yaml.safe_load(files[name].read_text(encoding="utf-8"))
+        extended = [other for other in contents.get("defaults") or [] if isinstance(other, str) and other != name]
+        merged = OmegaConf.merge(*(_stated_by(other, files) for other in extended), contents)
+    except (OSError, yaml.YAMLError, AttributeError, OmegaConfBaseException):
+        return {}
+    return cast("dict[str, Any]", OmegaConf.to_container(merged))

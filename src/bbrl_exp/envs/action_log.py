@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from bbrl_exp.envs.spec import LeafSpec
 
+Lengths = Sequence[int] | NDArray[np.int64]
+
 MOST_STEPS = 100_000
 """An episode of more steps cannot be played once more: its actions are not kept."""
 _FEWEST_STEPS_TO_TRIM = 256
@@ -45,14 +47,14 @@ class ActionLog:
         """All environments begin an episode."""
         self._steps.clear()
 
-    def trim(self, lengths: Sequence[int]) -> None:
+    def trim(self, lengths: Lengths) -> None:
         """Drops what is older than the episodes of ``lengths`` steps, if that is worth while."""
         if len(self._steps) >= self._trim_at:
             for _ in range(len(self._steps) - max(lengths) - 1):
                 self._steps.popleft()
             self._trim_at = max(_FEWEST_STEPS_TO_TRIM, 2 * len(self._steps))
 
-    def episodes(self, lengths: Sequence[int]) -> list[list[NDArray[Any]]]:
+    def episodes(self, lengths: Lengths) -> list[list[NDArray[Any]]]:
         """For each environment the actions of its episode, ``[n_steps, *shape]`` a leaf.
 
         Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,67 +196,16 @@ class UnseenKeys:
             self._keys.clear()
 
 
-class EpisodeRows(Protocol):
+class _Rows:
     """The episode variables of some environments, from ``env/reward`` to ``env/cumulated_reward``.
 
     Whoever steps the environments writes observations and infos into the rows and ``reward``, ``terminated`` and
-    ``truncated`` here, tells what begins and what has ended, and calls :meth:`write`, which does the rest.
+    ``truncated`` here, says what begins and what has ended, and calls ``write``, which does the rest. The methods are
+    described in :class:`FewEpisodes`.
 
     Attributes:
-        reward: reward of each environment in this row.
-        terminated: whether each environment's episode is terminated.
-        truncated: whether it is truncated.
         info_start: position of the first info among the rows.
     """
-
-    reward: Any
-    terminated: Any
-    truncated: Any
-    info_start: int
-
-    @property
-    def lengths(self) -> Any:
-        """Number of steps of the episode of each environment, as of the last row that was written."""
-
-    def begin(self, index: int) -> None:
-        """This row is the first one of an episode of environment ``index``."""
-
-    def keep_final(self, rows: Sequence[Row], index: int) -> None:
-        """This row is the last one of an episode and may have to be repeated."""
-
-    def repeat_final(self, rows: Sequence[Row], index: int) -> None:
-        """This row repeats the last one of the episode: reward 0, and everything else as it was."""
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """What is kept of the episodes from row to row, ``[B]`` each: ends, steps and the sum of rewards."""
-
-    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Takes over what :meth:`state` gave. Final rows are not part of it: see :meth:`keep_final`."""
-
-    def write(self, rows: Sequence[Row], t: int) -> None:
-        """Counts the step, checks rewards and observations, and fills the rows of the episode variables.
-
-        Raises:
-            NonFiniteError: a NaN or an infinity, also one that becomes one in float32.
-            MisfitError: a discrete observation that is not of its space.
-        """
-
-
-def episode_rows(observations: Sequence[LeafSpec], n_info: int, count: int, first: int) -> EpisodeRows:
-    """The episode variables of ``count`` environments, kept in the way that is fastest for so many.
-
-    Args:
-        observations: the leaves of the observation.
-        n_info: number of info variables, the last of the rows.
-        count: number of environments.
-        first: index in the batch of the first one, for messages.
-    """
-    kind = FewEpisodes if count <= _FEW else ManyEpisodes
-    return kind(observations, n_info, count, first)
-
-
-class _Rows:
-    """What both ways of keeping episodes share: where things are in a row, finite checks, final rows."""
 
     def __init__(self, observations: Sequence[LeafSpec], n_info: int, count: int, first: int) -> None:
         self._names = [leaf.name for leaf in observations]
@@ -274,7 +223,7 @@ class _Rows:
         self._final: dict[int, Row] = {}
 
     def keep_final(self, rows: Sequence[Row], index: Index) -> None:
-        """See :class:`EpisodeRows`."""
+        """This row is the last one of an episode and may have to be repeated."""
         for shown in self._shown:
             if shown not in self._final:
                 self._final[shown] = np.zeros_like(rows[shown])
@@ -306,6 +255,81 @@ class _Rows:
         raise NonFiniteError(name, self._first + index, t, value)
 
 
+class FewEpisodes(_Rows):
+    """Episodes as Python numbers: a step costs little for each environment, and nothing else."""
+
+    def __init__(self, observations: Sequence[LeafSpec], n_info: int, count: int, first: int) -> None:
+        super().__init__(observations, n_info, count, first)
+        self.reward = [0.0] * count
+        self.terminated = [False] * count
+        self.truncated = [False] * count
+        self._cumulated_reward = [0.0] * count
+        self._timestep = [0] * count
+        self._advance = [1] * count
+        self._begun = [False] * count
+
+    def begin(self, index: int) -> None:
+        """This row is the first one of an episode of environment ``index``."""
+        self._advance[index] = 1
+        self._timestep[index] = -1
+        self.reward[index] = self._cumulated_reward[index] = 0.0
+        self.terminated[index] = self.truncated[index] = False
+        self._begun[index] = True
+
+    @property
+    def lengths(self) -> list[int]:
+        """Number of steps of the episode of each environment, as of the last row that was written."""
+        return self._timestep
+
+    def repeat_final(self, rows: Sequence[Row], index: int) -> None:
+        """This row repeats the last one of the episode: reward 0, and everything else as it was."""
+        self.reward[index] = 0.0
+        self._advance[index] = 0
+        self._repeat_shown(rows, index)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What is kept of the episodes from row to row, ``[B]`` each: ends, steps and the sum of rewards."""
+        return {
+            "terminated": np.array(self.terminated, np.bool_),
+            "truncated": np.array(self.truncated, np.bool_),
+            "timestep": np.array(self._timestep, np.int64),
+            "cumulated_reward": np.array(self._cumulated_reward, np.float64),
+        }
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Takes over what :meth:`state` gave. Final rows are not part of it: see :meth:`keep_final`."""
+        self.terminated, self.truncated = state["terminated"].tolist(), state["truncated"].tolist()
+        self._timestep, self._cumulated_reward = state["timestep"].tolist(), state["cumulated_reward"].tolist()
+        self._advance = [1] * len(self._advance)
+
+    def write(self, rows: Sequence[Row], t: int) -> None:
+        """Counts the step, checks rewards and observations, and fills the rows of the episode variables.
+
+        Raises:
+            NonFiniteError: a NaN or an infinity, also one that becomes one in float32.
+            MisfitError: a discrete observation that is not of its space.
+        """
+        self._check_observations(rows, t)
+        rewards, terminated, truncated, done, timestep, initial_state, cumulated_reward = rows[self._episode]
+        totals, steps, advances, begun = self._cumulated_reward, self._timestep, self._advance, self._begun
+        for i, (reward, is_terminated, is_truncated) in enumerate(
+            zip(self.reward, self.terminated, self.truncated, strict=True)
+        ):
+            total = totals[i] + reward
+            if not -_LARGEST_FLOAT32 <= reward <= _LARGEST_FLOAT32:
+                self._refuse("env/reward", i, reward, t)
+            if not -_LARGEST_FLOAT32 <= total <= _LARGEST_FLOAT32:
+                self._refuse("env/cumulated_reward", i, total, t)
+            totals[i] = cumulated_reward[i] = total
+            steps[i] = timestep[i] = steps[i] + advances[i]
+            rewards[i] = reward
+            terminated[i] = is_terminated
+            truncated[i] = is_truncated
+            done[i] = is_terminated or is_truncated
+            initial_state[i] = begun[i]
+            begun[i] = False
+
+
 class ManyEpisodes(_Rows):
     """Episodes as arrays: a step costs a dozen calls of numpy, whatever their number.
 
@@ -324,7 +348,6 @@ class ManyEpisodes(_Rows):
         self._advances: NDArray[np.bool_] | None = None
 
     def begin(self, index: int) -> None:
-        """See :class:`EpisodeRows`."""
         self.terminated[index] = self.truncated[index] = False
         self._begun[index] = self._has_begun = True
         if self._advances is not None:
@@ -332,7 +355,6 @@ class ManyEpisodes(_Rows):
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """See :class:`EpisodeRows`."""
         return self._timestep
 
     def begin_where(self, mask: NDArray[np.bool_]) -> None:
@@ -346,7 +368,6 @@ class ManyEpisodes(_Rows):
             np.logical_or(self._advances, mask, self._advances)
 
     def repeat_final(self, rows: Sequence[Row], index: Index) -> None:
-        """See :class:`EpisodeRows`."""
         if self._advances is None:
             self._advances = np.ones(len(self._timestep), np.bool_)
         self.reward[index] = 0.0
@@ -354,7 +375,6 @@ class ManyEpisodes(_Rows):
         self._repeat_shown(rows, index)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """See :class:`EpisodeRows`."""
         return {
             "terminated": self.terminated.copy(),
             "truncated": self.truncated.copy(),
@@ -363,13 +383,11 @@ class ManyEpisodes(_Rows):
         }
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """See :class:`EpisodeRows`."""
         self.terminated, self.truncated = state["terminated"].copy(), state["truncated"].copy()
         self._timestep, self._cumulated_reward = state["timestep"].copy(), state["cumulated_reward"].copy()
         self._advances = None
 
     def write(self, rows: Sequence[Row], t: int) -> None:
-        """See :class:`EpisodeRows`."""
         reward, total, steps = self.reward, self._cumulated_reward, self._timestep
         row_of_reward, terminated, truncated, done, timestep, initial_state, cumulated_reward = rows[self._episode]
         np.add(steps, 1 if self._advances is None else self._advances, steps)
@@ -398,71 +416,16 @@ class ManyEpisodes(_Rows):
                 self._refuse(name, int(outside[0]), float(values[outside[0]]), t)
 
 
-class FewEpisodes(_Rows):
-    """Episodes as Python numbers: a step costs little for each environment, and nothing else."""
+EpisodeRows = FewEpisodes | ManyEpisodes
 
-    def __init__(self, observations: Sequence[LeafSpec], n_info: int, count: int, first: int) -> None:
-        super().__init__(observations, n_info, count, first)
-        self.reward = [0.0] * count
-        self.terminated = [False] * count
-        self.truncated = [False] * count
-        self._cumulated_reward = [0.0] * count
-        self._timestep = [0] * count
-        self._advance = [1] * count
-        self._begun = [False] * count
 
-    def begin(self, index: int) -> None:
-        """See :class:`EpisodeRows`."""
-        self._advance[index] = 1
-        self._timestep[index] = -1
-        self.reward[index] = self._cumulated_reward[index] = 0.0
-        self.terminated[index] = self.truncated[index] = False
-        self._begun[index] = True
+def episode_rows(observations: Sequence[LeafSpec], n_info: int, count: int, first: int) -> EpisodeRows:
+    """The episode variables of ``count`` environments, kept in the way that is fastest for so many.
 
-    @property
-    def lengths(self) -> list[int]:
-        """See :class:`EpisodeRows`."""
-        return self._timestep
-
-    def repeat_final(self, rows: Sequence[Row], index: int) -> None:
-        """See :class:`EpisodeRows`."""
-        self.reward[index] = 0.0
-        self._advance[index] = 0
-        self._repeat_shown(rows, index)
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """See :class:`EpisodeRows`."""
-        return {
-            "terminated": np.array(self.terminated, np.bool_),
-            "truncated": np.array(self.truncated, np.bool_),
-            "timestep": np.array(self._timestep, np.int64),
-            "cumulated_reward": np.array(self._cumulated_reward, np.float64),
-        }
-
-    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """See :class:`EpisodeRows`."""
-        self.terminated, self.truncated = state["terminated"].tolist(), state["truncated"].tolist()
-        self._timestep, self._cumulated_reward = state["timestep"].tolist(), state["cumulated_reward"].tolist()
-        self._advance = [1] * len(self._advance)
-
-    def write(self, rows: Sequence[Row], t: int) -> None:
-        """See :class:`EpisodeRows`."""
-        self._check_observations(rows, t)
-        rewards, terminated, truncated, done, timestep, initial_state, cumulated_reward = rows[self._episode]
-        totals, steps, advances, begun = self._cumulated_reward, self._timestep, self._advance, self._begun
-        for i, (reward, is_terminated, is_truncated) in enumerate(
-            zip(self.reward, self.terminated, self.truncated, strict=True)
-        ):
-            total = totals[i] + reward
-            if not -_LARGEST_FLOAT32 <= reward <= _LARGEST_FLOAT32:
-                self._refuse("env/reward", i, reward, t)
-            if not -_LARGEST_FLOAT32 <= total <= _LARGEST_FLOAT32:
-                self._refuse("env/cumulated_reward", i, total, t)
-            totals[i] = cumulated_reward[i] = total
-            steps[i] = timestep[i] = steps[i] + advances[i]
-            rewards[i] = reward
-            terminated[i] = is_terminated
-            truncated[i] = is_truncated
-            done[i] = is_terminated or is_truncated
-            initial_state[i] = begun[i]
-            begun[i] = False
+    Args:
+        observations: the leaves of the observation.
+        n_info: number of info variables, the last of the rows.
+        count: number of environments.
+        first: index in the batch of the first one, for messages.
+    """
+    return (FewEpisodes if count <= _FEW else ManyEpisodes)(observations, n_info, count, first)

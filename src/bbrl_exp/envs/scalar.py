@@ -58,13 +58,11 @@ class ScalarKernel:
         self.seed(setup.seed)
 
     def seed(self, seed: int) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._seed = int(seed)
         self._seeds = [EpisodeSeeds(seed, self._setup.role, self._first + i) for i in range(len(self.envs))]
         self._episodes = [0] * len(self.envs)
 
     def reset(self, t: int, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         if self._log is not None:
             self._log.clear()
         i = 0
@@ -76,7 +74,6 @@ class ScalarKernel:
             self._fail(error, i, f"at t={t}")
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         record, steps, ended, shown, log = self._rows, self._steps, self._ended, self._shown, self._log
         reward, first_row = record.reward, rows[0]
         # The common case, an observation of one array, is written here without another call.
@@ -117,11 +114,10 @@ class ScalarKernel:
         return is_terminated or is_truncated
 
     def forget_actions(self) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._log = None
 
     def state(self) -> dict[str, Any]:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`: for each environment the seed of its episode and its actions."""
+        """For each environment the seed of its episode and its actions."""
         if self._log is None:
             raise BbrlExpError(f"the actions of {self._setup.recipe.name} are not kept, so that it cannot be resumed")
         episodes = self._log.episodes(self._rows.lengths)
@@ -141,7 +137,7 @@ class ScalarKernel:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`: every episode is begun again and its actions are repeated."""
+        """Every episode is begun again and its actions are repeated."""
         for i, n_steps in enumerate(state["timestep"].tolist()):
             if state["n_actions"][i] < n_steps:
                 raise BbrlExpError(
@@ -201,7 +197,6 @@ class ScalarKernel:
         return [np.zeros(shape, dtype) for shape, dtype in layout.values()]
 
     def close(self) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         envs, self.envs, self._steps = self.envs, [], []
         for env in envs:
             close_env(env, self._setup.recipe.name)

@@ -63,12 +63,10 @@ class VectorizedKernel:
         return None if spec is None else spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
 
     def seed(self, seed: int) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._seed = int(seed)
         self._n_resets = 0
 
     def reset(self, t: int, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         seed = stream_seed(self._seed, self._setup.role, "vectorized", self._n_resets)
         self._n_resets += 1
         try:
@@ -85,7 +83,6 @@ class VectorizedKernel:
             self._fail(error, t)
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         record, ended, count = self._rows, self._ended, self._setup.batch_size
         flags = record.terminated, record.truncated
         try:
@@ -114,10 +111,10 @@ class VectorizedKernel:
             self._unseen_keys.tell(key for key in info if not str(key).startswith("_"))
 
     def forget_actions(self) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`: there are none."""
+        """There are none."""
 
     def state(self) -> dict[str, Any]:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`: the attributes of the environments themselves."""
+        """The attributes of the environments themselves."""
         return {
             "seed": self._seed,
             "n_resets": self._n_resets,
@@ -129,7 +126,6 @@ class VectorizedKernel:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._vector_env.reset(seed=0)  # some make their attributes there
         try:
             load_attributes(self._vector_env, state["attributes"])
@@ -142,7 +138,6 @@ class VectorizedKernel:
         self._rows.load_state(state)
 
     def close(self) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         if not self._vector_env.closed:
             close_env(self._vector_env, self._setup.recipe.name)
 

@@ -106,17 +106,14 @@ class WorkersKernel:
             os.close(memory)
 
     def seed(self, seed: int) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._command(SEED, str(int(seed)).encode())
 
     def reset(self, t: int, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._time[0] = t
         self._command(RESET)
         self._copy_to(rows)
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._time[0] = t
         for shared, values in zip(self._actions, actions, strict=True):
             shared[...] = values
@@ -124,21 +121,20 @@ class WorkersKernel:
         self._copy_to(rows)
 
     def forget_actions(self) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`."""
         self._command(FORGET)
 
     def state(self) -> dict[str, Any]:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`; that of the scalar kernel, for any number of workers."""
+        """That of the scalar kernel, for any number of workers."""
         return joined([pickle.loads(part) for part in self._command(STATE)])
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`. The workers have the timeout once for every thousand actions."""
+        """The workers have the timeout once for every thousand actions."""
         parts = [pickle.dumps(part_of(state, first, stop)) for first, stop in self._slices]
         n_timeouts = 1 + int(state["n_actions"].sum()) // _ACTIONS_PER_TIMEOUT
         self._send_and_await(LOAD, parts, self._timeout * n_timeouts)
 
     def close(self) -> None:
-        """See :class:`~bbrl_exp.envs.batch.Kernel`. A worker that does not leave within two seconds is killed."""
+        """A worker that does not leave within two seconds is killed."""
         self._finalizer()
 
     def _copy_to(self, rows: Rows) -> None:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 
 N_BUCKETS = 30
+_FLOAT = np.finfo(np.float64)
+_LARGEST_WITH_HALVES = 2.0**52  # from here on, there is no float64 between two whole numbers
 
 
 def histogram_values(tag: str, components: NDArray[Any], max_components: int) -> list[Summary.Value]:
@@ -37,12 +39,14 @@ def _histogram(values: NDArray[Any]) -> HistogramProto | None:
     if not numbers.size:
         return None
     low, high = float(numbers.min()), float(numbers.max())
-    if np.issubdtype(values.dtype, np.integer) and high - low < N_BUCKETS:
+    size = max(abs(low), abs(high))
+    if np.issubdtype(values.dtype, np.integer) and high - low < N_BUCKETS and size < _LARGEST_WITH_HALVES:
         edges = np.arange(low, high + 2) - 0.5
-    elif np.isfinite(high - low) and (high - low) / N_BUCKETS > abs(high) * np.finfo(np.float64).eps:
+    elif np.isfinite(high - low) and (high - low) / N_BUCKETS > size * _FLOAT.eps:
         edges = np.linspace(low, high, N_BUCKETS + 1)
     else:
-        edges = np.array([low, np.nextafter(high, np.inf)])
+        above = high if high == _FLOAT.max else np.nextafter(high, np.inf)
+        edges = np.array([low if low < above else np.nextafter(low, -np.inf), above])
     counts, _ = np.histogram(numbers, edges)
     with np.errstate(over="ignore"):
         return HistogramProto(
