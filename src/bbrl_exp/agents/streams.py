@@ -101,7 +101,7 @@ class RandomStreams(nn.Module):
 
     def next(self, batch_size: int) -> list[NDArray[Any]]:
         """The numbers of the next step for B environments, one array ``[B, …]`` per sequence."""
-        draws = self._draws_for(batch_size)
+        draws = self._draws.get(batch_size) or self._begin(batch_size)
         part = self._part
         self.__dict__["n_drawn"] += batch_size if part is None else part.whole  # modules set attributes slowly
         if part is None:
@@ -128,12 +128,10 @@ class RandomStreams(nn.Module):
         self.seed(state["seed"])
         self.n_drawn = state["n_drawn"]
         for size, saved in state["draws"].items():
-            for one, one_saved in zip(self._draws_for(size), saved, strict=True):
+            for one, one_saved in zip(self._begin(size), saved, strict=True):
                 one.load_state(one_saved)
 
-    def _draws_for(self, batch_size: int) -> Sequence[Draws]:
-        draws = self._draws.get(batch_size)
-        if draws is None:
-            whole = batch_size if self._part is None else self._part.whole
-            draws = self._draws[batch_size] = self._make(self._seed, whole)
+    def _begin(self, batch_size: int) -> Sequence[Draws]:
+        whole = batch_size if self._part is None else self._part.whole
+        draws = self._draws[batch_size] = self._make(self._seed, whole)
         return draws

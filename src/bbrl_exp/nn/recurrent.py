@@ -54,6 +54,7 @@ class RecurrentNet(nn.Module):
         if kind not in _N_GATES:
             raise ConfigurationError(f"kind='{kind}': one of {', '.join(_N_GATES)}{did_you_mean(kind, _N_GATES)}")
         AT_LEAST_1.check(n_inputs=n_inputs, n_hidden=n_hidden)
+        n_hidden = int(n_hidden)  # torch splits by Python's integers only
         self.n_inputs = n_inputs
         self.n_hidden = n_hidden
         self.kind = kind

@@ -59,6 +59,7 @@ class ContinuousPolicy(Agent):
         self.network = Mlp(sizes, activation, output_gain=0.01, generator=generator)
         self.exploration = Exploration(self.bounds.n_components, random_steps, noise_correlation, seed, name)
         self._on_arrays = self.features.on_arrays(self.network)
+        self._acting = (self.bounds, self.exploration)  # looking up a module takes as long as a draw
 
     def unit_of(self, outputs: Tensor, noise: Tensor | None) -> Tensor:
         """Actions ``[N, D]`` in [-1, 1] for outputs ``[N, P D]`` and standard normal noise ``[N, D]``."""
@@ -70,11 +71,11 @@ class ContinuousPolicy(Agent):
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes the action at ``t``, ``[B, *shape]`` in the space's dtype."""
-        bounds, network = self.bounds, self._on_arrays
-        if network is not None and self.is_on_cpu and not torch.is_grad_enabled():
+        bounds, _ = self._acting
+        if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
             (observation,) = self.read_rows(t, self.reads)
             drawn, noise = self._explore(len(observation))
-            unit = self.unit_of_arrays(network(observation), noise) if drawn is None else drawn
+            unit = self.unit_of_arrays(self._on_arrays(observation), noise) if drawn is None else drawn
             self.write_rows(t, bounds.rows[self.prefix, len(unit)], [bounds.from_unit_on_arrays(unit)])
             return
         outputs = self.network(self.features([self.get((name, t)) for name in self.reads]))
@@ -89,6 +90,6 @@ class ContinuousPolicy(Agent):
         """Actions at random, or else noise for those of the network; neither in evaluation mode."""
         if not self.training:
             return None, None
-        exploration = self.exploration
+        _, exploration = self._acting
         drawn = exploration.uniform(batch_size)
         return drawn, exploration.normal(batch_size) if drawn is None else None

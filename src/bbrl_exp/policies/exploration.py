@@ -47,8 +47,7 @@ class Exploration(nn.Module):
         self._name = name or ""
         self.uniform_stream = RandomStreams(self._uniform_draws, seed)
         self.normal_stream = RandomStreams(self._normal_draws, seed)
-        # To look up a module takes longer than a draw.
-        self._streams = (self.uniform_stream, self.normal_stream)
+        self._streams = (self.uniform_stream, self.normal_stream)  # looking up a module takes as long as a draw
 
     def uniform(self, batch_size: int) -> NDArray[Any] | None:
         """Actions float32 ``[B, D]`` drawn uniformly from [-1, 1] for the next step; None once there were enough."""

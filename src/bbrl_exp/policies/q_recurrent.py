@@ -146,14 +146,15 @@ class RecurrentQPolicy(Agent):
         self.writes: tuple[str, ...] = (self.action, *memory.writes)
         self._on_arrays = memory.features.on_arrays(self.network.mlp)
         self._rows = RowsByBatchSize({**self.exploration.row_facts, **memory.row_facts})
+        self._acting = (self.network, memory, self.exploration)  # looking up a module takes as long as a draw
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes ``action`` at ``t``, ``[B]`` in the space's dtype, and the states before and after."""
+        network, memory, exploration = self._acting
         if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
-            output, state, following = self.network.memory.step_on_arrays(self, t)
-            actions = self.exploration.on_arrays(self.network.values_on_arrays(self._on_arrays(output)))
+            output, state, following = memory.step_on_arrays(self, t)
+            actions = exploration.on_arrays(network.values_on_arrays(self._on_arrays(output)))
             self.write_rows(t, self._rows[self.prefix, len(output)], [actions, state, following])
             return
         with torch.no_grad():
-            values = self.network.values_of(self.network.memory.step(self, t))
-            self.set((self.prefix + self.action, t), self.exploration(values))
+            self.set((self.prefix + self.action, t), exploration(network.values_of(memory.step(self, t))))

@@ -44,8 +44,7 @@ class EpsilonGreedy(torch.nn.Module):
         self._dtype = torch.from_numpy(np.empty(0, leaf.dtype)).dtype
         self.register_buffer("epsilon", torch.ones(()))
         self.stream = RandomStreams(_draws, seed)
-        # To look up a module takes as long as a draw.
-        self._next_numbers = self.stream.next
+        self._next_numbers = self.stream.next  # looking up a module takes as long as a draw
 
     def set_epsilon(self, epsilon: float) -> None:
         """Sets ε."""
@@ -143,14 +142,16 @@ class QPolicy(Agent):
         self.writes: tuple[str, ...] = (self.exploration.variable,)
         self._on_arrays = self.network.features.on_arrays(self.network.mlp)
         self._rows = RowsByBatchSize(self.exploration.row_facts)
+        self._acting = (self.network, self.exploration)  # looking up a module takes as long as a draw
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes ``action`` at ``t``, ``[B]`` in the space's dtype."""
+        network, exploration = self._acting
         if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
             (observations,) = self.read_rows(t, self.reads)
-            actions = self.exploration.on_arrays(self.network.values_on_arrays(self._on_arrays(observations)))
+            actions = exploration.on_arrays(network.values_on_arrays(self._on_arrays(observations)))
             self.write_rows(t, self._rows[self.prefix, len(actions)], [actions])
             return
         with torch.no_grad():
-            values = self.network.values([self.get((leaf, t)) for leaf in self.reads])
-            self.set((self.prefix + self.writes[0], t), self.exploration(values))
+            values = network.values([self.get((leaf, t)) for leaf in self.reads])
+            self.set((self.prefix + self.writes[0], t), exploration(values))

@@ -34,8 +34,7 @@ class RandomAgent(Agent):
         self.writes: tuple[str, ...] = tuple(leaf.name for leaf in env_spec.actions)
         self.stream = RandomStreams(self._action_draws, seed)
         self._rows = RowsByBatchSize({leaf.name: (leaf.shape, leaf.dtype) for leaf in env_spec.actions})
-        # To look up a module takes as long as a draw.
-        self._next_actions = self.stream.next
+        self._next_actions = self.stream.next  # looking up a module takes as long as a draw
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype."""

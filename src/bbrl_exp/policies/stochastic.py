@@ -62,8 +62,7 @@ class StochasticPolicy(Agent):
         self.noise = RandomStreams(self._noise_draws, seed)
         self._on_arrays = self.features.on_arrays(self.network) if len(env_spec.actions) == 1 else None
         self._rows = RowsByBatchSize(self.heads.row_facts)
-        # To look up a module takes as long as a draw.
-        self._acting = (self.heads, self.noise)
+        self._acting = (self.heads, self.noise)  # looking up a module takes as long as a draw
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype."""
