@@ -379,7 +379,7 @@ def test_a_file_that_is_shorter_than_it_was_is_one_error_that_names_it(tmp_path,
     state, positions = interrupted(tmp_path, 10, 5)
     (path,) = tmp_path.glob(f"{name}*")
     path.write_bytes(path.read_bytes()[:9])
-    with pytest.raises(BbrlExpError, match=rf"^cannot go on with '{path}': it has 9 bytes and had \d+$"):
+    with pytest.raises(BbrlExpError, match=rf"^cannot continue '{path}': it has 9 bytes and had \d+$"):
         resumed(tmp_path, state, positions, 10)
     path.unlink()
     with pytest.raises(BbrlExpError, match=rf"^cannot write '{path}': No such file or directory$"):
