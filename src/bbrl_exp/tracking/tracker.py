@@ -14,6 +14,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.event_file import EventFile
 from bbrl_exp.records.metrics import SPEED, MetricsFile
+from bbrl_exp.text import size_in_words
 from bbrl_exp.tracking.console import Console, SilentConsole
 from bbrl_exp.tracking.episodes import EpisodeCount, FinishedEpisodes, finished_episodes
 from bbrl_exp.tracking.histogram import histogram_values
@@ -255,13 +256,13 @@ class Tracker:
 
     def _announce(self, n_series: int, bytes_per_step: int) -> None:
         planned, full, stride = self._planned_time_steps, self._thinning.full_steps, self._thinning.stride
-        megabytes = self._thinning.n_kept(planned + 1) * bytes_per_step / 1e6
+        size = size_in_words(self._thinning.n_kept(planned + 1) * bytes_per_step)
         if planned < full or stride == 1:
             what = "at every time step"
         else:
             rest = f"one in {stride:,} after that" if stride else "none after that"
             what = f"at each of the first {full:,} time steps, {rest}"
-        self._console.line(f"TensorBoard: {n_series} workspace series {what}, about {megabytes:,.1f} MB")
+        self._console.line(f"TensorBoard: {n_series} workspace series {what}, about {size}")
 
     def _write_histograms(self, events: EventFile, new_rows: Mapping[str, NDArray[Any]]) -> None:
         self._next_histogram = self._env_steps + self._settings.histogram_every
