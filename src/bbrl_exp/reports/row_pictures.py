@@ -1,4 +1,4 @@
-"""Pictures of rows, one a setting, in the same order in every panel: scores, probability of improvement, speed."""
+"""Pictures of rows, one per setting, in the same order in every panel: scores, probability of improvement, speed."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def draw_improvement(report: Report, looks: Mapping[str, Look]) -> Figure | None
 
 
 def draw_speed(report: Report, looks: Mapping[str, Look]) -> Figure | None:
-    """Environment steps a second: median, slowest and fastest run."""
+    """Environment steps per second: median, slowest and fastest run."""
     marks: dict[str, dict[str, _Mark]] = {}
     for speed in report.speeds:
         if speed.steps_per_second:
             marks.setdefault(speed.environment, {})[speed.setting] = _Mark(*speed.steps_per_second)
     counts = ((speed.setting, speed.n_runs) for speed in report.speeds if speed.steps_per_second)
-    found = [_Panel(environment, "environment steps a second", of) for environment, of in marks.items()]
+    found = [_Panel(environment, "environment steps per second", of) for environment, of in marks.items()]
     figure, plots = _rows(found, report.best_first, with_runs(counts), looks)
     for axes in plots:
         axes.set_xlim(left=0)

@@ -80,10 +80,10 @@ def write_end(events: EventFile, env_steps: int, metrics: Mapping[str, float | N
 
 
 def mark_failed(folder: Path, env_steps: int, entry: HparamsEntry | None) -> None:
-    """Marks a run as failed that has not told so itself: its process was killed, or it could not start.
+    """Marks a run as failed that could not record so itself: its process was killed, or it could not start.
 
-    A record that was cut off at the end of its event file is removed. A run whose end the file tells already is left as
-    it is.
+    A record that was cut off at the end of its event file is removed. A run whose end is in the file already is left
+    as it is.
 
     Args:
         folder: of the run; it must exist, and no process may write in it.

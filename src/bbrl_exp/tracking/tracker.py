@@ -43,7 +43,7 @@ class Tracker:
         console: where progress is shown.
         clock: seconds spent in the loop, from any origin; a clock that stands still during evaluations keeps them out
             of the measured speed.
-        continued: what :meth:`positions` gave, for a tracker that goes on with these files: what stands beyond is cut
+        continued: what :meth:`positions` gave, for a tracker that continues these files: what is beyond is cut
             off. None for new files.
 
     Attributes:
@@ -196,7 +196,7 @@ class Tracker:
         self._speed.steps = state["steps_at_last_speed"]
 
     def positions(self) -> dict[str, Any]:
-        """Where files and clock stand.
+        """Where the files end and what the clock shows.
 
         Returns:
             ``{"csv": bytes, "events": (file name, bytes), "seconds_at_last_speed": seconds}``; None for a file that
