@@ -164,7 +164,7 @@ def test_where_no_run_counts_the_page_says_so(tmp_path: Path, write_run: WriteRu
     assert main([str(tmp_path)]) == 0
     words = words_of(tmp_path / "report" / "index.html")
     assert "No run counts: none is complete with this metric." in words
-    assert "no reason stands there" in words
+    assert "no reason given" in words
 
 
 def test_a_single_run_has_a_report_without_interval(tmp_path: Path, write_run: WriteRun) -> None:

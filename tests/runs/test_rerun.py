@@ -110,22 +110,29 @@ def test_a_job_of_a_sweep_is_run_again_alone(command_line: CommandLine, rerun):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("name", "damage", "said"),
     [
-        ({"config.yaml": "a: [1"}, "config.yaml cannot be read"),
-        ({"config.yaml": "- 1"}, "it is no mapping"),
-        ({"config.yaml": "defaults: [agent: random]\nagent: {}\nenv: {}\ntracking: {}"}, "key 'defaults' is not one"),
-        ({"config.yaml": "agent: {defaults: [x]}\nenv: {}\ntracking: {}"}, "key 'agent' is no mapping"),
-        ({"config.yaml": None}, "config.yaml cannot be read: No such file or directory"),
-        ({"overrides.yaml": "a: 1"}, "it is no list"),
-        ({"hydra.yaml": "hydra: {runtime: {choices: {agent: ../../x}}}"}, "group 'agent' = '../../x': no option"),
+        ("config.yaml", lambda text: f"{text}a: [1", "config.yaml cannot be read"),
+        ("config.yaml", lambda text: f"- {text.splitlines()[-1]}", "it is no mapping"),
+        ("config.yaml", lambda text: f"{text}defaults: [agent: random]\n", "key 'defaults' is not one"),
+        (
+            "config.yaml",
+            lambda text: text.replace("agent:\n", "agent:\n  defaults: [x]\n", 1),
+            "key 'agent' is no mapping",
+        ),
+        ("config.yaml", None, "config.yaml cannot be read: No such file or directory"),
+        ("overrides.yaml", lambda text: text.replace("- ", "").replace("=", ": "), "it is no list"),
+        (
+            "hydra.yaml",
+            lambda text: text.replace("agent: random", "agent: ../../x"),
+            "group 'agent' = '../../x': no option",
+        ),
     ],
 )
-def test_a_folder_that_cannot_be_used_is_one_line_and_nothing_is_made(command_line, rerun, damage, said):
+def test_a_folder_that_cannot_be_used_is_one_line_and_nothing_is_made(command_line, rerun, name, damage, said):
     assert command_line(*SMALL, "name=mine").code == 0
-    for name, text in damage.items():
-        path = Path("outputs/mine/.hydra") / name
-        path.unlink() if text is None else path.write_text(text)
+    path = Path("outputs/mine/.hydra") / name
+    path.unlink() if damage is None else path.write_text(damage(path.read_text()))
     ended = rerun("outputs/mine")
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert said in ended.err

@@ -101,7 +101,7 @@ def test_a_killed_run_is_marked_behind_its_last_whole_record(tmp_path, cut):
     row = hparams_page(tmp_path).row
     assert row.trials == {"mine": "STATUS_FAILURE"}
     assert row.metrics["Final/failed"] == 1.0
-    found = read_scalars(event_file(tmp_path / "mine"), verify=True)
+    found = read_scalars(event_file(tmp_path / "mine"))
     assert found.damage is None
     assert found.series["losses/policy"].values.tolist() == ([3.0, 2.0] if cut == 0 else [3.0])
     assert found.series["Final/failed"].steps.tolist() == [7]
@@ -147,7 +147,7 @@ def test_a_run_that_was_killed_before_it_was_on_the_page_is_put_there(tmp_path, 
     path.write_bytes(path.read_bytes()[:size])
     mark_failed(tmp_path / "mine", 0, HparamsEntry({"agent": "ppo"}, "a"))
     assert hparams_page(tmp_path).row.trials == {"mine": "STATUS_FAILURE"}
-    assert read_scalars(event_file(tmp_path / "mine"), verify=True).damage is None
+    assert read_scalars(event_file(tmp_path / "mine")).damage is None
 
 
 def test_a_run_that_writes_nothing_for_tensorboard_gets_no_file(tmp_path):
@@ -190,7 +190,7 @@ def test_what_a_resumed_run_was_asked_at_its_start_stays_on_the_page(tmp_path):
     gone_on(tmp_path / "mine", HparamsEntry({"agent": "dqn"}, "b"), positions)
     row = hparams_page(tmp_path).row
     assert (row.name, row.parameters, row.trials) == ("a", {"agent": "ppo"}, {"mine": "STATUS_SUCCESS"})
-    found = read_scalars(event_file(tmp_path / "mine"), verify=True)
+    found = read_scalars(event_file(tmp_path / "mine"))
     assert found.damage is None
     assert found.series["losses/policy"].values.tolist() == [3.0]
 

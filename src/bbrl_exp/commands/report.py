@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="KEY",
-        help="keys that tell settings apart, as agent batch_size; found from what differs if not given",
+        help="keys that distinguish settings, such as agent batch_size; default: found from what differs",
     )
     parser.add_argument(
         "--metric",
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="[ENV=]RETURN",
-        help="return whose cost in environment steps is told, as 475 or cartpole=475",
+        help="return whose cost in environment steps is reported, such as 475 or cartpole=475",
     )
     parser.add_argument(
         "--normalize",
@@ -90,7 +90,7 @@ def _report(args: argparse.Namespace) -> int:
     lines = [
         f"{counted} of {len(report.lines)} runs compared by {report.metric}, {len(report.best_first)} settings",
         *(f"{line.status}: {line.folder}: {line.words}" for line in uncounted),
-        *(f"no run: {problem.folder}: {problem.words}" for problem in found.problems),
+        *(f"not a run: {problem.folder}: {problem.words}" for problem in found.problems),
         f"report: {page}",
     ]
     sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -15,8 +15,8 @@ class AppendOnlyFile:
 
     Args:
         path: the file.
-        position: None to make a new file, which must not exist yet; else where to go on in the one that is there, and
-            what stands beyond is cut off.
+        position: None to make a new file, which must not exist yet; else where to continue the existing one, whose
+            rest is cut off.
 
     Raises:
         BbrlExpError: if the file cannot be made or a piece cannot be written, naming the file, or if it is shorter than
@@ -30,15 +30,15 @@ class AppendOnlyFile:
         try:
             self._file = open(path, "xb" if position is None else "r+b", buffering=0)  # noqa: SIM115  (see `close`)
             if position is not None:
-                self._go_on_at(position)
+                self._continue_at(position)
         except OSError as error:
             raise self._refusal(error) from error
 
-    def _go_on_at(self, position: int) -> None:
+    def _continue_at(self, position: int) -> None:
         found = self._file.seek(0, os.SEEK_END)
         if found < position:
             self._file.close()
-            raise BbrlExpError(f"cannot go on with '{self.path}': it has {found} bytes and had {position}")
+            raise BbrlExpError(f"cannot continue '{self.path}': it has {found} bytes and had {position}")
         self._file.truncate(position)
         self._file.seek(position)
 

@@ -56,7 +56,7 @@ class FolderClaim:
             raise ConfigurationError(f"folder {folder} cannot be used: {error.strerror}") from None
 
     def release(self) -> None:
-        """Gives the folder back; folders that the claim made and nobody wrote in are removed."""
+        """Gives the folder back; folders that the claim made are removed if they are still empty."""
         (self.folder / LOCK).unlink(missing_ok=True)
         os.close(self._file)
         self._remove_made()

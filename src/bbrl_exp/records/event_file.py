@@ -35,7 +35,7 @@ class EventFile:
 
     Args:
         folder: the run's folder; it must exist.
-        continued: None for a new file; else the name of the one that is there, and where it goes on.
+        continued: None for a new file; else the name of an existing one, and where to continue it.
 
     Attributes:
         is_new: whether it was made by this object.
@@ -118,7 +118,7 @@ def framed(payload: bytes) -> bytes:
 class ScalarRecords:
     """Encodes events that all hold one value for each of the same tags.
 
-    A step stands in the event as a varint of fixed width (padded with empty groups of seven bits, which every protobuf
+    A step is in the event as a varint of fixed width (padded with empty groups of seven bits, which every protobuf
     parser reads), so that all records are of one length.
 
     Args:
@@ -176,7 +176,7 @@ class ScalarRecords:
             for column, series in zip(self._value_columns, values, strict=True):
                 column[:n] = series
         payloads = self._records[:n, HEADER_LENGTH:-FOOTER_LENGTH]
-        # google_crc32c takes a numpy row as it stands: a copy to bytes would double the cost of the checksums.
+        # google_crc32c takes a numpy row as it is: a copy to bytes would double the cost of the checksums.
         crcs = np.fromiter(map(google_crc32c.value, payloads), dtype=np.uint32, count=n)
         self._crcs[:n] = ((crcs >> np.uint32(15)) | (crcs << np.uint32(17))) + np.uint32(_MASK_DELTA)
         return self._records[:n].data.cast("B") if n else memoryview(b"")

@@ -17,7 +17,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in the file at ``path``.
 
     Raises:
-        UnreadableError: there is none.
+        UnreadableError: there is no such object; the message says why.
     """
     try:
         text = path.read_bytes().decode("utf-8")

@@ -1,7 +1,7 @@
 """Where a run comes from: command, commit, versions, machine, times, and the hash that knows a configuration again.
 
-``provenance.json`` holds one entry for each start of the run. It tells of the machine: nothing else in the folder that
-equal runs have equal depends on it.
+``provenance.json`` holds one entry for each start of the run. It describes the machine, on which no
+other file depends that equal runs have in common.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _NOT_HASHED = ("hydra", "name")
 def config_hash(config: Mapping[str, Any]) -> str:
     """Sixteen hexadecimal digits that are equal for equal configurations, whatever their name and folder.
 
-    The order of what stands below the root counts: members run and wrappers wrap in it.
+    The order below the root counts, since members run and wrappers wrap in it.
     """
     kept = {key: config[key] for key in sorted(config) if key not in _NOT_HASHED}
     return hashlib.sha256(json.dumps(kept, default=str).encode()).hexdigest()[:16]
@@ -55,7 +55,7 @@ def command() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that this package lies in, with ``+changes`` where it was edited; None without one."""
+    """The commit of the checkout of this package, with ``+changes`` where it was edited; None without one."""
     root = _repository_of(Path(__file__))
     found = _commit(root) if root is not None else None
     return None if found is None else f"{found['commit']}{'+changes' if found['changes'] else ''}"
@@ -87,11 +87,11 @@ def _commit(root: Path) -> dict[str, Any] | None:
         filters = {name.rpartition(".")[0] for name in found.stdout.split("\0") if name}
         harmless |= {f"{name}.{key}": value for name in sorted(filters) for key, value in _NO_FILTER.items()}
         options = ("--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=dirty")
-        told = _git(root, harmless, "status", *options)
-        told.check_returncode()
+        found = _git(root, harmless, "status", *options)
+        found.check_returncode()
     except (OSError, subprocess.SubprocessError):
         return None
-    lines = told.stdout.splitlines()
+    lines = found.stdout.splitlines()
     commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), None)
     return {"commit": commit, "changes": any(not line.startswith("# ") for line in lines)}
 
@@ -174,7 +174,7 @@ def record_start(
     known_as: str | None,
     packages: Sequence[str] = (),
 ) -> None:
-    """Adds this start of the run to ``provenance.json`` in its folder; a run that goes on has several.
+    """Adds this start of the run to ``provenance.json`` in its folder; a resumed run has several.
 
     Args:
         folder: of the run.

@@ -20,7 +20,7 @@ class Summary:
     """The contents of ``summary.json``.
 
     Attributes:
-        status: how the run stands.
+        status: of the run.
         agent: option of the group ``agent``.
         env: option of the group ``env``.
         env_id: gymnasium id.
@@ -36,7 +36,7 @@ class Summary:
         eval_curve_mean: mean of the mean returns of the evaluations along the run; None where there were none.
         best_eval_return_mean: the best of the evaluations along the run, that of ``checkpoints/best.pt``.
         wall_seconds: from the start of the task to its end.
-        steps_per_second: environment steps a second, updates and tracking included, start-up and evaluation left out.
+        steps_per_second: environment steps per second, updates and tracking included, start-up and evaluation left out.
         error: why the run did not complete.
         command: the command line.
         overrides: the overrides of this job.

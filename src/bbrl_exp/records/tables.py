@@ -52,7 +52,7 @@ def read_sweep_table(sweep: Path) -> list[SweepRow]:
     """The rows of ``sweep.json``.
 
     Raises:
-        UnreadableError: there are none.
+        UnreadableError: the file is missing or damaged.
     """
     jobs = read_json(sweep / SWEEP_TABLE).get("jobs")
     columns = [field.name for field in dataclasses.fields(SweepRow)]

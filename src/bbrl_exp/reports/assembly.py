@@ -109,7 +109,7 @@ def _line(
     if run.status == "running":
         words.insert(0, "still running, or its process ended without a word")
     elif run.status != "completed":
-        words.insert(0, run.error or "no reason stands there")
+        words.insert(0, run.error or "no reason given")
     elif original is not None:
         words.insert(0, f"the same configuration and seed as {relative(original, run.folder.parent)}")
     elif score is None:

@@ -19,7 +19,7 @@ class Options:
     """What a report is asked for.
 
     Attributes:
-        by: keys that tell settings apart; None: found from what differs.
+        by: keys that distinguish settings; None: found from what differs.
         metric: None: the last policy's evaluation, or training returns.
         lower_is_better: for a metric of which less is more.
         thresholds: environment → return, ``""`` for all others; those left out are chosen from the curves.
@@ -87,20 +87,20 @@ class Report:
         metric: by which runs are compared.
         lower_is_better: of the metric.
         groups: settings and environments.
-        tables: one an environment, scores as they are.
+        tables: one per environment, scores as they are.
         aggregate: over all environments, of normalised scores; None for one environment, or where there is none.
         aggregate_words: how scores were normalised, or why there is no aggregate.
         bounds: the scores that are 0 and 1; None where nothing is normalised.
         improvements: of each setting over each other.
         reference: the setting that pictures compare with; None where there are fewer than two.
         source: of the curves, a name in ``metrics.csv``.
-        curves: one a setting and environment.
+        curves: one per setting and environment.
         efficiencies: the same.
         thresholds: environment → return.
         chosen_thresholds: environments whose threshold was chosen from the curves.
-        speeds: one a setting and environment.
+        speeds: one per setting and environment.
         lines: every run.
-        problems: what is no run.
+        problems: what is not a run.
         is_mixed: commit or versions differ between runs that count.
     """
 

@@ -96,7 +96,7 @@ def curve_of(setting: str, environment: str, series: Sequence[Series]) -> Curve:
     Args:
         setting: its name.
         environment: its name.
-        series: one a run.
+        series: one per run.
     """
     grid = _grid(series)
     values = list(np.stack([np.interp(grid, run.env_steps, run.values) for run in series], axis=1))
@@ -130,7 +130,7 @@ def efficiency_of(setting: str, environment: str, series: Sequence[Series], thre
     Args:
         setting: its name.
         environment: its name.
-        series: one a run.
+        series: one per run.
         threshold: the return to reach.
     """
     steps = np.sort([_first(run, threshold) for run in series])

@@ -30,7 +30,7 @@ def draw_figures(report: Report) -> dict[str, tuple[bytes, bytes]]:
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
-        # Names in the scripts of the world: a box stands where the font lacks a letter.
+        # Names may have any letters: a box is drawn where the font lacks one.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         for name, make in PICTURES.items():
             figure = make(report, looks(report.best_first))

@@ -21,7 +21,7 @@ ABSENT = "–"
 
 @dataclass(frozen=True)
 class Setting:
-    """Values of the keys that tell settings apart.
+    """Values of the keys that distinguish settings.
 
     Attributes:
         name: ``agent=ppo batch_size=8``.
@@ -37,7 +37,7 @@ class Groups:
     """Runs by setting and environment.
 
     Attributes:
-        keys: the dotted keys that tell settings apart.
+        keys: the dotted keys that distinguish settings.
         settings: in the order of their values.
         environments: names, in order.
         setting_of: for each run, in the order given.
@@ -56,13 +56,13 @@ class Groups:
 def group(runs: Sequence[Run], by: Sequence[str] | None = None) -> Groups:
     """Groups runs into settings.
 
-    Without ``by``, a key tells settings apart if runs of one environment differ in it that the keys before it do not
-    tell apart. The agent comes first, then the experiment, then short keys; so the dozens of keys in which two agents
+    Without ``by``, a key distinguishes settings if runs of one environment differ in it that the keys before it do not
+    distinguish. The agent comes first, then the experiment, then short keys; so the dozens of keys in which two agents
     differ add nothing to ``agent``, and what is tuned for each environment splits no setting.
 
     Args:
         runs: none of them damaged.
-        by: dotted keys that tell settings apart instead.
+        by: dotted keys that distinguish settings instead.
 
     Raises:
         ConfigurationError: no run has a key of ``by``.
@@ -92,7 +92,7 @@ def group(runs: Sequence[Run], by: Sequence[str] | None = None) -> Groups:
 def repeats(runs: Sequence[Run]) -> dict[int, int]:
     """The runs that repeat another, seed included, in all that changes a result: index of the repeat → of the first.
 
-    That is told by the configurations or by their hashes: a hash knows of ``env.stepping``, and not of ``eval.every``.
+    It is decided by the configurations or by their hashes: a hash knows of ``env.stepping``, and not of ``eval.every``.
     """
     first: dict[object, int] = {}
     found = {}
@@ -115,7 +115,7 @@ def is_free(key: str) -> bool:
 
 
 def _environment_names(runs: Sequence[Run]) -> list[str]:
-    """The option of ``env``, with the id where one option stands for several."""
+    """The option of ``env``, with the id where one option has several."""
     ids: dict[str | None, set[str | None]] = {}
     for run in runs:
         ids.setdefault(run.env, set()).add(run.env_id)
@@ -134,7 +134,7 @@ def _telling_keys(runs: Sequence[Run], environments: Sequence[str]) -> tuple[str
     cells: dict[int, tuple[str, ...]] = {index: (environments[index],) for index in known}
     for key in _candidates([runs[index] for index in known]):
         values = {index: runs[index].config.get(key, ABSENT) for index in known}
-        # Two agents are two settings even where each ran in an environment of its own.
+        # Two agents are two settings even where each ran in its own environment.
         if key == "agent" or _splits(cells, values):
             chosen.append(key)
             cells = {index: (*cells[index], values[index]) for index in known}

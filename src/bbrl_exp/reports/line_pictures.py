@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bbrl_exp.records.metrics import EVALUATIONS
 from bbrl_exp.reports.contents import Report
 from bbrl_exp.reports.panels import add_legend, panels, steps_axis, with_runs
 from bbrl_exp.reports.readable import short
-from bbrl_exp.reports.statistics import draw, has_interval, interval, performance_profile
+from bbrl_exp.reports.statistics import Array, draw, has_interval, interval, performance_profile
 from bbrl_exp.reports.style import Look
 
 MOST_LINES = 14
@@ -19,19 +22,29 @@ _MOST_STEPS = 400
 _RESAMPLES = 2_000
 
 
-def draw_profiles(report: Report, looks_of: Mapping[str, Look]) -> Figure | None:
+@dataclass(frozen=True)
+class _Line:
+    """The line of a setting, ``[X]`` each, and the ends of its interval."""
+
+    x: Array
+    y: Array
+    band: tuple[Array, Array] | None = None
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """The lines of the settings, and what they are of."""
+
+    title: str
+    lines: Mapping[str, _Line]
+
+
+def draw_profiles(report: Report, looks: Mapping[str, Look]) -> Figure | None:
     """The fraction of runs above each score."""
     tables = [report.aggregate] if report.aggregate else list(report.tables)
     tables = [table for table in tables if table.rows]
-    if not tables:
-        return None
-    counts: dict[str, set[int]] = {}
+    found = []
     for table in tables:
-        for row in table.rows:
-            counts.setdefault(row.setting, set()).update(len(scores) for scores in row.scores)
-    names = with_runs(counts)
-    figure, plots = panels(len(tables), 3.0, 3, 3.6)
-    for table, axes in zip(tables, plots, strict=False):
         rows = table.rows[:MOST_LINES]
         scores = np.concatenate([np.concatenate(row.scores) for row in rows])
         margin = 0.03 * (scores.max() - scores.min()) or 0.5
@@ -39,97 +52,98 @@ def draw_profiles(report: Report, looks_of: Mapping[str, Look]) -> Figure | None
         if len(steps) > _MOST_STEPS:
             steps = np.linspace(scores.min(), scores.max(), _MOST_STEPS)
         grid = np.concatenate([[scores.min() - margin], steps, [scores.max() + margin]])
+        lines = {}
         for row in rows:
-            look = looks_of[row.setting]
-            axes.plot(
-                grid,
-                performance_profile(row.scores, grid),
-                color=look.colour,
-                linestyle=look.dashes,
-                drawstyle="steps-post",
-                label=names[row.setting],
-            )
+            band = None
             if has_interval(row.scores):
                 drawn = [of[:_RESAMPLES] for of in draw(row.scores, row.setting)]
                 resampled = [of[which] for of, which in zip(row.scores, drawn, strict=True)]
-                lower, upper = interval(performance_profile(resampled, grid))
-                axes.fill_between(grid, lower, upper, color=look.colour, alpha=0.13, linewidth=0, step="post")
+                band = interval(performance_profile(resampled, grid))
+            lines[row.setting] = _Line(grid, performance_profile(row.scores, grid), band)
+        found.append(_Panel(table.name, lines))
+    names = with_runs((row.setting, len(scores)) for table in tables for row in table.rows for scores in row.scores)
+    figure, plots = _lines(found, list(names), names, looks, "fraction of runs above", is_stepped=True)
+    for axes in plots:
         axes.set_ylim(-0.03, 1.03)
-        axes.set_title(short(table.name), loc="left")
         axes.set_xlabel(f"{short(report.metric)}{', normalised' if report.aggregate else ''}")
-    plots[0].set_ylabel("fraction of runs above")
-    add_legend(figure, plots, [names[row.setting] for table in tables for row in table.rows])
     return figure
 
 
-def draw_curves(report: Report, looks_of: Mapping[str, Look]) -> Figure | None:
+def draw_curves(report: Report, looks: Mapping[str, Look]) -> Figure | None:
     """Returns over environment steps."""
     shown = report.best_first[:MOST_LINES]
-    environments = list(dict.fromkeys(curve.environment for curve in report.curves))
-    names = _names(report)
-    if not environments:
-        return None
-    figure, plots = panels(len(environments), 3.0, 3, 3.6)
-    for environment, axes in zip(environments, plots, strict=False):
-        for curve in report.curves:
-            if curve.environment != environment or curve.setting not in shown:
-                continue
-            look = looks_of[curve.setting]
-            is_point = len(curve.env_steps) == 1
-            axes.plot(
-                curve.env_steps,
-                curve.center,
-                color=look.colour,
-                linestyle=look.dashes,
-                marker=look.marker if is_point else "",
-                label=names[curve.setting],
-            )
-            if curve.lower is not None and curve.upper is not None:
-                axes.fill_between(curve.env_steps, curve.lower, curve.upper, color=look.colour, alpha=0.16, linewidth=0)
+    found: dict[str, dict[str, _Line]] = {}
+    for curve in report.curves:
+        lines = found.setdefault(curve.environment, {})
+        if curve.setting in shown:
+            band = None if curve.lower is None or curve.upper is None else (curve.lower, curve.upper)
+            lines[curve.setting] = _Line(curve.env_steps, curve.center, band)
+    words = "evaluation return" if report.source == EVALUATIONS else "training return, last 100 episodes"
+    panels_of = [_Panel(environment, lines) for environment, lines in found.items()]
+    figure, plots = _lines(panels_of, shown, _names(report), looks, words)
+    for environment, axes in zip(found, plots, strict=False):
         if environment in report.thresholds:
             axes.axhline(report.thresholds[environment], color="#444444", linewidth=0.8, linestyle=(0, (1, 2)))
-        axes.set_title(short(environment), loc="left")
         steps_axis(axes)
-    plots[0].set_ylabel("evaluation return" if report.source == EVALUATIONS else "training return, last 100 episodes")
-    add_legend(figure, plots, [names[name] for name in shown if name in names])
     return figure
 
 
-def draw_efficiency(report: Report, looks_of: Mapping[str, Look]) -> Figure | None:
+def draw_efficiency(report: Report, looks: Mapping[str, Look]) -> Figure | None:
     """The fraction of runs that have reached the threshold, over environment steps."""
     shown = report.best_first[:MOST_LINES]
-    environments = list(dict.fromkeys(found.environment for found in report.efficiencies))
-    names = _names(report)
-    if not environments:
-        return None
-    figure, plots = panels(len(environments), 2.8, 3, 3.6)
-    for environment, axes in zip(environments, plots, strict=False):
-        of = [found for found in report.efficiencies if found.environment == environment]
-        for found in of:
-            if found.setting not in shown:
-                continue
-            look = looks_of[found.setting]
-            reached = found.steps[np.isfinite(found.steps)]
-            steps = np.concatenate([[0.0], reached, [found.budget]])
-            fractions = np.concatenate([[0], np.arange(1, len(reached) + 1), [len(reached)]]) / len(found.steps)
+    found: dict[str, dict[str, _Line]] = {}
+    for of in report.efficiencies:
+        lines = found.setdefault(of.environment, {})
+        if of.setting in shown:
+            reached = of.steps[np.isfinite(of.steps)]
+            fractions = np.concatenate([[0], np.arange(1, len(reached) + 1), [len(reached)]]) / len(of.steps)
+            lines[of.setting] = _Line(np.concatenate([[0.0], reached, [of.budget]]), fractions)
+    panels_of = [
+        _Panel(f"{short(environment)}: return {report.thresholds[environment]:g}", lines)
+        for environment, lines in found.items()
+    ]
+    words = "fraction of runs that reached it"
+    figure, plots = _lines(panels_of, shown, _names(report), looks, words, height=2.8, is_stepped=True)
+    for axes in plots:
+        axes.set_ylim(-0.03, 1.03)
+        steps_axis(axes)
+    return figure
+
+
+def _lines(
+    found: Sequence[_Panel],
+    order: Sequence[str],
+    names: Mapping[str, str],
+    looks: Mapping[str, Look],
+    y_label: str,
+    *,
+    height: float = 3.0,
+    is_stepped: bool = False,
+) -> tuple[Figure | None, list[Axes]]:
+    """The figure and its panels; none where there is nothing to show."""
+    if not found:
+        return None, []
+    figure, plots = panels(len(found), height, 3, 3.6)
+    for panel, axes in zip(found, plots, strict=False):
+        for setting, line in panel.lines.items():
+            look = looks[setting]
             axes.plot(
-                steps,
-                fractions,
+                line.x,
+                line.y,
                 color=look.colour,
                 linestyle=look.dashes,
-                drawstyle="steps-post",
-                label=names[found.setting],
+                drawstyle="steps-post" if is_stepped else "default",
+                marker=look.marker if len(line.x) == 1 else "",
+                label=names[setting],
             )
-        axes.set_ylim(-0.03, 1.03)
-        axes.set_title(f"{short(environment)}: return {report.thresholds[environment]:g}", loc="left")
-        steps_axis(axes)
-    plots[0].set_ylabel("fraction of runs that reached it")
-    add_legend(figure, plots, [names[name] for name in shown if name in names])
-    return figure
+            if line.band is not None:
+                step: Literal["post"] | None = "post" if is_stepped else None
+                axes.fill_between(line.x, *line.band, color=look.colour, alpha=0.15, linewidth=0, step=step)
+        axes.set_title(short(panel.title), loc="left")
+    plots[0].set_ylabel(y_label)
+    add_legend(figure, plots, [names[name] for name in order if name in names])
+    return figure, plots
 
 
 def _names(report: Report) -> dict[str, str]:
-    counts: dict[str, set[int]] = {}
-    for curve in report.curves:
-        counts.setdefault(curve.setting, set()).add(curve.n_runs)
-    return with_runs(counts)
+    return with_runs((curve.setting, curve.n_runs) for curve in report.curves)

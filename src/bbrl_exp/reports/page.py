@@ -26,13 +26,13 @@ def page(report: Report, title: str, folder: Path, pictures: Mapping[str, tuple[
     """The page.
 
     Args:
-        report: what is told.
+        report: what the page shows.
         title: of the page.
         folder: where the page will be; links are relative to it.
         pictures: name → SVG, PNG.
     """
     source = resources.files("bbrl_exp.reports").joinpath("page.html").read_text(encoding="utf-8")
-    # All that stands in run folders is somebody else's: escaped.
+    # Texts from run folders are not trusted: escaped.
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

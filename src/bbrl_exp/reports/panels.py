@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -49,13 +49,16 @@ def add_legend(figure: Figure, axes: Sequence[Axes], names: Sequence[str]) -> No
     figure.legend([handles[name] for name in shown], shown, loc="outside lower center", ncols=columns)
 
 
-def with_runs(counts: Mapping[str, set[int]]) -> dict[str, str]:
+def with_runs(counts: Iterable[tuple[str, int]]) -> dict[str, str]:
     """Setting → its name and how many runs it has in an environment.
 
     Args:
-        counts: setting → the numbers of runs, one an environment.
+        counts: setting and number of runs, once per environment.
     """
-    spans = {name: sorted({min(of), max(of)}) for name, of in counts.items()}
+    found: dict[str, set[int]] = {}
+    for name, n_runs in counts:
+        found.setdefault(name, set()).add(n_runs)
+    spans = {name: sorted({min(of), max(of)}) for name, of in found.items()}
     return {name: f"{short(name)}  (n={' to '.join(map(str, span))})" for name, span in spans.items()}
 
 

@@ -1,4 +1,4 @@
-"""Pictures of rows, one a setting, in the same order in every panel: scores, probability of improvement, speed."""
+"""Pictures of rows, one per setting, in the same order in every panel: scores, probability of improvement, speed."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def draw_scores(report: Report, looks: Mapping[str, Look]) -> Figure | None:
     """Interquartile means with their intervals; each run is a stroke."""
     tables = [report.aggregate, *report.tables] if report.aggregate else list(report.tables)
     found = []
-    counts: dict[str, set[int]] = {}
     for table in tables:
-        marks = {}
-        for row in table.rows:
-            marks[row.setting] = _Mark(row.iqm.value, row.iqm.lower, row.iqm.upper, np.concatenate(row.scores))
-            counts.setdefault(row.setting, set()).update(len(scores) for scores in row.scores)
+        marks = {
+            row.setting: _Mark(row.iqm.value, row.iqm.lower, row.iqm.upper, np.concatenate(row.scores))
+            for row in table.rows
+        }
         words = f"{short(report.metric)}{', normalised' if table is report.aggregate else ''}"
         found.append(_Panel(table.name, words, marks))
+    counts = ((row.setting, len(scores)) for table in tables for row in table.rows for scores in row.scores)
     return _rows(found, report.best_first, with_runs(counts), looks)[0]
 
 
@@ -69,14 +69,13 @@ def draw_improvement(report: Report, looks: Mapping[str, Look]) -> Figure | None
 
 
 def draw_speed(report: Report, looks: Mapping[str, Look]) -> Figure | None:
-    """Environment steps a second: median, slowest and fastest run."""
+    """Environment steps per second: median, slowest and fastest run."""
     marks: dict[str, dict[str, _Mark]] = {}
-    counts: dict[str, set[int]] = {}
     for speed in report.speeds:
         if speed.steps_per_second:
             marks.setdefault(speed.environment, {})[speed.setting] = _Mark(*speed.steps_per_second)
-            counts.setdefault(speed.setting, set()).add(speed.n_runs)
-    found = [_Panel(environment, "environment steps a second", of) for environment, of in marks.items()]
+    counts = ((speed.setting, speed.n_runs) for speed in report.speeds if speed.steps_per_second)
+    found = [_Panel(environment, "environment steps per second", of) for environment, of in marks.items()]
     figure, plots = _rows(found, report.best_first, with_runs(counts), looks)
     for axes in plots:
         axes.set_xlim(left=0)

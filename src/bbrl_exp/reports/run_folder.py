@@ -30,7 +30,7 @@ class Run:
         numbers: the keys of the summary that have a finite number.
         texts: commit and versions.
         config: dotted keys and values, with the groups' options at ``agent``, ``env`` and ``experiment``.
-        has_config: whether the configuration is there; else ``config`` is what the summary tells of it.
+        has_config: whether the configuration is there; else ``config`` is what the summary says of it.
         config_hash: that of the summary.
         metrics: what ``metrics.csv`` holds.
         faults: what is wrong with the files of a run that is not damaged as a whole.
@@ -58,7 +58,7 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """The run in ``folder``; whatever its files hold, it is told and not raised."""
+    """The run in ``folder``; whatever is wrong with its files is reported and not raised."""
     try:
         summary = read_json(folder / SUMMARY)
     except UnreadableError as error:
@@ -118,7 +118,7 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    """The number; None where it is none, or not finite."""
+    """The value as a float; None where it is not a finite number."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:

@@ -38,7 +38,7 @@ class Row:
 
     Attributes:
         setting: its name.
-        scores: one array an environment, in the table's order of environments.
+        scores: one array per environment, in the table's order of environments.
         n_seeds: how many seeds its runs have.
         iqm: interquartile mean.
         mean: mean of the environments' means.
@@ -171,7 +171,7 @@ def improvements(tables: Sequence[Table], settings: Sequence[str], *, lower_is_b
     """The probability of improvement of each setting over each other, on the environments that both have.
 
     Args:
-        tables: one an environment, scores as they are: the probability does not depend on their scale.
+        tables: one per environment, scores as they are: the probability does not depend on their scale.
         settings: names, in order.
         lower_is_better: which run does better.
     """

@@ -18,7 +18,7 @@ _OF_A_SWEEP = {SWEEP_TABLE, SWEEP_CONFIG}
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is no run, and why."""
+    """Something that is not a run, and why."""
 
     folder: Path
     words: str
@@ -26,7 +26,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies below the folders given.
+    """What is below the given folders.
 
     Attributes:
         runs: folders of runs, each once, in the order of the folders given and by path in each.
@@ -88,7 +88,7 @@ def _below(folder: Path, visited: set[str], problems: list[Problem]) -> Iterator
 
 
 def _jobs_without_run(sweep: Path) -> Iterator[Problem]:
-    """The jobs of a sweep's table that did not complete: those of them that have a run's folder are told by it."""
+    """The jobs of a sweep's table that did not complete: those with a run folder are reported by it."""
     try:
         rows = read_sweep_table(sweep)
     except UnreadableError as error:
@@ -96,7 +96,7 @@ def _jobs_without_run(sweep: Path) -> Iterator[Problem]:
         return
     for row in rows:
         if row.status != "completed":
-            words = f"{row.status}: {row.overrides or ''}: {row.error or 'no reason stands there'}"
+            words = f"{row.status}: {row.overrides or ''}: {row.error or 'no reason given'}"
             yield Problem(sweep / row.folder, words)
 
 

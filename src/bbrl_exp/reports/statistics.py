@@ -1,6 +1,6 @@
 """Statistics over runs and environments, with stratified bootstrap intervals (Agarwal et al., 2021).
 
-A setting's scores come as *strata*: one array ``[…, N_k]`` an environment k, one score a run. Leading axes are
+A setting's scores come as *strata*: one array ``[…, N_k]`` per environment k, one score per run. Leading axes are
 resamples, so that the same function gives an estimate and what it becomes under resampling.
 """
 
@@ -102,7 +102,7 @@ def draw(strata: Strata, name: str) -> list[Indices]:
 
     Args:
         strata: the scores, each ``[N_k]``.
-        name: of the setting: it has draws of its own, the same in every report.
+        name: of the setting: each has its own draws, the same in every report.
     """
     generator = np.random.default_rng([SEED, zlib.crc32(name.encode("utf-8", "backslashreplace"))])
     return [generator.integers(0, len(scores), (RESAMPLES, len(scores))) for scores in strata]

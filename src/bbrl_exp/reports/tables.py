@@ -20,7 +20,7 @@ def csv_files(report: Report, folder: Path) -> dict[str, str]:
     """The tables: file name → contents.
 
     Args:
-        report: what is told.
+        report: what the tables show.
         folder: where the files will be; paths of runs are relative to it.
     """
     return {

@@ -18,7 +18,7 @@ def write_report(report: Report, title: str, folder: Path) -> Path:
     """Writes the page, its tables and its pictures; those of an earlier report are replaced, other files left alone.
 
     Args:
-        report: what is told.
+        report: what to show.
         title: of the page.
         folder: made where it is missing.
 

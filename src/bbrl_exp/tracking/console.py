@@ -145,7 +145,7 @@ class TerminalConsole:
         self._bar.update(self._task, completed=done, total=total, description=description, refresh=True)
 
     def close(self) -> None:
-        """Leave the bar as it stands; what follows is printed below it."""
+        """Leave the bar as it is; what follows is printed below it."""
         self._bar.stop()
 
 
@@ -154,7 +154,7 @@ def make_console(shown: bool, stream: TextIO | None = None) -> Console:
 
     Args:
         shown: whether to say anything.
-        stream: where to; standard output unless told otherwise.
+        stream: where to write; standard output by default.
     """
     if not shown:
         return SilentConsole()

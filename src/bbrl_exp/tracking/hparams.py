@@ -23,8 +23,8 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
-from bbrl_exp.records.event_file import EventFile
-from bbrl_exp.records.event_reader import end_of_whole_records
+from bbrl_exp.records.event_file import FOOTER_LENGTH, EventFile
+from bbrl_exp.records.event_reader import whole_records
 from bbrl_exp.records.layout import EVENTS
 
 _FAILED = "failed"
@@ -80,10 +80,10 @@ def write_end(events: EventFile, env_steps: int, metrics: Mapping[str, float | N
 
 
 def mark_failed(folder: Path, env_steps: int, entry: HparamsEntry | None) -> None:
-    """Marks a run as failed that has not told so itself: its process was killed, or it could not start.
+    """Marks a run as failed that could not record so itself: its process was killed, or it could not start.
 
-    A record that was cut off at the end of its event file is removed. A run whose end the file tells already is left as
-    it is.
+    A record that was cut off at the end of its event file is removed. A run whose end is in the file already is left
+    as it is.
 
     Args:
         folder: of the run; it must exist, and no process may write in it.
@@ -95,7 +95,8 @@ def mark_failed(folder: Path, env_steps: int, entry: HparamsEntry | None) -> Non
     """
     there = max(folder.glob(f"{EVENTS}*"), default=None)
     data = there.read_bytes() if there is not None else b""
-    end = end_of_whole_records(data)
+    records, _ = whole_records(data)
+    end = records[-1].stop + FOOTER_LENGTH if records else 0
     has_started = data.find(metadata.SESSION_START_INFO_TAG.encode(), 0, end) >= 0
     if data.find(metadata.SESSION_END_INFO_TAG.encode(), 0, end) >= 0 or (entry is None and not has_started):
         return

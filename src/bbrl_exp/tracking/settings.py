@@ -38,7 +38,7 @@ class TrackingSettings:
         "steps of the last policy in a moving picture on the IMAGES page", integer(0), default=0
     )
     metrics_every: int = setting(
-        "environment steps between two records of what the learner tells", integer(1), default=1_000
+        "environment steps between two records of the learner's metrics", integer(1), default=1_000
     )
     speed_every: int = setting("environment steps between two measurements of speed", integer(1), default=10_000)
 

@@ -1,4 +1,4 @@
-"""What stands beside the curves on TensorBoard's pages: texts, pictures, the laid-out charts."""
+"""What is beside the curves on TensorBoard's pages: texts, pictures, the laid-out charts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def image_summary(tag: str, data: bytes, size: tuple[int, int]) -> Summary:
 def layout_summary(workspace_tags: Iterable[str]) -> Summary:
     """The CUSTOM SCALARS page: training first, then a chart for each variable or component.
 
-    Mean, minimum and maximum of a number are one line in its band; the fractions of variables that stand side by side
+    Mean, minimum and maximum of a number are one line in its band; the fractions of neighbouring variables
     (``env/terminated``, ``env/truncated``, … or the values of an action) share a chart.
     """
     bands: dict[str, dict[str, str]] = {}

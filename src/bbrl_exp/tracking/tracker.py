@@ -14,6 +14,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.event_file import EventFile
 from bbrl_exp.records.metrics import SPEED, MetricsFile
+from bbrl_exp.text import size_in_words
 from bbrl_exp.tracking.console import Console, SilentConsole
 from bbrl_exp.tracking.episodes import EpisodeCount, FinishedEpisodes, finished_episodes
 from bbrl_exp.tracking.histogram import histogram_values
@@ -42,7 +43,7 @@ class Tracker:
         console: where progress is shown.
         clock: seconds spent in the loop, from any origin; a clock that stands still during evaluations keeps them out
             of the measured speed.
-        continued: what :meth:`positions` gave, for a tracker that goes on with these files: what stands beyond is cut
+        continued: what :meth:`positions` gave, for a tracker that continues these files: what is beyond is cut
             off. None for new files.
 
     Attributes:
@@ -195,7 +196,7 @@ class Tracker:
         self._speed.steps = state["steps_at_last_speed"]
 
     def positions(self) -> dict[str, Any]:
-        """Where files and clock stand.
+        """Where the files end and what the clock shows.
 
         Returns:
             ``{"csv": bytes, "events": (file name, bytes), "seconds_at_last_speed": seconds}``; None for a file that
@@ -255,13 +256,13 @@ class Tracker:
 
     def _announce(self, n_series: int, bytes_per_step: int) -> None:
         planned, full, stride = self._planned_time_steps, self._thinning.full_steps, self._thinning.stride
-        megabytes = self._thinning.n_kept(planned + 1) * bytes_per_step / 1e6
+        size = size_in_words(self._thinning.n_kept(planned + 1) * bytes_per_step)
         if planned < full or stride == 1:
             what = "at every time step"
         else:
             rest = f"one in {stride:,} after that" if stride else "none after that"
             what = f"at each of the first {full:,} time steps, {rest}"
-        self._console.line(f"TensorBoard: {n_series} workspace series {what}, about {megabytes:,.1f} MB")
+        self._console.line(f"TensorBoard: {n_series} workspace series {what}, about {size}")
 
     def _write_histograms(self, events: EventFile, new_rows: Mapping[str, NDArray[Any]]) -> None:
         self._next_histogram = self._env_steps + self._settings.histogram_every
