@@ -20,6 +20,7 @@ from bbrl_exp.app.folder import FolderClaim, claim_new_folder
 from bbrl_exp.app.help import help_text
 from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.schema import bad_value
+from bbrl_exp.app.trial import task_overrides
 from bbrl_exp.command_line import exit_code_of
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 
@@ -224,7 +225,7 @@ def run_one(composer: Composer, overrides: Sequence[str]) -> RunResult:
     results: list[RunResult] = []
 
     def task(_: DictConfig) -> None:
-        results.append(execute(checked, claim.folder, HydraConfig.get().overrides.task, before))
+        results.append(execute(checked, claim.folder, task_overrides(HydraConfig.get()), before))
 
     is_chosen = is_named(config, "run") or wanted != default
     with FolderClaim(wanted) if is_chosen else claim_new_folder(wanted) as claim:

@@ -13,6 +13,7 @@ from bbrl_exp.app.folder import FolderClaim
 from bbrl_exp.app.job import execute
 from bbrl_exp.app.resume import AUTO, is_complete, standing
 from bbrl_exp.app.sweeps.ending import record_refusal
+from bbrl_exp.app.trial import task_overrides
 from bbrl_exp.errors import BbrlExpError
 
 
@@ -28,7 +29,7 @@ def run_job(config: DictConfig, folder: Path) -> tuple[int, str | None]:
     """
     register_resolvers()
     HydraConfig.instance().set_config(config)
-    overrides = tuple(config.hydra.overrides.task)
+    overrides = task_overrides(config.hydra)
     try:
         with FolderClaim(folder):
             try:

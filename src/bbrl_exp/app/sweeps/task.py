@@ -25,6 +25,7 @@ from bbrl_exp.app.stop import CAUGHT, STOPPED_BY
 from bbrl_exp.app.sweeps.carried_config import packed
 from bbrl_exp.app.sweeps.ending import JobEnding, record_death
 from bbrl_exp.app.sweeps.host import JobHost
+from bbrl_exp.app.trial import task_overrides
 from bbrl_exp.errors import WorkerError
 
 _CARRIED = ("BBRL_EXP_ALLOW", "PYTHONPATH")
@@ -97,7 +98,7 @@ class SweepTask:
         folder = Path(hydra.runtime.output_dir)
         with open_dict(config):
             config.hydra = hydra
-        overrides = tuple(hydra.overrides.task)
+        overrides = task_overrides(hydra)
         with _signals_to(host := job_host(self.environment)) as came:
             try:
                 ending = host.run(packed(config), self.directory, folder, self._is_led)
