@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+import sys
 import time
 
+import numpy as np
 import torch
 
 from bbrl_exp.agents import Agent
@@ -55,6 +58,9 @@ class LooksBack(Agent):
             self.set(("n", 0), torch.zeros(1, dtype=torch.int64))
         elif self.what == "cut":
             self.workspace.truncate(0)
+        elif self.what == "replace":
+            self.workspace.remove_variable("n")
+            self.set(("n", 0), torch.ones(1))
         elif self.what == "keep":
             self.workspace.copy_n_last_steps(1)
 
@@ -96,6 +102,13 @@ class DrawsAlone(Agent):
         self.set(("drawn", t), torch.rand(2, generator=self.generator))
 
 
+class DrawsGlobally(Agent):
+    """Draws from the global generators."""
+
+    def forward(self, t, **kwargs):
+        self.set(("drawn", t), torch.tensor([random.random(), np.random.random(), torch.rand(()).item()]))
+
+
 class Misbehaves(Agent):
     """Does something wrong at t = 2."""
 
@@ -109,5 +122,9 @@ class Misbehaves(Agent):
             raise RuntimeError("the toy broke")
         if t == 2 and self.wrong == "refuse":
             raise ConfigurationError("the toy refuses")
+        if t == 2 and self.wrong == "exit":
+            sys.exit("the toy leaves")
+        if t == 2 and self.wrong == "end of file":
+            raise EOFError("the toy has read all")
         if t == 2 and self.wrong == "hang":
             time.sleep(600)

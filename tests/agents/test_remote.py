@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from remote_toys import AddsUp, Blinks, Counts, DrawsAlone, KeepsMean, LooksBack
+from remote_toys import AddsUp, Blinks, Counts, DrawsAlone, DrawsGlobally, KeepsMean, LooksBack
 
 from bbrl_exp.agents import Agents, TemporalAgent
 from bbrl_exp.agents.graph_check import check_graph
@@ -141,6 +141,13 @@ def test_a_call_at_t_has_the_rows_from_t_minus_1_on_and_earlier_ones_are_refused
             remote(counted(4), t=2)
 
 
+def test_a_variable_that_is_removed_and_written_again_begins_again():
+    workspace = counted(4)
+    with contextlib.closing(RemoteAgent(LooksBack("replace"))) as remote:
+        remote(workspace, t=3)
+    assert workspace["n"].tolist() == [[1.0]]
+
+
 @pytest.mark.parametrize("n_processes", [1, 2, 3])
 def test_rows_that_are_there_are_rewritten_or_kept_with_their_gradients_in_every_slice(n_processes):
     periods = [2, 3, 4]
@@ -231,6 +238,21 @@ def test_copies_go_on_where_their_state_was_taken():
         load_run_state(agent, state)
         agent(stopped, t=1, n_steps=30)
     assert_same_bits([stopped], [expected])
+
+
+def test_the_global_generators_there_resume_also_from_a_state_of_version_0_1_0():
+    with contextlib.closing(RemoteAgent(DrawsGlobally())) as remote:
+        first, second = Workspace(), Workspace()
+        remote(first, t=0)
+        state = remote.run_state()
+        remote(first, t=1)
+        for states in state["copies"]:
+            name, keys, *position = states["globals"]["numpy"]
+            states["globals"] = {**states["globals"], "numpy": [name, keys.tolist(), *position]}
+            del states["globals"]["cuda"]
+        remote.load_run_state(state)
+        remote(second, t=0)
+    assert torch.equal(first["drawn"][1], second["drawn"][0])
 
 
 def test_the_graph_check_looks_into_remote_agents_without_a_process():

@@ -33,6 +33,15 @@ def test_what_an_agent_raises_there_comes_out_with_its_traceback():
     assert remote_processes() == []
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [("exit", "SystemExit: the toy leaves"), ("end of file", "EOFError: the toy has read all")],
+)
+def test_what_would_end_the_process_silently_is_an_error(wrong, said):
+    with pytest.raises(RemoteAgentError, match=rf"^remote agent 0 \(pid \d+\) raised {said}\n"):
+        RemoteAgent(TemporalAgent(Misbehaves(wrong)))(Workspace(), t=0, n_steps=4)
+
+
 def test_an_error_of_this_project_stays_what_it_is_and_a_note_names_the_process():
     with pytest.raises(ConfigurationError, match="the toy refuses") as raised:
         RemoteAgent(TemporalAgent(Misbehaves("refuse")))(Workspace(), t=0, n_steps=4)

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.preparation import prepare
 from bbrl_exp.errors import ConfigurationError
 
 CONF = default_config_dir()
@@ -52,7 +53,8 @@ def composer() -> Iterator[Composer]:
 
 def refusal_of(composer: Composer, agent: str, space: str) -> str:
     try:
-        check(composer.compose([f"agent={agent}", "env=gym", "env.id=Acts-v0", f"+env.kwargs.space={space}"]))
+        overrides = [f"agent={agent}", "env=gym", "env.id=Acts-v0", f"+env.kwargs.space={space}"]
+        prepare(check(composer.compose(overrides)), without_environments=True)
     except ConfigurationError as error:
         return str(error)
     return ""

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.compose import register
+from bbrl_exp.config.hparams import task_overrides
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class CarriedJob:
         """
         hydra = HydraConfig.get()
         plain = {**_plain(config), "hydra": _plain(hydra)}
-        return cls(pickle.dumps(plain), Path(hydra.runtime.output_dir), tuple(hydra.overrides.task))
+        return cls(pickle.dumps(plain), Path(hydra.runtime.output_dir), task_overrides(hydra))
 
     def check(self) -> CheckedRun:
         """The job as it is checked everywhere.

@@ -14,7 +14,7 @@ from bbrl_exp.config.compose import is_named, resolve, written, written_key
 from bbrl_exp.config.experiment import other_experiment
 from bbrl_exp.config.folders import folders_of
 from bbrl_exp.config.graph import check_nodes
-from bbrl_exp.config.hparams import hparams_of
+from bbrl_exp.config.hparams import hparams_of, task_overrides
 from bbrl_exp.config.identity import identity
 from bbrl_exp.config.run_size import RunSize, chunks_per_recording
 from bbrl_exp.config.schema import RootSettings, check_keys, read_root
@@ -114,7 +114,7 @@ def check(config: DictConfig) -> CheckedRun:
         config=plain,
         written=as_written,
         hydra=OmegaConf.to_container(config.hydra, resolve=False),  # type: ignore[arg-type]
-        overrides=tuple(config.hydra.overrides.task),
+        overrides=task_overrides(config.hydra),
         choices={group: config.hydra.runtime.choices.get(group) for group in _GROUPS},
         folders=tuple(folders_of(config)),
         root=root,

@@ -183,7 +183,8 @@ def _note_overrides(config: DictConfig, overrides: Sequence[Override]) -> None:
     excluded = config.hydra.job.config.override_dirname.exclude_keys
     of_run = [override for override in overrides if not override.is_hydra_override()]
     config.hydra.overrides.task = [str(override.input_line) for override in of_run]
-    known = list(config.hydra.overrides.hydra)
+    known = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    assert isinstance(known, list)
     about_hydra = [str(override.input_line) for override in overrides if override.is_hydra_override()]
     config.hydra.overrides.hydra = [*known, *(text for text in about_hydra if text not in known)]
     named = [str(override.input_line) for override in of_run if override.key_or_group not in excluded]

@@ -37,10 +37,17 @@ def hparams_of(config: DictConfig, plain: Mapping[str, Any]) -> HparamsEntry:
     choices = config.hydra.runtime.choices
     names = {"agent": choices.get("agent") or "-", "env": choices.get("env") or "-"}
     parameters: dict[str, Parameter] = {**names, "batch_size": plain["batch_size"]}
-    for override in _of_the_setting(_parsed(list(config.hydra.overrides.task))):
+    for override in _of_the_setting(_parsed(task_overrides(config.hydra))):
         key = override.key_or_group
         parameters[key] = _parameter(choices[key] if key in choices else _value_at(plain, key))
     return HparamsEntry(parameters, "-".join([*names.values(), _hash_without_seed(config)]))
+
+
+def task_overrides(hydra: Any) -> tuple[str, ...]:
+    """The overrides of a run as they were given: interpolations in them are left as they are."""
+    written = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(written, list)
+    return tuple(written)
 
 
 def hparams_of_overrides(overrides: Sequence[str]) -> HparamsEntry | None:

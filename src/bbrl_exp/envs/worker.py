@@ -15,26 +15,20 @@ from bbrl_exp.envs.make import make_envs
 from bbrl_exp.envs.scalar import ScalarKernel
 from bbrl_exp.envs.worker_protocol import FORGET, LOAD, RESET, SEED, STATE, STEP, WorkerSetup, shared_arrays
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.processes.child import connect, packed_error
-from bbrl_exp.processes.messages import DONE, ERROR, LEAVE, receive, send
+from bbrl_exp.processes.child import serve
+from bbrl_exp.processes.messages import DONE, LEAVE, receive, send
 from bbrl_exp.seeding import seed_global_generators, untouched_global_generators
 
 
-def main(arguments: list[str]) -> None:
-    """Serves one parent until it goes."""
-    _label, connection_number, parent, bound_to_thread, memory = arguments
-    connection = connect(int(connection_number), int(parent), bound_to_thread == "1")
-    try:
-        sys.path[:] = pickle.loads(receive(connection)[1])
-        setup = pickle.loads(receive(connection)[1])
-        _serve(connection, setup, int(memory))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
-    except Exception as error:
-        send(connection, ERROR, packed_error(error))
+def step_environments(connection: socket.socket, content: bytes, memory: int) -> None:
+    """Does what the parent asks for, until it says to leave.
 
-
-def _serve(connection: socket.socket, setup: WorkerSetup, memory: int) -> None:
+    Args:
+        connection: to the parent.
+        content: a pickled :class:`~bbrl_exp.envs.worker_protocol.WorkerSetup`.
+        memory: descriptor of the shared arrays.
+    """
+    setup: WorkerSetup = pickle.loads(content)
     end = setup.first + setup.count
     time, *arrays = shared_arrays(memory, setup.layout)
     os.close(memory)
@@ -70,4 +64,4 @@ def _serve(connection: socket.socket, setup: WorkerSetup, memory: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    serve(sys.argv[1:], step_environments)

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import select
-import sys
-import time
-import weakref
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -34,12 +30,12 @@ from bbrl_exp.envs.worker_protocol import (
     shared_file,
 )
 from bbrl_exp.errors import ConfigurationError, WorkerError
-from bbrl_exp.processes.parent import ChildProcess, end_all
+from bbrl_exp.processes.crew import Crew
+from bbrl_exp.processes.parent import ChildProcess
 
 Rows = Sequence[NDArray[Any]]
 
 _STARTUP_SECONDS = 120.0
-_LOOK_EVERY_MS = 200
 _ACTIONS_PER_TIMEOUT = 1000
 
 
@@ -79,8 +75,7 @@ class WorkersKernel:
             *((shape, dtype.name) for shape, dtype in rows.values()),
         )
         memory = shared_file(layout)
-        self._workers: list[ChildProcess] = []
-        self._finalizer = weakref.finalize(self, end_all, os.getpid(), self._workers)
+        self._crew = Crew("worker_timeout")
         try:
             self._time, *arrays = shared_arrays(memory, layout)
             self._actions, self._rows = arrays[: len(actions)], arrays[len(actions) :]
@@ -90,17 +85,11 @@ class WorkersKernel:
                 label = f"bbrl-env-worker-{index}"
                 kind = f"environment worker {index}"
                 worker = ChildProcess("bbrl_exp.envs.worker", label, kind, (memory,), WorkerError)
-                self._workers.append(worker)
                 setup = WorkerSetup(batch, first, end - first, spaces, len(actions), layout)
-                # With the paths of this process, user code is importable there as it is here.
-                worker.send(STEP, pickle.dumps(sys.path))
-                worker.send(STEP, cloudpickle.dumps(setup))
-            self._poll = select.poll()
-            for worker in self._workers:
-                self._poll.register(worker.connection.fileno(), select.POLLIN)
-            self._await_all(_STARTUP_SECONDS)
+                self._crew.add(worker, cloudpickle.dumps(setup), _STARTUP_SECONDS)
+            self._crew.wait()
         except BaseException:
-            self._kill()
+            self._crew.kill()
             raise
         finally:
             os.close(memory)
@@ -135,46 +124,17 @@ class WorkersKernel:
 
     def close(self) -> None:
         """A worker that does not leave within two seconds is killed."""
-        self._finalizer()
+        self._crew.close()
 
     def _copy_to(self, rows: Rows) -> None:
         for row, shared in zip(rows, self._rows, strict=True):
             row[...] = shared
 
     def _command(self, kind: bytes, content: bytes = b"") -> list[bytes]:
-        return self._send_and_await(kind, [content] * len(self._workers), self._timeout)
+        return self._send_and_await(kind, [content] * len(self._slices), self._timeout)
 
     def _send_and_await(self, kind: bytes, contents: Sequence[bytes], timeout: float) -> list[bytes]:
-        if not self._finalizer.alive:
+        if not self._crew.is_open:
             raise WorkerError("the environment workers have been closed")
-        try:
-            for worker, content in zip(self._workers, contents, strict=True):
-                worker.send(kind, content)
-            return self._await_all(timeout)
-        except BaseException:
-            self._kill()
-            raise
-
-    def _await_all(self, timeout: float) -> list[bytes]:
-        by_descriptor = {worker.connection.fileno(): worker for worker in self._workers}
-        pending = set(by_descriptor)
-        replies: dict[int, bytes] = {}
-        deadline = time.monotonic() + timeout
-        while pending:
-            events = self._poll.poll(_LOOK_EVERY_MS)
-            for descriptor, _ in events:
-                replies[descriptor] = by_descriptor[descriptor].receive()[1]
-                pending.discard(descriptor)
-            if events:
-                continue
-            for descriptor in sorted(pending):
-                worker = by_descriptor[descriptor]
-                worker.check_alive()
-                if time.monotonic() > deadline:
-                    worker.raise_stuck(timeout, "worker_timeout")
-        return [replies[descriptor] for descriptor in by_descriptor]
-
-    def _kill(self) -> None:
-        for worker in self._workers:
-            worker.process.kill()
-        self._finalizer()
+        self._crew.ask(kind, dict(enumerate(contents)), timeout)
+        return self._crew.wait()

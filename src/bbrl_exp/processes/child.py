@@ -34,16 +34,24 @@ def serve(arguments: list[str], work: Callable[..., object]) -> None:
             SystemExit of user code included, comes out in the parent.
     """
     _label, connection_number, parent, bound_to_thread, *descriptors = arguments
-    connection = connect(int(connection_number), int(parent), bound_to_thread == "1")
+    connection = _connect(int(connection_number), int(parent), bound_to_thread == "1")
     try:
         sys.path[:] = pickle.loads(receive(connection)[1])
         work(connection, receive(connection)[1], *map(int, descriptors))
     except BaseException as error:
         with contextlib.suppress(OSError):  # the parent has gone: that was the error
-            send(connection, ERROR, packed_error(error))
+            send(connection, ERROR, _packed_error(error))
 
 
-def connect(connection_number: int, parent: int, bound_to_thread: bool) -> socket.socket:
+def leave_with_parent(parent: int, number: int | None) -> None:
+    """Asks the kernel to send signal ``number`` when the parent ends; leaves at once if that has ended already."""
+    if sys.platform == "linux" and number is not None:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _connect(connection_number: int, parent: int, bound_to_thread: bool) -> socket.socket:
     """Binds this process to the life of its parent and gives the socket to it.
 
     Args:
@@ -62,15 +70,7 @@ def connect(connection_number: int, parent: int, bound_to_thread: bool) -> socke
     return connection
 
 
-def leave_with_parent(parent: int, number: int | None) -> None:
-    """Asks the kernel to send signal ``number`` when the parent ends; leaves at once if that has ended already."""
-    if sys.platform == "linux" and number is not None:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(0)
-
-
-def packed_error(error: BaseException) -> bytes:
+def _packed_error(error: BaseException) -> bytes:
     """The content of an ERROR message: an error of this project as it is, any other as text, in a line and in full."""
     said = traceback.format_exception_only(error)[0].strip()
     text = f"{said}\n{''.join(traceback.format_exception(error))}"

@@ -97,6 +97,8 @@ class Crew:
         Raises:
             BbrlExpError: what a process raised, or that one died or is stuck.
         """
+        if self._pending and not self.is_open:
+            raise WorkerError("the processes have been ended")
         try:
             while self._pending:
                 events = self._poll.poll(milliseconds)

@@ -66,7 +66,9 @@ class _Server:
             elif kind == SET_STATE:
                 states = pickle.loads(content)
                 load_run_state(self._agent, states["agents"])
-                load_global_generator_states(states["globals"])
+                name, keys, *position = states["globals"]["numpy"]  # version 0.1.0 kept the keys as a list
+                numpy_state = name, torch.as_tensor(keys), *position
+                load_global_generator_states({"cuda": [], **states["globals"], "numpy": numpy_state})
             elif kind == LEAVE:
                 self._agent.close()
                 return

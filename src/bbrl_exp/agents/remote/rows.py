@@ -67,7 +67,10 @@ class ReceivedWorkspace(Workspace):
         changes: dict[str, Rows | None] = {name: None for name in self._received if name not in self._variables}
         for name, variable in self._variables.items():
             first, before = self._received.get(name, (0, None))
-            values = variable.later() if isinstance(variable, _LaterRows) else variable.full()
+            if isinstance(variable, _LaterRows):
+                values = variable.later()
+            else:  # all rows have come along, or it was removed and begins again
+                first, values = 0, variable.full()
             if before is None or not same_bits(before, values):
                 changes[name] = Rows(first, values)
         return changes
