@@ -41,7 +41,8 @@ def trial_of(config: DictConfig, plain: Mapping[str, Any]) -> Trial:
 
 def task_overrides(hydra: Any) -> tuple[str, ...]:
     """The overrides of a run as they were given: interpolations in them are left as they are."""
-    return tuple(OmegaConf.to_container(hydra.overrides.task, resolve=False))
+    texts: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return tuple(texts)
 
 
 def trial_of_overrides(overrides: Sequence[str]) -> Trial | None:
