@@ -17,6 +17,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.a2c import A2C
 from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.options import AdvantageOptions
 from bbrl_exp.learners.parts.samples import Samples, collect_samples
 from bbrl_exp.learners.ppo import PPO
 from bbrl_exp.policies.stochastic import StochasticPolicy
@@ -44,9 +45,7 @@ class Setting:
             self.policy,
             self.critic,
             BehaviourLogProbs(),
-            discount=0.99,
-            trace_decay=0.95,
-            reward="env/reward",
+            AdvantageOptions(discount=0.99, trace_decay=0.95),
         )
 
     def gradients(self, loss: Tensor) -> list[Tensor]:

@@ -73,11 +73,11 @@ def a_discrete_sac() -> DiscreteSAC:
 
 
 CASES: dict[str, tuple[Callable[[], Learner], Losses]] = {
-    "dqn": (a_dqn, lambda learner, data, _: [learner.loss(data)[1]]),
-    "dqn squared": (lambda: a_dqn(loss="squared"), lambda learner, data, _: [learner.loss(data)[1]]),
-    "dqn prioritised": (lambda: a_dqn(prioritised=True), lambda learner, data, _: [learner.loss(data)[1]]),
-    "dqn categorical": (lambda: a_dqn(CATEGORICAL), lambda learner, data, _: [learner.loss(data)[1]]),
-    "dqn quantile": (lambda: a_dqn({"distribution": "quantile"}), lambda learner, data, _: [learner.loss(data)[1]]),
+    "dqn": (a_dqn, lambda learner, data, _: [learner.loss_of(data)[1]]),
+    "dqn squared": (lambda: a_dqn(loss="squared"), lambda learner, data, _: [learner.loss_of(data)[1]]),
+    "dqn prioritised": (lambda: a_dqn(prioritised=True), lambda learner, data, _: [learner.loss_of(data)[1]]),
+    "dqn categorical": (lambda: a_dqn(CATEGORICAL), lambda learner, data, _: [learner.loss_of(data)[1]]),
+    "dqn quantile": (lambda: a_dqn({"distribution": "quantile"}), lambda learner, data, _: [learner.loss_of(data)[1]]),
     "discrete sac": (
         a_discrete_sac,
         lambda learner, data, _: [learner.critic_loss(data)[0], learner.policy_loss(data)[0]],

@@ -28,14 +28,14 @@ def test_the_target_of_ddpg_is_the_reward_and_the_discounted_value_unless_termin
     for n in range(6):
         target = data.rewards[n] + (0.0 if n in (2, 5) else 0.9 * next_values[n])
         expected += 0.5 * (values[n] - target) ** 2 / 6
-    loss, found = learner.critic_loss(data)
+    loss, found = learner.critic_loss(data, learner.next_actions(data))
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(found[0], values)
 
 
 def test_no_gradient_of_the_critics_loss_reaches_policy_or_targets() -> None:
     learner = td3()
-    learner.critic_loss(batch(), noise())[0].backward()
+    learner.critic_loss(batch(), learner.next_actions(batch()))[0].backward()
     assert all(p.grad is None for p in learner.policy.parameters())
     assert all(p.grad is None for p in learner.target_critic.parameters())
     assert all(p.grad is not None for p in learner.critic.parameters())
@@ -43,10 +43,16 @@ def test_no_gradient_of_the_critics_loss_reaches_policy_or_targets() -> None:
 
 def test_td3_without_smoothing_and_with_one_critic_is_ddpg() -> None:
     one, other = ddpg(), td3(1, smoothing_std=0.0, policy_delay=1)
-    for learner, loss in ((one, one.critic_loss(batch())[0]), (other, other.critic_loss(batch(), noise())[0])):
+    for learner, loss in (
+        (one, one.critic_loss(batch(), one.next_actions(batch()))[0]),
+        (other, other.critic_loss(batch(), other.smoothed_actions(batch(), noise()))[0]),
+    ):
         loss.backward()
         learner.policy_loss(batch()).backward()
-    torch.testing.assert_close(one.critic_loss(batch())[0], other.critic_loss(batch(), noise())[0])
+    torch.testing.assert_close(
+        one.critic_loss(batch(), one.next_actions(batch()))[0],
+        other.critic_loss(batch(), other.smoothed_actions(batch(), noise()))[0],
+    )
     torch.testing.assert_close(one.policy_loss(batch()), other.policy_loss(batch()))
     for ours, theirs in zip(gradients(one), gradients(other), strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -61,7 +67,9 @@ def test_td3_believes_the_smaller_critic_of_the_smoothed_action() -> None:
     target = data.rewards + 0.9 * smaller
     values = learner.critic.values(data.observations, learner.policy.bounds.to_unit(data.actions[0]))
     expected = 0.5 * ((values[0] - target) ** 2).mean() + 0.5 * ((values[1] - target) ** 2).mean()
-    torch.testing.assert_close(learner.critic_loss(data, noise())[0], expected.detach(), check_stride=False)
+    torch.testing.assert_close(
+        learner.critic_loss(data, learner.smoothed_actions(data, noise()))[0], expected.detach(), check_stride=False
+    )
 
 
 def test_the_policy_of_td3_follows_the_first_critic_only() -> None:
@@ -77,9 +85,10 @@ def test_the_loss_of_two_batches_together_is_the_mean_of_each_alone(make) -> Non
     learner = make()
 
     def losses(first: int, n: int) -> torch.Tensor:
-        extra = () if isinstance(learner, DDPG) else (noise(first, n),)
         data = batch(first, n)
-        return torch.stack([learner.critic_loss(data, *extra)[0], learner.policy_loss(data)]).detach()
+        is_smooth = isinstance(learner, TD3)
+        actions = learner.smoothed_actions(data, noise(first, n)) if is_smooth else learner.next_actions(data)
+        return torch.stack([learner.critic_loss(data, actions)[0], learner.policy_loss(data)]).detach()
 
     torch.testing.assert_close(losses(0, 8), 0.5 * (losses(0, 4) + losses(4, 4)))
 

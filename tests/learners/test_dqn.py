@@ -128,7 +128,7 @@ def test_quantile_targets_are_moved_and_discounted() -> None:
 def test_the_loss_is_of_the_values_of_the_actions_taken(loss: Any, expected: list[float]) -> None:
     learner = DQN(a_policy(), loss=loss)
     put_values(learner.policy.network, [0.5, 3.0])
-    values, mean, _ = learner.loss(a_batch([1.0, 0.0], [True, True]))
+    values, mean, _ = learner.loss_of(a_batch([1.0, 0.0], [True, True]))
     assert values.tolist() == [0.5, 3.0]
     assert float(mean.detach()) == pytest.approx(sum(expected) / 2)
 
@@ -137,7 +137,7 @@ def test_prioritised_losses_are_weighted_and_priorities_are_errors() -> None:
     learner = DQN(a_policy(), prioritised=True, loss="squared")
     put_values(learner.policy.network, [0.5, 3.0])
     weighted = replace(a_batch([1.0, 0.0], [True, True]), weights=torch.tensor([1.0, 0.5]))
-    _, mean, errors = learner.loss(weighted)
+    _, mean, errors = learner.loss_of(weighted)
     assert float(mean.detach()) == pytest.approx((0.25 + 0.5 * 9.0) / 2)
     assert errors is not None
     assert errors.tolist() == [-0.5, 3.0]
@@ -149,7 +149,7 @@ def test_every_kind_of_loss_is_weighted(options: dict[str, Any]) -> None:
     batch = a_batch([1.0, 3.0], [False, True])
 
     def loss(*weights: float) -> float:
-        return float(learner.loss(replace(batch, weights=torch.tensor(weights)))[1].detach())
+        return float(learner.loss_of(replace(batch, weights=torch.tensor(weights)))[1].detach())
 
     first, second = loss(1.0, 0.0), loss(0.0, 1.0)
     assert min(first, second) > 0.01
@@ -190,7 +190,7 @@ def test_the_priority_of_fixed_returns_is_their_divergence_from_the_target() -> 
     batch = replace(a_batch([1.0, 1.0], [False, False]), actions=(torch.tensor([0, 1]),))
     # The target is (0, ½, ½); action 0 is even over all three returns, action 1 all but equals the target.
     put_values(learner.policy.network, [0.0, 0.0, 0.0, -50.0, 0.0, 0.0])
-    _, loss, errors = learner.loss(batch)
+    _, loss, errors = learner.loss_of(batch)
     assert errors is not None
     assert errors.tolist() == pytest.approx([math.log(3 / 2), 0.0], abs=1e-6)
     assert float(loss.detach()) == pytest.approx((math.log(3) + math.log(2)) / 2)
@@ -200,7 +200,7 @@ def test_the_priority_of_quantiles_is_the_error_of_their_mean() -> None:
     learner = DQN(a_policy(distribution="quantile", n_atoms=2), prioritised=True, double=False)
     put_values(learner.target_network, [0.0, 1.0, 2.0, 4.0])
     put_values(learner.policy.network, [2.0, 3.0, 0.0, 1.0])
-    _, _, errors = learner.loss(replace(a_batch([1.0, 1.0], [False, False]), actions=(torch.tensor([0, 1]),)))
+    _, _, errors = learner.loss_of(replace(a_batch([1.0, 1.0], [False, False]), actions=(torch.tensor([0, 1]),)))
     assert errors is not None
     assert errors.tolist() == [0.0, -2.0]
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.options import AdvantageOptions
 from bbrl_exp.learners.parts.samples import Samples, collect_samples
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import Critic, ValueCritic
@@ -35,9 +36,7 @@ def samples_of(workspace: Workspace, progress: Progress, policy: StochasticPolic
         policy,
         FirstComponent(),
         BehaviourLogProbs(),
-        discount=0.5,
-        trace_decay=trace_decay,
-        reward="env/reward",
+        AdvantageOptions(discount=0.5, trace_decay=trace_decay),
     )
 
 
@@ -89,9 +88,7 @@ def test_log_probabilities_are_those_of_the_policy() -> None:
         policy,
         ValueCritic(env_spec_of("bbrl_exp/ProbeObservationAction-v0", 3)),
         BehaviourLogProbs(),
-        discount=0.9,
-        trace_decay=0.9,
-        reward="env/reward",
+        AdvantageOptions(discount=0.9, trace_decay=0.9),
     )
     logits = policy.network(samples.observations[0])
     expected = torch.distributions.Categorical(logits=logits).log_prob(samples.actions[0])

@@ -51,7 +51,9 @@ WITH_A_TARGET_POLICY = pytest.mark.parametrize("name", ["DDPG", "TD3"])
 
 
 def critic_loss(learner: Any, data: Batch) -> float:
-    drawn = () if isinstance(learner, DDPG | DiscreteSAC) else (noise(),)
+    drawn: tuple[Tensor, ...] = () if isinstance(learner, DiscreteSAC) else (noise(),)
+    if isinstance(learner, DDPG | TD3):
+        drawn = (learner.smoothed_actions(data, *drawn) if isinstance(learner, TD3) else learner.next_actions(data),)
     return float(learner.critic_loss(data, *drawn)[0].detach())
 
 

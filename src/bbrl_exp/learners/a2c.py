@@ -38,9 +38,6 @@ class A2C(AdvantageUpdate[Samples], OfSamples):
         learning_rate: of the optimizer.
         entropy_weight: c_e.
         value_weight: c_v.
-
-    Raises:
-        ConfigurationError: a value out of its range, or a critic that sees other variables than the policy.
     """
 
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"

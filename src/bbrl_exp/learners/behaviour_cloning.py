@@ -15,24 +15,27 @@ environment's own steps teach nothing: they are there to be evaluated on, and th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import ABOVE_0, AT_LEAST_1, FROM_0_BELOW_1
+from bbrl_exp.arguments import AboveZero, Count, FromZeroBelowOne
 from bbrl_exp.data.minibatches import minibatches
 from bbrl_exp.data.recording import load_recording
 from bbrl_exp.data.transitions import align
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
 
+@with_options
 class BehaviourCloning(Learner):
     """Makes a policy do what a recording shows.
 
@@ -50,44 +53,37 @@ class BehaviourCloning(Learner):
         ConfigurationError: a value out of its range, no recording, or one that does not fit the policy.
     """
 
-    def __init__(
-        self,
-        policy: StochasticPolicy,
-        recording: str | None = None,
-        learning_rate: float = 1e-3,
-        minibatch_size: int = 256,
-        updates_per_step: float = 0.1,
-        held_out: float = 0.1,
-        seed: int = 0,
-        env_spec: EnvSpec | None = None,
-    ) -> None:
-        super().__init__()
-        AT_LEAST_1.check(minibatch_size=minibatch_size)
-        ABOVE_0.check(learning_rate=learning_rate, updates_per_step=updates_per_step)
-        FROM_0_BELOW_1.check(held_out=held_out)
-        if recording is None:
+    policy: StochasticPolicy = field(kw_only=False)
+    recording: str | None = field(default=None, kw_only=False)
+    learning_rate: AboveZero = 1e-3
+    minibatch_size: Count = 256
+    updates_per_step: AboveZero = 0.1
+    held_out: FromZeroBelowOne = 0.1
+    seed: int = 0
+    env_spec: EnvSpec | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.recording is None:
             raise ConfigurationError(
                 "recording=null: a file is needed; scripts/record.py makes one from a run's folder"
             )
-        self.policy = policy
-        self.reads = policy.reads
-        self._minibatch_size = minibatch_size
-        self._updates_per_step = updates_per_step
-        self._generator = numpy_generator(seed, "learner", "behaviour_cloning")
-        pairs = _load_pairs(recording, policy, None if env_spec is None else env_spec.env_id)
+        self.reads = self.policy.reads
+        self._generator = numpy_generator(self.seed, "learner", "behaviour_cloning")
+        pairs = _load_pairs(self.recording, self.policy, None if self.env_spec is None else self.env_spec.env_id)
         n_pairs = len(pairs[0])
         order = torch.from_numpy(self._generator.permutation(n_pairs))
-        n_held_out = round(held_out * n_pairs)
+        n_held_out = round(self.held_out * n_pairs)
         if n_held_out == n_pairs:
-            raise ConfigurationError(f"held_out={held_out}: nothing is left to learn from {n_pairs} pairs")
+            raise ConfigurationError(f"held_out={self.held_out}: nothing is left to learn from {n_pairs} pairs")
         self._held_out = [leaf[order[:n_held_out]] for leaf in pairs]
         self._pairs = [leaf[order[n_held_out:]] for leaf in pairs]
         self._waiting: list[Tensor] = []
         self._n_updates = 0
-        self._optimizer = torch.optim.Adam(policy.parameters(), learning_rate, fused=True)
+        self._optimizer = torch.optim.Adam(self.policy.parameters(), self.learning_rate, fused=True)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
-        n_due = int(progress.env_steps * self._updates_per_step)
+        n_due = int(progress.env_steps * self.updates_per_step)
         if n_due <= self._n_updates:
             return {}
         losses = []
@@ -127,7 +123,7 @@ class BehaviourCloning(Learner):
 
     def _next_indexes(self) -> Tensor:
         if not self._waiting:
-            self._waiting = list(minibatches(len(self._pairs[0]), self._minibatch_size, self._generator))
+            self._waiting = list(minibatches(len(self._pairs[0]), self.minibatch_size, self._generator))
         return self._waiting.pop().to(self._pairs[0].device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -13,13 +13,16 @@ environments that wait for the end of a generation play μ, and those episodes c
 
 from __future__ import annotations
 
+from dataclasses import field
+
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import ABOVE_0, ABOVE_0_TO_1, AT_LEAST_0, AT_LEAST_1
+from bbrl_exp.arguments import AboveZero, AboveZeroToOne, AtLeastZero, Count
 from bbrl_exp.data.transitions import DONE
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.population import CANDIDATE, MEAN, PopulationPolicy
 from bbrl_exp.seeding import torch_generator
 from bbrl_exp.workspace import Workspace
@@ -27,6 +30,7 @@ from bbrl_exp.workspace import Workspace
 RETURN = "env/cumulated_reward"
 
 
+@with_options
 class CrossEntropyMethod(Learner):
     """Moves the distribution of a population towards its best candidates, without any gradient.
 
@@ -44,35 +48,26 @@ class CrossEntropyMethod(Learner):
         ConfigurationError: a value out of its range.
     """
 
-    std: Tensor
-    return_sums: Tensor
-    n_episodes: Tensor
+    policy: PopulationPolicy = field(kw_only=False)
+    elite_fraction: AboveZeroToOne = 0.2
+    initial_std: AboveZero = 1.0
+    extra_variance: AtLeastZero = 0.0
+    extra_variance_generations: Count = 1
+    seed: int = 0
 
-    def __init__(
-        self,
-        policy: PopulationPolicy,
-        elite_fraction: float = 0.2,
-        initial_std: float = 1.0,
-        extra_variance: float = 0.0,
-        extra_variance_generations: int = 1,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        ABOVE_0_TO_1.check(elite_fraction=elite_fraction)
-        ABOVE_0.check(initial_std=initial_std)
-        AT_LEAST_0.check(extra_variance=extra_variance)
-        AT_LEAST_1.check(extra_variance_generations=extra_variance_generations)
-        n_candidates = len(policy.candidates)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        n_candidates = len(self.policy.candidates)
         if n_candidates < 2:
             raise ConfigurationError(f"policy.population_size={n_candidates}: at least 2")
-        self.policy = policy
         self.reads = (CANDIDATE, RETURN, DONE)
-        self._n_elite = max(2, round(elite_fraction * n_candidates))
-        self._extra_variance = extra_variance
-        self._extra_variance_generations = extra_variance_generations
-        self._generator = torch_generator(seed, "learner", "cem")
+        self._n_elite = max(2, round(self.elite_fraction * n_candidates))
+        self._generator = torch_generator(self.seed, "learner", "cem")
         self._generation = 0
-        self.register_buffer("std", torch.full_like(policy.mean, initial_std))
+        self.std: Tensor
+        self.return_sums: Tensor
+        self.n_episodes: Tensor
+        self.register_buffer("std", torch.full_like(self.policy.mean, self.initial_std))
         self.register_buffer("return_sums", torch.zeros(n_candidates, dtype=torch.float64))
         self.register_buffer("n_episodes", torch.zeros(n_candidates, dtype=torch.int64))
         self._begin_generation()
@@ -85,8 +80,8 @@ class CrossEntropyMethod(Learner):
         elite = returns.argsort(descending=True, stable=True)[: self._n_elite]
         parameters = self.policy.candidates[elite]
         self.policy.mean.copy_(parameters.mean(dim=0))
-        share = max(1.0 - self._generation / self._extra_variance_generations, 0.0)
-        self.std.copy_((parameters.var(dim=0, correction=0) + self._extra_variance * share).sqrt())
+        share = max(1.0 - self._generation / self.extra_variance_generations, 0.0)
+        self.std.copy_((parameters.var(dim=0, correction=0) + self.extra_variance * share).sqrt())
         self._generation += 1
         self._begin_generation()
         return {

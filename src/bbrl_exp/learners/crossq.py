@@ -24,7 +24,6 @@ from bbrl_exp.arguments import AboveZero, Count, FromZeroBelowOne
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import summed_half_squares
-from bbrl_exp.learners.parts.q_critics import check_q_critic
 from bbrl_exp.learners.parts.soft_actor_critic import SquashedSoftActorCritic
 from bbrl_exp.learners.parts.with_options import with_options
 
@@ -38,11 +37,9 @@ class CrossQ(SquashedSoftActorCritic):
         policy_delay: updates of the critics an update of the policy and the temperature.
         first_moment_decay: β₁ of the Adam of policy and critics.
         updates_per_step: updates of the critics per environment step after that, fractions included.
-
-    Raises:
-        ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
+    uses = "batch normalisation"
     policy_delay: Count = 3
     first_moment_decay: FromZeroBelowOne = 0.5
     policy_learning_rate: AboveZero = 1e-3
@@ -54,8 +51,6 @@ class CrossQ(SquashedSoftActorCritic):
         self.critic.eval()
         if not self.critic.network.renormalizations:
             raise ConfigurationError("critic.normalization: CrossQ needs 'batch'")
-        check_q_critic(self, self.policy, self.critic, uses="batch normalisation")
-        self.prepare_squashed(self.first_moment_decay)
 
     def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():

@@ -30,9 +30,6 @@ class DDPG(DeterministicActorCritic):
 
     Args:
         critic: one critic of state and action.
-
-    Raises:
-        ConfigurationError: a value out of its range, or a critic that does not fit.
     """
 
     policy_learning_rate: AboveZero = 1e-4
@@ -43,11 +40,6 @@ class DDPG(DeterministicActorCritic):
             raise ConfigurationError(f"critic.n_critics={self.critic.n_critics}: DDPG has 1 critic; TD3 has several")
         super().__post_init__()
 
-    def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.critic_loss(batch)
-
-    def critic_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The critic's loss, and the values that it gives, detached, ``[1, N]``."""
-        with torch.no_grad():
-            next_actions = self.target_policy.unit_actions(batch.next_observations)
-        return self.loss_towards(next_actions, batch)
+    @torch.no_grad()
+    def next_actions(self, batch: Batch) -> Tensor:
+        return self.target_policy.unit_actions(batch.next_observations)

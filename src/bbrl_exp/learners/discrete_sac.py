@@ -23,7 +23,7 @@ from torch import Tensor
 from bbrl_exp.arguments import Count, FromZeroBelowOne, check_unused
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target, summed_half_squares
-from bbrl_exp.learners.parts.q_critics import TargetOptions, check_q_critic
+from bbrl_exp.learners.parts.q_critics import TargetOptions
 from bbrl_exp.learners.parts.soft_actor_critic import SoftActorCritic
 from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble
@@ -38,9 +38,6 @@ class DiscreteSAC(TargetOptions, SoftActorCritic):
         policy: the policy that chooses the actions.
         critic: critics of every action, two in the paper.
         target_entropy_ratio: the entropy that is wanted, as a part of log A; None for 0.5.
-
-    Raises:
-        ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
     policy: StochasticPolicy = field(kw_only=False)
@@ -52,7 +49,6 @@ class DiscreteSAC(TargetOptions, SoftActorCritic):
         super().__post_init__()
         if self.temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy_ratio=self.target_entropy_ratio)
-        check_q_critic(self, self.policy, self.critic)
         self.target_critic = self.target_of(self.critic)
         ratio = 0.5 if self.target_entropy_ratio is None else self.target_entropy_ratio
         self.prepare(self.policy, self.critic, ratio * math.log(self.critic.n_actions))

@@ -22,7 +22,7 @@ from torch import Tensor
 from bbrl_exp.arguments import AboveZero, Count
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import summed_half_squares
-from bbrl_exp.learners.parts.q_critics import TargetOptions, check_q_critic
+from bbrl_exp.learners.parts.q_critics import TargetOptions
 from bbrl_exp.learners.parts.soft_actor_critic import SquashedSoftActorCritic
 from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.seeding import torch_generator
@@ -36,20 +36,16 @@ class DroQ(TargetOptions, SquashedSoftActorCritic):
         critic: critics of state and action, two in the paper, with dropout and layer normalisation.
         policy_delay: updates of the critics an update of the policy and the temperature.
         updates_per_step: updates of the critics per environment step after that, fractions included.
-
-    Raises:
-        ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
+    uses = "dropout"
     policy_delay: Count = 20
     updates_per_step: AboveZero = 20.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_q_critic(self, self.policy, self.critic, uses="dropout")
         self.target_critic = self.target_of(self.critic)
         self._dropout_generator = torch_generator(self.seed, "learner", "dropout")
-        self.prepare_squashed()
 
     def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
         dropout = self._dropout_generator

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bbrl_exp.arguments import check_fields
 from bbrl_exp.data.replay import ReplayBuffer
-from bbrl_exp.learners.parts.state import attribute_state, load_attribute_state, replay_buffers
+from bbrl_exp.learners.parts.state import SavesAttributes, replay_buffers
 from bbrl_exp.workspace import Workspace
 
 Metrics = Mapping[str, float | Tensor]
@@ -50,7 +49,7 @@ class Progress:
         return max(int((self.env_steps - learning_starts) * updates_per_step), 0)
 
 
-class Learner(nn.Module):
+class Learner(SavesAttributes):
     """Holds the agents that it changes, and whatever else an algorithm needs: optimizers, targets, a replay buffer.
 
     All that it remembers is in its ``state_dict``: parameters, buffers, and what is found among its attributes, which
@@ -98,14 +97,6 @@ class Learner(nn.Module):
         The agents have all of them, the learner those attributes of its own that fit as a whole. This does nothing; a
         learner with buffers that belong to a moment of the other run begins them anew here.
         """
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The state of the attributes: tensors and plain Python; of replay buffers all but the rows."""
-        return attribute_state(self)
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        load_attribute_state(self, state)
 
     def replay_buffers(self) -> dict[str, ReplayBuffer]:
         """The replay buffers among the attributes, by name; their rows are kept apart from the rest of the state."""

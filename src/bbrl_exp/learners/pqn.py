@@ -14,98 +14,66 @@ place of rectified Adam.
 
 from __future__ import annotations
 
+from dataclasses import field
+
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import ABOVE_0, AT_LEAST_1, FROM_0_TO_1
+from bbrl_exp.arguments import AboveZero, Count, FromZeroToOne
 from bbrl_exp.data.minibatches import minibatches
 from bbrl_exp.data.transitions import align
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import lambda_returns
-from bbrl_exp.functional.schedules import linear_until
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.nn.flat_optimizer import FlatOptimizer
+from bbrl_exp.learners.parts.options import EpsilonOptions, ReturnOptions, StepOptions
+from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
 
-class PQN(Learner):
+@with_options
+class PQN(EpsilonOptions, StepOptions, ReturnOptions, Learner):
     """Learns the action values of a policy from each chunk, which is then thrown away.
 
     Args:
         policy: the policy that chooses the actions; its ε is set here. Its network should have ``layer_norm``.
-        learning_rate: of Adam.
-        anneal_learning_rate: whether it falls linearly to zero over the run.
-        max_grad_norm: largest norm of the gradient; None for no limit.
-        discount: γ.
         trace_decay: λ of the returns.
         n_epochs: passes over a chunk.
         minibatch_size: most transitions of an update.
-        initial_epsilon: ε in the beginning.
-        final_epsilon: ε from ``exploration_fraction`` on.
-        exploration_fraction: part of the run in which ε falls linearly.
-        reward: variable of the rewards.
         seed: root seed of the minibatches.
 
     Raises:
         ConfigurationError: a value out of its range, or a policy that learns distributions.
     """
 
-    def __init__(
-        self,
-        policy: QPolicy,
-        learning_rate: float = 1e-3,
-        anneal_learning_rate: bool = True,
-        max_grad_norm: float | None = 10.0,
-        discount: float = 0.99,
-        trace_decay: float = 0.65,
-        n_epochs: int = 4,
-        minibatch_size: int = 256,
-        initial_epsilon: float = 1.0,
-        final_epsilon: float = 0.05,
-        exploration_fraction: float = 0.5,
-        reward: str = "env/reward",
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        AT_LEAST_1.check(n_epochs=n_epochs, minibatch_size=minibatch_size)
-        ABOVE_0.check(learning_rate=learning_rate, max_grad_norm=max_grad_norm)
-        FROM_0_TO_1.check(discount=discount, trace_decay=trace_decay)
-        FROM_0_TO_1.check(initial_epsilon=initial_epsilon, final_epsilon=final_epsilon)
-        FROM_0_TO_1.check(exploration_fraction=exploration_fraction)
-        kind = policy.network.atoms.kind
+    policy: QPolicy = field(kw_only=False)
+    anneal_learning_rate: bool = True
+    max_grad_norm: AboveZero | None = 10.0
+    trace_decay: FromZeroToOne = 0.65
+    n_epochs: Count = 4
+    minibatch_size: Count = 256
+    exploration_fraction: FromZeroToOne = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        kind = self.policy.network.atoms.kind
         if kind != "none":
             raise ConfigurationError(f"PQN learns no distributions: policy.distribution='{kind}', possible: 'none'")
-        self.policy = policy
-        self.reads = (*policy.reads, *policy.writes, reward, "env/terminated", "env/truncated", "env/done")
-        self._learning_rate = learning_rate
-        self._anneals = anneal_learning_rate
-        annealed = ("anneal_learning_rate",) if anneal_learning_rate else ()
-        self.schedules = ("exploration_fraction", *annealed)
-        self._discount = discount
-        self._trace_decay = trace_decay
-        self._n_epochs = n_epochs
-        self._minibatch_size = minibatch_size
-        self._epsilons = (initial_epsilon, final_epsilon)
-        self._exploration_fraction = exploration_fraction
-        self._reward = reward
-        self._generator = numpy_generator(seed, "learner", "pqn")
-        self._optimizer = FlatOptimizer(
-            policy.network.parameters(),
-            lambda parameters: torch.optim.Adam(parameters, learning_rate, eps=1e-5, fused=True),
-            max_grad_norm,
-        )
+        self.reads = self.reads_with(self.policy)
+        self.schedules = self.annealed("exploration_fraction")
+        self._generator = numpy_generator(self.seed, "learner", "pqn")
+        self._optimizer = self.flat_adam(self.policy.network.parameters(), epsilon=1e-5)
         self._n_updates = 0
-        policy.exploration.set_epsilon(linear_until(*self._epsilons, 0.0, exploration_fraction))
+        self.explore(self.policy.exploration, 0.0)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         observations, indexes, returns = self.samples(workspace, progress)
-        if self._anneals:
-            self._optimizer.learning_rate = self._learning_rate * progress.remaining
+        self._optimizer.learning_rate = self.learning_rate_at(progress)
         metrics: dict[str, float | Tensor] = {}
-        for _ in range(self._n_epochs if len(returns) else 0):
-            for part in minibatches(len(returns), self._minibatch_size, self._generator, returns.device):
+        for _ in range(self.n_epochs if len(returns) else 0):
+            for part in minibatches(len(returns), self.minibatch_size, self._generator, returns.device):
                 rows = [leaf.index_select(0, part) for leaf in observations]
                 values = self.policy.network.values(rows).gather(1, indexes[part, None]).squeeze(1)
                 loss = 0.5 * (values - returns[part]).square().mean()
@@ -116,9 +84,7 @@ class PQN(Learner):
                     "learner/q_mean": values.detach().mean(),
                     "learner/gradient_norm": norm,
                 }
-        epsilon = linear_until(*self._epsilons, progress.fraction, self._exploration_fraction)
-        self.policy.exploration.set_epsilon(epsilon)
-        metrics["learner/epsilon"] = epsilon
+        metrics["learner/epsilon"] = self.explore(self.policy.exploration, progress.fraction)
         metrics["learner/learning_rate"] = self._optimizer.learning_rate
         metrics["learner/updates"] = float(self._n_updates)
         return metrics
@@ -130,7 +96,7 @@ class PQN(Learner):
         Returns:
             One tensor ``[N, *shape]`` a leaf, int64 ``[N]``, float32 ``[N]``.
         """
-        transitions = align(workspace, self.policy.reads, self.policy.writes, progress.first_row, self._reward)
+        transitions = align(workspace, self.policy.reads, self.policy.writes, progress.first_row, self.reward)
         n_steps, batch_size = transitions.rewards.shape
         rows = [leaf[progress.first_row :].flatten(0, 1) for leaf in self.policy.network.features.read(workspace)]
         best = self.policy.network.values(rows).amax(dim=1).view(n_steps + 1, batch_size)
@@ -140,8 +106,8 @@ class PQN(Learner):
             best[1:],
             transitions.terminated,
             transitions.cut,
-            self._discount,
-            self._trace_decay,
+            self.discount,
+            self.trace_decay,
         )
         valid = transitions.valid.flatten().nonzero().squeeze(1)
         actions = transitions.actions[0].flatten()

@@ -31,9 +31,6 @@ class RecurrentA2C(AdvantageUpdate[Sequences], OfSequences):
     Args:
         entropy_weight: w, of the entropy bonus.
         normalize_advantages: whether each chunk has advantages of mean 0 and standard deviation 1.
-
-    Raises:
-        ConfigurationError: a value out of its range, or a critic that sees other variables than the policy.
     """
 
     normalize_advantages: bool = False

@@ -38,9 +38,6 @@ class RecurrentPPO(ProximalUpdate[Sequences], OfSequences):
         n_minibatches: minibatches per epoch, evenly sized (at most one per sequence).
         sequence_length: time steps of a sequence, a divisor of ``steps_per_chunk``; None, or more than these, for the
             whole chunk.
-
-    Raises:
-        ConfigurationError: a value out of its range, or a critic that sees other variables than the policy.
     """
 
     sequence_length: Count | None = None

@@ -17,22 +17,27 @@ by the whole return.)
 
 from __future__ import annotations
 
+from dataclasses import field
+
 import torch
 from torch import Tensor, nn
 
-from bbrl_exp.arguments import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FROM_0_TO_1, check_unused
+from bbrl_exp.arguments import AtLeastZero, Count, check_unused
 from bbrl_exp.data.episodes import UnfinishedEpisodes
-from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED, Transitions, align
+from bbrl_exp.data.transitions import Transitions, align
 from bbrl_exp.functional.losses import explained_variance, policy_gradient
 from bbrl_exp.functional.returns import discounted_returns
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.parts.options import ReturnOptions, StepOptions
+from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import Critic
 from bbrl_exp.workspace import Workspace
 
 
-class Reinforce(Learner):
+@with_options
+class Reinforce(StepOptions, ReturnOptions, Learner):
     """Learns a stochastic policy from the returns of complete episodes.
 
     Episodes that are running at the end of a chunk are kept until they are over; every step counts in one update.
@@ -40,66 +45,41 @@ class Reinforce(Learner):
     Args:
         policy: the policy that chooses the actions.
         critic: the baseline; None for none.
-        learning_rate: of Adam.
-        anneal_learning_rate: whether it falls linearly to zero over the run.
-        discount: γ.
         episodes_per_update: complete episodes that an update waits for; it takes all that there are then.
         entropy_weight: of the entropy bonus.
         value_weight: of the critic's loss (0.5); with a critic only.
         normalize_advantages: whether G − b has mean 0 and standard deviation 1 in each update.
-        max_grad_norm: largest norm of the gradient; None for no limit.
-        reward: variable of the rewards.
 
     Raises:
         ConfigurationError: a value out of its range, an option that has no effect, or a critic that sees other
             variables than the policy.
     """
 
-    def __init__(
-        self,
-        policy: StochasticPolicy,
-        critic: Critic | None = None,
-        learning_rate: float = 1e-3,
-        anneal_learning_rate: bool = False,
-        discount: float = 0.99,
-        episodes_per_update: int = 8,
-        entropy_weight: float = 0.0,
-        value_weight: float | None = None,
-        normalize_advantages: bool = False,
-        max_grad_norm: float | None = None,
-        reward: str = REWARD,
-    ) -> None:
-        super().__init__()
-        AT_LEAST_1.check(episodes_per_update=episodes_per_update)
-        ABOVE_0.check(learning_rate=learning_rate, max_grad_norm=max_grad_norm)
-        FROM_0_TO_1.check(discount=discount)
-        AT_LEAST_0.check(entropy_weight=entropy_weight, value_weight=value_weight)
-        if critic is None:
-            check_unused("critic=null", value_weight=value_weight)
+    policy: StochasticPolicy = field(kw_only=False)
+    critic: Critic | None = field(default=None, kw_only=False)
+    episodes_per_update: Count = 8
+    entropy_weight: AtLeastZero = 0.0
+    value_weight: AtLeastZero | None = None
+    normalize_advantages: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.critic is None:
+            check_unused("critic=null", value_weight=self.value_weight)
         else:
-            check_same_observations(policy.features, critic.features)
-        self.policy = policy
-        self.critic = critic
-        self.reads = (*policy.reads, *policy.writes, reward, TERMINATED, TRUNCATED, DONE)
-        self._learning_rate = learning_rate
-        self._anneals = anneal_learning_rate
-        self.schedules = ("anneal_learning_rate",) if anneal_learning_rate else ()
-        self._discount = discount
-        self._episodes_per_update = episodes_per_update
-        self._entropy_weight = entropy_weight
-        self._value_weight = 0.5 if value_weight is None else value_weight
-        self._normalizes = normalize_advantages
-        self._max_grad_norm = max_grad_norm
-        self._reward = reward
+            check_same_observations(self.policy.features, self.critic.features)
+        self.reads = self.reads_with(self.policy)
+        self.schedules = self.annealed()
+        self._value_weight = 0.5 if self.value_weight is None else self.value_weight
         self._episodes = UnfinishedEpisodes()
-        modules = [policy] if critic is None else [policy, critic]
+        modules = [self.policy] if self.critic is None else [self.policy, self.critic]
         self._learned = list(dict.fromkeys(parameter for module in modules for parameter in module.parameters()))
-        self._optimizer = torch.optim.Adam(self._learned, learning_rate, eps=1e-5, fused=True)
+        self._optimizer = torch.optim.Adam(self._learned, self.learning_rate, eps=1e-5, fused=True)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
-        self._episodes.put(align(workspace, self.policy.reads, self.policy.writes, progress.first_row, self._reward))
+        self._episodes.put(align(workspace, self.policy.reads, self.policy.writes, progress.first_row, self.reward))
         n_episodes = self._episodes.n_complete
-        if n_episodes < self._episodes_per_update:
+        if n_episodes < self.episodes_per_update:
             return {}
         transitions, complete = self._episodes.take()
         returns = self._returns(transitions, complete)[complete]
@@ -107,12 +87,11 @@ class Reinforce(Learner):
         observations = [leaf.flatten(0, 1).index_select(0, steps) for leaf in transitions.observations]
         actions = [leaf.flatten(0, 1).index_select(0, steps) for leaf in transitions.actions]
         loss, metrics = self.loss(observations, actions, returns)
-        if self._anneals:
-            self._optimizer.param_groups[0]["lr"] = self._learning_rate * progress.remaining
+        self._optimizer.param_groups[0]["lr"] = self.learning_rate_at(progress)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        if self._max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self._learned, self._max_grad_norm)
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self._learned, self.max_grad_norm)
         self._optimizer.step()
         return {**metrics, "learner/episodes": float(n_episodes)}
 
@@ -130,7 +109,7 @@ class Reinforce(Learner):
         distribution = self.policy.distribution_of(latent)
         entropy = distribution.entropy().mean()
         metrics: dict[str, float | Tensor] = {"learner/entropy": entropy.detach()}
-        loss = -self._entropy_weight * entropy
+        loss = -self.entropy_weight * entropy
         advantages = returns
         if self.critic is not None:
             values = self.critic.values(observations, latent)
@@ -139,7 +118,7 @@ class Reinforce(Learner):
             loss = loss + self._value_weight * value_loss
             metrics["losses/value"] = value_loss.detach()
             metrics["learner/explained_variance"] = explained_variance(values.detach(), returns)
-        if self._normalizes and len(advantages) > 1:
+        if self.normalize_advantages and len(advantages) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         policy_loss = policy_gradient(distribution.log_prob(actions), advantages).mean()
         metrics["losses/policy"] = policy_loss.detach()
@@ -155,5 +134,5 @@ class Reinforce(Learner):
             if len(final[0]):
                 next_values[cut_off] = self.critic.values(final)
         return discounted_returns(
-            transitions.rewards, next_values, transitions.terminated, transitions.cut, self._discount
+            transitions.rewards, next_values, transitions.terminated, transitions.cut, self.discount
         )

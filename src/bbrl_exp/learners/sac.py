@@ -21,24 +21,18 @@ from torch import Tensor
 
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import summed_half_squares
-from bbrl_exp.learners.parts.q_critics import TargetOptions, check_q_critic
+from bbrl_exp.learners.parts.q_critics import TargetOptions
 from bbrl_exp.learners.parts.soft_actor_critic import SquashedSoftActorCritic
 from bbrl_exp.learners.parts.with_options import with_options
 
 
 @with_options
 class SAC(TargetOptions, SquashedSoftActorCritic):
-    """Learns a stochastic policy, several critics and the temperature from a replay buffer.
-
-    Raises:
-        ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
-    """
+    """Learns a stochastic policy, several critics and the temperature from a replay buffer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_q_critic(self, self.policy, self.critic)
         self.target_critic = self.target_of(self.critic)
-        self.prepare_squashed()
 
     def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():

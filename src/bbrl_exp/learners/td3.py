@@ -35,9 +35,6 @@ class TD3(DeterministicActorCritic):
         smoothing_std: σ of the noise on the target policy's actions.
         smoothing_clip: c, its largest size.
         updates_per_step: updates of the critics per environment step after that, fractions included.
-
-    Raises:
-        ConfigurationError: a value out of its range, or a critic that does not fit.
     """
 
     policy_delay: Count = 2
@@ -48,18 +45,12 @@ class TD3(DeterministicActorCritic):
         super().__post_init__()
         self._generator = torch_generator(self.seed, "learner", "smoothing")
 
-    def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def next_actions(self, batch: Batch) -> Tensor:
         shape = (len(batch.rewards), self.policy.bounds.n_components)
-        return self.critic_loss(batch, torch.randn(shape, generator=self._generator).to(batch.rewards.device))
+        return self.smoothed_actions(batch, torch.randn(shape, generator=self._generator).to(batch.rewards.device))
 
-    def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of the critics' losses, and the values that they give, detached, ``[M, N]``.
-
-        Args:
-            batch: N transitions.
-            noise: standard normal, ``[N, D]``.
-        """
-        with torch.no_grad():
-            smoothing = (self.smoothing_std * noise).clamp(-self.smoothing_clip, self.smoothing_clip)
-            next_actions = (self.target_policy.unit_actions(batch.next_observations) + smoothing).clamp(-1.0, 1.0)
-        return self.loss_towards(next_actions, batch)
+    @torch.no_grad()
+    def smoothed_actions(self, batch: Batch, noise: Tensor) -> Tensor:
+        """The target policy's next actions with standard normal ``noise``, ``[N, D]``, scaled and clipped."""
+        smoothing = (self.smoothing_std * noise).clamp(-self.smoothing_clip, self.smoothing_clip)
+        return (self.target_policy.unit_actions(batch.next_observations) + smoothing).clamp(-1.0, 1.0)

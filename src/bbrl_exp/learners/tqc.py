@@ -24,7 +24,7 @@ from torch import Tensor
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import quantile_huber
-from bbrl_exp.learners.parts.q_critics import TargetOptions, check_q_critic
+from bbrl_exp.learners.parts.q_critics import TargetOptions
 from bbrl_exp.learners.parts.soft_actor_critic import SquashedSoftActorCritic
 from bbrl_exp.learners.parts.with_options import with_options
 
@@ -36,11 +36,9 @@ class TQC(TargetOptions, SquashedSoftActorCritic):
     Args:
         critic: critics of state and action, five of 25 quantiles in the paper.
         dropped_quantiles: quantiles left out of the targets, for each critic; 0 to 5 in the paper, by the task.
-
-    Raises:
-        ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
+    uses = "quantiles"
     dropped_quantiles: int = 2
 
     def __post_init__(self) -> None:
@@ -50,10 +48,8 @@ class TQC(TargetOptions, SquashedSoftActorCritic):
                 f"dropped_quantiles={self.dropped_quantiles}: 0 or more, and below "
                 f"critic.n_quantiles={self.critic.n_quantiles}"
             )
-        check_q_critic(self, self.policy, self.critic, uses="quantiles")
         self.target_critic = self.target_of(self.critic)
         self._n_kept = self.critic.n_critics * (self.critic.n_quantiles - self.dropped_quantiles)
-        self.prepare_squashed()
 
     def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import field
 
 import torch
@@ -25,6 +26,9 @@ class DeterministicActorCritic(TargetOptions, PolicyAndCriticOptions, ReplayOpti
     Args:
         policy: the policy that chooses the actions.
         critic: critics of state and action.
+
+    Raises:
+        ConfigurationError: a value out of its range, or a critic that does not fit.
     """
 
     policy: DeterministicPolicy = field(kw_only=False)
@@ -48,7 +52,7 @@ class DeterministicActorCritic(TargetOptions, PolicyAndCriticOptions, ReplayOpti
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         metrics: Metrics = {}
         for batch in self._replayed.take(workspace, progress):
-            critic_loss, q_values = self.loss_of_critics(batch)
+            critic_loss, q_values = self.critic_loss(batch, self.next_actions(batch))
             self.improve_critic(critic_loss)
 
             if self._replayed.n_updates % self.policy_delay == 0:
@@ -65,12 +69,15 @@ class DeterministicActorCritic(TargetOptions, PolicyAndCriticOptions, ReplayOpti
             }
         return metrics
 
-    def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The sum of the critics' losses, and the values that they give, detached, ``[M, N]``."""
-        raise NotImplementedError
+    @abstractmethod
+    def next_actions(self, batch: Batch) -> Tensor:
+        """The actions in [-1, 1] by which the next observations are valued, ``[N, D]``, without gradient."""
 
-    def loss_towards(self, next_actions: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """:meth:`loss_of_critics` where the smallest target of ``next_actions``, ``[N, D]``, is believed."""
+    def critic_loss(self, batch: Batch, next_actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of the critics' losses, and the values that they give, detached, ``[M, N]``.
+
+        Of ``next_actions``, ``[N, D]``, the smallest value is believed.
+        """
         with torch.no_grad():
             next_values = self.target_critic.values(batch.next_observations, next_actions).amin(dim=0)
             target = q_target(batch.rewards, batch.terminated, batch.discounts, next_values)

@@ -9,11 +9,11 @@ from typing import Generic, NamedTuple, TypeVar
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from bbrl_exp.arguments import AboveZero, AtLeastZero, FromZeroToOne
+from bbrl_exp.arguments import AboveZero, AtLeastZero
 from bbrl_exp.functional.losses import explained_variance
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
-from bbrl_exp.learners.parts.options import ReturnOptions, StepOptions
+from bbrl_exp.learners.parts.options import AdvantageOptions, StepOptions
 from bbrl_exp.learners.parts.samples import Samples, collect_samples
 from bbrl_exp.learners.parts.sequences import Sequences, collect_sequences
 from bbrl_exp.learners.parts.with_options import with_options
@@ -39,16 +39,17 @@ class Loss(NamedTuple):
 
 
 @with_options
-class OnPolicyActorCritic(StepOptions, ReturnOptions, Learner, Generic[Experience]):
+class OnPolicyActorCritic(StepOptions, AdvantageOptions, Learner, Generic[Experience]):
     """Learns a stochastic policy and a critic from each chunk, which is then thrown away.
 
     Args:
-        trace_decay: λ of the advantages.
         entropy_weight: of the entropy bonus.
         value_weight: of the critic's loss.
+
+    Raises:
+        ConfigurationError: a value out of its range, or a critic that sees other variables than the policy.
     """
 
-    trace_decay: FromZeroToOne = 1.0
     entropy_weight: AtLeastZero = 0.0
     value_weight: AtLeastZero = 0.5
     max_grad_norm: AboveZero | None = 0.5
@@ -133,16 +134,7 @@ class OfSamples(OnPolicyActorCritic[Samples]):
         self.reads = self.reads_with(self.policy)
 
     def collect(self, workspace: Workspace, progress: Progress) -> Samples:
-        return collect_samples(
-            workspace,
-            progress,
-            self.policy,
-            self.critic,
-            self._behaviour,
-            discount=self.discount,
-            trace_decay=self.trace_decay,
-            reward=self.reward,
-        )
+        return collect_samples(workspace, progress, self.policy, self.critic, self._behaviour, self)
 
     def loss(self, experience: Samples) -> Loss:
         latent = self.policy.latent(experience.observations)
@@ -172,17 +164,7 @@ class OfSequences(OnPolicyActorCritic[Sequences]):
         self.reads = self.reads_with(self.policy, *(() if memory is None else (memory.state_name,)))
 
     def collect(self, workspace: Workspace, progress: Progress) -> Sequences:
-        return collect_sequences(
-            workspace,
-            progress,
-            self.policy,
-            self.critic,
-            self._behaviour,
-            discount=self.discount,
-            trace_decay=self.trace_decay,
-            reward=self.reward,
-            sequence_length=self._length,
-        )
+        return collect_sequences(workspace, progress, self.policy, self.critic, self._behaviour, self, self._length)
 
     def loss(self, experience: Sequences) -> Loss:
         """The loss of M sequences: means over their N valid steps."""

@@ -36,6 +36,17 @@ class ReturnOptions:
 
 
 @with_options
+class AdvantageOptions(ReturnOptions):
+    """Generalised advantage estimates (Schulman et al., 2016).
+
+    Args:
+        trace_decay: λ of the advantages.
+    """
+
+    trace_decay: FromZeroToOne = 1.0
+
+
+@with_options
 class StepOptions:
     """How parameters move along the gradient.
 

@@ -56,6 +56,7 @@ class PolicyAndCriticOptions:
 
 
 M = TypeVar("M", bound=nn.Module)
+CriticOption = Literal["dropout", "batch normalisation", "quantiles"]
 
 
 @with_options
@@ -86,7 +87,7 @@ def check_q_critic(
     learner: nn.Module,
     policy: DeterministicPolicy | SquashedNormalPolicy | StochasticPolicy,
     critic: QEnsemble | DiscreteQEnsemble,
-    uses: Literal["dropout", "batch normalisation", "quantiles"] | None = None,
+    uses: CriticOption | None = None,
 ) -> None:
     """Refuses a critic that sees other variables than the policy, or has an option that is another learner's.
 

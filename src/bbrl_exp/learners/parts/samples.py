@@ -11,6 +11,7 @@ from bbrl_exp.data.transitions import align
 from bbrl_exp.functional.returns import generalized_advantages
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.options import AdvantageOptions
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import Critic
 from bbrl_exp.workspace import Workspace
@@ -62,10 +63,7 @@ def collect_samples(
     policy: StochasticPolicy,
     critic: Critic,
     behaviour: BehaviourLogProbs,
-    *,
-    discount: float,
-    trace_decay: float,
-    reward: str,
+    options: AdvantageOptions,
 ) -> Samples:
     """The valid transitions of the new rows, in the order of time, then of environments.
 
@@ -75,11 +73,9 @@ def collect_samples(
         policy: that chose the actions, unchanged since but for those of the first row.
         critic: of the states.
         behaviour: knows how likely those were.
-        discount: γ.
-        trace_decay: λ of the advantages.
-        reward: variable of the rewards.
+        options: of the advantages.
     """
-    transitions = align(workspace, policy.reads, policy.writes, progress.first_row, reward)
+    transitions = align(workspace, policy.reads, policy.writes, progress.first_row, options.reward)
     n_steps, batch_size = transitions.rewards.shape
     rows = [leaf[progress.first_row :].flatten(0, 1) for leaf in policy.features.read(workspace)]
     latent = policy.latent(rows)
@@ -90,8 +86,8 @@ def collect_samples(
         values[1:],
         transitions.terminated,
         transitions.cut,
-        discount,
-        trace_decay,
+        options.discount,
+        options.trace_decay,
     )
     recorded = [workspace.get_full(name)[progress.first_row :] for name in (*policy.reads, *policy.writes)]
     actions = [leaf.flatten(0, 1) for leaf in recorded[len(policy.reads) :]]

@@ -13,6 +13,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import generalized_advantages
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.options import AdvantageOptions
 from bbrl_exp.learners.parts.samples import Samples
 from bbrl_exp.policies.memory import INITIAL_STATE
 from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
@@ -106,10 +107,7 @@ def collect_sequences(
     policy: RecurrentPolicy,
     critic: RecurrentCritic,
     behaviour: BehaviourLogProbs,
-    *,
-    discount: float,
-    trace_decay: float,
-    reward: str,
+    options: AdvantageOptions,
     sequence_length: int | None,
 ) -> Sequences:
     """The new rows but the last as sequences: those of the beginning of the chunk first, then in the order of time.
@@ -124,9 +122,7 @@ def collect_sequences(
         policy: that chose the actions, unchanged since but for the first row: its actions, what its memory made of it.
         critic: of the rows.
         behaviour: knows how likely those were.
-        discount: γ.
-        trace_decay: λ of the advantages.
-        reward: variable of the rewards.
+        options: of the advantages.
         sequence_length: L; None, or more than the chunk has steps, for one sequence an environment, as long as the
             chunk.
 
@@ -135,7 +131,7 @@ def collect_sequences(
     """
     first = progress.first_row
     memory = policy.memory
-    transitions = align(workspace, memory.features.names, policy.actions, first, reward)
+    transitions = align(workspace, memory.features.names, policy.actions, first, options.reward)
     n_steps, batch_size = transitions.rewards.shape
     check_length(sequence_length, n_steps)
     length = n_steps if sequence_length is None else min(sequence_length, n_steps)
@@ -153,7 +149,13 @@ def collect_sequences(
     )
     values = critic.values(latent, observations, critic_states[0], starts)
     advantages = generalized_advantages(
-        transitions.rewards, values[:-1], values[1:], transitions.terminated, transitions.cut, discount, trace_decay
+        transitions.rewards,
+        values[:-1],
+        values[1:],
+        transitions.terminated,
+        transitions.cut,
+        options.discount,
+        options.trace_decay,
     )
     recorded = [workspace.get_full(name)[first:] for name in (*memory.features.names, *policy.actions)]
     actions = [leaf.flatten(0, 1) for leaf in recorded[len(memory.features.names) :]]

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AboveZero, Finite, check_unused
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.parts.q_critics import PolicyAndCriticOptions
+from bbrl_exp.learners.parts.q_critics import CriticOption, PolicyAndCriticOptions, check_q_critic
 from bbrl_exp.learners.parts.replayed import ReplayedBatches, ReplayOptions
 from bbrl_exp.learners.parts.temperature import Temperature
 from bbrl_exp.learners.parts.with_options import with_options
-from bbrl_exp.policies.q_ensemble import QEnsemble
+from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble, QEnsemble
 from bbrl_exp.policies.squashed import SquashedNormalPolicy
+from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.seeding import torch_generator
 from bbrl_exp.workspace import Workspace
 
@@ -30,20 +32,29 @@ class SoftActorCritic(PolicyAndCriticOptions, ReplayOptions, Learner):
     Args:
         temperature_learning_rate: of the temperature's Adam; None keeps the temperature as it is.
         initial_temperature: α in the beginning.
+
+    Raises:
+        ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
     temperature_learning_rate: AboveZero | None = 3e-4
     initial_temperature: AboveZero = 1.0
 
-    # Updates of the critics per update of policy and temperature: an option of algorithms that have more than one.
+    # Options of some algorithms: updates of the critics per update of policy and temperature, and Adam's β₁.
     policy_delay = 1
+    first_moment_decay = 0.9
+    # The option of a critic that only this algorithm can use.
+    uses: ClassVar[CriticOption | None] = None
 
-    def prepare(self, policy: Agent, critic: Agent, target_entropy: float, first_moment_decay: float = 0.9) -> None:
-        """Makes what an update needs, once ``policy`` and ``critic`` are what they are to be."""
-        self.temperature = Temperature(self.initial_temperature, self.temperature_learning_rate, target_entropy)
+    def prepare(
+        self, policy: SquashedNormalPolicy | StochasticPolicy, critic: QEnsemble | DiscreteQEnsemble, entropy: float
+    ) -> None:
+        """Checks the critic, and makes what an update needs; ``entropy`` is what the temperature aims at."""
+        check_q_critic(self, policy, critic, self.uses)
+        self.temperature = Temperature(self.initial_temperature, self.temperature_learning_rate, entropy)
         self.reads = self.reads_with(policy)
         self._replayed = ReplayedBatches(policy, self)
-        self.make_optimizers(policy, critic, first_moment_decay)
+        self.make_optimizers(policy, critic, self.first_moment_decay)
         # Metrics of the last update of the policy. With a delay they outlive a chunk, and perhaps the session.
         self.policy_objective: Tensor
         self.entropy: Tensor
@@ -73,17 +84,17 @@ class SoftActorCritic(PolicyAndCriticOptions, ReplayOptions, Learner):
             }
         return metrics
 
+    @abstractmethod
     def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss of the critics, a scalar, and what they say of the actions taken, detached."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss_of_policy(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss of the policy, a scalar, and the (expected) log-probabilities of its actions, detached, ``[N]``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def follow(self) -> None:
         """Moves the targets."""
-        raise NotImplementedError
 
     def soft_target(self, batch: Batch, next_values: Tensor, next_log_probs: Tensor) -> Tensor:
         """r + γ (Q' - α log π(a'|s')) [s' not terminal], ``[N]``, for values and log-densities ``[N]``."""
@@ -109,12 +120,9 @@ class SquashedSoftActorCritic(SoftActorCritic):
         super().__post_init__()
         if self.temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy=self.target_entropy)
-        self._generator = torch_generator(self.seed, "learner", "actions")
-
-    def prepare_squashed(self, first_moment_decay: float = 0.9) -> None:
-        """:meth:`prepare` with the entropy that is wanted of continuous actions."""
         entropy = -float(self.policy.bounds.n_components) if self.target_entropy is None else self.target_entropy
-        self.prepare(self.policy, self.critic, entropy, first_moment_decay)
+        self.prepare(self.policy, self.critic, entropy)
+        self._generator = torch_generator(self.seed, "learner", "actions")
 
     def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return self.critic_loss(batch, self._draw_noise(batch))
@@ -122,6 +130,7 @@ class SquashedSoftActorCritic(SoftActorCritic):
     def loss_of_policy(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return self.policy_loss(batch, self._draw_noise(batch))
 
+    @abstractmethod
     def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of the critics' losses, and what they say of the actions taken, detached, ``[M, N, …]``.
 
@@ -129,7 +138,6 @@ class SquashedSoftActorCritic(SoftActorCritic):
             batch: N transitions.
             noise: standard normal, ``[N, D]``, of the next actions.
         """
-        raise NotImplementedError
 
     def policy_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The policy's loss, α log π(a|s) - Q(s, a), and the log-densities of its actions, detached, ``[N]``.
@@ -143,9 +151,9 @@ class SquashedSoftActorCritic(SoftActorCritic):
         loss = (self.temperature.value * drawn.log_prob - values).mean()
         return loss, drawn.log_prob.detach()
 
+    @abstractmethod
     def value_for_policy(self, observations: Sequence[Tensor], actions: Tensor) -> Tensor:
         """Q(s, a) that the policy maximises, ``[N]``, made of what the critics say."""
-        raise NotImplementedError
 
     def _draw_noise(self, batch: Batch) -> Tensor:
         shape = (len(batch.rewards), self.policy.bounds.n_components)

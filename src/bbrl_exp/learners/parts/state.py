@@ -33,6 +33,18 @@ class HasReplay(HasState, Protocol):
     buffer: ReplayBuffer
 
 
+class SavesAttributes(nn.Module):
+    """A module whose ``state_dict`` has the state of its attributes beside parameters and buffers."""
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The state of the attributes: tensors and plain Python; of replay buffers all but the rows."""
+        return attribute_state(self)
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`get_extra_state` gave."""
+        load_attribute_state(self, state)
+
+
 def attribute_state(module: nn.Module) -> dict[str, Any]:
     """The state of those attributes of ``module`` that have one, by name.
 
@@ -44,8 +56,14 @@ def attribute_state(module: nn.Module) -> dict[str, Any]:
 
 
 def load_attribute_state(module: nn.Module, state: Mapping[str, Any]) -> None:
-    """Takes over what :func:`attribute_state` gave, in a module that is built alike."""
+    """Takes over what :func:`attribute_state` gave, in a module that is built alike.
+
+    A number that is no attribute any more was an option, which versions up to 0.1.0 kept under another name; options
+    come from the configuration.
+    """
     for name, saved in state.items():
+        if name not in vars(module) and isinstance(saved, int | float):
+            continue
         value = getattr(module, name)
         if isinstance(value, torch.Generator):
             value.set_state(saved.cpu())

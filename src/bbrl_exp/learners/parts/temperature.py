@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import backward
 
 from bbrl_exp.arguments import ABOVE_0
-from bbrl_exp.learners.parts.state import attribute_state, load_attribute_state
+from bbrl_exp.learners.parts.state import SavesAttributes
 
 
-class Temperature(nn.Module):
+class Temperature(SavesAttributes):
     """α, which falls while the policy's entropy is above its target H, and rises while it is below.
 
         loss = -log α (E[log π(a|s)] + H)
@@ -59,11 +58,3 @@ class Temperature(nn.Module):
             self._optimizer.zero_grad()
             backward(self.loss(log_probs))
             self._optimizer.step()
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The optimizer's state."""
-        return attribute_state(self)
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes over what :meth:`get_extra_state` gave."""
-        load_attribute_state(self, state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
 
 from torch import nn
@@ -19,6 +19,10 @@ def with_options(kind: type[T]) -> type[T]:
     define them, and ranges in their types; :meth:`Learner.__post_init__` refuses what is out of range.
     """
     made = dataclass(eq=False, repr=False, kw_only=True)(kind)
+    for each in fields(made):  # type: ignore[arg-type]
+        # A default that stayed on the class would hide a module of that name.
+        if each.default is not MISSING and each.name in vars(made):
+            delattr(made, each.name)
     if issubclass(made, nn.Module):
         set_fields = made.__init__
 

@@ -1,0 +1,116 @@
+"""The loop that deep Q-learning shares, with a memory or without: replay, ε, updates that are due, a target network."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from dataclasses import field
+from typing import NamedTuple, TypeVar
+
+from torch import Tensor, nn
+
+from bbrl_exp.arguments import AboveZero, AboveZeroToOne, Count
+from bbrl_exp.data.prioritised import PrioritisedReplay
+from bbrl_exp.data.replay import ReplayBuffer
+from bbrl_exp.learners.learner import Learner, Metrics, Progress
+from bbrl_exp.learners.parts.options import EpsilonOptions, StepOptions
+from bbrl_exp.learners.parts.replayed import ReplayOptions
+from bbrl_exp.learners.parts.target_follower import TargetFollower
+from bbrl_exp.learners.parts.with_options import with_options
+from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
+from bbrl_exp.policies.q_values import QPolicy
+from bbrl_exp.workspace import Workspace
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Learned(NamedTuple):
+    """One update: its loss, the norm of its gradient, the values of the actions taken, and which of them counted."""
+
+    loss: Tensor
+    gradient_norm: Tensor
+    values: Tensor
+    valid: Tensor | None = None
+
+    @property
+    def q_mean(self) -> Tensor:
+        """The mean of the values that counted."""
+        if self.valid is None:
+            return self.values.detach().mean()
+        return self.values.detach().masked_fill(~self.valid, 0.0).sum() / self.valid.sum().clamp(min=1)
+
+
+@with_options
+class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions, Learner):
+    """Learns the action values of a policy from a replay buffer.
+
+    Args:
+        policy: the policy that chooses the actions; its ε is set here.
+        double: whether Q chooses the action that Q' values.
+        n_steps: rewards in a target.
+        target_period: environment steps after which Q' becomes Q; None for moving averages.
+        target_rate: τ, by which Q' moves towards Q at every update; None for copies.
+    """
+
+    policy: QPolicy | RecurrentQPolicy = field(kw_only=False)
+    # It hides nn.Module.double, by which no learner becomes one of doubles: observations are what they are.
+    double: bool = True  # type: ignore[assignment]
+    n_steps: Count = 1
+    max_grad_norm: AboveZero | None = 10.0
+    replay_capacity: Count = 100_000
+    target_period: Count | None = None
+    target_rate: AboveZeroToOne | None = 0.005
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.reads = self.reads_with(self.policy)
+        self._optimizer = self.flat_adam(list(self.policy.network.parameters()))
+        self._n_updates = 0
+        self.schedules = self.annealed("exploration_fraction")
+        self.explore(self.policy.exploration, 0.0)
+
+    def target_of(self, network: Network) -> Network:
+        """A copy of ``network``, which follows it by one of the two rules."""
+        target = copy.deepcopy(network).requires_grad_(False)
+        self._follower = TargetFollower(
+            target,
+            network,
+            period=self.target_period,
+            rate=self.target_rate,
+            updates_per_step=self.updates_per_step,
+        )
+        return target
+
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        self.replay.put(workspace, progress.first_row)
+        epsilon = self.explore(self.policy.exploration, progress.fraction)
+        self._optimizer.learning_rate = self.learning_rate_at(progress)
+        due = self.updates_due(progress) if self.has_enough(workspace, progress) else 0
+        last = None
+        while self._n_updates < due:
+            last = self.learn(progress.fraction)
+            self._n_updates += 1
+            self._follower.follow(self._n_updates)
+        if last is None:
+            return {"learner/epsilon": epsilon}
+        return {
+            "losses/q": last.loss.detach(),
+            "learner/q_mean": last.q_mean,
+            "learner/gradient_norm": last.gradient_norm,
+            "learner/epsilon": epsilon,
+            "learner/learning_rate": self._optimizer.learning_rate,
+            "learner/updates": float(self._n_updates),
+        }
+
+    @property
+    @abstractmethod
+    def replay(self) -> ReplayBuffer | PrioritisedReplay:
+        """Where the transitions go."""
+
+    @abstractmethod
+    def has_enough(self, workspace: Workspace, progress: Progress) -> bool:
+        """Whether there is enough in the buffer for an update."""
+
+    @abstractmethod
+    def learn(self, fraction: float) -> Learned:
+        """One update, when the part ``fraction`` of the run is done."""
