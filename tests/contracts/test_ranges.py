@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import re
 import typing
@@ -85,8 +86,8 @@ def graphs() -> Iterator[dict[str, TemporalAgent]]:
 def numbers_of(agent: str) -> dict[str, object]:
     """The parameters of an agent's learner that are numbers, with their annotations."""
     target = find_target(composed(agent, batch_size=1)["agent"]["learner"]["_target_"], "agent.learner._target_")
-    hints = typing.get_type_hints(target.__init__)
-    return {name: hint for name, hint in hints.items() if hint in NUMBERS}
+    hints, parameters = typing.get_type_hints(target), inspect.signature(target).parameters
+    return {name: hint for name, hint in hints.items() if name in parameters and hint in NUMBERS}
 
 
 @pytest.mark.parametrize(

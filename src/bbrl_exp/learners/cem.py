@@ -22,7 +22,7 @@ from bbrl_exp.arguments import AboveZero, AboveZeroToOne, AtLeastZero, Count
 from bbrl_exp.data.transitions import DONE
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.parts.with_options import with_options
+from bbrl_exp.learners.parts.with_options import WithOptions
 from bbrl_exp.policies.population import CANDIDATE, MEAN, PopulationPolicy
 from bbrl_exp.seeding import torch_generator
 from bbrl_exp.workspace import Workspace
@@ -30,30 +30,27 @@ from bbrl_exp.workspace import Workspace
 RETURN = "env/cumulated_reward"
 
 
-@with_options
-class CrossEntropyMethod(Learner):
+class CrossEntropyMethod(WithOptions, Learner):
     """Moves the distribution of a population towards its best candidates, without any gradient.
 
     A generation ends with the first chunk at whose end every candidate has finished all its episodes.
-
-    Args:
-        policy: the population.
-        elite_fraction: ρ; the elite are at least 2 candidates.
-        initial_std: σ of every parameter in the first generation, around μ = 0.
-        extra_variance: Z_0.
-        extra_variance_generations: G.
-        seed: root seed of the candidates.
 
     Raises:
         ConfigurationError: a value out of its range.
     """
 
     policy: PopulationPolicy = field(kw_only=False)
+    """the population."""
     elite_fraction: AboveZeroToOne = 0.2
+    """ρ; the elite are at least 2 candidates."""
     initial_std: AboveZero = 1.0
+    """σ of every parameter in the first generation, around μ = 0."""
     extra_variance: AtLeastZero = 0.0
+    """Z_0."""
     extra_variance_generations: Count = 1
+    """G."""
     seed: int = 0
+    """root seed of the candidates."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -40,21 +40,13 @@ from bbrl_exp.functional.losses import categorical_cross_entropy, double_q_value
 from bbrl_exp.functional.schedules import linear
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.replayed_q_learning import Learned, ReplayedQLearning
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
 
-@with_options
 class DQN(ReplayedQLearning):
     """Learns the action values of a policy from a replay buffer, or distributions of returns.
-
-    Args:
-        prioritised: whether transitions with large errors are drawn more often.
-        priority_exponent: α of the priorities (0.6); with ``prioritised`` only.
-        importance_exponent: initial β of the weights, which grows linearly to 1 (0.4); with ``prioritised`` only.
-        loss: ``huber`` (κ = 1) or ``squared``, of the error of a value; a distribution has a loss of its own.
 
     Raises:
         ConfigurationError: a value out of its range, or options that contradict each other.
@@ -62,9 +54,13 @@ class DQN(ReplayedQLearning):
 
     policy: QPolicy = field(kw_only=False)
     prioritised: bool = False
+    """whether transitions with large errors are drawn more often."""
     priority_exponent: FromZeroToOne | None = None
+    """α of the priorities (0.6); with ``prioritised`` only."""
     importance_exponent: FromZeroToOne | None = None
+    """initial β of the weights, which grows linearly to 1 (0.4); with ``prioritised`` only."""
     loss: Literal["huber", "squared"] = "huber"
+    """``huber`` (κ = 1) or ``squared``, of the error of a value; a distribution has a loss of its own."""
     batch_size: Count = 64
     updates_per_step: AboveZero = 0.5
 
@@ -96,10 +92,6 @@ class DQN(ReplayedQLearning):
         exponent = 0.6 if self.priority_exponent is None else self.priority_exponent
         self._replay = PrioritisedReplay(buffer, priority_exponent=exponent) if self.prioritised else buffer
         self._generator = numpy_generator(self.seed, "learner", "dqn")
-
-    @property
-    def replay(self) -> ReplayBuffer | PrioritisedReplay:
-        return self._replay
 
     def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
         """Refuses transitions of more steps than the replay buffer keeps of an environment."""

@@ -30,21 +30,14 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import n_step_returns
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.replayed_q_learning import Learned, ReplayedQLearning
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.memory import INITIAL_STATE
 from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
 
-@with_options
 class RecurrentDQN(ReplayedQLearning):
     """Learns the action values of a recurrent policy from a replay buffer of sequences.
-
-    Args:
-        burn_in: rows of a sequence that only bring the state up to date.
-        sequence_length: transitions of a sequence that are learned from.
-        batch_size: sequences an update.
 
     Raises:
         ConfigurationError: a value out of its range, or options that contradict each other.
@@ -52,8 +45,11 @@ class RecurrentDQN(ReplayedQLearning):
 
     policy: RecurrentQPolicy = field(kw_only=False)
     burn_in: CountOrZero = 4
+    """rows of a sequence that only bring the state up to date."""
     sequence_length: Count = 16
+    """transitions of a sequence that are learned from."""
     batch_size: Count = 16
+    """sequences an update."""
     updates_per_step: AboveZero = 0.125
     target_rate: AboveZeroToOne | None = 0.01
 
@@ -66,7 +62,7 @@ class RecurrentDQN(ReplayedQLearning):
         self._observations = memory.features.names
         self._state = memory.state_name
         self._n_rows = self.burn_in + self.sequence_length + 1
-        self._replay = ReplayBuffer(
+        self._replay: ReplayBuffer = ReplayBuffer(
             self.replay_capacity,
             self._observations,
             (self.policy.action,),
@@ -75,10 +71,6 @@ class RecurrentDQN(ReplayedQLearning):
             reward=self.reward,
         )
         self._generator = numpy_generator(self.seed, "learner", "recurrent_dqn")
-
-    @property
-    def replay(self) -> ReplayBuffer:
-        return self._replay
 
     def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
         """Refuses a replay buffer that holds no whole sequence of an environment."""

@@ -29,26 +29,16 @@ from bbrl_exp.functional.losses import explained_variance, policy_gradient
 from bbrl_exp.functional.returns import discounted_returns
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.options import ReturnOptions, StepOptions
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import Critic
 from bbrl_exp.workspace import Workspace
 
 
-@with_options
 class Reinforce(StepOptions, ReturnOptions, Learner):
     """Learns a stochastic policy from the returns of complete episodes.
 
     Episodes that are running at the end of a chunk are kept until they are over; every step counts in one update.
-
-    Args:
-        policy: the policy that chooses the actions.
-        critic: the baseline; None for none.
-        episodes_per_update: complete episodes that an update waits for; it takes all that there are then.
-        entropy_weight: of the entropy bonus.
-        value_weight: of the critic's loss (0.5); with a critic only.
-        normalize_advantages: whether G − b has mean 0 and standard deviation 1 in each update.
 
     Raises:
         ConfigurationError: a value out of its range, an option that has no effect, or a critic that sees other
@@ -56,11 +46,17 @@ class Reinforce(StepOptions, ReturnOptions, Learner):
     """
 
     policy: StochasticPolicy = field(kw_only=False)
+    """the policy that chooses the actions."""
     critic: Critic | None = field(default=None, kw_only=False)
+    """the baseline; None for none."""
     episodes_per_update: Count = 8
+    """complete episodes that an update waits for; it takes all that there are then."""
     entropy_weight: AtLeastZero = 0.0
+    """of the entropy bonus."""
     value_weight: AtLeastZero | None = None
+    """of the critic's loss (0.5); with a critic only."""
     normalize_advantages: bool = False
+    """whether G − b has mean 0 and standard deviation 1 in each update."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

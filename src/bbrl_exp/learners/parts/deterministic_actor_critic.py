@@ -13,26 +13,22 @@ from bbrl_exp.functional.losses import q_target, summed_half_squares
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.q_critics import PolicyAndCriticOptions, TargetOptions, check_q_critic
 from bbrl_exp.learners.parts.replayed import ReplayedBatches, ReplayOptions
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.q_ensemble import QEnsemble
 from bbrl_exp.workspace import Workspace
 
 
-@with_options
 class DeterministicActorCritic(TargetOptions, PolicyAndCriticOptions, ReplayOptions, Learner):
     """Learns a deterministic policy and critics of its actions from a replay buffer.
-
-    Args:
-        policy: the policy that chooses the actions.
-        critic: critics of state and action.
 
     Raises:
         ConfigurationError: a value out of its range, or a critic that does not fit.
     """
 
     policy: DeterministicPolicy = field(kw_only=False)
+    """the policy that chooses the actions."""
     critic: QEnsemble = field(kw_only=False)
+    """critics of state and action."""
 
     # Updates of the critics per update of the policy and the targets: an option of algorithms that have more than one.
     policy_delay = 1
