@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "bbrl_exp"
 # From the ground up; rooms on one floor are siblings.
 FLOORS = [
     {"errors"},
-    {"seeding", "processes", "arguments", "command_line"},
+    {"seeding", "processes", "arguments", "command_line", "memory"},
     {"variable"},
     {"workspace"},
     {"functional", "nn"},

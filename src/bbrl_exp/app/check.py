@@ -18,12 +18,13 @@ from bbrl_exp.app.experiment import other_experiment, with_experiment
 from bbrl_exp.app.graph import check_nodes
 from bbrl_exp.app.identity import identity
 from bbrl_exp.app.learner import build_graph_and_learner, check_chunks, check_reads
-from bbrl_exp.app.plan import Plan, available_memory, chunks_per_recording
+from bbrl_exp.app.plan import Plan, chunks_per_recording
 from bbrl_exp.app.provenance import config_hash
 from bbrl_exp.app.schema import RootSettings, bad_value, check_keys, read_root
 from bbrl_exp.app.targets import import_allowed_packages
 from bbrl_exp.app.trial import trial_of
 from bbrl_exp.errors import ConfigurationError, WorkspaceError
+from bbrl_exp.memory import available_memory
 from bbrl_exp.tracking.trial import Trial
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 
 from bbrl_exp.app.estimate import TRIAL_SECONDS, TrialFailure, Trials
 from bbrl_exp.app.learner import build_graph_and_learner, variables_of
-from bbrl_exp.app.plan import in_words
 from bbrl_exp.app.report import Terminal, show_start
 from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.memory import in_words
 
 if TYPE_CHECKING:
     from bbrl_exp.app.check import CheckedRun

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, TextIO
 from omegaconf import OmegaConf
 
 from bbrl_exp.app.evaluations import EvaluationPlan
-from bbrl_exp.app.plan import Plan, in_words
+from bbrl_exp.app.plan import Plan
 from bbrl_exp.app.summary import Summary
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.memory import in_words
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

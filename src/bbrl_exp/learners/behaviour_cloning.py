@@ -22,7 +22,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, Count, FromZeroBelowOne
+from bbrl_exp.arguments import AboveZero, AboveZeroToAMillion, Count, FromZeroBelowOne
 from bbrl_exp.data.minibatches import minibatches
 from bbrl_exp.data.recording import load_recording
 from bbrl_exp.data.transitions import align
@@ -51,7 +51,7 @@ class BehaviourCloning(WithOptions, Learner):
     """of Adam."""
     minibatch_size: Count = 256
     """pairs of a gradient step."""
-    updates_per_step: AboveZero = 0.1
+    updates_per_step: AboveZeroToAMillion = 0.1
     """gradient steps for each environment step; fractions accumulate."""
     held_out: FromZeroBelowOne = 0.1
     """the part of the recording that is only looked at, 0 to below 1."""

@@ -39,6 +39,7 @@ class CrossEntropyMethod(WithOptions, Learner):
         ConfigurationError: a value out of its range.
     """
 
+    needs_episodes = True
     policy: PopulationPolicy = field(kw_only=False)
     """the population."""
     elite_fraction: AboveZeroToOne = 0.2
@@ -68,6 +69,10 @@ class CrossEntropyMethod(WithOptions, Learner):
         self.register_buffer("return_sums", torch.zeros(n_candidates, dtype=torch.float64))
         self.register_buffer("n_episodes", torch.zeros(n_candidates, dtype=torch.int64))
         self._begin_generation()
+
+    def awaits(self) -> str | None:
+        n_episodes = len(self.policy.candidates) * self.policy.episodes_per_candidate
+        return None if self._generation else f"the {n_episodes} episodes of a generation"
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         self._count_episodes(workspace, progress.first_row)

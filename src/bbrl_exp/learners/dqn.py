@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
-from bbrl_exp.arguments import AboveZero, Count, FromZeroToOne, check_unused
+from bbrl_exp.arguments import AboveZeroToAMillion, Count, FromZeroToOne, check_unused
 from bbrl_exp.data.prioritised import PrioritisedReplay
 from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
@@ -62,7 +62,7 @@ class DQN(ReplayedQLearning):
     loss: Literal["huber", "squared"] = "huber"
     """``huber`` (κ = 1) or ``squared``, of the error of a value; a distribution has a loss of its own."""
     batch_size: Count = 64
-    updates_per_step: AboveZero = 0.5
+    updates_per_step: AboveZeroToAMillion = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()

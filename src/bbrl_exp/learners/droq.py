@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, Count
+from bbrl_exp.arguments import AboveZeroToAMillion, Count
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import summed_half_squares
 from bbrl_exp.functional.squashing import SquashedSample
@@ -33,7 +33,7 @@ class DroQ(TargetedSoftActorCritic):
     uses = "dropout"
     policy_delay: Count = 20
     """updates of the critics an update of the policy and the temperature."""
-    updates_per_step: AboveZero = 20.0
+    updates_per_step: AboveZeroToAMillion = 20.0
     """updates of the critics per environment step after that, fractions included."""
 
     def __post_init__(self) -> None:

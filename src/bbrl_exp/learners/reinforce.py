@@ -45,6 +45,7 @@ class Reinforce(StepOptions, ReturnOptions, Learner):
             variables than the policy.
     """
 
+    needs_episodes = True
     policy: StochasticPolicy = field(kw_only=False)
     """the policy that chooses the actions."""
     critic: Critic | None = field(default=None, kw_only=False)
@@ -68,9 +69,13 @@ class Reinforce(StepOptions, ReturnOptions, Learner):
         self.schedules = self.annealed()
         self._value_weight = 0.5 if self.value_weight is None else self.value_weight
         self._episodes = UnfinishedEpisodes()
+        self._n_updates = 0
         modules = [self.policy] if self.critic is None else [self.policy, self.critic]
         self._learned = list(dict.fromkeys(parameter for module in modules for parameter in module.parameters()))
         self._optimizer = torch.optim.Adam(self._learned, self.learning_rate, eps=1e-5, fused=True)
+
+    def awaits(self) -> str | None:
+        return None if self._n_updates else f"{self.episodes_per_update} whole episodes (episodes_per_update)"
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         self._episodes.put(align(workspace, self.policy.reads, self.policy.writes, progress.first_row, self.reward))
@@ -89,6 +94,7 @@ class Reinforce(StepOptions, ReturnOptions, Learner):
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._learned, self.max_grad_norm)
         self._optimizer.step()
+        self._n_updates += 1
         return {**metrics, "learner/episodes": float(n_episodes)}
 
     def loss(

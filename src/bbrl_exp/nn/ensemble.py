@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bbrl_exp.arguments import FROM_0_BELOW_1
 from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.memory import check_parameters
 from bbrl_exp.nn.batch_renormalization import BatchRenormalization
 from bbrl_exp.nn.mlp import ACTIVATIONS
 
@@ -58,6 +59,8 @@ class EnsembleMlp(nn.Module):
                 "output size, none below 1"
             )
         FROM_0_BELOW_1.check(dropout=dropout)
+        n_parameters = n_members * sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+        check_parameters(n_parameters, f"n_critics={n_members}")
         self.n_members = n_members
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()

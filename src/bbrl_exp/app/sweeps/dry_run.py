@@ -12,9 +12,9 @@ from bbrl_exp.app.compose import Composer
 from bbrl_exp.app.dry_run import time_in_words
 from bbrl_exp.app.estimate import TRIAL_SECONDS, Estimate, TrialFailure, Trials
 from bbrl_exp.app.hydra_node import launcher_name
-from bbrl_exp.app.plan import in_words
 from bbrl_exp.app.report import Terminal
 from bbrl_exp.app.sweeps.jobs import Job, kind_of
+from bbrl_exp.memory import in_words
 
 _MOST_TRIALS = 12
 

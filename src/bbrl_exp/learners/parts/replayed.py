@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.arguments import AboveZero, Count, CountOrZero, check_fields
+from bbrl_exp.arguments import AboveZeroToAMillion, Count, CountOrZero, check_fields
 from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Progress
@@ -24,7 +24,7 @@ class ReplayOptions(ReturnOptions):
     """transitions an update."""
     learning_starts: CountOrZero = 1000
     """environment steps before the first update."""
-    updates_per_step: AboveZero = 1.0
+    updates_per_step: AboveZeroToAMillion = 1.0
     """updates per environment step after that, fractions included."""
     seed: int = 0
     """root seed of the draws from the buffer, and of all other noise in the updates."""
@@ -32,6 +32,12 @@ class ReplayOptions(ReturnOptions):
     def updates_due(self, progress: Progress) -> int:
         """How many updates there are to be by now."""
         return progress.updates_due(self.learning_starts, self.updates_per_step)
+
+    def first_update(self, n_updates: int) -> str | None:
+        """What the first update awaits, where there were no ``n_updates``; see :meth:`Learner.awaits`."""
+        if n_updates:
+            return None
+        return f"the first update, after learning_starts={self.learning_starts} and 1 / updates_per_step steps"
 
     def check_batch_size(self) -> None:
         """Refuses a batch that is larger than the buffer."""

@@ -77,6 +77,9 @@ class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions, Learner):
         )
         return target
 
+    def awaits(self) -> str | None:
+        return self.first_update(self._n_updates)
+
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         self._replay.put(workspace, progress.first_row)
         epsilon = self.explore(self.policy.exploration, progress.fraction)

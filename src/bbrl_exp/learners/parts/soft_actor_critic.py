@@ -14,9 +14,8 @@ from bbrl_exp.arguments import AboveZero, Finite, check_unused
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target
 from bbrl_exp.functional.squashing import SquashedSample
-from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.parts.q_critics import CriticOption, PolicyAndCriticOptions, TargetOptions, check_q_critic
-from bbrl_exp.learners.parts.replayed import ReplayedBatches, ReplayOptions
+from bbrl_exp.learners.learner import Metrics, Progress
+from bbrl_exp.learners.parts.q_critics import CriticOption, ReplayedActorCritic, TargetOptions, check_q_critic
 from bbrl_exp.learners.parts.temperature import Temperature
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble, QEnsemble
 from bbrl_exp.policies.squashed import SquashedNormalPolicy
@@ -25,7 +24,7 @@ from bbrl_exp.seeding import torch_generator
 from bbrl_exp.workspace import Workspace
 
 
-class SoftActorCritic(PolicyAndCriticOptions, ReplayOptions, Learner):
+class SoftActorCritic(ReplayedActorCritic):
     """Learns a stochastic policy, critics and the temperature; what the losses are is up to the algorithm.
 
     Raises:
@@ -37,8 +36,7 @@ class SoftActorCritic(PolicyAndCriticOptions, ReplayOptions, Learner):
     initial_temperature: AboveZero = 1.0
     """α in the beginning."""
 
-    # Options of some algorithms: updates of the critics per update of policy and temperature, and Adam's β₁.
-    policy_delay = 1
+    # Adam's β₁: an option of some algorithms.
     first_moment_decay = 0.9
     # The option of a critic that only this algorithm can use.
     uses: ClassVar[CriticOption | None] = None
@@ -49,14 +47,9 @@ class SoftActorCritic(PolicyAndCriticOptions, ReplayOptions, Learner):
         """Checks the critic, and makes what an update needs; ``entropy`` is what the temperature aims at."""
         check_q_critic(self, policy, critic, self.uses)
         self.temperature = Temperature(self.initial_temperature, self.temperature_learning_rate, entropy)
-        self.reads = self.reads_with(policy)
-        self._replayed = ReplayedBatches(policy, self)
-        self.make_optimizers(policy, critic, self.first_moment_decay)
-        # Metrics of the last update of the policy. With a delay they outlive a chunk, and perhaps the session.
-        self.policy_objective: Tensor
+        self.prepare_updates(policy, critic, self.first_moment_decay)
         self.entropy: Tensor
-        for name in ("policy_objective", "entropy"):
-            self.register_buffer(name, torch.zeros(()), persistent=self.policy_delay > 1)
+        self.keep_metric("entropy")
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         metrics: Metrics = {}
