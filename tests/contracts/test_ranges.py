@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import math
 import re
 import typing
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from composed_agents import composed
@@ -15,9 +17,12 @@ from composed_agents import composed
 from bbrl_exp.agents.combinators import TemporalAgent
 from bbrl_exp.app.config_folder import default_config_dir
 from bbrl_exp.app.graph import build_graph_of
-from bbrl_exp.app.learner import build_learner_of
+from bbrl_exp.app.learner import build_graph_and_learner, build_learner_of
 from bbrl_exp.app.targets import find_target
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.learner import Progress
+from bbrl_exp.training.loop import collect
+from bbrl_exp.workspace import Workspace
 
 CONF = default_config_dir()
 AGENTS = sorted(path.stem for path in (CONF / "agent").glob("*.yaml") if path.stem not in ("random", "constant", "mlp"))
@@ -101,8 +106,57 @@ def test_a_number_that_makes_no_sense_is_refused_with_its_key(
         graphs[agent] = build_graph_of(composed(agent, batch_size=1))
     hint = numbers_of(agent)[name]
     nan = () if hint in (int, int | None) else (math.nan,)
-    for value in (*OUTSIDE[name], *nan):
+    too_large = (2**63,) if hint in (int, int | None) else (1e39, math.inf)
+    for value in (*OUTSIDE[name], *nan, *(too_large if name != "dropped_quantiles" else ())):
         config = copy.deepcopy(composed(agent, batch_size=1))
         config["agent"]["learner"][name] = value
         with pytest.raises(ConfigurationError, match=rf"^key 'agent\.learner\.{name}' = {re.escape(str(value))}: "):
             build_learner_of(config, graphs[agent])
+
+
+# Options whose size other options bound.
+BOUNDED = (
+    "batch_size",
+    "burn_in",
+    "dropped_quantiles",
+    "n_minibatches",
+    "n_steps",
+    "replay_capacity",
+    "sequence_length",
+)
+SMALLEST_AND_LARGEST = {int: (2**63 - 1,), float: (1e-300, 3e38)}
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_extreme_numbers_are_refused_with_their_key_or_do_for_a_chunk(agent: str) -> None:
+    if agent == "behaviour_cloning":
+        pytest.skip("needs a recording")
+    for name, hint in numbers_of(agent).items():
+        kind = int if hint in (int, int | None) else float
+        if name in (*ANY_NUMBER, *BOUNDED, "sequence_length", "n_epochs"):  # an epoch takes its time
+            continue
+        for value in SMALLEST_AND_LARGEST[kind]:
+            config = copy.deepcopy(composed(agent, batch_size=2))
+            config["agent"]["learner"] |= {
+                key: few for key, few in FEW.items() if key in config["agent"]["learner"] and key != name
+            }
+            config["agent"]["learner"][name] = value
+            outcome = one_chunk(config)
+            assert outcome is None or outcome.startswith(f"key 'agent.learner.{name}' = "), (name, value, outcome)
+
+
+FEW = {"learning_starts": 8, "batch_size": 4, "n_epochs": 1, "updates_per_step": 0.25, "sequence_length": 8}
+
+
+def one_chunk(config: dict[str, Any]) -> str | None:
+    """What is refused of a configuration; None where a chunk can be learned from, whatever comes of it."""
+    try:
+        built = build_graph_and_learner(config)
+    except ConfigurationError as error:
+        return str(error)
+    assert built.learner is not None
+    workspace = Workspace()
+    with contextlib.closing(built.graph):
+        for chunk in collect(built.graph, workspace, total_steps=32, batch_size=2, steps_per_chunk=16):
+            built.learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, 32, chunk.new_steps))
+    return None

@@ -38,11 +38,9 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.categorical import categorical_projection
 from bbrl_exp.functional.losses import categorical_cross_entropy, double_q_values, q_target, quantile_huber
 from bbrl_exp.functional.schedules import linear
-from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.replayed_q_learning import Learned, ReplayedQLearning
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.seeding import numpy_generator
-from bbrl_exp.workspace import Workspace
 
 
 class DQN(ReplayedQLearning):
@@ -102,9 +100,6 @@ class DQN(ReplayedQLearning):
                 f"n_steps={buffer.n_steps}: replay_capacity={buffer.capacity} keeps {n_kept} steps of each of "
                 f"{batch_size} environments; must be at most {n_kept}"
             )
-
-    def has_enough(self, workspace: Workspace, progress: Progress) -> bool:
-        return len(self._replay) > 0
 
     def learn(self, fraction: float) -> Learned:
         if isinstance(self._replay, ReplayBuffer):

@@ -93,9 +93,8 @@ class PQN(EpsilonOptions, StepOptions, ReturnOptions, Learner):
             One tensor ``[N, *shape]`` a leaf, int64 ``[N]``, float32 ``[N]``.
         """
         transitions = align(workspace, self.policy.reads, self.policy.writes, progress.first_row, self.reward)
-        n_steps, batch_size = transitions.rewards.shape
         rows = [leaf[progress.first_row :].flatten(0, 1) for leaf in self.policy.network.features.read(workspace)]
-        best = self.policy.network.values(rows).amax(dim=1).view(n_steps + 1, batch_size)
+        best = self.policy.network.values(rows).amax(dim=1).view(-1, workspace.batch_size())
         returns = lambda_returns(
             transitions.rewards,
             best[:-1],

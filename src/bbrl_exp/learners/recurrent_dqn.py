@@ -28,7 +28,6 @@ from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.data.transitions import align
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import n_step_returns
-from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.replayed_q_learning import Learned, ReplayedQLearning
 from bbrl_exp.policies.memory import INITIAL_STATE
 from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
@@ -62,6 +61,7 @@ class RecurrentDQN(ReplayedQLearning):
         self._observations = memory.features.names
         self._state = memory.state_name
         self._n_rows = self.burn_in + self.sequence_length + 1
+        self._n_needed = self._n_rows - 1
         self._replay: ReplayBuffer = ReplayBuffer(
             self.replay_capacity,
             self._observations,
@@ -81,10 +81,6 @@ class RecurrentDQN(ReplayedQLearning):
                 f"{n_transitions} transitions in each of {batch_size} environments; must be at least "
                 f"{(n_transitions - 1) * batch_size + 1}"
             )
-
-    def has_enough(self, workspace: Workspace, progress: Progress) -> bool:
-        """Whether a whole sequence has been recorded."""
-        return progress.env_steps // workspace.batch_size() >= self._n_rows - 1
 
     def learn(self, fraction: float) -> Learned:
         recorded = self._replay.sample_sequences(self.batch_size, self._n_rows, self._generator)

@@ -61,6 +61,7 @@ class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions, Learner):
         self.reads = self.reads_with(self.policy)
         self._optimizer = self.flat_adam(list(self.policy.network.parameters()))
         self._replay: ReplayBuffer | PrioritisedReplay  # is each algorithm's own
+        self._n_needed = 1  # time steps before the first update
         self._n_updates = 0
         self.schedules = self.annealed("exploration_fraction")
         self.explore(self.policy.exploration, 0.0)
@@ -84,7 +85,8 @@ class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions, Learner):
         self._replay.put(workspace, progress.first_row)
         epsilon = self.explore(self.policy.exploration, progress.fraction)
         self._optimizer.learning_rate = self.learning_rate_at(progress)
-        due = self.updates_due(progress) if self.has_enough(workspace, progress) else 0
+        is_enough = len(self._replay) and progress.env_steps // workspace.batch_size() >= self._n_needed
+        due = self.updates_due(progress) if is_enough else 0
         last = None
         while self._n_updates < due:
             last = self.learn(progress.fraction)
@@ -100,10 +102,6 @@ class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions, Learner):
             "learner/learning_rate": self._optimizer.learning_rate,
             "learner/updates": float(self._n_updates),
         }
-
-    @abstractmethod
-    def has_enough(self, workspace: Workspace, progress: Progress) -> bool:
-        """Whether there is enough in the buffer for an update."""
 
     @abstractmethod
     def learn(self, fraction: float) -> Learned:
