@@ -80,6 +80,9 @@ class BehaviourCloning(WithOptions, Learner):
         self._n_updates = 0
         self._optimizer = torch.optim.Adam(self.policy.parameters(), self.learning_rate, fused=True)
 
+    def awaits(self) -> str | None:
+        return None if self._n_updates else f"more environment steps (updates_per_step={self.updates_per_step})"
+
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         n_due = int(progress.env_steps * self.updates_per_step)
         if n_due <= self._n_updates:

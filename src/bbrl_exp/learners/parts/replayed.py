@@ -35,9 +35,8 @@ class ReplayOptions(ReturnOptions):
 
     def first_update(self, n_updates: int) -> str | None:
         """What the first update awaits, where there were no ``n_updates``; see :meth:`Learner.awaits`."""
-        if n_updates:
-            return None
-        return f"the first update, after learning_starts={self.learning_starts} and 1 / updates_per_step steps"
+        options = f"learning_starts={self.learning_starts}, updates_per_step={self.updates_per_step}"
+        return None if n_updates else f"more environment steps ({options})"
 
     def check_batch_size(self) -> None:
         """Refuses a batch that is larger than the buffer."""
