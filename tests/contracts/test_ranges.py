@@ -137,15 +137,24 @@ def test_extreme_numbers_are_refused_with_their_key_or_do_for_a_chunk(agent: str
             continue
         for value in SMALLEST_AND_LARGEST[kind]:
             config = copy.deepcopy(composed(agent, batch_size=2))
-            config["agent"]["learner"] |= {
-                key: few for key, few in FEW.items() if key in config["agent"]["learner"] and key != name
-            }
-            config["agent"]["learner"][name] = value
+            nodes = (config["agent"]["members"]["policy"], node := config["agent"]["learner"], node.get("critic", {}))
+            for each in nodes:
+                each |= {key: few for key, few in SMALL.items() if key in each}
+            node[name] = value
             outcome = one_chunk(config)
             assert outcome is None or outcome.startswith(f"key 'agent.learner.{name}' = "), (name, value, outcome)
 
 
-FEW = {"learning_starts": 8, "batch_size": 4, "n_epochs": 1, "updates_per_step": 0.25, "sequence_length": 8}
+SMALL: dict[str, Any] = {
+    "hidden_sizes": [8],
+    "n_hidden": 8,
+    "replay_capacity": 1000,
+    "learning_starts": 8,
+    "batch_size": 4,
+    "n_epochs": 1,
+    "updates_per_step": 0.25,
+    "sequence_length": 8,
+}
 
 
 def one_chunk(config: dict[str, Any]) -> str | None:
