@@ -16,6 +16,7 @@ PACKAGES = [
     "arguments",
     "settings",
     "text",
+    "memory",
     "seeding",
     "processes",
     "functional",

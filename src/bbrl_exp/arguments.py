@@ -15,6 +15,9 @@ from typing import Annotated
 
 from bbrl_exp.errors import ConfigurationError
 
+# What torch takes: int64, and float32, in which numbers meet tensors.
+_LARGEST_INT, _LARGEST_FLOAT = 2**63 - 1, 3.4028234663852886e38
+
 
 @dataclass(frozen=True)
 class Range:
@@ -41,9 +44,15 @@ class Range:
                 continue
             if self.is_whole and not is_integer(value):
                 raise ConfigurationError(f"{name}={value}: must be a whole number, {self.words}")
-            is_finite = self.is_whole or math.isfinite(value)
-            if not (is_finite and self.holds(value)):
-                raise ConfigurationError(f"{name}={value}: must be {self.words}{'' if is_finite else ', and finite'}")
+            largest = _LARGEST_INT if isinstance(value, int) else _LARGEST_FLOAT
+            if self.holds(value) and abs(value) <= largest:
+                continue
+            limit = ""
+            if isinstance(value, float) and not math.isfinite(value):
+                limit = ", and finite"
+            elif abs(value) > largest:
+                limit = f", at most {largest:,}" if isinstance(value, int) else f", at most {largest:.6g} (float32)"
+            raise ConfigurationError(f"{name}={value}: must be {self.words}{limit}")
 
 
 FINITE = Range("a number", lambda value: True)
@@ -51,6 +60,7 @@ FROM_0_TO_1 = Range("0 to 1", lambda value: 0 <= value <= 1)
 FROM_0_BELOW_1 = Range("at least 0, below 1", lambda value: 0 <= value < 1)
 ABOVE_0_TO_1 = Range("above 0, at most 1", lambda value: 0 < value <= 1)
 ABOVE_0 = Range("above 0", lambda value: value > 0)
+ABOVE_0_TO_A_MILLION = Range("above 0, at most 1,000,000", lambda value: 0 < value <= 1_000_000)
 AT_LEAST_0 = Range("at least 0", lambda value: value >= 0)
 AT_LEAST_1 = Range("at least 1", lambda value: value >= 1, is_whole=True)
 COUNT_FROM_0 = Range("at least 0", lambda value: value >= 0, is_whole=True)
@@ -77,6 +87,7 @@ Finite = Annotated[float, FINITE]
 FromZeroToOne = Annotated[float, FROM_0_TO_1]
 FromZeroBelowOne = Annotated[float, FROM_0_BELOW_1]
 AboveZeroToOne = Annotated[float, ABOVE_0_TO_1]
+AboveZeroToAMillion = Annotated[float, ABOVE_0_TO_A_MILLION]
 AboveZero = Annotated[float, ABOVE_0]
 AtLeastZero = Annotated[float, AT_LEAST_0]
 Count = Annotated[int, AT_LEAST_1]

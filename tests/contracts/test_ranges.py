@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import inspect
 import math
 import re
 import typing
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from composed_agents import composed
@@ -14,9 +17,12 @@ from composed_agents import composed
 from bbrl_exp.agents.combinators import TemporalAgent
 from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.graph import build_graph_of
-from bbrl_exp.config.learner import build_learner_of
+from bbrl_exp.config.learner import build_graph_and_learner, build_learner_of
 from bbrl_exp.config.targets import find_target
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.learner import Progress
+from bbrl_exp.training.loop import collect
+from bbrl_exp.workspace import Workspace
 
 CONF = default_config_dir()
 AGENTS = sorted(path.stem for path in (CONF / "agent").glob("*.yaml") if path.stem not in ("random", "constant", "mlp"))
@@ -85,8 +91,8 @@ def graphs() -> Iterator[dict[str, TemporalAgent]]:
 def numbers_of(agent: str) -> dict[str, object]:
     """The parameters of an agent's learner that are numbers, with their annotations."""
     target = find_target(composed(agent, batch_size=1)["agent"]["learner"]["_target_"], "agent.learner._target_")
-    hints = typing.get_type_hints(target.__init__)
-    return {name: hint for name, hint in hints.items() if hint in NUMBERS}
+    hints, parameters = typing.get_type_hints(target), inspect.signature(target).parameters
+    return {name: hint for name, hint in hints.items() if name in parameters and hint in NUMBERS}
 
 
 @pytest.mark.parametrize(
@@ -100,8 +106,66 @@ def test_a_number_that_makes_no_sense_is_refused_with_its_key(
         graphs[agent] = build_graph_of(composed(agent, batch_size=1))
     hint = numbers_of(agent)[name]
     nan = () if hint in (int, int | None) else (math.nan,)
-    for value in (*OUTSIDE[name], *nan):
+    too_large = (2**63,) if hint in (int, int | None) else (1e39, math.inf)
+    for value in (*OUTSIDE[name], *nan, *(too_large if name != "dropped_quantiles" else ())):
         config = copy.deepcopy(composed(agent, batch_size=1))
         config["agent"]["learner"][name] = value
         with pytest.raises(ConfigurationError, match=rf"^key 'agent\.learner\.{name}' = {re.escape(str(value))}: "):
             build_learner_of(config, graphs[agent])
+
+
+# Options whose size other options bound.
+BOUNDED = (
+    "batch_size",
+    "burn_in",
+    "dropped_quantiles",
+    "n_minibatches",
+    "n_steps",
+    "replay_capacity",
+    "sequence_length",
+)
+SMALLEST_AND_LARGEST = {int: (2**63 - 1,), float: (1e-300, 3e38)}
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_extreme_numbers_are_refused_with_their_key_or_do_for_a_chunk(agent: str) -> None:
+    if agent == "behaviour_cloning":
+        pytest.skip("needs a recording")
+    for name, hint in numbers_of(agent).items():
+        kind = int if hint in (int, int | None) else float
+        if name in (*ANY_NUMBER, *BOUNDED, "sequence_length", "n_epochs"):  # an epoch takes its time
+            continue
+        for value in SMALLEST_AND_LARGEST[kind]:
+            config = copy.deepcopy(composed(agent, batch_size=2))
+            nodes = (config["agent"]["members"]["policy"], node := config["agent"]["learner"], node.get("critic", {}))
+            for each in nodes:
+                each |= {key: few for key, few in SMALL.items() if key in each}
+            node[name] = value
+            outcome = one_chunk(config)
+            assert outcome is None or outcome.startswith(f"key 'agent.learner.{name}' = "), (name, value, outcome)
+
+
+SMALL: dict[str, Any] = {
+    "hidden_sizes": [8],
+    "n_hidden": 8,
+    "replay_capacity": 1000,
+    "learning_starts": 8,
+    "batch_size": 4,
+    "n_epochs": 1,
+    "updates_per_step": 0.25,
+    "sequence_length": 8,
+}
+
+
+def one_chunk(config: dict[str, Any]) -> str | None:
+    """What is refused of a configuration; None where a chunk can be learned from, whatever comes of it."""
+    try:
+        built = build_graph_and_learner(config)
+    except ConfigurationError as error:
+        return str(error)
+    assert built.learner is not None
+    workspace = Workspace()
+    with contextlib.closing(built.graph):
+        for chunk in collect(built.graph, workspace, total_steps=32, batch_size=2, steps_per_chunk=16):
+            built.learner.update(workspace, Progress(chunk.first_row, chunk.env_steps, 32, chunk.new_steps))
+    return None

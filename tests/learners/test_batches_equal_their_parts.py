@@ -88,7 +88,10 @@ CASES: dict[str, tuple[Callable[[], Learner], Losses]] = {
     ),
     "td3": (
         lambda: TD3(deterministic(), critic(), discount=DISCOUNT),
-        lambda learner, data, drawn: [learner.critic_loss(data, drawn)[0], learner.policy_loss(data)],
+        lambda learner, data, drawn: [
+            learner.critic_loss(data, learner.smoothed_actions(data, drawn))[0],
+            learner.policy_loss(data),
+        ],
     ),
 }
 
@@ -126,7 +129,7 @@ def test_the_gradient_of_sequences_is_the_mean_of_those_of_their_halves_by_their
         learner, part = a_learner(), recorded.select_batch(torch.tensor(environments))
         n_valid.append(int(learner.sequences(part)[2].sum()))
         monkeypatch.setattr(learner._replay, "sample_sequences", lambda *_, part=part: part)
-        learner._learn()
+        learner.learn(fraction=0.0)
         found.append([gradient.clone() * n_valid[-1] for gradient in kept_gradients(learner)])
     assert n_valid[1] != n_valid[2]
     assert_sums(found)

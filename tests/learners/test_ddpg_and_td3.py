@@ -43,16 +43,14 @@ def test_no_gradient_of_the_critics_loss_reaches_policy_or_targets() -> None:
 
 def test_td3_without_smoothing_and_with_one_critic_is_ddpg() -> None:
     one, other = ddpg(), td3(1, smoothing_std=0.0, policy_delay=1)
-    for learner, loss in (
-        (one, one.critic_loss(batch(), one.next_actions(batch()))[0]),
-        (other, other.critic_loss(batch(), other.smoothed_actions(batch(), noise()))[0]),
-    ):
-        loss.backward()
-        learner.policy_loss(batch()).backward()
-    torch.testing.assert_close(
+    losses = [
         one.critic_loss(batch(), one.next_actions(batch()))[0],
         other.critic_loss(batch(), other.smoothed_actions(batch(), noise()))[0],
-    )
+    ]
+    torch.testing.assert_close(*losses)
+    for learner, loss in zip((one, other), losses, strict=True):
+        loss.backward()
+        learner.policy_loss(batch()).backward()
     torch.testing.assert_close(one.policy_loss(batch()), other.policy_loss(batch()))
     for ours, theirs in zip(gradients(one), gradients(other), strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -67,9 +65,8 @@ def test_td3_believes_the_smaller_critic_of_the_smoothed_action() -> None:
     target = data.rewards + 0.9 * smaller
     values = learner.critic.values(data.observations, learner.policy.bounds.to_unit(data.actions[0]))
     expected = 0.5 * ((values[0] - target) ** 2).mean() + 0.5 * ((values[1] - target) ** 2).mean()
-    torch.testing.assert_close(
-        learner.critic_loss(data, learner.smoothed_actions(data, noise()))[0], expected.detach(), check_stride=False
-    )
+    loss, _ = learner.critic_loss(data, learner.smoothed_actions(data, noise()))
+    torch.testing.assert_close(loss, expected.detach(), check_stride=False)
 
 
 def test_the_policy_of_td3_follows_the_first_critic_only() -> None:

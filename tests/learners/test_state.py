@@ -7,12 +7,13 @@ from collections import deque
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.learners.learner import Learner
-from bbrl_exp.learners.parts.state import attribute_state, replay_buffers
+from bbrl_exp.learners.parts.state import attribute_state, load_attribute_state, replay_buffers
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 
 
@@ -154,3 +155,12 @@ def test_replay_buffers_are_found_by_their_names_alone_or_in_what_fills_them() -
     learner.second = Dealer().buffer
     assert replay_buffers(learner) == {"replay": learner._replay.buffer, "second": learner.second}
     assert replay_buffers(nn.Linear(1, 1)) == {}
+
+
+def test_an_option_that_an_earlier_version_kept_as_a_number_is_left_to_the_configuration() -> None:
+    module = nn.Module()
+    module.count = 1
+    load_attribute_state(module, {"_learning_rate": 0.1, "count": 2})
+    assert (module.count, hasattr(module, "_learning_rate")) == (2, False)
+    with pytest.raises(AttributeError, match="_optimizer"):
+        load_attribute_state(module, {"_optimizer": {"state": {}}})

@@ -184,6 +184,17 @@ class Ruins(Learner):
         return {"losses/policy": 1.0}
 
 
+class Tells(Ruins):
+    # Reports one metric.
+
+    def __init__(self, policy: Agent, metric: str) -> None:
+        super().__init__(policy)
+        self.metric = metric
+
+    def update(self, workspace, progress):
+        return {self.metric: 1.0}
+
+
 class Stumbles(Ruins):
     # Fails by itself, with or without the parameter that is no number.
 

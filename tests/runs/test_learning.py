@@ -272,6 +272,64 @@ def test_an_environment_without_a_limit_is_cut_and_told(
     assert (recorded["final_eval/return_mean"], recorded["final_eval/success_rate"]) == (70.0, 1.0)
 
 
+ONLY_TRAINING = ["tracking.tensorboard=false", "eval.every=0", "eval.final_episodes=0", "name=x"]
+
+
+@pytest.mark.parametrize("agent", ["reinforce", "cem"])
+def test_a_run_in_which_no_episode_ends_has_failed_where_whole_ones_are_needed(
+    agent: str, command_line: CommandLine
+) -> None:
+    endless = ["env=gym", "env.id=UsersEndless-v0", "total_steps=256", "batch_size=2"]
+    ended = command_line(f"agent={agent}", *endless, *ONLY_TRAINING)
+    assert ended.code == 1
+    (said,) = [line for line in ended.err.splitlines() if "learned nothing" in line]
+    assert "in 256 environment steps" in said
+    assert "no episode has ended; give the environment a time limit" in said
+
+
+def test_a_run_without_an_update_says_so(command_line: CommandLine) -> None:
+    ended = command_line("agent=dqn", "env=cartpole", "total_steps=64", "batch_size=2", *ONLY_TRAINING)
+    assert ended.code == 0
+    said = "warning: DQN has learned nothing in 64 environment steps: it awaits more environment steps (learning_starts"
+    assert said in ended.out
+
+
+def test_a_learner_that_learns_is_not_said_to_have_learned_nothing(command_line: CommandLine) -> None:
+    learns = ["agent.learner.episodes_per_update=1", "total_steps=512", "batch_size=2"]
+    ended = command_line("agent=reinforce", "env=cartpole", *learns, *ONLY_TRAINING)
+    assert ended.code == 0
+    assert "nothing" not in ended.out
+
+
+@pytest.mark.parametrize("metric", ["eval/return_mean", "losses/a,b"])
+def test_a_metric_that_cannot_be_recorded_ends_the_run_with_its_name(
+    metric: str, command_line: CommandLine, tmp_path: Path
+) -> None:
+    learner = f"agent.learner={{_target_: users_own.Tells, metric: '{metric}'}}"
+    ended = command_line(*(learner if "learner" in part else part for part in LEARNS), *ONLY_TRAINING)
+    assert ended.code == 1
+    assert [f"Tells: metric '{metric}'" in line for line in ended.err.splitlines()].count(True) == 1
+    assert [row for row in rows(tmp_path / "outputs" / "x") if row["name"] == metric] == []
+
+
+@pytest.mark.parametrize(
+    ("agent", "key"),
+    [
+        ("discrete_sac", "agent.learner.critic.n_critics"),
+        ("sac env=pendulum", "agent.learner.critic.n_critics"),
+        ("cem", "agent.members.policy.population_size"),
+    ],
+)
+def test_parameters_that_do_not_fit_into_memory_are_refused_before_they_are_made(
+    agent: str, key: str, command_line: CommandLine, tmp_path: Path
+) -> None:
+    ended = command_line(*f"agent={agent}".split(), f"{key}=1000000000000", *ONLY_TRAINING)
+    assert ended.code == 2
+    (said,) = ended.err.strip().splitlines()
+    assert re.search(rf"key '{re.escape(key)}' = 1000000000000: learning [\d,]+ parameters needs about", said)
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_a_signal_stops_an_evaluation(tmp_path: Path) -> None:
     endless = ["env=gym", "env.id=UsersEndless-v0", "eval.every=32", "eval.episodes=64", "name=x"]
     process = subprocess.Popen(

@@ -55,8 +55,8 @@ def _block(key: str, node: Mapping[str, Any]) -> str:
     docstring = docstring_parser.parse(inspect.getdoc(target) or "")
     texts = {
         parameter.arg_name: parameter.description or ""
-        for kind in reversed(target.__mro__)  # options may be inherited
-        for parameter in docstring_parser.parse(inspect.cleandoc(kind.__doc__ or "")).params
+        for kind in (*filter(dataclasses.is_dataclass, reversed(target.__mro__)), target)  # fields may be inherited
+        for parameter in docstring_parser.parse_from_object(kind).params
     }
     arguments = {written: texts.get(name, "") for name, written in _arguments(target, key, node).items()}
     heading = f"{key}: {target.__module__}.{target.__name__}"

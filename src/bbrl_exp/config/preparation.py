@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from bbrl_exp.config.action_space import check_action_space
 from bbrl_exp.config.check import CheckedRun, with_note
 from bbrl_exp.config.learner import build_graph_and_learner, check_chunks, check_reads
-from bbrl_exp.config.run_size import RunSize, available_memory
+from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError, WorkspaceError
+from bbrl_exp.memory import available_memory
 from bbrl_exp.processes.threads import set_threads
 from bbrl_exp.seeding import seed_global_generators
 from bbrl_exp.settings import bad_value

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.text import size_in_words
 
-_CGROUP = Path("/sys/fs/cgroup")
 _STEPS_OF_A_RECORDING = 128
 
 
@@ -99,16 +97,3 @@ def chunks_per_recording(steps_per_chunk: int, *, learns: bool) -> int:
     Agents that learn nothing have chunks for the sake of the workspace's size alone: one at a time.
     """
     return math.ceil(_STEPS_OF_A_RECORDING / steps_per_chunk) if learns else 1
-
-
-def available_memory() -> int:
-    """Bytes of memory that this process may still take: of the machine, and of its control group."""
-    import psutil
-
-    available = int(psutil.virtual_memory().available)
-    try:
-        limit = (_CGROUP / "memory.max").read_text().strip()
-        used = (_CGROUP / "memory.current").read_text().strip()
-    except OSError:
-        return available
-    return available if limit == "max" else min(available, max(int(limit) - int(used), 0))

@@ -25,28 +25,21 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.parts.advantage_update import AdvantageUpdate
 from bbrl_exp.learners.parts.on_policy import OfSamples
 from bbrl_exp.learners.parts.samples import Samples
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer, MakeOptimizer
 
 
-@with_options
 class A2C(AdvantageUpdate[Samples], OfSamples):
-    """Learns a stochastic policy and a critic by one step a chunk.
-
-    Args:
-        optimizer: ``rmsprop`` (decay 0.99, as in the paper, and ε 1e-5) or ``adam`` (ε 1e-5).
-        learning_rate: of the optimizer.
-        entropy_weight: c_e.
-        value_weight: c_v.
-    """
+    """Learns a stochastic policy and a critic by one step a chunk."""
 
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
+    """``rmsprop`` (decay 0.99, as in the paper, and ε 1e-5) or ``adam`` (ε 1e-5)."""
     learning_rate: AboveZero = 7e-4
+    """of the optimizer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        parameters = [*self.policy.parameters(), *self.critic.parameters()]
-        self.use(FlatOptimizer(parameters, _maker(self.optimizer, self.learning_rate), self.max_grad_norm))
+        maker = _maker(self.optimizer, self.learning_rate)
+        self._optimizer = FlatOptimizer(self.parameters(), maker, self.max_grad_norm)
 
 
 def _maker(optimizer: str, learning_rate: float) -> MakeOptimizer:

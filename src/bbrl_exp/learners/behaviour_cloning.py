@@ -22,45 +22,43 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, Count, FromZeroBelowOne
+from bbrl_exp.arguments import AboveZero, AboveZeroToAMillion, Count, FromZeroBelowOne
 from bbrl_exp.data.minibatches import minibatches
 from bbrl_exp.data.recording import load_recording
 from bbrl_exp.data.transitions import align
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.parts.with_options import with_options
+from bbrl_exp.learners.parts.descent import descend
+from bbrl_exp.learners.parts.with_options import WithOptions
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
 
-@with_options
-class BehaviourCloning(Learner):
+class BehaviourCloning(WithOptions, Learner):
     """Makes a policy do what a recording shows.
-
-    Args:
-        policy: the policy that learns.
-        recording: file that ``scripts/record.py`` wrote, with the variables that the policy reads and writes.
-        learning_rate: of Adam.
-        minibatch_size: pairs of a gradient step.
-        updates_per_step: gradient steps for each environment step; fractions accumulate.
-        held_out: the part of the recording that is only looked at, 0 to below 1.
-        seed: root seed of what is held out and of the order of the pairs.
-        env_spec: facts of the environment, from whose like the recording must be; None for any.
 
     Raises:
         ConfigurationError: a value out of its range, no recording, or one that does not fit the policy.
     """
 
     policy: StochasticPolicy = field(kw_only=False)
+    """the policy that learns."""
     recording: str | None = field(default=None, kw_only=False)
+    """file that ``scripts/record.py`` wrote, with the variables that the policy reads and writes."""
     learning_rate: AboveZero = 1e-3
+    """of Adam."""
     minibatch_size: Count = 256
-    updates_per_step: AboveZero = 0.1
+    """pairs of a gradient step."""
+    updates_per_step: AboveZeroToAMillion = 0.1
+    """gradient steps for each environment step; fractions accumulate."""
     held_out: FromZeroBelowOne = 0.1
+    """the part of the recording that is only looked at, 0 to below 1."""
     seed: int = 0
+    """root seed of what is held out and of the order of the pairs."""
     env_spec: EnvSpec | None = None
+    """facts of the environment, from whose like the recording must be; None for any."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,6 +80,9 @@ class BehaviourCloning(Learner):
         self._n_updates = 0
         self._optimizer = torch.optim.Adam(self.policy.parameters(), self.learning_rate, fused=True)
 
+    def awaits(self) -> str | None:
+        return None if self._n_updates else f"more environment steps (updates_per_step={self.updates_per_step})"
+
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         n_due = int(progress.env_steps * self.updates_per_step)
         if n_due <= self._n_updates:
@@ -90,9 +91,7 @@ class BehaviourCloning(Learner):
         while self._n_updates < n_due:
             indexes = self._next_indexes()
             loss = self.loss([leaf.index_select(0, indexes) for leaf in self._pairs])
-            self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
+            descend(self._optimizer, loss)
             self._n_updates += 1
             losses.append(loss.detach())
         metrics: dict[str, float | Tensor] = {"losses/policy": torch.stack(losses).mean()}

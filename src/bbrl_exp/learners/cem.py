@@ -22,7 +22,7 @@ from bbrl_exp.arguments import AboveZero, AboveZeroToOne, AtLeastZero, Count
 from bbrl_exp.data.transitions import DONE
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.parts.with_options import with_options
+from bbrl_exp.learners.parts.with_options import WithOptions
 from bbrl_exp.policies.population import CANDIDATE, MEAN, PopulationPolicy
 from bbrl_exp.seeding import torch_generator
 from bbrl_exp.workspace import Workspace
@@ -30,30 +30,28 @@ from bbrl_exp.workspace import Workspace
 RETURN = "env/cumulated_reward"
 
 
-@with_options
-class CrossEntropyMethod(Learner):
+class CrossEntropyMethod(WithOptions, Learner):
     """Moves the distribution of a population towards its best candidates, without any gradient.
 
     A generation ends with the first chunk at whose end every candidate has finished all its episodes.
-
-    Args:
-        policy: the population.
-        elite_fraction: ρ; the elite are at least 2 candidates.
-        initial_std: σ of every parameter in the first generation, around μ = 0.
-        extra_variance: Z_0.
-        extra_variance_generations: G.
-        seed: root seed of the candidates.
 
     Raises:
         ConfigurationError: a value out of its range.
     """
 
+    needs_episodes = True
     policy: PopulationPolicy = field(kw_only=False)
+    """the population."""
     elite_fraction: AboveZeroToOne = 0.2
+    """ρ; the elite are at least 2 candidates."""
     initial_std: AboveZero = 1.0
+    """σ of every parameter in the first generation, around μ = 0."""
     extra_variance: AtLeastZero = 0.0
+    """Z_0."""
     extra_variance_generations: Count = 1
+    """G."""
     seed: int = 0
+    """root seed of the candidates."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,6 +69,10 @@ class CrossEntropyMethod(Learner):
         self.register_buffer("return_sums", torch.zeros(n_candidates, dtype=torch.float64))
         self.register_buffer("n_episodes", torch.zeros(n_candidates, dtype=torch.int64))
         self._begin_generation()
+
+    def awaits(self) -> str | None:
+        n_episodes = len(self.policy.candidates) * self.policy.episodes_per_candidate
+        return None if self._generation else f"the {n_episodes} episodes of a generation"
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         self._count_episodes(workspace, progress.first_row)

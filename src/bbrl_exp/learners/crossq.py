@@ -24,24 +24,18 @@ from bbrl_exp.arguments import AboveZero, Count, FromZeroBelowOne
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import summed_half_squares
+from bbrl_exp.functional.squashing import SquashedSample
 from bbrl_exp.learners.parts.soft_actor_critic import SquashedSoftActorCritic
-from bbrl_exp.learners.parts.with_options import with_options
 
 
-@with_options
 class CrossQ(SquashedSoftActorCritic):
-    """Learns a stochastic policy, batch-normalised critics and the temperature from a replay buffer.
-
-    Args:
-        critic: critics of state and action with ``normalization: batch``, two in the paper.
-        policy_delay: updates of the critics an update of the policy and the temperature.
-        first_moment_decay: β₁ of the Adam of policy and critics.
-        updates_per_step: updates of the critics per environment step after that, fractions included.
-    """
+    """Learns a stochastic policy, critics with ``normalization: batch`` and the temperature from a replay buffer."""
 
     uses = "batch normalisation"
     policy_delay: Count = 3
+    """updates of the critics an update of the policy and the temperature."""
     first_moment_decay: FromZeroBelowOne = 0.5
+    """β₁ of the Adam of policy and critics."""
     policy_learning_rate: AboveZero = 1e-3
     critic_learning_rate: AboveZero = 1e-3
     temperature_learning_rate: AboveZero | None = 1e-3
@@ -52,9 +46,8 @@ class CrossQ(SquashedSoftActorCritic):
         if not self.critic.network.renormalizations:
             raise ConfigurationError("critic.normalization: CrossQ needs 'batch'")
 
-    def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_towards(self, batch: Batch, following: SquashedSample) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            following = self.policy.sample(batch.next_observations, noise)
             actions = torch.cat((self.policy.bounds.to_unit(batch.actions[0]), following.action))
             both_ends = [torch.cat(ends) for ends in zip(batch.observations, batch.next_observations, strict=True)]
         self.critic.train()

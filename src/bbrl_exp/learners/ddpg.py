@@ -21,16 +21,10 @@ from bbrl_exp.arguments import AboveZero
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.parts.deterministic_actor_critic import DeterministicActorCritic
-from bbrl_exp.learners.parts.with_options import with_options
 
 
-@with_options
 class DDPG(DeterministicActorCritic):
-    """Learns a deterministic policy and one critic from a replay buffer.
-
-    Args:
-        critic: one critic of state and action.
-    """
+    """Learns a deterministic policy and one critic from a replay buffer."""
 
     policy_learning_rate: AboveZero = 1e-4
     critic_learning_rate: AboveZero = 1e-3

@@ -25,24 +25,19 @@ from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target, summed_half_squares
 from bbrl_exp.learners.parts.q_critics import TargetOptions
 from bbrl_exp.learners.parts.soft_actor_critic import SoftActorCritic
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble
 from bbrl_exp.policies.stochastic import StochasticPolicy
 
 
-@with_options
 class DiscreteSAC(TargetOptions, SoftActorCritic):
-    """Learns a categorical policy, several critics and the temperature from a replay buffer.
-
-    Args:
-        policy: the policy that chooses the actions.
-        critic: critics of every action, two in the paper.
-        target_entropy_ratio: the entropy that is wanted, as a part of log A; None for 0.5.
-    """
+    """Learns a categorical policy, several critics and the temperature from a replay buffer."""
 
     policy: StochasticPolicy = field(kw_only=False)
+    """the policy that chooses the actions."""
     critic: DiscreteQEnsemble = field(kw_only=False)
+    """critics of every action, two in the paper."""
     target_entropy_ratio: FromZeroBelowOne | None = None
+    """the entropy that is wanted, as a part of log A; None for 0.5."""
     batch_size: Count = 64
 
     def __post_init__(self) -> None:

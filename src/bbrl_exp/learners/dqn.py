@@ -31,30 +31,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
-from bbrl_exp.arguments import AboveZero, Count, FromZeroToOne, check_unused
+from bbrl_exp.arguments import AboveZeroToAMillion, Count, FromZeroToOne, check_unused
 from bbrl_exp.data.prioritised import PrioritisedReplay
 from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.categorical import categorical_projection
 from bbrl_exp.functional.losses import categorical_cross_entropy, double_q_values, q_target, quantile_huber
 from bbrl_exp.functional.schedules import linear
-from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.replayed_q_learning import Learned, ReplayedQLearning
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.seeding import numpy_generator
-from bbrl_exp.workspace import Workspace
 
 
-@with_options
 class DQN(ReplayedQLearning):
     """Learns the action values of a policy from a replay buffer, or distributions of returns.
-
-    Args:
-        prioritised: whether transitions with large errors are drawn more often.
-        priority_exponent: α of the priorities (0.6); with ``prioritised`` only.
-        importance_exponent: initial β of the weights, which grows linearly to 1 (0.4); with ``prioritised`` only.
-        loss: ``huber`` (κ = 1) or ``squared``, of the error of a value; a distribution has a loss of its own.
 
     Raises:
         ConfigurationError: a value out of its range, or options that contradict each other.
@@ -62,11 +52,15 @@ class DQN(ReplayedQLearning):
 
     policy: QPolicy = field(kw_only=False)
     prioritised: bool = False
+    """whether transitions with large errors are drawn more often."""
     priority_exponent: FromZeroToOne | None = None
+    """α of the priorities (0.6); with ``prioritised`` only."""
     importance_exponent: FromZeroToOne | None = None
+    """initial β of the weights, which grows linearly to 1 (0.4); with ``prioritised`` only."""
     loss: Literal["huber", "squared"] = "huber"
+    """``huber`` (κ = 1) or ``squared``, of the error of a value; a distribution has a loss of its own."""
     batch_size: Count = 64
-    updates_per_step: AboveZero = 0.5
+    updates_per_step: AboveZeroToAMillion = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,10 +91,6 @@ class DQN(ReplayedQLearning):
         self._replay = PrioritisedReplay(buffer, priority_exponent=exponent) if self.prioritised else buffer
         self._generator = numpy_generator(self.seed, "learner", "dqn")
 
-    @property
-    def replay(self) -> ReplayBuffer | PrioritisedReplay:
-        return self._replay
-
     def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
         """Refuses transitions of more steps than the replay buffer keeps of an environment."""
         buffer = self._replay if isinstance(self._replay, ReplayBuffer) else self._replay.buffer
@@ -110,9 +100,6 @@ class DQN(ReplayedQLearning):
                 f"n_steps={buffer.n_steps}: replay_capacity={buffer.capacity} keeps {n_kept} steps of each of "
                 f"{batch_size} environments; must be at most {n_kept}"
             )
-
-    def has_enough(self, workspace: Workspace, progress: Progress) -> bool:
-        return len(self._replay) > 0
 
     def learn(self, fraction: float) -> Learned:
         if isinstance(self._replay, ReplayBuffer):

@@ -19,38 +19,30 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, Count
+from bbrl_exp.arguments import AboveZeroToAMillion, Count
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import summed_half_squares
-from bbrl_exp.learners.parts.q_critics import TargetOptions
-from bbrl_exp.learners.parts.soft_actor_critic import SquashedSoftActorCritic
-from bbrl_exp.learners.parts.with_options import with_options
+from bbrl_exp.functional.squashing import SquashedSample
+from bbrl_exp.learners.parts.soft_actor_critic import TargetedSoftActorCritic
 from bbrl_exp.seeding import torch_generator
 
 
-@with_options
-class DroQ(TargetOptions, SquashedSoftActorCritic):
-    """Learns a stochastic policy, critics with dropout and the temperature from a replay buffer.
-
-    Args:
-        critic: critics of state and action, two in the paper, with dropout and layer normalisation.
-        policy_delay: updates of the critics an update of the policy and the temperature.
-        updates_per_step: updates of the critics per environment step after that, fractions included.
-    """
+class DroQ(TargetedSoftActorCritic):
+    """Learns a stochastic policy, critics with dropout and layer normalisation, and the temperature, from replay."""
 
     uses = "dropout"
     policy_delay: Count = 20
-    updates_per_step: AboveZero = 20.0
+    """updates of the critics an update of the policy and the temperature."""
+    updates_per_step: AboveZeroToAMillion = 20.0
+    """updates of the critics per environment step after that, fractions included."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.target_critic = self.target_of(self.critic)
         self._dropout_generator = torch_generator(self.seed, "learner", "dropout")
 
-    def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_towards(self, batch: Batch, following: SquashedSample) -> tuple[Tensor, Tensor]:
         dropout = self._dropout_generator
         with torch.no_grad():
-            following = self.policy.sample(batch.next_observations, noise)
             next_values = self.target_critic.values(batch.next_observations, following.action, dropout).amin(dim=0)
             target = self.soft_target(batch, next_values, following.log_prob)
         values = self.critic.values(batch.observations, self.policy.bounds.to_unit(batch.actions[0]), dropout)

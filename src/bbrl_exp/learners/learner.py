@@ -59,9 +59,11 @@ class Learner(SavesAttributes):
 
     Attributes:
         schedules: options that make it depend on the length of the run; a run with any cannot be made longer.
+        needs_episodes: whether it learns from whole episodes only; a run in which none ends has failed.
     """
 
     schedules: tuple[str, ...] = ()
+    needs_episodes = False
 
     def __post_init__(self) -> None:
         """Where the arguments are the fields of a dataclass: refuses those out of the range that their type gives."""
@@ -90,6 +92,13 @@ class Learner(SavesAttributes):
         Raises:
             ConfigurationError: begins with the name of a constructor's argument, ``sequence_length=5: …``.
         """
+
+    def awaits(self) -> str | None:
+        """What it still waits for where it has made no update, such as ``"8 whole episodes"``; None where it has.
+
+        A run asks at its end, and says so.
+        """
+        return None
 
     def begin_from_loaded_parameters(self) -> None:
         """Called once the run ``init_from`` has given its parameters and buffers, before anything is learned.

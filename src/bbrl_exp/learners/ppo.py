@@ -29,24 +29,14 @@ from bbrl_exp.learners.learner import Metrics
 from bbrl_exp.learners.parts.on_policy import Loss, OfSamples
 from bbrl_exp.learners.parts.proximal_update import ProximalUpdate
 from bbrl_exp.learners.parts.samples import Samples
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.seeding import numpy_generator
 
 # Without bounds, a policy that hardly moves would halve β to 0, from where doubling leads nowhere.
 _SMALLEST_KL_WEIGHT, _LARGEST_KL_WEIGHT = 1e-6, 1e6
 
 
-@with_options
 class PPO(ProximalUpdate[Samples], OfSamples):
     """Learns a stochastic policy and a critic from each chunk, which is then thrown away.
-
-    Args:
-        objective: ``clip`` or ``kl``.
-        clip_range: ε of the ratio (0.2); with ``clip`` only.
-        anneal_clip_range: whether ε falls linearly to zero over the run; with ``clip`` only.
-        value_clip_range: how far a value may move from what it was; None for no limit.
-        kl_weight: initial β (1); with ``kl`` only.
-        kl_target: divergence that β is adapted to, in nats (0.01); with ``kl`` only.
 
     Raises:
         ConfigurationError: a value out of its range, an option of the other objective, or a critic that sees other
@@ -54,10 +44,18 @@ class PPO(ProximalUpdate[Samples], OfSamples):
     """
 
     objective: Literal["clip", "kl"] = "clip"
+    """``clip`` or ``kl``."""
     learning_rate: AboveZero = 3e-4
+    clip_range: AboveZero | None = None
+    """ε of the ratio (0.2); with ``clip`` only."""
+    anneal_clip_range: bool = False
+    """whether ε falls linearly to zero over the run; with ``clip`` only."""
     value_clip_range: AboveZero | None = None
+    """how far a value may move from what it was; None for no limit."""
     kl_weight: AboveZero | None = None
+    """initial β (1); with ``kl`` only."""
     kl_target: AboveZero | None = None
+    """divergence that β is adapted to, in nats (0.01); with ``kl`` only."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,8 +68,7 @@ class PPO(ProximalUpdate[Samples], OfSamples):
             check_unused("objective='kl'", clip_range=self.clip_range, anneal_clip_range=self.anneal_clip_range)
         self._kl_weight = 1.0 if self.kl_weight is None else self.kl_weight
         self._kl_target = 0.01 if self.kl_target is None else self.kl_target
-        parameters = [*self.policy.parameters(), *self.critic.parameters()]
-        self.prepare(parameters, numpy_generator(self.seed, "learner", "ppo"))
+        self._generator = numpy_generator(self.seed, "learner", "ppo")
 
     def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
         """Refuses more minibatches than a chunk has samples."""

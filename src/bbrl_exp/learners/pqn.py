@@ -26,35 +26,31 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import lambda_returns
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.options import EpsilonOptions, ReturnOptions, StepOptions
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
 
-@with_options
 class PQN(EpsilonOptions, StepOptions, ReturnOptions, Learner):
     """Learns the action values of a policy from each chunk, which is then thrown away.
-
-    Args:
-        policy: the policy that chooses the actions; its ε is set here. Its network should have ``layer_norm``.
-        trace_decay: λ of the returns.
-        n_epochs: passes over a chunk.
-        minibatch_size: most transitions of an update.
-        seed: root seed of the minibatches.
 
     Raises:
         ConfigurationError: a value out of its range, or a policy that learns distributions.
     """
 
     policy: QPolicy = field(kw_only=False)
+    """the policy that chooses the actions; its ε is set here. Its network should have ``layer_norm``."""
     anneal_learning_rate: bool = True
     max_grad_norm: AboveZero | None = 10.0
     trace_decay: FromZeroToOne = 0.65
+    """λ of the returns."""
     n_epochs: Count = 4
+    """passes over a chunk."""
     minibatch_size: Count = 256
+    """most transitions of an update."""
     exploration_fraction: FromZeroToOne = 0.5
     seed: int = 0
+    """root seed of the minibatches."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,9 +93,8 @@ class PQN(EpsilonOptions, StepOptions, ReturnOptions, Learner):
             One tensor ``[N, *shape]`` a leaf, int64 ``[N]``, float32 ``[N]``.
         """
         transitions = align(workspace, self.policy.reads, self.policy.writes, progress.first_row, self.reward)
-        n_steps, batch_size = transitions.rewards.shape
         rows = [leaf[progress.first_row :].flatten(0, 1) for leaf in self.policy.network.features.read(workspace)]
-        best = self.policy.network.values(rows).amax(dim=1).view(n_steps + 1, batch_size)
+        best = self.policy.network.values(rows).amax(dim=1).view(-1, workspace.batch_size())
         returns = lambda_returns(
             transitions.rewards,
             best[:-1],

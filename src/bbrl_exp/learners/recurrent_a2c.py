@@ -21,20 +21,14 @@ from __future__ import annotations
 from bbrl_exp.learners.parts.advantage_update import AdvantageUpdate
 from bbrl_exp.learners.parts.on_policy import OfSequences
 from bbrl_exp.learners.parts.sequences import Sequences
-from bbrl_exp.learners.parts.with_options import with_options
 
 
-@with_options
 class RecurrentA2C(AdvantageUpdate[Sequences], OfSequences):
-    """Learns a recurrent policy and a critic by one step a chunk.
-
-    Args:
-        entropy_weight: w, of the entropy bonus.
-        normalize_advantages: whether each chunk has advantages of mean 0 and standard deviation 1.
-    """
+    """Learns a recurrent policy and a critic by one step a chunk."""
 
     normalize_advantages: bool = False
+    """whether each chunk has advantages of mean 0 and standard deviation 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.use(self.flat_adam([*self.policy.parameters(), *self.critic.parameters()], epsilon=1e-5))
+        self._optimizer = self.flat_adam(self.parameters(), epsilon=1e-5)

@@ -23,28 +23,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from bbrl_exp.arguments import AboveZero, AboveZeroToOne, Count, CountOrZero
+from bbrl_exp.arguments import AboveZeroToAMillion, AboveZeroToOne, Count, CountOrZero
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.data.transitions import align
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import n_step_returns
-from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.replayed_q_learning import Learned, ReplayedQLearning
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.memory import INITIAL_STATE
 from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
 
-@with_options
 class RecurrentDQN(ReplayedQLearning):
     """Learns the action values of a recurrent policy from a replay buffer of sequences.
-
-    Args:
-        burn_in: rows of a sequence that only bring the state up to date.
-        sequence_length: transitions of a sequence that are learned from.
-        batch_size: sequences an update.
 
     Raises:
         ConfigurationError: a value out of its range, or options that contradict each other.
@@ -52,9 +44,12 @@ class RecurrentDQN(ReplayedQLearning):
 
     policy: RecurrentQPolicy = field(kw_only=False)
     burn_in: CountOrZero = 4
+    """rows of a sequence that only bring the state up to date."""
     sequence_length: Count = 16
+    """transitions of a sequence that are learned from."""
     batch_size: Count = 16
-    updates_per_step: AboveZero = 0.125
+    """sequences an update."""
+    updates_per_step: AboveZeroToAMillion = 0.125
     target_rate: AboveZeroToOne | None = 0.01
 
     def __post_init__(self) -> None:
@@ -66,7 +61,8 @@ class RecurrentDQN(ReplayedQLearning):
         self._observations = memory.features.names
         self._state = memory.state_name
         self._n_rows = self.burn_in + self.sequence_length + 1
-        self._replay = ReplayBuffer(
+        self._n_needed = self._n_rows - 1
+        self._replay: ReplayBuffer = ReplayBuffer(
             self.replay_capacity,
             self._observations,
             (self.policy.action,),
@@ -75,10 +71,6 @@ class RecurrentDQN(ReplayedQLearning):
             reward=self.reward,
         )
         self._generator = numpy_generator(self.seed, "learner", "recurrent_dqn")
-
-    @property
-    def replay(self) -> ReplayBuffer:
-        return self._replay
 
     def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
         """Refuses a replay buffer that holds no whole sequence of an environment."""
@@ -89,10 +81,6 @@ class RecurrentDQN(ReplayedQLearning):
                 f"{n_transitions} transitions in each of {batch_size} environments; must be at least "
                 f"{(n_transitions - 1) * batch_size + 1}"
             )
-
-    def has_enough(self, workspace: Workspace, progress: Progress) -> bool:
-        """Whether a whole sequence has been recorded."""
-        return progress.env_steps // workspace.batch_size() >= self._n_rows - 1
 
     def learn(self, fraction: float) -> Learned:
         recorded = self._replay.sample_sequences(self.batch_size, self._n_rows, self._generator)

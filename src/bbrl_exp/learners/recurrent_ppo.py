@@ -26,28 +26,20 @@ from bbrl_exp.learners.parts.on_policy import Loss, OfSequences
 from bbrl_exp.learners.parts.proximal_update import ProximalUpdate
 from bbrl_exp.learners.parts.samples import Samples
 from bbrl_exp.learners.parts.sequences import Sequences, check_length
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.seeding import numpy_generator
 
 
-@with_options
 class RecurrentPPO(ProximalUpdate[Sequences], OfSequences):
-    """Learns a recurrent policy and a critic from each chunk, which is then thrown away.
-
-    Args:
-        n_minibatches: minibatches per epoch, evenly sized (at most one per sequence).
-        sequence_length: time steps of a sequence, a divisor of ``steps_per_chunk``; None, or more than these, for the
-            whole chunk.
-    """
+    """Learns a recurrent policy and a critic from each chunk, which is then thrown away."""
 
     sequence_length: Count | None = None
+    """time steps of a sequence, a divisor of ``steps_per_chunk``; None, or more than these, for the whole chunk."""
     clip_range: AboveZero = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._length = self.sequence_length
-        parameters = [*self.policy.parameters(), *self.critic.parameters()]
-        self.prepare(parameters, numpy_generator(self.seed, "learner", "recurrent_ppo"))
+        self._generator = numpy_generator(self.seed, "learner", "recurrent_ppo")
 
     def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
         """Refuses chunks that cannot be cut into whole sequences."""

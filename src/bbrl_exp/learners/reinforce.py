@@ -29,38 +29,35 @@ from bbrl_exp.functional.losses import explained_variance, policy_gradient
 from bbrl_exp.functional.returns import discounted_returns
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.options import ReturnOptions, StepOptions
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import Critic
 from bbrl_exp.workspace import Workspace
 
 
-@with_options
 class Reinforce(StepOptions, ReturnOptions, Learner):
     """Learns a stochastic policy from the returns of complete episodes.
 
     Episodes that are running at the end of a chunk are kept until they are over; every step counts in one update.
-
-    Args:
-        policy: the policy that chooses the actions.
-        critic: the baseline; None for none.
-        episodes_per_update: complete episodes that an update waits for; it takes all that there are then.
-        entropy_weight: of the entropy bonus.
-        value_weight: of the critic's loss (0.5); with a critic only.
-        normalize_advantages: whether G − b has mean 0 and standard deviation 1 in each update.
 
     Raises:
         ConfigurationError: a value out of its range, an option that has no effect, or a critic that sees other
             variables than the policy.
     """
 
+    needs_episodes = True
     policy: StochasticPolicy = field(kw_only=False)
+    """the policy that chooses the actions."""
     critic: Critic | None = field(default=None, kw_only=False)
+    """the baseline; None for none."""
     episodes_per_update: Count = 8
+    """complete episodes that an update waits for; it takes all that there are then."""
     entropy_weight: AtLeastZero = 0.0
+    """of the entropy bonus."""
     value_weight: AtLeastZero | None = None
+    """of the critic's loss (0.5); with a critic only."""
     normalize_advantages: bool = False
+    """whether G − b has mean 0 and standard deviation 1 in each update."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,9 +69,13 @@ class Reinforce(StepOptions, ReturnOptions, Learner):
         self.schedules = self.annealed()
         self._value_weight = 0.5 if self.value_weight is None else self.value_weight
         self._episodes = UnfinishedEpisodes()
+        self._n_updates = 0
         modules = [self.policy] if self.critic is None else [self.policy, self.critic]
         self._learned = list(dict.fromkeys(parameter for module in modules for parameter in module.parameters()))
         self._optimizer = torch.optim.Adam(self._learned, self.learning_rate, eps=1e-5, fused=True)
+
+    def awaits(self) -> str | None:
+        return None if self._n_updates else f"{self.episodes_per_update} whole episodes (episodes_per_update)"
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         self._episodes.put(align(workspace, self.policy.reads, self.policy.writes, progress.first_row, self.reward))
@@ -93,6 +94,7 @@ class Reinforce(StepOptions, ReturnOptions, Learner):
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._learned, self.max_grad_norm)
         self._optimizer.step()
+        self._n_updates += 1
         return {**metrics, "learner/episodes": float(n_episodes)}
 
     def loss(

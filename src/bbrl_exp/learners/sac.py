@@ -21,22 +21,15 @@ from torch import Tensor
 
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import summed_half_squares
-from bbrl_exp.learners.parts.q_critics import TargetOptions
-from bbrl_exp.learners.parts.soft_actor_critic import SquashedSoftActorCritic
-from bbrl_exp.learners.parts.with_options import with_options
+from bbrl_exp.functional.squashing import SquashedSample
+from bbrl_exp.learners.parts.soft_actor_critic import TargetedSoftActorCritic
 
 
-@with_options
-class SAC(TargetOptions, SquashedSoftActorCritic):
+class SAC(TargetedSoftActorCritic):
     """Learns a stochastic policy, several critics and the temperature from a replay buffer."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.target_critic = self.target_of(self.critic)
-
-    def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_towards(self, batch: Batch, following: SquashedSample) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            following = self.policy.sample(batch.next_observations, noise)
             next_values = self.target_critic.values(batch.next_observations, following.action).amin(dim=0)
             target = self.soft_target(batch, next_values, following.log_prob)
         values = self.critic.values(batch.observations, self.policy.bounds.to_unit(batch.actions[0]))

@@ -21,25 +21,18 @@ from torch import Tensor
 from bbrl_exp.arguments import AtLeastZero, Count
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.learners.parts.deterministic_actor_critic import DeterministicActorCritic
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.seeding import torch_generator
 
 
-@with_options
 class TD3(DeterministicActorCritic):
-    """Learns a deterministic policy and several critics from a replay buffer.
-
-    Args:
-        critic: critics of state and action, two in the paper.
-        policy_delay: updates of the critics per update of the policy and the targets.
-        smoothing_std: σ of the noise on the target policy's actions.
-        smoothing_clip: c, its largest size.
-        updates_per_step: updates of the critics per environment step after that, fractions included.
-    """
+    """Learns a deterministic policy and several critics from a replay buffer."""
 
     policy_delay: Count = 2
+    """updates of the critics per update of the policy and the targets."""
     smoothing_std: AtLeastZero = 0.2
+    """σ of the noise on the target policy's actions."""
     smoothing_clip: AtLeastZero = 0.5
+    """c, its largest size."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

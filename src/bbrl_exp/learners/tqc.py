@@ -24,22 +24,16 @@ from torch import Tensor
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import quantile_huber
-from bbrl_exp.learners.parts.q_critics import TargetOptions
-from bbrl_exp.learners.parts.soft_actor_critic import SquashedSoftActorCritic
-from bbrl_exp.learners.parts.with_options import with_options
+from bbrl_exp.functional.squashing import SquashedSample
+from bbrl_exp.learners.parts.soft_actor_critic import TargetedSoftActorCritic
 
 
-@with_options
-class TQC(TargetOptions, SquashedSoftActorCritic):
-    """Learns a stochastic policy, critics of quantiles and the temperature from a replay buffer.
-
-    Args:
-        critic: critics of state and action, five of 25 quantiles in the paper.
-        dropped_quantiles: quantiles left out of the targets, for each critic; 0 to 5 in the paper, by the task.
-    """
+class TQC(TargetedSoftActorCritic):
+    """Learns a stochastic policy, critics of quantiles (five of 25 in the paper) and the temperature from replay."""
 
     uses = "quantiles"
     dropped_quantiles: int = 2
+    """quantiles left out of the targets, for each critic; 0 to 5 in the paper, by the task."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,12 +42,10 @@ class TQC(TargetOptions, SquashedSoftActorCritic):
                 f"dropped_quantiles={self.dropped_quantiles}: 0 or more, and below "
                 f"critic.n_quantiles={self.critic.n_quantiles}"
             )
-        self.target_critic = self.target_of(self.critic)
         self._n_kept = self.critic.n_critics * (self.critic.n_quantiles - self.dropped_quantiles)
 
-    def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_towards(self, batch: Batch, following: SquashedSample) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            following = self.policy.sample(batch.next_observations, noise)
             next_quantiles = self.target_critic.quantiles(batch.next_observations, following.action)
             kept = next_quantiles.transpose(0, 1).flatten(1).sort(dim=1).values[:, : self._n_kept]
             soft = kept - self.temperature.value * following.log_prob[:, None]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bbrl_exp.arguments import AT_LEAST_1, FROM_0_BELOW_1, check_sizes
 from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.memory import check_parameters
 from bbrl_exp.nn.batch_renormalization import BatchRenormalization
 from bbrl_exp.nn.mlp import ACTIVATIONS
 
@@ -57,6 +58,8 @@ class EnsembleMlp(nn.Module):
         if len(sizes) < 2:
             raise ConfigurationError(f"sizes={list(sizes)}: must have at least an input and an output size")
         FROM_0_BELOW_1.check(dropout=dropout)
+        n_parameters = n_members * sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+        check_parameters(n_parameters, f"n_critics={n_members}")
         self.n_members = n_members
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()

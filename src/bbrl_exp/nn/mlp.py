@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bbrl_exp.arguments import check_sizes
 from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.memory import check_parameters
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
@@ -60,6 +61,8 @@ class Mlp(nn.Module):
         check_sizes(sizes=sizes)
         if len(sizes) < 2:
             raise ConfigurationError(f"sizes={list(sizes)}: must have at least an input and an output size")
+        n_parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+        check_parameters(n_parameters, f"hidden_sizes={list(sizes[1:-1])}")
         self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(sizes))
         self.norms = nn.ModuleList(nn.LayerNorm(size) for size in sizes[1:-1]) if layer_norm else None
         self.activation = ACTIVATIONS[activation]()

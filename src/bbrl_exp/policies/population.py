@@ -15,6 +15,7 @@ from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AT_LEAST_1, check_sizes
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.memory import check_parameters
 from bbrl_exp.policies.observation import ObservationFeatures
 
 CANDIDATE = "policy/candidate"
@@ -78,6 +79,7 @@ class PopulationPolicy(Agent):
         sizes = [self.features.n_features, *hidden_sizes, sum(self._n_outputs)]
         self._layers = list(pairwise(sizes))
         n_parameters = sum((n_in + 1) * n_out for n_in, n_out in self._layers)
+        check_parameters(population_size * n_parameters, f"population_size={population_size}")
         self.episodes_per_candidate = episodes_per_candidate
         self.register_buffer("mean", torch.zeros(n_parameters))
         self.register_buffer("candidates", torch.zeros(population_size, n_parameters))

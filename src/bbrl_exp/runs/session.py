@@ -177,7 +177,7 @@ class _Loop:
         self._run, self._plan, self._console, self._progress, self._stop = run, run.size, console, progress, stop
         self._graph, self._learner = graph, learner
         self._tracker, self._evaluations, self._stopwatch = tracker, evaluations, stopwatch
-        self._metrics = NewestMetrics(run.tracking.metrics_every)
+        self._metrics = NewestMetrics(run.tracking.metrics_every, type(learner).__name__)
         self._parts = RunningParts(graph, learner, Workspace(), {"metrics": self._metrics, "tracker": tracker})
         self._versions = versions()
         self._keeps_checkpoints = _checkpoint_every(run, graph, console) > 0
@@ -222,12 +222,29 @@ class _Loop:
         self._evaluations.keep_last(env_steps)
         with self._stopwatch.pause():
             is_whole = env_steps == self._plan.env_steps
+            if is_whole and self._learner is not None:
+                self._tell_if_nothing_was_learned(self._learner, env_steps)
             self._progress.is_done = is_whole and self._evaluations.finish(env_steps)
             if self._progress.is_done and self._run.tracking.films:
                 self._film()
         if self._progress.is_done:
             results = self._progress.results
             self._tracker.complete({name: results[name] for name in _ON_THE_HPARAMS_PAGE})
+
+    def _tell_if_nothing_was_learned(self, learner: Learner, env_steps: int) -> None:
+        """Says so at the end of a run in which there was no update.
+
+        Raises:
+            BbrlExpError: the learner learns from whole episodes, and none has ended.
+        """
+        if (awaited := learner.awaits()) is None:
+            return
+        said = f"{type(learner).__name__} has learned nothing in {env_steps:,} environment steps: it awaits {awaited}"
+        if learner.needs_episodes and not self._tracker.episodes.finished:
+            raise BbrlExpError(
+                f"{said}, and no episode has ended; give the environment a time limit, or the run more total_steps"
+            )
+        self._console.line(f"warning: {said}")
 
     def _film(self) -> None:
         """Puts a moving picture of the last policy on TensorBoard's IMAGES page; where that fails the run does not."""

@@ -13,31 +13,55 @@ from torch import Tensor
 from bbrl_exp.errors import DivergedError
 from bbrl_exp.learners.learner import Metrics
 
+# First parts of names under which the tracker records what it computes itself.
+_OF_THE_RUN = ("eval", "final_eval", "train", "time", "system", "workspace", "histograms", "Final")
+
 
 class NewestMetrics:
     """Keeps the newest value of each metric, for a record every so many environment steps.
 
     Args:
         every: environment steps between two records, at least.
+        learner: whose metrics they are, for messages.
     """
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: int, learner: str) -> None:
         self._every = every
+        self._learner = learner
+        self._known_names: set[object] = set()
         self._next_record = 0
         self._newest: Metrics = {}
 
     def add(self, metrics: Metrics) -> None:
-        """Takes the metrics of an update; what it does not tell stays as it was.
+        """Takes the metrics of an update; those that it leaves out stay as they were.
 
         Raises:
-            TypeError: they are no mapping from names to numbers and tensors of one element; the message names which.
+            TypeError: they are not a mapping from names to numbers and tensors of one element, or a name cannot be
+                recorded; the message names learner and metric.
         """
         if not isinstance(metrics, Mapping):
-            raise TypeError(f"update gave {type(metrics).__name__}: must be a mapping of metrics, {{}} for none")
+            raise TypeError(
+                f"{self._learner}.update gave {type(metrics).__name__}: must be a mapping of metrics, {{}} for none"
+            )
         for name, value in metrics.items():
+            if name not in self._known_names:
+                self._check_name(name)
             if not _is_number(value):
-                raise TypeError(f"metric '{name}' is {_kind_of(value)}: must be a number or a tensor of one element")
+                raise TypeError(
+                    f"{self._learner}: metric '{name}' is {_kind_of(value)}: must be a number or a tensor of one "
+                    "element"
+                )
         self._newest = {**self._newest, **metrics}
+
+    def _check_name(self, name: object) -> None:
+        if not isinstance(name, str) or not name.isprintable() or not name or "," in name or '"' in name:
+            problem = "must be a text without commas, quotes and line breaks"
+        elif name.split("/")[0] in _OF_THE_RUN:
+            problem = f"'{name.split('/')[0]}' is for what the run records itself; use 'learner/…' or 'losses/…'"
+        else:
+            self._known_names.add(name)
+            return
+        raise TypeError(f"{self._learner}: metric {name!r}: {problem}")
 
     @property
     def has_any(self) -> bool:
@@ -70,8 +94,10 @@ class NewestMetrics:
 
 def _is_number(value: object) -> bool:
     if isinstance(value, Tensor):
-        return value.numel() == 1
-    return isinstance(value, int | float | np.number) or (isinstance(value, np.ndarray) and value.size == 1)
+        return value.numel() == 1 and not value.is_complex()
+    if isinstance(value, np.ndarray | np.number):
+        return value.size == 1 and value.dtype.kind in "biuf"
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1023)
 
 
 def _kind_of(value: object) -> str:
@@ -88,7 +114,10 @@ def finite_metrics(metrics: Metrics, env_steps: int) -> dict[str, float]:
     values = (
         torch.stack([value.detach().double().reshape(()) for value in tensors.values()]).tolist() if tensors else []
     )
-    numbers = {name: float(value) for name, value in {**metrics, **dict(zip(tensors, values, strict=True))}.items()}
+    numbers = {
+        name: float(value.item() if isinstance(value, np.ndarray) else value)
+        for name, value in {**metrics, **dict(zip(tensors, values, strict=True))}.items()
+    }
     for name, number in numbers.items():
         if not math.isfinite(number):
             raise DivergedError(f"metric '{name}' is {number} after {env_steps:,} environment steps")

@@ -8,18 +8,16 @@ from bbrl_exp.functional.losses import policy_gradient, truncated_ratios
 from bbrl_exp.learners.learner import Metrics, Progress
 from bbrl_exp.learners.parts.on_policy import Experience, OnPolicyActorCritic
 from bbrl_exp.learners.parts.samples import Samples
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.workspace import Workspace
 
 
-@with_options
 class AdvantageUpdate(OnPolicyActorCritic[Experience]):
     """One step for each chunk; an action of an earlier policy is weighted by the ratio ρ, truncated at 1."""
 
-    def use(self, optimizer: FlatOptimizer) -> None:
-        """Makes steps by ``optimizer``."""
-        self._optimizer = optimizer
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._optimizer: FlatOptimizer  # is each algorithm's own
         self.schedules = self.annealed()
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:

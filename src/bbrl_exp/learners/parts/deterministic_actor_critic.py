@@ -10,44 +10,31 @@ from torch import Tensor
 
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target, summed_half_squares
-from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.parts.q_critics import PolicyAndCriticOptions, TargetOptions, check_q_critic
-from bbrl_exp.learners.parts.replayed import ReplayedBatches, ReplayOptions
-from bbrl_exp.learners.parts.with_options import with_options
+from bbrl_exp.learners.learner import Metrics, Progress
+from bbrl_exp.learners.parts.q_critics import ReplayedActorCritic, TargetOptions, check_q_critic
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.q_ensemble import QEnsemble
 from bbrl_exp.workspace import Workspace
 
 
-@with_options
-class DeterministicActorCritic(TargetOptions, PolicyAndCriticOptions, ReplayOptions, Learner):
+class DeterministicActorCritic(TargetOptions, ReplayedActorCritic):
     """Learns a deterministic policy and critics of its actions from a replay buffer.
-
-    Args:
-        policy: the policy that chooses the actions.
-        critic: critics of state and action.
 
     Raises:
         ConfigurationError: a value out of its range, or a critic that does not fit.
     """
 
     policy: DeterministicPolicy = field(kw_only=False)
+    """the policy that chooses the actions."""
     critic: QEnsemble = field(kw_only=False)
-
-    # Updates of the critics per update of the policy and the targets: an option of algorithms that have more than one.
-    policy_delay = 1
+    """critics of state and action."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_q_critic(self, self.policy, self.critic)
         self.target_policy = self.target_of(self.policy)
         self.target_critic = self.target_of(self.critic)
-        self.reads = self.reads_with(self.policy)
-        self._replayed = ReplayedBatches(self.policy, self)
-        self.make_optimizers(self.policy, self.critic)
-        # A metric of the last update of the self.policy. With a delay it outlives a chunk, and perhaps the session.
-        self.policy_objective: Tensor
-        self.register_buffer("policy_objective", torch.zeros(()), persistent=self.policy_delay > 1)
+        self.prepare_updates(self.policy, self.critic)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         metrics: Metrics = {}

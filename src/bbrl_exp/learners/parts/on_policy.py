@@ -16,7 +16,6 @@ from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.parts.options import AdvantageOptions, StepOptions
 from bbrl_exp.learners.parts.samples import Samples, collect_samples
 from bbrl_exp.learners.parts.sequences import Sequences, collect_sequences
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.nn.distributions import ActionDistribution
 from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
@@ -38,20 +37,17 @@ class Loss(NamedTuple):
     samples: Samples
 
 
-@with_options
 class OnPolicyActorCritic(StepOptions, AdvantageOptions, Learner, Generic[Experience]):
     """Learns a stochastic policy and a critic from each chunk, which is then thrown away.
-
-    Args:
-        entropy_weight: of the entropy bonus.
-        value_weight: of the critic's loss.
 
     Raises:
         ConfigurationError: a value out of its range, or a critic that sees other variables than the policy.
     """
 
     entropy_weight: AtLeastZero = 0.0
+    """of the entropy bonus."""
     value_weight: AtLeastZero = 0.5
+    """of the critic's loss."""
     max_grad_norm: AboveZero | None = 0.5
 
     # Whether advantages have mean 0 and standard deviation 1; an option of some algorithms.
@@ -116,17 +112,13 @@ class OnPolicyActorCritic(StepOptions, AdvantageOptions, Learner, Generic[Experi
         }
 
 
-@with_options
 class OfSamples(OnPolicyActorCritic[Samples]):
-    """On-policy learning of a policy without a memory, from transitions in any order.
-
-    Args:
-        policy: the policy that chooses the actions.
-        critic: the critic of states.
-    """
+    """On-policy learning of a policy without a memory, from transitions in any order."""
 
     policy: StochasticPolicy = field(kw_only=False)
+    """the policy that chooses the actions."""
     critic: Critic = field(kw_only=False)
+    """the critic of states."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,17 +134,13 @@ class OfSamples(OnPolicyActorCritic[Samples]):
         return self.loss_of(experience, self.policy.distribution_of(latent), values)
 
 
-@with_options
 class OfSequences(OnPolicyActorCritic[Sequences]):
-    """On-policy learning of a policy with a memory, from sequences.
-
-    Args:
-        policy: the policy that chooses the actions.
-        critic: the critic of sequences.
-    """
+    """On-policy learning of a policy with a memory, from sequences."""
 
     policy: RecurrentPolicy = field(kw_only=False)
+    """the policy that chooses the actions."""
     critic: RecurrentCritic = field(kw_only=False)
+    """the critic of sequences."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

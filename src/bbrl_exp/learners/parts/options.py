@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AboveZero, FromZeroToOne
-from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
+from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED, Transitions
+from bbrl_exp.functional.returns import generalized_advantages
 from bbrl_exp.functional.schedules import linear_until
 from bbrl_exp.learners.learner import Progress
-from bbrl_exp.learners.parts.with_options import with_options
+from bbrl_exp.learners.parts.with_options import WithOptions
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.q_values import EpsilonGreedy
 
 
-@with_options
-class ReturnOptions:
-    """What is learned from the rewards.
-
-    Args:
-        discount: γ.
-        reward: variable of the rewards.
-    """
+class ReturnOptions(WithOptions):
+    """What is learned from the rewards."""
 
     discount: FromZeroToOne = 0.99
+    """γ."""
     reward: str = REWARD
+    """variable of the rewards."""
 
     def reads_with(self, policy: Agent, *others: str) -> tuple[str, ...]:
         """All that is read of the workspace: what the policy saw and did, ``others``, and what came of it."""
@@ -35,30 +32,28 @@ class ReturnOptions:
         return (*own, *others, self.reward, TERMINATED, TRUNCATED, DONE)
 
 
-@with_options
 class AdvantageOptions(ReturnOptions):
-    """Generalised advantage estimates (Schulman et al., 2016).
-
-    Args:
-        trace_decay: λ of the advantages.
-    """
+    """Generalised advantage estimates (Schulman et al., 2016)."""
 
     trace_decay: FromZeroToOne = 1.0
+    """λ of the advantages."""
+
+    def advantages(self, rows: Transitions, values: Tensor) -> Tensor:
+        """Of all pairs of rows, ``[T, B]``, for the values ``[T + 1, B]`` of the rows."""
+        return generalized_advantages(
+            rows.rewards, values[:-1], values[1:], rows.terminated, rows.cut, self.discount, self.trace_decay
+        )
 
 
-@with_options
-class StepOptions:
-    """How parameters move along the gradient.
-
-    Args:
-        learning_rate: of Adam.
-        anneal_learning_rate: whether it falls linearly to zero over the run.
-        max_grad_norm: largest norm of the gradient; None for no limit.
-    """
+class StepOptions(WithOptions):
+    """How parameters move along the gradient."""
 
     learning_rate: AboveZero = 1e-3
+    """of Adam."""
     anneal_learning_rate: bool = False
+    """whether it falls linearly to zero over the run."""
     max_grad_norm: AboveZero | None = None
+    """largest norm of the gradient; None for no limit."""
 
     def annealed(self, *others: str) -> tuple[str, ...]:
         """The options that depend on the length of the run: ``others``, and the learning rate where it falls."""
@@ -77,19 +72,15 @@ class StepOptions:
         )
 
 
-@with_options
-class EpsilonOptions:
-    """How often a greedy policy acts at random.
-
-    Args:
-        initial_epsilon: ε in the beginning.
-        final_epsilon: ε from ``exploration_fraction`` on.
-        exploration_fraction: part of the run in which ε falls linearly.
-    """
+class EpsilonOptions(WithOptions):
+    """How often a greedy policy acts at random."""
 
     initial_epsilon: FromZeroToOne = 1.0
+    """ε in the beginning."""
     final_epsilon: FromZeroToOne = 0.05
+    """ε from ``exploration_fraction`` on."""
     exploration_fraction: FromZeroToOne = 0.2
+    """part of the run in which ε falls linearly."""
 
     def explore(self, exploration: EpsilonGreedy, fraction: float) -> float:
         """Sets the ε of a policy when the part ``fraction`` of the run is done, and returns it."""

@@ -3,49 +3,44 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bbrl_exp.arguments import AboveZero, Count, FromZeroToOne
 from bbrl_exp.data.minibatches import parts
 from bbrl_exp.functional.losses import approximate_kl, clip_fraction
 from bbrl_exp.learners.learner import Metrics, Progress
 from bbrl_exp.learners.parts.on_policy import Experience, Loss, OnPolicyActorCritic
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.workspace import Workspace
 
 
-@with_options
 class ProximalUpdate(OnPolicyActorCritic[Experience]):
-    """Several epochs of minibatches for each chunk, in which the policy stays near the one that acted.
-
-    Args:
-        n_epochs: passes over a chunk.
-        n_minibatches: minibatches per epoch, evenly sized (at most one per sample).
-        clip_range: ε of the ratio.
-        anneal_clip_range: whether ε falls linearly to zero over the run.
-        target_kl: divergence from the policy that acted, beyond 1.5 times which the update of a chunk ends, in nats;
-            None for never.
-        normalize_advantages: whether each minibatch has advantages of mean 0 and standard deviation 1.
-        seed: root seed of the minibatches.
-    """
+    """Several epochs of minibatches for each chunk, in which the policy stays near the one that acted."""
 
     n_epochs: Count = 4
+    """passes over a chunk."""
     n_minibatches: Count = 4
+    """minibatches per epoch, evenly sized (at most one per sample, or per sequence)."""
     clip_range: AboveZero | None = None
+    """ε of the ratio."""
     anneal_clip_range: bool = False
+    """whether ε falls linearly to zero over the run."""
     target_kl: AboveZero | None = None
+    """divergence from the policy that acted, beyond 1.5 times which the update of a chunk ends, in nats; None for
+    never.
+    """
     normalize_advantages: bool = True
+    """whether each minibatch has advantages of mean 0 and standard deviation 1."""
     seed: int = 0
+    """root seed of the minibatches."""
     trace_decay: FromZeroToOne = 0.95
 
-    def prepare(self, parameters: Iterable[nn.Parameter], generator: np.random.Generator) -> None:
-        """Makes what an update needs: the optimizer of ``parameters``, and the source of the minibatches."""
-        self._optimizer = self.flat_adam(parameters, epsilon=1e-5)
-        self._generator = generator
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._optimizer = self.flat_adam(self.parameters(), epsilon=1e-5)
+        self._generator: np.random.Generator  # is each algorithm's own
         self._clip_range = self._first_clip_range = 0.2 if self.clip_range is None else self.clip_range
         switches = {"anneal_learning_rate": self.anneal_learning_rate, "anneal_clip_range": self.anneal_clip_range}
         self.schedules = tuple(name for name, is_on in switches.items() if is_on)

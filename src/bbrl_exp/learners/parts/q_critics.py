@@ -8,12 +8,15 @@ from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import backward
 
+from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AboveZero, AboveZeroToOne
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.targets import polyak_update
-from bbrl_exp.learners.parts.with_options import with_options
+from bbrl_exp.learners.learner import Learner
+from bbrl_exp.learners.parts.descent import descend
+from bbrl_exp.learners.parts.replayed import ReplayedBatches, ReplayOptions
+from bbrl_exp.learners.parts.with_options import WithOptions
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble, QEnsemble
@@ -21,53 +24,55 @@ from bbrl_exp.policies.squashed import SquashedNormalPolicy
 from bbrl_exp.policies.stochastic import StochasticPolicy
 
 
-@with_options
-class PolicyAndCriticOptions:
-    """An Adam for the policy, and one for its critics.
-
-    Args:
-        policy_learning_rate: of the policy's Adam.
-        critic_learning_rate: of the critics' Adam.
-    """
+class ReplayedActorCritic(ReplayOptions, Learner):
+    """A policy and its critics that learn from a replay buffer, each by an Adam of its own."""
 
     policy_learning_rate: AboveZero = 3e-4
+    """of the policy's Adam."""
     critic_learning_rate: AboveZero = 3e-4
+    """of the critics' Adam."""
 
-    def make_optimizers(self, policy: nn.Module, critic: nn.Module, first_moment_decay: float = 0.9) -> None:
-        """The two optimizers of :meth:`improve_critic` and :meth:`improve_policy`."""
+    # Updates of the critics per update of the policy: an option of algorithms that have more than one.
+    policy_delay = 1
+
+    def prepare_updates(self, policy: Agent, critic: Agent, first_moment_decay: float = 0.9) -> None:
+        """Makes the replay buffer, and the optimizers of :meth:`improve_critic` and :meth:`improve_policy`."""
+        self.reads = self.reads_with(policy)
+        self._replayed = ReplayedBatches(policy, self)
         decays = (first_moment_decay, 0.999)
         self._policy_parameters = list(policy.parameters())
         self._policy_optimizer = torch.optim.Adam(
             self._policy_parameters, self.policy_learning_rate, decays, fused=True
         )
         self._critic_optimizer = torch.optim.Adam(critic.parameters(), self.critic_learning_rate, decays, fused=True)
+        self.policy_objective: Tensor
+        self.keep_metric("policy_objective")
+
+    def keep_metric(self, name: str) -> None:
+        """Makes a buffer for a metric of the policy: with a delay it outlives a chunk, and perhaps the session."""
+        self.register_buffer(name, torch.zeros(()), persistent=self.policy_delay > 1)
+
+    def awaits(self) -> str | None:
+        return self.first_update(self._replayed.n_updates)
 
     def improve_critic(self, loss: Tensor) -> None:
         """One step of the critics down their loss."""
-        self._critic_optimizer.zero_grad()
-        backward(loss)
-        self._critic_optimizer.step()
+        descend(self._critic_optimizer, loss)
 
     def improve_policy(self, loss: Tensor) -> None:
         """One step of the policy down its loss, which may depend on the critics; they have no gradient of it."""
-        self._policy_optimizer.zero_grad()
-        backward(loss, inputs=self._policy_parameters)
-        self._policy_optimizer.step()
+        descend(self._policy_optimizer, loss, self._policy_parameters)
 
 
 M = TypeVar("M", bound=nn.Module)
 CriticOption = Literal["dropout", "batch normalisation", "quantiles"]
 
 
-@with_options
-class TargetOptions:
-    """Slow copies, by which the future is valued.
-
-    Args:
-        target_rate: τ, by which the targets move towards what they follow.
-    """
+class TargetOptions(WithOptions):
+    """Slow copies, by which the future is valued."""
 
     target_rate: AboveZeroToOne = 0.005
+    """τ, by which the targets move towards what they follow."""
     _targets: list[Tensor] = field(init=False, default_factory=list)
     _sources: list[Tensor] = field(init=False, default_factory=list)
 

@@ -6,44 +6,40 @@ from collections.abc import Iterator
 from typing import Any
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.arguments import AboveZero, Count, CountOrZero, check_fields
+from bbrl_exp.arguments import AboveZeroToAMillion, Count, CountOrZero, check_fields
 from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.options import ReturnOptions
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
 
-@with_options
 class ReplayOptions(ReturnOptions):
-    """How much is kept for replay, and how often something is learned from it.
-
-    Args:
-        replay_capacity: transitions that are kept.
-        batch_size: transitions an update.
-        learning_starts: environment steps before the first update.
-        updates_per_step: updates per environment step after that, fractions included.
-        seed: root seed of the draws from the buffer, and of all other noise in the updates.
-    """
+    """How much is kept for replay, and how often something is learned from it."""
 
     replay_capacity: Count = 1_000_000
+    """transitions that are kept."""
     batch_size: Count = 256
+    """transitions an update."""
     learning_starts: CountOrZero = 1000
-    updates_per_step: AboveZero = 1.0
+    """environment steps before the first update."""
+    updates_per_step: AboveZeroToAMillion = 1.0
+    """updates per environment step after that, fractions included."""
     seed: int = 0
+    """root seed of the draws from the buffer, and of all other noise in the updates."""
 
     def updates_due(self, progress: Progress) -> int:
         """How many updates there are to be by now."""
         return progress.updates_due(self.learning_starts, self.updates_per_step)
 
-    def check_batch_size(self) -> None:
-        """Refuses a batch that is larger than the buffer.
+    def first_update(self, n_updates: int) -> str | None:
+        """What the first update awaits, where there were no ``n_updates``; see :meth:`Learner.awaits`."""
+        options = f"learning_starts={self.learning_starts}, updates_per_step={self.updates_per_step}"
+        return None if n_updates else f"more environment steps ({options})"
 
-        Raises:
-            ConfigurationError: it is.
-        """
+    def check_batch_size(self) -> None:
+        """Refuses a batch that is larger than the buffer."""
         if self.batch_size > self.replay_capacity:
             raise ConfigurationError(
                 f"batch_size={self.batch_size}: no more than replay_capacity={self.replay_capacity}"

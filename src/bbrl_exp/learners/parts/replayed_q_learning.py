@@ -16,7 +16,6 @@ from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.options import EpsilonOptions, StepOptions
 from bbrl_exp.learners.parts.replayed import ReplayOptions
 from bbrl_exp.learners.parts.target_follower import TargetFollower
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.workspace import Workspace
@@ -40,31 +39,29 @@ class Learned(NamedTuple):
         return self.values.detach().masked_fill(~self.valid, 0.0).sum() / self.valid.sum().clamp(min=1)
 
 
-@with_options
 class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions, Learner):
-    """Learns the action values of a policy from a replay buffer.
-
-    Args:
-        policy: the policy that chooses the actions; its ε is set here.
-        double: whether Q chooses the action that Q' values.
-        n_steps: rewards in a target.
-        target_period: environment steps after which Q' becomes Q; None for moving averages.
-        target_rate: τ, by which Q' moves towards Q at every update; None for copies.
-    """
+    """Learns the action values of a policy from a replay buffer."""
 
     policy: QPolicy | RecurrentQPolicy = field(kw_only=False)
+    """the policy that chooses the actions; its ε is set here."""
     # It hides nn.Module.double, by which no learner becomes one of doubles: observations are what they are.
     double: bool = True  # type: ignore[assignment]
+    """whether Q chooses the action that Q' values."""
     n_steps: Count = 1
+    """rewards in a target."""
     max_grad_norm: AboveZero | None = 10.0
     replay_capacity: Count = 100_000
     target_period: Count | None = None
+    """environment steps after which Q' becomes Q; None for moving averages."""
     target_rate: AboveZeroToOne | None = 0.005
+    """τ, by which Q' moves towards Q at every update; None for copies."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.reads = self.reads_with(self.policy)
         self._optimizer = self.flat_adam(list(self.policy.network.parameters()))
+        self._replay: ReplayBuffer | PrioritisedReplay  # is each algorithm's own
+        self._n_needed = 1  # time steps before the first update
         self._n_updates = 0
         self.schedules = self.annealed("exploration_fraction")
         self.explore(self.policy.exploration, 0.0)
@@ -81,11 +78,15 @@ class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions, Learner):
         )
         return target
 
+    def awaits(self) -> str | None:
+        return self.first_update(self._n_updates)
+
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
-        self.replay.put(workspace, progress.first_row)
+        self._replay.put(workspace, progress.first_row)
         epsilon = self.explore(self.policy.exploration, progress.fraction)
         self._optimizer.learning_rate = self.learning_rate_at(progress)
-        due = self.updates_due(progress) if self.has_enough(workspace, progress) else 0
+        is_enough = len(self._replay) and progress.env_steps // workspace.batch_size() >= self._n_needed
+        due = self.updates_due(progress) if is_enough else 0
         last = None
         while self._n_updates < due:
             last = self.learn(progress.fraction)
@@ -101,15 +102,6 @@ class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions, Learner):
             "learner/learning_rate": self._optimizer.learning_rate,
             "learner/updates": float(self._n_updates),
         }
-
-    @property
-    @abstractmethod
-    def replay(self) -> ReplayBuffer | PrioritisedReplay:
-        """Where the transitions go."""
-
-    @abstractmethod
-    def has_enough(self, workspace: Workspace, progress: Progress) -> bool:
-        """Whether there is enough in the buffer for an update."""
 
     @abstractmethod
     def learn(self, fraction: float) -> Learned:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.data.transitions import align
-from bbrl_exp.functional.returns import generalized_advantages
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.parts.options import AdvantageOptions
@@ -80,15 +79,7 @@ def collect_samples(
     rows = [leaf[progress.first_row :].flatten(0, 1) for leaf in policy.features.read(workspace)]
     latent = policy.latent(rows)
     values = critic.values(rows, latent).view(n_steps + 1, batch_size)
-    advantages = generalized_advantages(
-        transitions.rewards,
-        values[:-1],
-        values[1:],
-        transitions.terminated,
-        transitions.cut,
-        options.discount,
-        options.trace_decay,
-    )
+    advantages = options.advantages(transitions, values)
     recorded = [workspace.get_full(name)[progress.first_row :] for name in (*policy.reads, *policy.writes)]
     actions = [leaf.flatten(0, 1) for leaf in recorded[len(policy.reads) :]]
     log_probs = policy.distribution_of(latent).log_prob(actions).view(n_steps + 1, batch_size)

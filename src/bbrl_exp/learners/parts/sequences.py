@@ -10,7 +10,6 @@ from torch import Tensor
 
 from bbrl_exp.data.transitions import align
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.functional.returns import generalized_advantages
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.parts.options import AdvantageOptions
@@ -88,11 +87,7 @@ class Sequences:
 
 
 def check_length(sequence_length: int | None, n_steps: int) -> None:
-    """Refuses a length of sequences that does not divide the ``n_steps`` of a chunk; None, or a longer one, does.
-
-    Raises:
-        ConfigurationError: it does not.
-    """
+    """Refuses a length of sequences that does not divide the ``n_steps`` of a chunk; None, or a longer one, does."""
     if sequence_length is not None and n_steps % min(sequence_length, n_steps):
         raise ConfigurationError(
             f"sequence_length={sequence_length}: does not divide the {n_steps} steps of a chunk; must be a divisor, "
@@ -148,15 +143,7 @@ def collect_sequences(
         )
     )
     values = critic.values(latent, observations, critic_states[0], starts)
-    advantages = generalized_advantages(
-        transitions.rewards,
-        values[:-1],
-        values[1:],
-        transitions.terminated,
-        transitions.cut,
-        options.discount,
-        options.trace_decay,
-    )
+    advantages = options.advantages(transitions, values)
     recorded = [workspace.get_full(name)[first:] for name in (*memory.features.names, *policy.actions)]
     actions = [leaf.flatten(0, 1) for leaf in recorded[len(memory.features.names) :]]
     log_probs = policy.distribution_of(latent.flatten(0, 1)).log_prob(actions).view(n_steps + 1, batch_size)

@@ -13,11 +13,10 @@ from torch import Tensor
 from bbrl_exp.arguments import AboveZero, Finite, check_unused
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target
-from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.parts.q_critics import CriticOption, PolicyAndCriticOptions, check_q_critic
-from bbrl_exp.learners.parts.replayed import ReplayedBatches, ReplayOptions
+from bbrl_exp.functional.squashing import SquashedSample
+from bbrl_exp.learners.learner import Metrics, Progress
+from bbrl_exp.learners.parts.q_critics import CriticOption, ReplayedActorCritic, TargetOptions, check_q_critic
 from bbrl_exp.learners.parts.temperature import Temperature
-from bbrl_exp.learners.parts.with_options import with_options
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble, QEnsemble
 from bbrl_exp.policies.squashed import SquashedNormalPolicy
 from bbrl_exp.policies.stochastic import StochasticPolicy
@@ -25,23 +24,19 @@ from bbrl_exp.seeding import torch_generator
 from bbrl_exp.workspace import Workspace
 
 
-@with_options
-class SoftActorCritic(PolicyAndCriticOptions, ReplayOptions, Learner):
+class SoftActorCritic(ReplayedActorCritic):
     """Learns a stochastic policy, critics and the temperature; what the losses are is up to the algorithm.
-
-    Args:
-        temperature_learning_rate: of the temperature's Adam; None keeps the temperature as it is.
-        initial_temperature: α in the beginning.
 
     Raises:
         ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
     temperature_learning_rate: AboveZero | None = 3e-4
+    """of the temperature's Adam; None keeps the temperature as it is."""
     initial_temperature: AboveZero = 1.0
+    """α in the beginning."""
 
-    # Options of some algorithms: updates of the critics per update of policy and temperature, and Adam's β₁.
-    policy_delay = 1
+    # Adam's β₁: an option of some algorithms.
     first_moment_decay = 0.9
     # The option of a critic that only this algorithm can use.
     uses: ClassVar[CriticOption | None] = None
@@ -52,14 +47,9 @@ class SoftActorCritic(PolicyAndCriticOptions, ReplayOptions, Learner):
         """Checks the critic, and makes what an update needs; ``entropy`` is what the temperature aims at."""
         check_q_critic(self, policy, critic, self.uses)
         self.temperature = Temperature(self.initial_temperature, self.temperature_learning_rate, entropy)
-        self.reads = self.reads_with(policy)
-        self._replayed = ReplayedBatches(policy, self)
-        self.make_optimizers(policy, critic, self.first_moment_decay)
-        # Metrics of the last update of the policy. With a delay they outlive a chunk, and perhaps the session.
-        self.policy_objective: Tensor
+        self.prepare_updates(policy, critic, self.first_moment_decay)
         self.entropy: Tensor
-        for name in ("policy_objective", "entropy"):
-            self.register_buffer(name, torch.zeros(()), persistent=self.policy_delay > 1)
+        self.keep_metric("entropy")
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         metrics: Metrics = {}
@@ -102,19 +92,15 @@ class SoftActorCritic(PolicyAndCriticOptions, ReplayOptions, Learner):
         return q_target(batch.rewards, batch.terminated, batch.discounts, soft_values)
 
 
-@with_options
 class SquashedSoftActorCritic(SoftActorCritic):
-    """Soft actor-critic for one bounded box of continuous actions.
-
-    Args:
-        policy: the policy that chooses the actions.
-        critic: critics of state and action, two in the paper.
-        target_entropy: H in nats, for actions in [-1, 1]; None for -D.
-    """
+    """Soft actor-critic for one bounded box of continuous actions."""
 
     policy: SquashedNormalPolicy = field(kw_only=False)
+    """the policy that chooses the actions."""
     critic: QEnsemble = field(kw_only=False)
+    """critics of state and action, two in the paper."""
     target_entropy: Finite | None = None
+    """H in nats, for actions in [-1, 1]; None for -D."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -132,19 +118,24 @@ class SquashedSoftActorCritic(SoftActorCritic):
 
     @abstractmethod
     def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`loss_towards` next actions that are drawn with standard normal ``noise``, ``[N, D]``."""
+        with torch.no_grad():
+            following = self.policy.sample(batch.next_observations, noise)
+        return self.loss_towards(batch, following)
+
+    @abstractmethod
+    def loss_towards(self, batch: Batch, following: SquashedSample) -> tuple[Tensor, Tensor]:
         """The sum of the critics' losses, and what they say of the actions taken, detached, ``[M, N, …]``.
 
         Args:
             batch: N transitions.
-            noise: standard normal, ``[N, D]``, of the next actions.
+            following: actions that are drawn for the next observations, with their log-densities.
         """
 
     def policy_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The policy's loss, α log π(a|s) - Q(s, a), and the log-densities of its actions, detached, ``[N]``.
 
-        Args:
-            batch: N transitions.
-            noise: standard normal, ``[N, D]``, of the actions.
+        The actions are drawn with standard normal ``noise``, ``[N, D]``.
         """
         drawn = self.policy.sample(batch.observations, noise)
         values = self.value_for_policy(batch.observations, drawn.action)
@@ -158,3 +149,11 @@ class SquashedSoftActorCritic(SoftActorCritic):
     def _draw_noise(self, batch: Batch) -> Tensor:
         shape = (len(batch.rewards), self.policy.bounds.n_components)
         return torch.randn(shape, generator=self._generator).to(batch.rewards.device)
+
+
+class TargetedSoftActorCritic(TargetOptions, SquashedSoftActorCritic):
+    """Soft actor-critic for continuous actions with a slow copy of the critics, which values what comes next."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.target_critic = self.target_of(self.critic)

@@ -6,9 +6,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import backward
 
 from bbrl_exp.arguments import ABOVE_0
+from bbrl_exp.learners.parts.descent import descend
 from bbrl_exp.learners.parts.state import SavesAttributes
 
 
@@ -55,6 +55,4 @@ class Temperature(SavesAttributes):
     def adapt(self, log_probs: Tensor) -> None:
         """One step down the loss; none where α is fixed."""
         if self._optimizer is not None:
-            self._optimizer.zero_grad()
-            backward(self.loss(log_probs))
-            self._optimizer.step()
+            descend(self._optimizer, self.loss(log_probs))
