@@ -47,13 +47,13 @@ class Workspace(Recording):
 
     def _of(self, values: Mapping[str, Tensor]) -> Workspace:
         workspace = Workspace()
-        workspace._variables = {name: WholeVariable(value) for name, value in values.items()}
+        workspace._variables.update({name: WholeVariable(value) for name, value in values.items()})
         return workspace
 
     # For programs written for BBRL
 
     copy_time = bbrl_methods.copy_time
-    get_time_truncated_workspace = bbrl_methods.get_time_truncated_workspace
+    get_time_truncated_workspace = Recording.subtime
     select_batch_n = bbrl_methods.select_batch_n
     select_subtime = bbrl_methods.select_subtime
     sample_subworkspace = bbrl_methods.sample_subworkspace
@@ -72,11 +72,9 @@ class Workspace(Recording):
         }
 
     def __setstate__(self, state: dict[str, tuple[Tensor, bool]]) -> None:
-        self._variables = {
-            name: SharedVariable(tensor) if is_shared else WholeVariable(tensor)
-            for name, (tensor, is_shared) in state.items()
-        }
-        self._begin()
+        Recording.__init__(self)
+        for name, (tensor, is_shared) in state.items():
+            self._variables[name] = SharedVariable(tensor) if is_shared else WholeVariable(tensor)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Workspace:
         copy = self.clone()
