@@ -7,9 +7,8 @@ import pytest
 import torch
 from recordings import ACTIONS, OBSERVATIONS, endless, load_all_rows, through_a_file, window, with_random_ends
 
-from bbrl_exp.data.prioritised import PrioritisedReplay
+from bbrl_exp.data.prioritised import PrioritisedReplay, SumTree
 from bbrl_exp.data.replay import ReplayBuffer, ReplayError
-from bbrl_exp.data.sum_tree import SumTree
 from bbrl_exp.errors import ConfigurationError, DivergedError
 
 

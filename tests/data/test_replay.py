@@ -18,8 +18,8 @@ from recordings import (
     with_random_ends,
 )
 
-from bbrl_exp.data.packing import Field
 from bbrl_exp.data.replay import Batch, ReplayBuffer, ReplayError
+from bbrl_exp.data.ring import Field
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, align
 from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.workspace import Workspace

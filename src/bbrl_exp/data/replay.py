@@ -14,8 +14,7 @@ from torch import Tensor
 from bbrl_exp.arguments import AT_LEAST_1, FROM_0_TO_1, is_integer
 from bbrl_exp.data.batch import Batch as Batch
 from bbrl_exp.data.batch import BatchReader
-from bbrl_exp.data.packing import Field, RowLayout
-from bbrl_exp.data.ring import Ring
+from bbrl_exp.data.ring import Field, Ring, RowLayout
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, WorkspaceError
 from bbrl_exp.workspace import Workspace
