@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.records.json_file import replace_file
 
 _EXTRA_STATE = "_extra_state"
 
@@ -126,10 +127,10 @@ def write_checkpoint(path: Path, state: dict[str, Any], meta: dict[str, Any]) ->
         path.parent.mkdir(exist_ok=True)
         before = _digests(sums) if path.exists() else []
         # While the file is replaced both sums hold, and after a kill in between both of them again.
-        _replace(sums, "".join(f"{known}  {path.name}\n" for known in (*before, digest)).encode())
-        _replace(path, contents.getbuffer())
+        replace_file(sums, "".join(f"{known}  {path.name}\n" for known in (*before, digest)).encode())
+        replace_file(path, contents.getbuffer())
         if before:
-            _replace(sums, f"{digest}  {path.name}\n".encode())
+            replace_file(sums, f"{digest}  {path.name}\n".encode())
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -176,16 +177,3 @@ def _sums_path(path: Path) -> Path:
 
 def _digests(path: Path) -> list[str]:
     return [line.split()[0] for line in path.read_text(encoding="ascii").splitlines()] if path.exists() else []
-
-
-def _replace(path: Path, contents: bytes | memoryview) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
