@@ -28,7 +28,7 @@ _LARGEST_TOP = 4096
 class PrioritisedReplay:
     """Proportional prioritisation over a replay buffer, which it fills: P(i) = p_i^α / Σ_k p_k^α (equation 1).
 
-    p_i = |δ_i| + ε, δ_i the last error told by :meth:`update`. A transition that was never drawn has the largest
+    p_i = |δ_i| + ε, δ_i the last error given to :meth:`update`. A transition that was never drawn has the largest
     priority seen so far, 1 at first.
 
     Args:
@@ -72,7 +72,7 @@ class PrioritisedReplay:
         if self._tree is None:
             self._tree = SumTree(self.buffer.max_transitions)
         tree = self._tree
-        # Where a dropped one stood a new one stands, as far as there are new ones; some may come and go in one put.
+        # A new one takes the leaf of a dropped one, as far as there are new ones; some may come and go in one put.
         n_leaves = self.buffer.max_transitions
         left = np.arange(max(old.start, new.stop - n_leaves), new.start)
         if len(left):
@@ -105,7 +105,7 @@ class PrioritisedReplay:
         return replace(batch, weights=torch.from_numpy(weights / weights.max()).to(batch.weights))
 
     def update(self, indexes: NDArray[np.int64], errors: Tensor) -> None:
-        """Tells the errors of transitions that were drawn; those of which the transition is stored no more are ignored.
+        """Takes the errors of transitions that were drawn; those that are no longer stored are ignored.
 
         Args:
             indexes: those of the batch, ``[N]``.
@@ -113,20 +113,20 @@ class PrioritisedReplay:
 
         Raises:
             ReplayError: nothing was put yet.
-            DivergedError: an error that is not finite; nothing is changed.
+            DivergedError: a NaN or infinite error; nothing is changed.
         """
         tree, stored = self._tree, self.buffer.stored
         if tree is None:
             raise ReplayError("replay: no priority to change, no transition is stored yet")
         priorities = (errors.detach().abs().double().cpu().numpy() + self.smallest_error) ** self.priority_exponent
         if not np.isfinite(priorities).all():
-            raise DivergedError(f"prioritised replay: {(~np.isfinite(priorities)).sum()} errors are not finite")
+            raise DivergedError(f"prioritised replay: {(~np.isfinite(priorities)).sum()} errors are NaN or infinite")
         is_stored = (indexes >= stored.start) & (indexes < stored.stop)
         tree[self._leaves(indexes[is_stored])] = priorities[is_stored]
         self._largest = float(priorities.max(initial=self._largest))
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`load_state` needs besides the rows of the buffer, to go on exactly as this one would."""
+        """What :meth:`load_state` needs besides the rows of the buffer, to continue exactly as this one would."""
         stored, tree = self.buffer.stored, self._tree
         leaves = self._leaves(np.arange(stored.start, stored.stop))
         return {
@@ -156,9 +156,6 @@ class PrioritisedReplay:
 
 class SumTree:
     """Weights of at least 0, float64, all 0 at first; every node above them holds the sum of its children.
-
-    Args:
-        n_weights: how many, at least 1.
 
     Raises:
         ConfigurationError: ``n_weights`` is not a whole number of at least 1.

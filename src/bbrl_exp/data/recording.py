@@ -1,7 +1,7 @@
 """Recordings: what a graph did, in a file that learners can learn from.
 
 A recording is a dict ``{"format": 1, "env_id": …, "variables": {name: tensor [T, B, …]}}`` of tensors and plain Python,
-which ``torch.load(weights_only=True)`` reads as it stands.
+which ``torch.load(weights_only=True)`` reads as it is.
 """
 
 from __future__ import annotations

@@ -93,11 +93,7 @@ class ReplayBuffer:
         return 0 if ring is None else Ring.bytes_for(ring.layout, ring.n_slots, ring.batch_size)
 
     def bytes_for(self, fields: Mapping[str, Field], batch_size: int) -> int:
-        """Bytes of memory of the full buffer, known before anything is put.
-
-        Args:
-            fields: at least the variables that are stored.
-            batch_size: number B of environments.
+        """Bytes of memory of the full buffer of ``batch_size`` environments, known before anything is put.
 
         Raises:
             WorkspaceError: a stored variable is missing, rewards are no numbers, or flags are none.
@@ -184,7 +180,7 @@ class ReplayBuffer:
             is_same = torch.equal(stored[0], workspace.get(name, first_row)[0])
         else:
             shown = workspace.row_reader(self._names[:1]).rows(first_row)[0]
-            # One environment tells it, at a tenth of the cost of comparing all.
+            # One environment is enough, at a tenth of the cost of comparing all.
             is_same = stored[0].tobytes() == shown[0].tobytes()
         if not is_same:
             raise ReplayError(
@@ -292,7 +288,7 @@ class ReplayBuffer:
         return ring.read_rows(first, stop)
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`load_state` needs besides the rows, to go on exactly as this buffer would: plain Python."""
+        """What :meth:`load_state` needs besides the rows, to continue exactly as this buffer would: plain Python."""
         self._check_loaded()
         ring = self._ring
         ring_state = None

@@ -38,7 +38,7 @@ class Field:
 
 
 class RowLayout:
-    """Where each variable stands in a packed row: the widest dtypes first, so that every one is aligned.
+    """Where each variable is in a packed row: the widest dtypes first, so that every one is aligned.
 
     Attributes:
         fields: name → field.
@@ -62,12 +62,7 @@ class RowLayout:
         return flat.view(*words.shape[:-1], *field.shape)
 
     def window_dtype(self, wanted: Sequence[tuple[int, str]], n_rows: int) -> np.dtype[np.void]:
-        """The structured dtype of windows of ``n_rows`` rows: field number i is the i-th of the variables ``wanted``.
-
-        Args:
-            wanted: the row in the window and the name of the variable, for each.
-            n_rows: rows of a window.
-        """
+        """The structured dtype of windows of ``n_rows`` rows: field i is variable number i of ``wanted``."""
         fields = [self.fields[name] for _, name in wanted]
         n_bytes = self.n_words * WORD
         return np.dtype(
@@ -89,13 +84,6 @@ class Ring:
     Transitions are numbered too, in the order of time, then of the batch: those from ``first_transition`` to
     ``end_transition - 1`` are stored.
 
-    Args:
-        layout: the variables of a row.
-        wanted: what :meth:`read` gives: the row in a pair, 0 or 1, and the name of the variable, for each.
-        n_slots: rows that are kept, at least 2.
-        batch_size: number B of environments.
-        device: where the rows are kept.
-
     Attributes:
         memory: int64 ``[B, n_slots + 1, n_words]``.
         rows: the same as ``[B · (n_slots + 1), n_words]``.
@@ -104,6 +92,8 @@ class Ring:
         is_on_cpu: whether the rows are there.
         first_row: number of the oldest row that is stored.
         recordings: numbers of the first rows of the recordings of which rows are stored, and of the next one.
+        wanted: what :meth:`read` gives: the row in a pair, 0 or 1, and the name of the variable, for each.
+        is_start: whether a transition starts at each place.
     """
 
     def __init__(
@@ -147,9 +137,8 @@ class Ring:
         self.recordings = [0]
         self.first_transition = 0
         self.end_transition = 0
-        # Whether a transition starts at each place; the same by slot and environment.
-        self._is_start = np.zeros(batch_size * (n_slots + 1), np.bool_)
-        self._is_start_by_slot = self._is_start.reshape(batch_size, n_slots + 1).T
+        self.is_start = np.zeros(batch_size * (n_slots + 1), np.bool_)
+        self._is_start_by_slot = self.is_start.reshape(batch_size, n_slots + 1).T
         self._starts_in_slot = [0] * n_slots
         self._places = np.empty(n_slots * batch_size, np.int64)
         self._first_places = np.arange(batch_size) * (n_slots + 1)
@@ -177,11 +166,7 @@ class Ring:
             self.recordings.append(self.n_rows)
 
     def append(self, values: Values, done: NDArray[np.bool_]) -> None:
-        """Writes L further rows.
-
-        Args:
-            values: each variable of the layout, in its order, ``[L, B, …]``: arrays on the CPU, tensors elsewhere.
-            done: ``[L, B]``: no transition starts there.
+        """Writes L further rows ``[L, B, …]`` of each variable; no transition starts where ``done``, ``[L, B]``.
 
         Raises:
             WorkspaceError: another shape or dtype than the layout's; nothing is written then.
@@ -294,10 +279,6 @@ class Ring:
         if self._pair_items is None:
             return self.fields[name].flatten(0, 1)[torch.from_numpy(places).to(self.memory.device)]
         return torch.from_numpy(self._by_place[name][places])
-
-    def starts_at(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether a transition starts at each of the places."""
-        return self._is_start[places]
 
     # Saving
 

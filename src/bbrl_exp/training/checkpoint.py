@@ -34,12 +34,7 @@ def policy_state(graph: nn.Module, learner: nn.Module | None) -> dict[str, dict[
 
 
 def load_graph(graph: nn.Module, state: dict[str, dict[str, Any]], where: str) -> None:
-    """Loads the graph's part of a policy.
-
-    Args:
-        graph: a graph that is built alike.
-        state: as ``policy_state`` gave it.
-        where: the start of the message.
+    """Loads the graph's part of a policy into a graph that is built alike; an error begins with ``where``.
 
     Raises:
         ConfigurationError: the graph has other parameters.
@@ -148,11 +143,7 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def read_checkpoint(path: Path, digest: str | None = None) -> dict[str, Any]:
-    """A checkpoint, checked against its checksum: ``{"state": …, "meta": …}``, tensors on the CPU.
-
-    Args:
-        path: the file.
-        digest: the checksum that it must have; by default, the one that stands beside it.
+    """The ``{"state": …, "meta": …}`` of a file, on the CPU, checked against ``digest`` or the checksum beside it.
 
     Raises:
         ConfigurationError: it is not there, or is damaged.

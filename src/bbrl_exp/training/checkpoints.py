@@ -36,7 +36,7 @@ class Checkpoint:
 
     Attributes:
         path: its file.
-        state: equal to the bit between equal runs.
+        state: bitwise identical between equal runs.
         meta: what differs between them.
     """
 
@@ -52,7 +52,7 @@ class Checkpoints:
         run_folder: of the run.
         every: environment steps between two of them, 0 for none at all.
         keep: how many of the newest are kept.
-        buffers: replay buffers by name; their rows lie in files of their own, each written once.
+        buffers: replay buffers by name; their rows are in separate files, each written once.
         steps_per_recording: environment steps between two cuts of the recording, which is where they are written.
     """
 
@@ -69,7 +69,7 @@ class Checkpoints:
     def is_due(self, env_steps: int) -> bool:
         """Whether one of those that come regularly is due where the recording is cut after ``env_steps``.
 
-        This depends on nothing else, so that a run that goes on writes the same ones.
+        This depends on nothing else, so that a resumed run writes the same ones.
         """
         before = env_steps - self._steps_per_recording
         return self._every > 0 and env_steps // self._every > before // self._every
@@ -178,11 +178,6 @@ class Segments:
 
     A file that a list refers to stays as it is until :meth:`remove_all_but` is called without that list. So a run can
     be killed at any moment, if it calls :meth:`write`, then writes the checkpoint, then calls :meth:`remove_all_but`.
-
-    Args:
-        folder: where the checkpoints are; the segments stand in a folder of their own in it.
-        name: of the buffer; the names of the files begin with it.
-        buffer: whose rows are kept.
     """
 
     def __init__(self, folder: Path, name: str, buffer: ReplayBuffer) -> None:
@@ -219,7 +214,7 @@ class Segments:
         return list(segments)
 
     def load(self, segments: Sequence[Segment]) -> None:
-        """Hands the buffer, of which ``load_state`` was called, its rows; :meth:`write` goes on after these.
+        """Hands the buffer, of which ``load_state`` was called, its rows; :meth:`write` continues after these.
 
         Raises:
             ConfigurationError: a segment is not there, or is damaged; the message names the file.

@@ -126,11 +126,7 @@ def recorded_rows(chunks_done: int, steps_per_chunk: int, chunks_per_recording: 
 
 
 class Stopwatch:
-    """Seconds since it was made, without those spent in pauses.
-
-    Args:
-        seconds: what it shows at first.
-    """
+    """Seconds since it was made, without those spent in pauses."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._begun = time.perf_counter() - seconds

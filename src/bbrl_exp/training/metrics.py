@@ -1,4 +1,4 @@
-"""What a learner tells of itself: the newest values, turned into numbers only when they are recorded."""
+"""What a learner reports: the newest values, turned into numbers only when they are recorded."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ from bbrl_exp.learners.learner import Metrics
 
 
 class NewestMetrics:
-    """Keeps the newest value of each metric, for a record every so many environment steps.
-
-    Args:
-        every: environment steps between two records, at least.
-    """
+    """Keeps the newest value of each metric, for a record every so many environment steps."""
 
     def __init__(self, every: int) -> None:
         self._every = every
@@ -27,7 +23,7 @@ class NewestMetrics:
         self._newest: Metrics = {}
 
     def add(self, metrics: Metrics) -> None:
-        """Takes the metrics of an update; what it does not tell stays as it was.
+        """Takes the metrics of an update; those that it does not report stay as they were.
 
         Raises:
             TypeError: they are no mapping from names to numbers and tensors of one element; the message names which.

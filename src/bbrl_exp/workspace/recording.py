@@ -26,13 +26,16 @@ from bbrl_exp.workspace.storage import (
 
 
 class Recording:
-    """Everything of a workspace but copying, pickling and what only BBRL programs call."""
+    """Everything of a workspace but pickling, sharing and what only BBRL programs call."""
 
-    def __init__(self) -> None:
+    def __init__(self, workspace: Recording | None = None) -> None:
         self._variables = NamedVariables()
         self._row_writers: dict[tuple[str, ...], RowWriter] = {}
         self._last_writer: RowWriter | None = None
         self._row_readers: dict[tuple[str, ...], RowReader] = {}
+        if workspace is not None:
+            for name, variable in workspace._variables.items():
+                self._variables[name] = WholeVariable(variable.full().clone())
 
     def set(self, name: str, t: int, value: Tensor, batch_dims: BatchDims | None = None) -> None:
         """Writes row ``t`` of a variable.

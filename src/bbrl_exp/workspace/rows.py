@@ -95,8 +95,8 @@ class NamedVariables(dict[str, Variable]):
 class RowWriter:
     """Gives agents the memory of whole rows, to be filled in place.
 
-    ``rows(t)`` gives one array a variable, of which the caller fills every element; ``commit(t)`` then records them. An
-    agent that raises in between leaves nothing recorded.
+    ``rows(t)`` gives one array per variable, of which the caller fills every element; ``commit(t)`` then records them.
+    An agent that raises in between leaves nothing recorded.
 
     Attributes:
         variables: name → (shape of a row ``[B, …]``, numpy dtype).

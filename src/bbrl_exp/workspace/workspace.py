@@ -28,12 +28,6 @@ class Workspace(Recording):
         workspace: a workspace to copy, tensors included.
     """
 
-    def __init__(self, workspace: Workspace | None = None) -> None:
-        super().__init__()
-        if workspace is not None:
-            for name, variable in workspace._variables.items():
-                self._variables[name] = WholeVariable(variable.full().clone())
-
     def clone(self) -> Workspace:
         """A copy that shares no memory with this one; gradients flow through the copy."""
         return Workspace(self)
