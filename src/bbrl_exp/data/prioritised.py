@@ -55,11 +55,6 @@ class PrioritisedReplay:
         """Number of transitions that can be drawn."""
         return len(self.buffer)
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of memory of the full buffer and its priorities; 0 before anything was put."""
-        return self.buffer.n_bytes + (0 if self._tree is None else self._tree.n_bytes)
-
     def begin_recording(self) -> None:
         """As :meth:`ReplayBuffer.begin_recording`."""
         self.buffer.begin_recording()
@@ -171,11 +166,6 @@ class SumTree:
         self._levels += [np.zeros(size * _FAN_OUT) for size in sizes[:0:-1]]
         self._children = [level.reshape(-1, _FAN_OUT) for level in self._levels[1:]]
         self._sums: NDArray[np.float64] | None = None
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of memory."""
-        return sum(level.nbytes for level in self._levels)
 
     @property
     def total(self) -> float:

@@ -86,12 +86,6 @@ class ReplayBuffer:
         """The indexes of the transitions that can be drawn, counted from the first that was ever put."""
         return range(0) if self._ring is None else range(self._ring.first_transition, self._ring.end_transition)
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of memory of the full buffer; 0 before anything was put."""
-        ring = self._ring
-        return 0 if ring is None else Ring.bytes_for(ring.layout, ring.n_slots, ring.batch_size)
-
     def bytes_for(self, fields: Mapping[str, Field], batch_size: int) -> int:
         """Bytes of memory of the full buffer of ``batch_size`` environments, known before anything is put.
 

@@ -42,18 +42,17 @@ class RowLayout:
 
     Attributes:
         fields: name → field.
-        n_bytes: bytes of a row that variables fill.
         n_words: 8-byte words of a row.
     """
 
     def __init__(self, fields: Mapping[str, Field]) -> None:
         self.fields = dict(fields)
         self._starts: dict[str, int] = {}
-        self.n_bytes = 0
+        n_bytes = 0
         for name, field in sorted(self.fields.items(), key=lambda item: -item[1].dtype.itemsize):
-            self._starts[name] = self.n_bytes
-            self.n_bytes += math.prod(field.shape) * field.dtype.itemsize
-        self.n_words = math.ceil(self.n_bytes / WORD)
+            self._starts[name] = n_bytes
+            n_bytes += math.prod(field.shape) * field.dtype.itemsize
+        self.n_words = math.ceil(n_bytes / WORD)
 
     def view(self, words: Tensor, name: str) -> Tensor:
         """The variable ``name`` of packed rows, int64 ``[…, n_words]``, as a view ``[…, *shape]`` of its own dtype."""

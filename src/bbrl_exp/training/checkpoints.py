@@ -152,7 +152,8 @@ def _whole_checkpoint(path: Path) -> Checkpoint:
     """
     found = read_checkpoint(path)
     for segments in found["meta"].get(_SEGMENTS, {}).values():
-        check_segments(path.parent, segments)
+        for segment in segments:
+            read_segment(path.parent, segment)
     return Checkpoint(path, found["state"], found["meta"])
 
 
@@ -220,7 +221,7 @@ class Segments:
             ConfigurationError: a segment is not there, or is damaged; the message names the file.
         """
         for segment in segments:
-            self._buffer.load_rows(segment["first"], _rows(self._folder, segment))
+            self._buffer.load_rows(segment["first"], read_segment(self._folder, segment))
         self._last = list(segments)
 
     def remove_all_but(self, segments: Iterable[Segment]) -> None:
@@ -241,16 +242,11 @@ class Segments:
         return {"file": file, "first": first, "stop": stop, "sha256": digest}
 
 
-def check_segments(folder: Path, segments: Iterable[Segment]) -> None:
-    """Reads what a checkpoint in ``folder`` refers to.
+def read_segment(folder: Path, segment: Segment) -> dict[str, Tensor]:
+    """The rows in a file to which a checkpoint in ``folder`` refers.
 
     Raises:
-        ConfigurationError: a segment is not there, or is damaged; the message names the file.
+        ConfigurationError: it is not there, or is damaged; the message names the file.
     """
-    for segment in segments:
-        _rows(folder, segment)
-
-
-def _rows(folder: Path, segment: Segment) -> dict[str, Tensor]:
     rows: dict[str, Tensor] = read_checkpoint(folder / _FOLDER_NAME / segment["file"], segment["sha256"])["state"]
     return rows

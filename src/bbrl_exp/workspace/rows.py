@@ -151,7 +151,7 @@ class RowWriter:
     def _prepare(self, t: int) -> Sequence[NDArray[Any]]:
         if not is_integer(t):
             raise WorkspaceError(f"{', '.join(self.variables)} at t={t!r}: a time step is an integer")
-        variables = self._bind()
+        variables = [self._variable(name, *facts) for name, facts in self.variables.items()]
         try:
             rows = [variable.numpy_row(t) for variable in variables]
         except WorkspaceError as error:
@@ -161,19 +161,16 @@ class RowWriter:
         self._layout = self._named.layout
         return rows
 
-    def _bind(self) -> list[SteppedVariable]:
+    def _variable(self, name: str, sizes: Sequence[int], numpy_dtype: DTypeLike) -> SteppedVariable:
         cpu = torch.device("cpu")
-        variables = []
-        for name, (sizes, numpy_dtype) in self.variables.items():
-            shape, dtype = torch.Size(sizes), torch.from_numpy(np.empty(0, numpy_dtype)).dtype
-            variable = self._named.stepped(name, shape, dtype, cpu)
-            if (variable.shape, variable.dtype, variable.device) != (shape, dtype, cpu):
-                raise WorkspaceError(
-                    f"'{name}': expected {list(variable.shape)} {variable.dtype} on {variable.device}, "
-                    f"found {list(shape)} {dtype} on cpu"
-                )
-            variables.append(variable)
-        return variables
+        shape, dtype = torch.Size(sizes), torch.from_numpy(np.empty(0, numpy_dtype)).dtype
+        variable = self._named.stepped(name, shape, dtype, cpu)
+        if (variable.shape, variable.dtype, variable.device) != (shape, dtype, cpu):
+            raise WorkspaceError(
+                f"'{name}': expected {list(variable.shape)} {variable.dtype} on {variable.device}, "
+                f"found {list(shape)} {dtype} on cpu"
+            )
+        return variable
 
 
 class RowReader:
