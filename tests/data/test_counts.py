@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from bbrl_exp.data.minibatches import minibatches, parts
-from bbrl_exp.data.prioritised import PrioritisedReplay
+from bbrl_exp.data.prioritised import PrioritisedReplay, SumTree
 from bbrl_exp.data.replay import ReplayBuffer
-from bbrl_exp.data.sum_tree import SumTree
-from bbrl_exp.data.transitions import align
+from bbrl_exp.data.transitions import align, minibatches, parts
 from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.workspace import Workspace
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bbrl_exp.data.minibatches import minibatches, parts
+from bbrl_exp.data.transitions import minibatches, parts
 from bbrl_exp.errors import ConfigurationError
 
 

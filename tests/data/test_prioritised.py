@@ -7,9 +7,8 @@ import pytest
 import torch
 from recordings import ACTIONS, OBSERVATIONS, endless, load_all_rows, through_a_file, window, with_random_ends
 
-from bbrl_exp.data.prioritised import PrioritisedReplay
+from bbrl_exp.data.prioritised import PrioritisedReplay, SumTree
 from bbrl_exp.data.replay import ReplayBuffer, ReplayError
-from bbrl_exp.data.sum_tree import SumTree
 from bbrl_exp.errors import ConfigurationError, DivergedError
 
 
@@ -138,7 +137,7 @@ def test_a_restored_replay_goes_on_as_the_saved_one(capacity: int) -> None:
 def test_an_error_that_is_not_finite_is_refused_and_changes_nothing(error: float) -> None:
     replay = replay_of(10)
     replay.put(endless(5, 1), 0)
-    with pytest.raises(DivergedError, match="1 errors are not finite"):
+    with pytest.raises(DivergedError, match="1 errors are NaN or infinite"):
         replay.update(everything(replay), torch.tensor([1.0, error, 1.0, 1.0]))
     assert frequencies(replay) == pytest.approx(np.full(4, 0.25), abs=0.01)
 

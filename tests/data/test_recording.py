@@ -9,7 +9,7 @@ import torch
 from recordings import endless
 
 from bbrl_exp.data.recording import load_recording, save_recording
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.workspace import Workspace
 
 
@@ -25,6 +25,18 @@ def test_a_recording_comes_back_with_its_dtypes_and_can_be_read_without_pickles(
         assert found[name].dtype == workspace[name].dtype
     assert torch.load(tmp_path / "it.pt", weights_only=True)["env_id"] == "Toy-v0"
     assert [path.name for path in tmp_path.iterdir()] == ["it.pt"]
+
+
+def test_where_the_disk_is_full_the_recording_before_is_still_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "it.pt"
+    save_recording(path, endless(4, 2), "Toy-v0")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(BbrlExpError, match=r"cannot write '.*it\.pt': No space left on device"):
+        save_recording(path, endless(8, 2), "Toy-v0")
+    assert load_recording(path).time_size() == 4
+    assert [each.name for each in tmp_path.iterdir()] == ["it.pt"]
 
 
 def test_only_the_variables_asked_for_are_kept(tmp_path: Path) -> None:

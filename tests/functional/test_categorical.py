@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bbrl_exp.functional.categorical import categorical_projection
+from bbrl_exp.functional.losses import categorical_projection
 from bbrl_exp.functional.shapes import ShapeError
 
 ATOMS = torch.linspace(-10, 10, 51, dtype=torch.float64)

@@ -214,7 +214,7 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["eval.episodes=0"], ["'eval.episodes' = 0"]),
         (["eval.workers=2"], ["'eval.workers' = 2", "0 or 1"]),
         (["eval.evry=1"], ["'eval.evry'", "did you mean 'every'"]),
-        (["init_from=nowhere"], ["'init_from' = 'nowhere'", "nowhere is no run's"]),
+        (["init_from=nowhere"], ["'init_from' = 'nowhere'", "nowhere is not a run folder"]),
         (["tracking.metrics_every=0"], ["'tracking.metrics_every' = 0", "at least 1"]),
         (["--config-dir", "nowhere"], ["nowhere"]),
         (["--config-name", "nothing"], ["'nothing'"]),

@@ -49,7 +49,7 @@ def test_the_same_seed_records_the_same_and_another_seed_something_else(teacher:
 
 def test_what_cannot_be_recorded_is_refused_in_one_line(teacher: str, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
-        (["nowhere", "--out", "it.pt"], "error: folder nowhere is no run's"),
+        (["nowhere", "--out", "it.pt"], "error: nowhere is not a run folder"),
         ([teacher, "--out", "it.pt", "--steps", "0"], "error: steps=0: must be at least 1"),
         (
             [teacher, "--out", f"{teacher}/checkpoints/last.pt"],

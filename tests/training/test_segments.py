@@ -14,9 +14,9 @@ import torch
 from bbrl_exp.data.prioritised import PrioritisedReplay
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
-from bbrl_exp.training import segments as segments_module
+from bbrl_exp.training import checkpoints as checkpoints_module
 from bbrl_exp.training.checkpoint import write_checkpoint
-from bbrl_exp.training.segments import Segment, Segments, check_segments
+from bbrl_exp.training.checkpoints import Segment, Segments, read_segment
 from bbrl_exp.workspace import Workspace
 
 CAPACITY = 60
@@ -83,13 +83,13 @@ def files(folder: Path) -> set[str]:
 def test_a_buffer_is_read_as_it_was_written_before_and_after_it_is_full(
     batch_size: int, small_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments_module, "_SMALL", small_bytes)
+    monkeypatch.setattr(checkpoints_module, "_SMALL", small_bytes)
     for buffer, segments in saved(tmp_path, batch_size):
         assert_equal(read_anew(tmp_path, buffer.state(), segments), buffer)
 
 
 def test_a_restored_run_goes_on_with_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments_module, "_SMALL", 0)
+    monkeypatch.setattr(checkpoints_module, "_SMALL", 0)
     *_, (_, straight) = saved(tmp_path / "straight")
     run = saved(tmp_path)
     for _ in range(4):
@@ -132,7 +132,7 @@ def test_a_list_of_no_new_rows_is_the_list_before(tmp_path: Path) -> None:
 
 def test_many_new_rows_are_written_in_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A row of one environment: six bytes of an image, an action, a reward, four flags.
-    monkeypatch.setattr(segments_module, "_LARGEST", 10 * (6 + 8 + 4 + 4) + 1)
+    monkeypatch.setattr(checkpoints_module, "_LARGEST", 10 * (6 + 8 + 4 + 4) + 1)
     buffer = new_buffer()
     buffer.put(rows(0, 35, 1), 0)
     segments = Segments(tmp_path, "replay", buffer).write()
@@ -148,7 +148,7 @@ def test_a_segment_that_is_damaged_or_gone_is_named(damage: Callable[[Path], Non
     with pytest.raises(ConfigurationError, match=name):
         read_anew(tmp_path, buffer.state(), segments)
     with pytest.raises(ConfigurationError, match=name):
-        check_segments(tmp_path, segments)
+        read_segment(tmp_path, segments[-1])
 
 
 def test_a_file_with_its_own_checksum_that_is_not_the_one_of_the_list_is_refused(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_file_with_its_own_checksum_that_is_not_the_one_of_the_list_is_refused
 def test_a_disk_that_refuses_is_named(tmp_path: Path) -> None:
     buffer = new_buffer()
     buffer.put(rows(0, 9, 2), 0)
-    (tmp_path / "replay" / ".replay_0_9.pt.part").mkdir(parents=True)
+    (tmp_path / "replay" / f".replay_0_9.pt.{os.getpid()}.part").mkdir(parents=True)
     with pytest.raises(BbrlExpError, match="replay_0_9"):
         Segments(tmp_path, "replay", buffer).write()
 
@@ -170,7 +170,7 @@ def test_a_disk_that_refuses_is_named(tmp_path: Path) -> None:
 def test_what_a_killed_run_left_is_removed_and_nothing_of_another_buffer(tmp_path: Path) -> None:
     *_, (buffer, segments) = saved(tmp_path)
     before = files(tmp_path)
-    left = ".replay_3_9.pt.part", "replay_3_9.pt", "replay_3_9.pt.sha256", ".replay_3_9.pt.sha256.part"
+    left = ".replay_3_9.pt.17.part", "replay_3_9.pt", "replay_3_9.pt.sha256", ".replay_3_9.pt.sha256.part"
     others = "replay_b_3_9.pt", "a_replay_3_9.pt"
     for name in (*left, *others):
         (tmp_path / "replay" / name).write_bytes(b"")
@@ -197,7 +197,7 @@ def test_a_run_killed_at_any_moment_leaves_what_the_last_checkpoint_refers_to(
 
         return call
 
-    monkeypatch.setattr(segments_module, "_SMALL", 400)
+    monkeypatch.setattr(checkpoints_module, "_SMALL", 400)
     for owner, name in ((os, "fsync"), (Path, "replace"), (Path, "unlink"), (Path, "mkdir")):
         monkeypatch.setattr(owner, name, killing(getattr(owner, name)))
     for limit in range(200):

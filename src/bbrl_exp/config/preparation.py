@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.agents.combinators import TemporalAgent
     from bbrl_exp.agents.graph_check import VariableFacts
-    from bbrl_exp.data.packing import Field
     from bbrl_exp.data.replay import ReplayBuffer
+    from bbrl_exp.data.ring import Field
     from bbrl_exp.envs.gym_agents import GymAgent
     from bbrl_exp.learners.learner import Learner
 
@@ -139,7 +139,7 @@ def _checked(
     idle: Mapping[str, int],
 ) -> PreparedRun:
     from bbrl_exp.agents.graph_check import check_graph
-    from bbrl_exp.data.packing import Field
+    from bbrl_exp.data.ring import Field
 
     for module in (graph, learner):
         if module is not None:

@@ -22,11 +22,11 @@ class Batch:
     views of one gathered block, not contiguous, with the dtypes of the workspace.
 
     Attributes:
-        observations: one tensor ``[N, …]`` a variable.
-        actions: one tensor ``[N, …]`` a variable.
+        observations: one tensor ``[N, …]`` per variable.
+        actions: one tensor ``[N, …]`` per variable.
         rewards: ``[N]``: Σ γ^i r over the k steps, in the dtype of the rewards, float32 where these are integers.
         terminated: bool ``[N]``: the next observation is worth 0.
-        next_observations: those after the k steps, one tensor ``[N, …]`` a variable.
+        next_observations: those after the k steps, one tensor ``[N, …]`` per variable.
         discounts: ``[N]``: γ^k, in the dtype of ``rewards``.
         indexes: int64 array ``[N]``: the numbers of the transitions, counted from the first that was ever put.
         weights: ``[N]``: what each sample counts in the loss, in the dtype of ``rewards``; ones for uniform draws.
@@ -43,14 +43,7 @@ class Batch:
 
 
 class BatchReader:
-    """Gathers transitions of up to ``n_steps`` steps.
-
-    Args:
-        observations: variables that are observed.
-        actions: variables that are chosen.
-        reward: the variable of the rewards.
-        discount: γ.
-        n_steps: steps that a transition spans, unless the episode or the recording ends before.
+    """Gathers transitions of ``n_steps`` steps, or fewer where the episode or the recording ends before.
 
     Attributes:
         wanted: what it reads: the row of a pair, 0 or 1, and the name of the variable, for each.
@@ -99,11 +92,11 @@ class BatchReader:
     def _span(self, ring: Ring, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[Tensor, Tensor]]:
         """Where the transitions that start at ``places`` end; Σ γ^i r and γ^k."""
         following = ring.following(places, self._n_steps)
-        goes_on = ring.starts_at(following[:-1])
+        goes_on = ring.is_start[following[:-1]]
         is_taken = goes_on if goes_on.all() else np.logical_and.accumulate(goes_on, axis=0)
         n_taken = is_taken.sum(0)
         ends = following.reshape(-1).take(n_taken * len(places) + np.arange(len(places)))
-        # What stands beyond the end may be no number, and 0 times that is none either.
+        # Rewards beyond the end may be NaN or infinite, and 0 times those is not 0.
         rewards = ring.values_at(self._reward, following[1:])
         rewards = rewards if rewards.is_floating_point() else rewards.float()
         rewards = rewards.masked_fill_(torch.from_numpy(~is_taken).to(rewards.device), 0.0)

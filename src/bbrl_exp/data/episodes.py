@@ -47,17 +47,13 @@ class UnfinishedEpisodes:
 
     def state(self) -> dict[str, Any]:
         """What :meth:`load_state` needs, in tensors and plain Python."""
-        held = None
-        if self._held is not None:
-            groups = {name: list(value) for name, value in vars(self._held).items() if isinstance(value, tuple)}
-            held = {**vars(self._held), **groups}
-        return {"held": held, "n_complete": self.n_complete}
+        return {"held": None if self._held is None else dict(vars(self._held)), "n_complete": self.n_complete}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Takes over what :meth:`state` gave."""
         held: dict[str, Any] | None = state["held"]
         self._held = None
-        if held is not None:
+        if held is not None:  # version 0.1.0 saved groups of tensors as lists
             groups = {name: tuple(value) for name, value in held.items() if isinstance(value, list)}
             self._held = Transitions(**{**held, **groups})
         self.n_complete = state["n_complete"]

@@ -16,15 +16,19 @@ from torch import Tensor
 
 from bbrl_exp.arguments import ABOVE_0, AT_LEAST_1, FROM_0_TO_1
 from bbrl_exp.data.replay import Batch, ReplayBuffer, ReplayError
-from bbrl_exp.data.sum_tree import SumTree
 from bbrl_exp.errors import ConfigurationError, DivergedError
 from bbrl_exp.workspace import Workspace
+
+# Children of a node: whole arrays are cheap in numpy and calls are not, hence a flatter tree than a binary one.
+_FAN_OUT = 16
+# Nodes without parents, at most: one sum over all of them costs less than further levels.
+_LARGEST_TOP = 4096
 
 
 class PrioritisedReplay:
     """Proportional prioritisation over a replay buffer, which it fills: P(i) = p_i^α / Σ_k p_k^α (equation 1).
 
-    p_i = |δ_i| + ε, δ_i the last error told by :meth:`update`. A transition that was never drawn has the largest
+    p_i = |δ_i| + ε, δ_i the last error given to :meth:`update`. A transition that was never drawn has the largest
     priority seen so far, 1 at first.
 
     Args:
@@ -51,11 +55,6 @@ class PrioritisedReplay:
         """Number of transitions that can be drawn."""
         return len(self.buffer)
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of memory of the full buffer and its priorities; 0 before anything was put."""
-        return self.buffer.n_bytes + (0 if self._tree is None else self._tree.n_bytes)
-
     def begin_recording(self) -> None:
         """As :meth:`ReplayBuffer.begin_recording`."""
         self.buffer.begin_recording()
@@ -68,7 +67,7 @@ class PrioritisedReplay:
         if self._tree is None:
             self._tree = SumTree(self.buffer.max_transitions)
         tree = self._tree
-        # Where a dropped one stood a new one stands, as far as there are new ones; some may come and go in one put.
+        # A new one takes the leaf of a dropped one, as far as there are new ones; some may come and go in one put.
         n_leaves = self.buffer.max_transitions
         left = np.arange(max(old.start, new.stop - n_leaves), new.start)
         if len(left):
@@ -101,7 +100,7 @@ class PrioritisedReplay:
         return replace(batch, weights=torch.from_numpy(weights / weights.max()).to(batch.weights))
 
     def update(self, indexes: NDArray[np.int64], errors: Tensor) -> None:
-        """Tells the errors of transitions that were drawn; those of which the transition is stored no more are ignored.
+        """Takes the errors of transitions that were drawn; those that are no longer stored are ignored.
 
         Args:
             indexes: those of the batch, ``[N]``.
@@ -109,20 +108,20 @@ class PrioritisedReplay:
 
         Raises:
             ReplayError: nothing was put yet.
-            DivergedError: an error that is not finite; nothing is changed.
+            DivergedError: a NaN or infinite error; nothing is changed.
         """
         tree, stored = self._tree, self.buffer.stored
         if tree is None:
             raise ReplayError("replay: no priority to change, no transition is stored yet")
         priorities = (errors.detach().abs().double().cpu().numpy() + self.smallest_error) ** self.priority_exponent
         if not np.isfinite(priorities).all():
-            raise DivergedError(f"prioritised replay: {(~np.isfinite(priorities)).sum()} errors are not finite")
+            raise DivergedError(f"prioritised replay: {(~np.isfinite(priorities)).sum()} errors are NaN or infinite")
         is_stored = (indexes >= stored.start) & (indexes < stored.stop)
         tree[self._leaves(indexes[is_stored])] = priorities[is_stored]
         self._largest = float(priorities.max(initial=self._largest))
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`load_state` needs besides the rows of the buffer, to go on exactly as this one would."""
+        """What :meth:`load_state` needs besides the rows of the buffer, to continue exactly as this one would."""
         stored, tree = self.buffer.stored, self._tree
         leaves = self._leaves(np.arange(stored.start, stored.stop))
         return {
@@ -148,3 +147,59 @@ class PrioritisedReplay:
 
     def _leaves(self, indexes: NDArray[np.int64]) -> NDArray[np.int64]:
         return indexes % max(self.buffer.max_transitions, 1)
+
+
+class SumTree:
+    """Weights of at least 0, float64, all 0 at first; every node above them holds the sum of its children.
+
+    Raises:
+        ConfigurationError: ``n_weights`` is not a whole number of at least 1.
+    """
+
+    def __init__(self, n_weights: int) -> None:
+        AT_LEAST_1.check(n_weights=n_weights)
+        sizes = [n_weights]
+        while sizes[-1] > _LARGEST_TOP:
+            sizes.append(-(-sizes[-1] // _FAN_OUT))
+        # From the top to the weights themselves; children of one node are neighbours.
+        self._levels = [np.zeros(sizes[-1])]
+        self._levels += [np.zeros(size * _FAN_OUT) for size in sizes[:0:-1]]
+        self._children = [level.reshape(-1, _FAN_OUT) for level in self._levels[1:]]
+        self._sums: NDArray[np.float64] | None = None
+
+    @property
+    def total(self) -> float:
+        """The sum of all weights."""
+        return float(self._top_sums()[-1])
+
+    def __getitem__(self, indexes: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self._levels[-1][indexes]
+
+    def __setitem__(self, indexes: NDArray[np.int64], weights: NDArray[np.float64] | float) -> None:
+        self._sums = None
+        self._levels[-1][indexes] = weights
+        for children, level in zip(self._children[::-1], self._levels[-2::-1], strict=True):
+            indexes = indexes // _FAN_OUT
+            level[indexes] = np.einsum("ij->i", children.take(indexes, axis=0))
+
+    def find(self, positions: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The smallest index up to which the weights sum to more than each position, ``[N]`` in [0, total).
+
+        An index of weight 0 is never found, not even where rounding brings a position to the end of a node.
+        """
+        sums, first = self._top_sums(), np.arange(0, len(positions) * _FAN_OUT, _FAN_OUT)
+        positions = np.minimum(positions, np.nextafter(sums[-1], 0.0))
+        indexes = sums.searchsorted(positions, side="right")
+        positions = positions - sums.take(indexes - 1) * (indexes > 0)
+        for children in self._children:
+            sums = children.take(indexes, axis=0).cumsum(1)
+            positions = np.minimum(positions, np.nextafter(sums[:, -1], 0.0))
+            child = (sums <= positions[:, None]).sum(1)
+            positions -= sums.take(first + child - 1, mode="wrap") * (child > 0)
+            indexes = indexes * _FAN_OUT + child
+        return indexes
+
+    def _top_sums(self) -> NDArray[np.float64]:
+        if self._sums is None:
+            self._sums = self._levels[0].cumsum()
+        return self._sums

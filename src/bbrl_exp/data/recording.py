@@ -1,25 +1,27 @@
 """Recordings: what a graph did, in a file that learners can learn from.
 
 A recording is a dict ``{"format": 1, "env_id": …, "variables": {name: tensor [T, B, …]}}`` of tensors and plain Python,
-which ``torch.load(weights_only=True)`` reads as it stands.
+which ``torch.load(weights_only=True)`` reads as it is.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bbrl_exp.errors import ConfigurationError, WorkspaceError
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, WorkspaceError
+from bbrl_exp.records.json_file import replace_file
 from bbrl_exp.workspace import Workspace
 
 _FORMAT = 1
 
 
 def save_recording(path: Path, workspace: Workspace, env_id: str, names: Iterable[str] | None = None) -> None:
-    """Writes all rows of a workspace to a file; a file that is there already is replaced once the new one is complete.
+    """Writes all rows of a workspace to a file; an existing file is replaced once the new one is complete.
 
     Args:
         path: the file, in a folder that exists.
@@ -29,11 +31,15 @@ def save_recording(path: Path, workspace: Workspace, env_id: str, names: Iterabl
 
     Raises:
         WorkspaceError: an unknown variable.
+        BbrlExpError: the file cannot be written.
     """
     variables = {name: workspace.get_full(name).detach().cpu().clone() for name in names or workspace.keys()}
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    torch.save({"format": _FORMAT, "env_id": env_id, "variables": variables}, unfinished)
-    unfinished.replace(path)
+    contents = io.BytesIO()
+    torch.save({"format": _FORMAT, "env_id": env_id, "variables": variables}, contents)
+    try:
+        replace_file(path, contents.getbuffer())
+    except OSError as error:
+        raise BbrlExpError(f"cannot write '{path}': {error.strerror or error}") from error
 
 
 def load_recording(path: Path, env_id: str | None = None) -> Workspace:

@@ -14,8 +14,7 @@ from torch import Tensor
 from bbrl_exp.arguments import AT_LEAST_1, FROM_0_TO_1, is_integer
 from bbrl_exp.data.batch import Batch as Batch
 from bbrl_exp.data.batch import BatchReader
-from bbrl_exp.data.packing import Field, RowLayout
-from bbrl_exp.data.ring import Ring
+from bbrl_exp.data.ring import Field, Ring, RowLayout
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, WorkspaceError
 from bbrl_exp.workspace import Workspace
@@ -87,18 +86,8 @@ class ReplayBuffer:
         """The indexes of the transitions that can be drawn, counted from the first that was ever put."""
         return range(0) if self._ring is None else range(self._ring.first_transition, self._ring.end_transition)
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of memory of the full buffer; 0 before anything was put."""
-        ring = self._ring
-        return 0 if ring is None else Ring.bytes_for(ring.layout, ring.n_slots, ring.batch_size)
-
     def bytes_for(self, fields: Mapping[str, Field], batch_size: int) -> int:
-        """Bytes of memory of the full buffer, known before anything is put.
-
-        Args:
-            fields: at least the variables that are stored.
-            batch_size: number B of environments.
+        """Bytes of memory of the full buffer of ``batch_size`` environments, known before anything is put.
 
         Raises:
             WorkspaceError: a stored variable is missing, rewards are no numbers, or flags are none.
@@ -185,7 +174,7 @@ class ReplayBuffer:
             is_same = torch.equal(stored[0], workspace.get(name, first_row)[0])
         else:
             shown = workspace.row_reader(self._names[:1]).rows(first_row)[0]
-            # One environment tells it, at a tenth of the cost of comparing all.
+            # One environment is enough, at a tenth of the cost of comparing all.
             is_same = stored[0].tobytes() == shown[0].tobytes()
         if not is_same:
             raise ReplayError(
@@ -293,7 +282,7 @@ class ReplayBuffer:
         return ring.read_rows(first, stop)
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`load_state` needs besides the rows, to go on exactly as this buffer would: plain Python."""
+        """What :meth:`load_state` needs besides the rows, to continue exactly as this buffer would: plain Python."""
         self._check_loaded()
         ring = self._ring
         ring_state = None

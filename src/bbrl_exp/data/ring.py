@@ -1,9 +1,14 @@
-"""The memory of a replay buffer: a ring of packed rows, and the table of those from which a transition starts."""
+"""The memory of a replay buffer: a ring of packed rows, and the table of those from which a transition starts.
+
+The variables of a row are packed side by side in one block of memory, so that one gather reads all of them.
+"""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +16,62 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bbrl_exp.data.packing import WORD, RowLayout
 from bbrl_exp.errors import WorkspaceError
 
 # Arrays on the CPU, tensors elsewhere; their writing is the same.
 Values = Sequence[Any]
+# Bytes of a word, the widest dtype of a variable.
+WORD = 8
+
+
+@dataclass(frozen=True)
+class Field:
+    """One variable in a packed row.
+
+    Attributes:
+        shape: the shape of one environment's value, without time and batch.
+        dtype: its dtype, of at most 8 bytes.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class RowLayout:
+    """Where each variable is in a packed row: the widest dtypes first, so that every one is aligned.
+
+    Attributes:
+        fields: name → field.
+        n_words: 8-byte words of a row.
+    """
+
+    def __init__(self, fields: Mapping[str, Field]) -> None:
+        self.fields = dict(fields)
+        self._starts: dict[str, int] = {}
+        n_bytes = 0
+        for name, field in sorted(self.fields.items(), key=lambda item: -item[1].dtype.itemsize):
+            self._starts[name] = n_bytes
+            n_bytes += math.prod(field.shape) * field.dtype.itemsize
+        self.n_words = math.ceil(n_bytes / WORD)
+
+    def view(self, words: Tensor, name: str) -> Tensor:
+        """The variable ``name`` of packed rows, int64 ``[…, n_words]``, as a view ``[…, *shape]`` of its own dtype."""
+        field, start = self.fields[name], self._starts[name]
+        flat = words.view(field.dtype).narrow(-1, start // field.dtype.itemsize, math.prod(field.shape))
+        return flat.view(*words.shape[:-1], *field.shape)
+
+    def window_dtype(self, wanted: Sequence[tuple[int, str]], n_rows: int) -> np.dtype[np.void]:
+        """The structured dtype of windows of ``n_rows`` rows: field i is variable number i of ``wanted``."""
+        fields = [self.fields[name] for _, name in wanted]
+        n_bytes = self.n_words * WORD
+        return np.dtype(
+            {
+                "names": [str(index) for index in range(len(wanted))],
+                "formats": [(torch.empty(0, dtype=field.dtype).numpy().dtype, field.shape) for field in fields],
+                "offsets": [row * n_bytes + self._starts[name] for row, name in wanted],
+                "itemsize": n_rows * n_bytes,
+            }
+        )
 
 
 class Ring:
@@ -27,13 +83,6 @@ class Ring:
     Transitions are numbered too, in the order of time, then of the batch: those from ``first_transition`` to
     ``end_transition - 1`` are stored.
 
-    Args:
-        layout: the variables of a row.
-        wanted: what :meth:`read` gives: the row in a pair, 0 or 1, and the name of the variable, for each.
-        n_slots: rows that are kept, at least 2.
-        batch_size: number B of environments.
-        device: where the rows are kept.
-
     Attributes:
         memory: int64 ``[B, n_slots + 1, n_words]``.
         rows: the same as ``[B · (n_slots + 1), n_words]``.
@@ -42,6 +91,8 @@ class Ring:
         is_on_cpu: whether the rows are there.
         first_row: number of the oldest row that is stored.
         recordings: numbers of the first rows of the recordings of which rows are stored, and of the next one.
+        wanted: what :meth:`read` gives: the row in a pair, 0 or 1, and the name of the variable, for each.
+        is_start: whether a transition starts at each place.
     """
 
     def __init__(
@@ -85,9 +136,8 @@ class Ring:
         self.recordings = [0]
         self.first_transition = 0
         self.end_transition = 0
-        # Whether a transition starts at each place; the same by slot and environment.
-        self._is_start = np.zeros(batch_size * (n_slots + 1), np.bool_)
-        self._is_start_by_slot = self._is_start.reshape(batch_size, n_slots + 1).T
+        self.is_start = np.zeros(batch_size * (n_slots + 1), np.bool_)
+        self._is_start_by_slot = self.is_start.reshape(batch_size, n_slots + 1).T
         self._starts_in_slot = [0] * n_slots
         self._places = np.empty(n_slots * batch_size, np.int64)
         self._first_places = np.arange(batch_size) * (n_slots + 1)
@@ -115,11 +165,7 @@ class Ring:
             self.recordings.append(self.n_rows)
 
     def append(self, values: Values, done: NDArray[np.bool_]) -> None:
-        """Writes L further rows.
-
-        Args:
-            values: each variable of the layout, in its order, ``[L, B, …]``: arrays on the CPU, tensors elsewhere.
-            done: ``[L, B]``: no transition starts there.
+        """Writes L further rows ``[L, B, …]`` of each variable; no transition starts where ``done``, ``[L, B]``.
 
         Raises:
             WorkspaceError: another shape or dtype than the layout's; nothing is written then.
@@ -232,10 +278,6 @@ class Ring:
         if self._pair_items is None:
             return self.fields[name].flatten(0, 1)[torch.from_numpy(places).to(self.memory.device)]
         return torch.from_numpy(self._by_place[name][places])
-
-    def starts_at(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether a transition starts at each of the places."""
-        return self._is_start[places]
 
     # Saving
 

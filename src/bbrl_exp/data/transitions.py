@@ -1,15 +1,17 @@
-"""The one aligner: rows of a workspace, as the transitions that they make up."""
+"""The one aligner: rows of a workspace as the transitions that they make up, and minibatches of these."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import is_integer
+from bbrl_exp.arguments import AT_LEAST_1, is_integer
 from bbrl_exp.errors import WorkspaceError
 from bbrl_exp.workspace import Workspace
 
@@ -126,3 +128,30 @@ def _full(workspace: Workspace, name: str, like: Tensor | None) -> Tensor:
             f"found {list(values.shape[:2])}"
         )
     return values
+
+
+def minibatches(
+    n_samples: int, size: int, generator: np.random.Generator, device: torch.device | str = "cpu"
+) -> Iterator[Tensor]:
+    """One epoch: a random partition of the indexes 0 … ``n_samples - 1``, int64 ``[≤ size]`` each, on ``device``.
+
+    There are ⌈n_samples / size⌉ minibatches, none larger than ``size``, whose sizes differ by one at most: a small last
+    one would give its samples a larger step than the others'.
+
+    With the number B of environments for ``n_samples`` the indexes are columns of ``[T, B, …]``: minibatches of whole
+    sequences, for recurrent policies (:meth:`Transitions.of_environments`).
+
+    Raises:
+        ConfigurationError: ``n_samples`` or ``size`` is not a whole number of at least 1.
+    """
+    AT_LEAST_1.check(n_samples=n_samples, size=size)
+    return parts(n_samples, math.ceil(n_samples / size), generator, device)
+
+
+def parts(
+    n_samples: int, n_parts: int, generator: np.random.Generator, device: torch.device | str = "cpu"
+) -> Iterator[Tensor]:
+    """One epoch as :func:`minibatches`, in ``n_parts`` of them, or one per sample where there are fewer samples."""
+    AT_LEAST_1.check(n_samples=n_samples, n_parts=n_parts)
+    order = torch.from_numpy(generator.permutation(n_samples)).to(device)
+    return iter(order.tensor_split(min(n_parts, n_samples)))

@@ -55,7 +55,7 @@ def generalized_advantages(
     expect_alike(function, "TB", rewards=rewards, terminated=terminated, cut=cut)
     expect_bool(function, terminated=terminated, cut=cut)
     errors = rewards + discount * next_values.masked_fill(terminated, 0.0) - values
-    return _sums_from_the_end(errors, _decays(errors, terminated | cut, discount * trace_decay))
+    return _sums_from_the_end(errors, terminated | cut, discount * trace_decay)
 
 
 def lambda_returns(
@@ -104,7 +104,7 @@ def discounted_returns(
     ends = terminated | cut
     ends[-1:] = True
     terms = rewards + discount * next_values.masked_fill(terminated | ~ends, 0.0)
-    return _sums_from_the_end(terms, _decays(terms, ends, discount))
+    return _sums_from_the_end(terms, ends, discount)
 
 
 def n_step_returns(
@@ -142,12 +142,9 @@ def n_step_returns(
     return returns
 
 
-def _decays(terms: Tensor, ends: Tensor, decay: float) -> Tensor:
-    return torch.full_like(terms, decay).masked_fill_(ends, 0.0)
-
-
-def _sums_from_the_end(terms: Tensor, decays: Tensor) -> Tensor:
-    """Solves x_t = terms_t + decays_t x_{t+1}, x_T = 0, for ``[T, B]``."""
+def _sums_from_the_end(terms: Tensor, ends: Tensor, decay: float) -> Tensor:
+    """Solves x_t = terms_t + decay x_{t+1} [not ends_t], x_T = 0, for ``[T, B]``."""
+    decays = torch.full_like(terms, decay).masked_fill_(ends, 0.0)
     if terms.requires_grad or terms.device.type != "cpu":
         rows = list(terms.unbind())
         factors = decays.unbind()

@@ -1,4 +1,4 @@
-"""The contract of the functions of this room: what shapes go together."""
+"""The contract of the functions of this package: which shapes go together."""
 
 from __future__ import annotations
 

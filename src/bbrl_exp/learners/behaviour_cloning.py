@@ -23,9 +23,8 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.arguments import AboveZero, AboveZeroToAMillion, Count, FromZeroBelowOne
-from bbrl_exp.data.minibatches import minibatches
 from bbrl_exp.data.recording import load_recording
-from bbrl_exp.data.transitions import align
+from bbrl_exp.data.transitions import align, minibatches
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.learners.learner import Learner, Metrics, Progress

@@ -35,8 +35,13 @@ from bbrl_exp.arguments import AboveZeroToAMillion, Count, FromZeroToOne, check_
 from bbrl_exp.data.prioritised import PrioritisedReplay
 from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.functional.categorical import categorical_projection
-from bbrl_exp.functional.losses import categorical_cross_entropy, double_q_values, q_target, quantile_huber
+from bbrl_exp.functional.losses import (
+    categorical_cross_entropy,
+    categorical_projection,
+    double_q_values,
+    q_target,
+    quantile_huber,
+)
 from bbrl_exp.functional.schedules import linear
 from bbrl_exp.learners.parts.replayed_q_learning import Learned, ReplayedQLearning
 from bbrl_exp.policies.q_values import QPolicy

@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.arguments import AboveZero, Count, FromZeroToOne
-from bbrl_exp.data.minibatches import minibatches
-from bbrl_exp.data.transitions import align
+from bbrl_exp.data.transitions import align, minibatches
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import lambda_returns
 from bbrl_exp.learners.learner import Learner, Metrics, Progress

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.records.json_file import replace_file
 from bbrl_exp.reports.contents import Report
 from bbrl_exp.reports.figures import PICTURES, draw_figures
 from bbrl_exp.reports.page import page
@@ -40,9 +40,7 @@ def write_report(report: Report, title: str, folder: Path) -> Path:
                 (folder / f"{name}.svg").unlink(missing_ok=True)
                 (folder / f"{name}.png").unlink(missing_ok=True)
         for name, contents in files.items():
-            temporary = folder / f".{name}.{os.getpid()}"
-            temporary.write_bytes(contents)
-            temporary.replace(folder / name)
+            replace_file(folder / name, contents)
     except OSError as error:
         raise BbrlExpError(f"cannot write the report in '{folder}': {error.strerror or error}") from error
     return folder / PAGE

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from bbrl_exp.tracking.console import Console
     from bbrl_exp.tracking.tracker import Tracker
     from bbrl_exp.training.checkpoints import Checkpoint
-    from bbrl_exp.training.loop import Chunk, Rows
-    from bbrl_exp.training.stopwatch import Stopwatch
+    from bbrl_exp.training.loop import Chunk, Rows, Stopwatch
 
 # The page shows five metrics: these, and the fraction of trials that failed.
 _ON_THE_HPARAMS_PAGE = ("return_mean", "eval_return_mean", "eval_curve_mean", "best_eval_return_mean")
@@ -109,7 +108,7 @@ def _run_loop(
     variables: Sequence[VariableFacts],
 ) -> None:
     from bbrl_exp.tracking.tracker import Tracker
-    from bbrl_exp.training.stopwatch import Stopwatch
+    from bbrl_exp.training.loop import Stopwatch
 
     meta = before.checkpoint.meta if before.checkpoint is not None else {}
     stopwatch = Stopwatch(meta.get("loop_seconds", 0.0))

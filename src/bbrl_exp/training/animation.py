@@ -55,10 +55,6 @@ def film(evaluator: Evaluator, most_frames: int = MOST_FRAMES) -> Animation:
 def record(evaluator: Evaluator, path: Path) -> None:
     """Writes the animation of :func:`film` as a file.
 
-    Args:
-        evaluator: as for :func:`film`.
-        path: the file.
-
     Raises:
         ConfigurationError: the environment shows no pictures.
         BbrlExpError: the file cannot be written.

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.records.json_file import replace_file
 
 _EXTRA_STATE = "_extra_state"
 
@@ -33,12 +34,7 @@ def policy_state(graph: nn.Module, learner: nn.Module | None) -> dict[str, dict[
 
 
 def load_graph(graph: nn.Module, state: dict[str, dict[str, Any]], where: str) -> None:
-    """Loads the graph's part of a policy.
-
-    Args:
-        graph: a graph that is built alike.
-        state: as ``policy_state`` gave it.
-        where: the start of the message.
+    """Loads the graph's part of a policy into a graph that is built alike; an error begins with ``where``.
 
     Raises:
         ConfigurationError: the graph has other parameters.
@@ -126,10 +122,10 @@ def write_checkpoint(path: Path, state: dict[str, Any], meta: dict[str, Any]) ->
         path.parent.mkdir(exist_ok=True)
         before = _digests(sums) if path.exists() else []
         # While the file is replaced both sums hold, and after a kill in between both of them again.
-        _replace(sums, "".join(f"{known}  {path.name}\n" for known in (*before, digest)).encode())
-        _replace(path, contents.getbuffer())
+        replace_file(sums, "".join(f"{known}  {path.name}\n" for known in (*before, digest)).encode())
+        replace_file(path, contents.getbuffer())
         if before:
-            _replace(sums, f"{digest}  {path.name}\n".encode())
+            replace_file(sums, f"{digest}  {path.name}\n".encode())
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -147,11 +143,7 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def read_checkpoint(path: Path, digest: str | None = None) -> dict[str, Any]:
-    """A checkpoint, checked against its checksum: ``{"state": …, "meta": …}``, tensors on the CPU.
-
-    Args:
-        path: the file.
-        digest: the checksum that it must have; by default, the one that stands beside it.
+    """The ``{"state": …, "meta": …}`` of a file, on the CPU, checked against ``digest`` or the checksum beside it.
 
     Raises:
         ConfigurationError: it is not there, or is damaged.
@@ -176,16 +168,3 @@ def _sums_path(path: Path) -> Path:
 
 def _digests(path: Path) -> list[str]:
     return [line.split()[0] for line in path.read_text(encoding="ascii").splitlines()] if path.exists() else []
-
-
-def _replace(path: Path, contents: bytes | memoryview) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise

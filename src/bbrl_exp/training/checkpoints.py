@@ -1,23 +1,33 @@
-"""The checkpoints of a run in its folder: when they are due, how many are kept, which is the newest whole one."""
+"""The checkpoints of a run in its folder: when they are due, how many are kept, which is the newest whole one.
+
+A row of a replay buffer never changes, so it is written once, to a file to which checkpoints refer: a checkpoint costs
+the rows that are new since the one before. Its files hold all rows of the buffer, and perhaps older ones before.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+from torch import Tensor
 
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.records.layout import CHECKPOINTS
 from bbrl_exp.training.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
-from bbrl_exp.training.segments import Segment, Segments, check_segments
 
 _NAME = re.compile(r"step_(\d+)\.pt")
 _SUM_NAME = re.compile(r"step_\d+\.pt\.sha256")
-_PART_NAME = re.compile(r"\.step_\d+\.pt(\.sha256)?\.part")
+_PART_NAME = re.compile(r"\.step_\d+\.pt(\.sha256)?(\.\d+)?\.part")
 _SEGMENTS = "segments"
+_FOLDER_NAME = "replay"
+# Bytes. A smaller segment is written again together with the rows after it, which bounds the number of files.
+_SMALL = 1 << 20
+# Bytes. As much is in memory twice while a segment is written.
+_LARGEST = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class Checkpoint:
 
     Attributes:
         path: its file.
-        state: equal to the bit between equal runs.
+        state: bitwise identical between equal runs.
         meta: what differs between them.
     """
 
@@ -42,7 +52,7 @@ class Checkpoints:
         run_folder: of the run.
         every: environment steps between two of them, 0 for none at all.
         keep: how many of the newest are kept.
-        buffers: replay buffers by name; their rows lie in files of their own, each written once.
+        buffers: replay buffers by name; their rows are in separate files, each written once.
         steps_per_recording: environment steps between two cuts of the recording, which is where they are written.
     """
 
@@ -59,7 +69,7 @@ class Checkpoints:
     def is_due(self, env_steps: int) -> bool:
         """Whether one of those that come regularly is due where the recording is cut after ``env_steps``.
 
-        This depends on nothing else, so that a run that goes on writes the same ones.
+        This depends on nothing else, so that a resumed run writes the same ones.
         """
         before = env_steps - self._steps_per_recording
         return self._every > 0 and env_steps // self._every > before // self._every
@@ -142,7 +152,8 @@ def _whole_checkpoint(path: Path) -> Checkpoint:
     """
     found = read_checkpoint(path)
     for segments in found["meta"].get(_SEGMENTS, {}).values():
-        check_segments(path.parent, segments)
+        for segment in segments:
+            read_segment(path.parent, segment)
     return Checkpoint(path, found["state"], found["meta"])
 
 
@@ -152,3 +163,90 @@ def _numbered(folder: Path) -> list[tuple[int, Path]]:
         return []
     found = [(_NAME.fullmatch(path.name), path) for path in folder.iterdir()]
     return sorted(((int(match[1]), path) for match, path in found if match is not None), reverse=True)
+
+
+class Segment(TypedDict):
+    """A file with the rows ``first`` … ``stop - 1`` of a replay buffer, and the checksum that it has."""
+
+    file: str
+    first: int
+    stop: int
+    sha256: str
+
+
+class Segments:
+    """The files of one replay buffer of a run.
+
+    A file that a list refers to stays as it is until :meth:`remove_all_but` is called without that list. So a run can
+    be killed at any moment, if it calls :meth:`write`, then writes the checkpoint, then calls :meth:`remove_all_but`.
+    """
+
+    def __init__(self, folder: Path, name: str, buffer: ReplayBuffer) -> None:
+        self._folder = folder
+        self._name = name
+        self._buffer = buffer
+        self._last: list[Segment] = []
+
+    def write(self) -> list[Segment]:
+        """Writes the rows that are in no segment yet.
+
+        Returns:
+            What a checkpoint must refer to, plain Python: the segments in which the rows of the buffer are, in their
+            order.
+
+        Raises:
+            BbrlExpError: the disk refuses; the message names the file.
+        """
+        kept = self._buffer.kept_rows
+        segments = [segment for segment in self._last if segment["stop"] > kept.start]
+        first = segments[-1]["stop"] if segments else kept.start
+        if first < kept.stop:
+            row_bytes = sum(value.nbytes for value in self._buffer.read_rows(first, first + 1).values())
+            if (
+                segments
+                and segments[-1]["first"] >= kept.start
+                and (first - segments[-1]["first"]) * row_bytes < _SMALL
+            ):
+                first = segments.pop()["first"]
+            n_rows = max(1, _LARGEST // row_bytes)
+            for start in range(first, kept.stop, n_rows):
+                segments.append(self._write(start, min(start + n_rows, kept.stop)))
+        self._last = segments
+        return list(segments)
+
+    def load(self, segments: Sequence[Segment]) -> None:
+        """Hands the buffer, of which ``load_state`` was called, its rows; :meth:`write` continues after these.
+
+        Raises:
+            ConfigurationError: a segment is not there, or is damaged; the message names the file.
+        """
+        for segment in segments:
+            self._buffer.load_rows(segment["first"], read_segment(self._folder, segment))
+        self._last = list(segments)
+
+    def remove_all_but(self, segments: Iterable[Segment]) -> None:
+        """Removes the buffer's other files, what a killed run left included."""
+        used = {segment["file"] for segment in segments}
+        own = re.compile(rf"\.?({re.escape(self._name)}_\d+_\d+\.pt)(\.sha256)?((\.\d+)?\.part)?")
+        folder = self._folder / _FOLDER_NAME
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            match = own.fullmatch(path.name)
+            if match is not None and match[1] not in used:
+                path.unlink()
+
+    def _write(self, first: int, stop: int) -> Segment:
+        file = f"{self._name}_{first}_{stop}.pt"
+        path = self._folder / _FOLDER_NAME / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = write_checkpoint(path, self._buffer.read_rows(first, stop), {"first": first, "stop": stop})
+        return {"file": file, "first": first, "stop": stop, "sha256": digest}
+
+
+def read_segment(folder: Path, segment: Segment) -> dict[str, Tensor]:
+    """The rows in a file to which a checkpoint in ``folder`` refers.
+
+    Raises:
+        ConfigurationError: it is not there, or is damaged; the message names the file.
+    """
+    rows: dict[str, Tensor] = read_checkpoint(folder / _FOLDER_NAME / segment["file"], segment["sha256"])["state"]
+    return rows

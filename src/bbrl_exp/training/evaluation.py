@@ -1,7 +1,7 @@
-"""Evaluation: complete episodes, one for each environment, always the same ones, with the policy at its best guess.
+"""Evaluation: complete episodes, one per environment, always the same ones, with the deterministic policy.
 
-One episode an environment counts every episode once, however long it is; counting the first episodes that end would
-prefer the short ones.
+With one episode per environment every episode counts once, however long it is; counting the first episodes that end
+would prefer the short ones.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Evaluator:
     """Plays the same list of episodes again and again, each time with other parameters.
 
     Args:
-        graph: a graph of its own, with the environments that it owns; put into evaluation mode here.
+        graph: used by nobody else, with its own environments; put into evaluation mode here.
         seed: root of the list of episodes.
         policy_seed: root of the random streams of agents that are random even in evaluation mode, and of the global
             generators.

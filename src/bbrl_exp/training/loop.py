@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -121,3 +123,23 @@ def recorded_rows(chunks_done: int, steps_per_chunk: int, chunks_per_recording: 
         first_time=(chunks_done - 1 - in_recording) * steps_per_chunk + (0 if is_first else 1),
         n_rows=(in_recording + 1) * steps_per_chunk + (1 if is_first else 0),
     )
+
+
+class Stopwatch:
+    """Seconds since it was made, without those spent in pauses."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._begun = time.perf_counter() - seconds
+        self._paused = 0.0
+
+    def __call__(self) -> float:
+        return time.perf_counter() - self._begun - self._paused
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Stands still while the block runs."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._paused += time.perf_counter() - begun

@@ -1,4 +1,4 @@
-"""What a learner tells of itself: the newest values, turned into numbers only when they are recorded."""
+"""What a learner reports: the newest values, turned into numbers only when they are recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run at a boundary between two chunks: everything that it needs to go on as if it had never stopped."""
+"""A run at a boundary between two chunks: everything that it needs to resume as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Records(Protocol):
 
 @dataclass(frozen=True)
 class RunningParts:
-    """What changes while a run goes on.
+    """What changes during a run.
 
     Attributes:
         graph: the agents.
@@ -48,7 +48,7 @@ class RunningParts:
         """The state after ``chunk``; of the workspace what the next chunk needs, and of replay buffers no rows.
 
         Raises:
-            DivergedError: a parameter, a buffer or an optimizer holds numbers that are none.
+            DivergedError: a parameter, a buffer or an optimizer contains NaN or infinity.
         """
         state = {
             "chunks": chunk.number,
@@ -87,12 +87,7 @@ class RunningParts:
 
 
 def check_finite(state: Mapping[str, Any], env_steps: int, buffers: Collection[str] = ()) -> None:
-    """Refuses a NaN or an infinity in any tensor of ``state``.
-
-    Args:
-        state: of graph and learner.
-        env_steps: for the message.
-        buffers: names of tensors in which an infinity may stand, for a bound that is none, say.
+    """Refuses a NaN or an infinity in any tensor of ``state``; the ``buffers`` named may hold infinities (bounds, say).
 
     Raises:
         DivergedError: there is one; the message names it.
@@ -100,7 +95,7 @@ def check_finite(state: Mapping[str, Any], env_steps: int, buffers: Collection[s
     for name, tensor in _float_tensors(state, ""):
         is_ruined = tensor.isnan() if name in buffers else ~tensor.isfinite()
         if bool(is_ruined.any()):
-            raise DivergedError(f"'{name}' holds numbers that are not finite after {env_steps:,} environment steps")
+            raise DivergedError(f"'{name}' contains NaN or infinity after {env_steps:,} environment steps")
 
 
 def buffer_names(graph: nn.Module, learner: nn.Module | None) -> frozenset[str]:

@@ -22,7 +22,7 @@ def summary_of_run(folder: Path) -> dict[str, Any]:
     if summary is None:
         beside = [path.name for path in folder.parent.glob("*") if path.is_dir()] if not folder.is_dir() else []
         near = did_you_mean(folder.name, beside)
-        raise ConfigurationError(f"folder {folder} is no run's: it holds no summary.json{near}")
+        raise ConfigurationError(f"{folder} is not a run folder (no summary.json){near}")
     return summary
 
 
@@ -32,14 +32,10 @@ def policy_path(folder: Path, which: Which) -> Path:
 
 
 def read_state(folder: Path, which: Which = "last") -> dict[str, Any]:
-    """The state of the graph and the learner that a run has kept.
-
-    Args:
-        folder: of the run.
-        which: ``last``, or ``best`` by the evaluations along the run.
+    """The state of graph and learner that a run has kept, ``last`` or ``best`` by the evaluations along the run.
 
     Raises:
-        ConfigurationError: it is no run's folder, or has kept no such policy; the message says what it has.
+        ConfigurationError: it is not a run folder, or has no such policy; the message says what it has.
     """
     from bbrl_exp.training.checkpoint import read_checkpoint
 

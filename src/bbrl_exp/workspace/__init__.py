@@ -1,7 +1,7 @@
 """The blackboard that agents read and write, and how it is stored."""
 
-from bbrl_exp.workspace.checks import BatchDims
 from bbrl_exp.workspace.rows import RowFacts, RowReader, RowWriter
+from bbrl_exp.workspace.storage import BatchDims
 from bbrl_exp.workspace.workspace import Workspace
 
 __all__ = ["BatchDims", "RowFacts", "RowReader", "RowWriter", "Workspace"]

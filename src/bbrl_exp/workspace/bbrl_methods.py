@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.errors import WorkspaceError
-from bbrl_exp.workspace.checks import check_count, check_indexes
 from bbrl_exp.workspace.recording import Recording
+from bbrl_exp.workspace.storage import check_count, check_indexes
 
 W = TypeVar("W", bound=Recording)
 
@@ -29,11 +29,6 @@ def copy_time(
         window = self.get_time_truncated(name, from_time, from_time + n_steps).clone()
         for offset, row in enumerate(window):
             self.set(name, to_time + offset, row)
-
-
-def get_time_truncated_workspace(self: W, from_time: int, to_time: int) -> W:
-    """:meth:`subtime`, under the name that BBRL programs know."""
-    return self.subtime(from_time, to_time)
 
 
 def select_batch_n(self: W, n: int, generator: torch.Generator | None = None) -> W:

@@ -1,28 +1,77 @@
-"""A recording: named variables with all their rows, cut into chunks."""
+"""A recording: named variables ``[T, B, …]`` with all their rows, written step by step or whole, cut into chunks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, KeysView, Mapping
 from typing import Self, overload
 
 import torch
 from torch import Tensor
 
+from bbrl_exp.arguments import is_integer
 from bbrl_exp.errors import WorkspaceError
-from bbrl_exp.workspace.checks import BatchDims, batch_slice, check_count, check_indexes, check_rows, check_window
-from bbrl_exp.workspace.rows import RowFacts, RowReader, RowWriter
-from bbrl_exp.workspace.storage import SharedVariable, Variable, WholeVariable
-from bbrl_exp.workspace.variables import NamedVariables
+from bbrl_exp.workspace.rows import NamedVariables, RowFacts, RowReader, RowWriter
+from bbrl_exp.workspace.stepped import SteppedVariable
+from bbrl_exp.workspace.storage import (
+    BatchDims,
+    SharedVariable,
+    Variable,
+    WholeVariable,
+    batch_slice,
+    check_count,
+    check_indexes,
+    check_rows,
+    check_window,
+)
 
 
-class Recording(NamedVariables):
-    """Variables ``[T, B, …]`` that are read and written step by step or whole."""
+class Recording:
+    """Everything of a workspace but pickling, sharing and what only BBRL programs call."""
 
-    def _begin(self) -> None:
-        super()._begin()
+    def __init__(self, workspace: Recording | None = None) -> None:
+        self._variables = NamedVariables()
         self._row_writers: dict[tuple[str, ...], RowWriter] = {}
         self._last_writer: RowWriter | None = None
         self._row_readers: dict[tuple[str, ...], RowReader] = {}
+        if workspace is not None:
+            for name, variable in workspace._variables.items():
+                self._variables[name] = WholeVariable(variable.full().clone())
+
+    def set(self, name: str, t: int, value: Tensor, batch_dims: BatchDims | None = None) -> None:
+        """Writes row ``t`` of a variable.
+
+        Args:
+            name: the variable; it is created by its first write, at t = 0.
+            t: the time step, at most one after the last row.
+            value: ``[B, …]``, of the variable's shape, dtype and device.
+            batch_dims: (start, stop): only these batch elements of an existing row; ``value`` is then
+                ``[stop - start, …]``.
+
+        Raises:
+            WorkspaceError: a gap in time, a negative t, or a value that does not fit.
+        """
+        try:
+            variable = self._variables.get(name)
+            if type(variable) is SteppedVariable and batch_dims is None and t.__class__ is int:
+                variable.write(t, value)
+            else:
+                self._set_slowly(variable, name, t, value, batch_dims)
+        except (TypeError, WorkspaceError) as error:
+            raise self._variables.refusal(name, t, error) from None
+
+    def get(self, name: str, t: int, batch_dims: BatchDims | None = None) -> Tensor:
+        """Row ``t`` of a variable, ``[B, …]``; with ``batch_dims`` = (start, stop) only these batch elements of it.
+
+        Raises:
+            WorkspaceError: an unknown variable, or a row that was never written.
+        """
+        try:
+            row = self._variables[name].read(t)
+        except (KeyError, TypeError, WorkspaceError) as error:
+            raise self._variables.refusal(name, t, error) from None
+        return row if batch_dims is None else row[batch_slice(batch_dims, row.shape, name)]
+
+    # Whole variables
 
     def set_full(self, name: str, value: Tensor, batch_dims: BatchDims | None = None) -> None:
         """Replaces all rows of a variable by ``value``, ``[T, B, …]``, which is kept, not copied.
@@ -42,7 +91,7 @@ class Recording(NamedVariables):
             return
         variable = self._variables.get(name)
         if variable is None:
-            self._refuse_new_variable(name)
+            self._variables.refuse_new(name)
         else:
             n_steps = variable.n_steps if isinstance(variable, SharedVariable) else len(value)
             error = variable.mismatch(value, (n_steps, *variable.shape))
@@ -51,7 +100,7 @@ class Recording(NamedVariables):
             if isinstance(variable, SharedVariable):
                 variable.tensor.detach().copy_(value.detach())
                 return
-        self._put(name, WholeVariable(value))
+        self._variables.put(name, WholeVariable(value))
 
     def get_full(self, name: str, batch_dims: BatchDims | None = None) -> Tensor:
         """All rows of a variable, ``[T, B, …]``: a view, unless rows were recorded for autograd step by step.
@@ -59,10 +108,7 @@ class Recording(NamedVariables):
         Raises:
             WorkspaceError: an unknown variable.
         """
-        variable = self._variables.get(name)
-        if variable is None:
-            raise self._unknown(name)
-        full = variable.full()
+        full = self._variables.find(name).full()
         return full if batch_dims is None else full[:, batch_slice(batch_dims, full.shape[1:], name)]
 
     def get_time_truncated(
@@ -89,7 +135,74 @@ class Recording(NamedVariables):
     def reserve(self, n_steps: int) -> None:
         """Announces that ``n_steps`` rows will be written, so that memory is taken once."""
         check_count("n_steps", n_steps, 0)
-        self._reserved = max(self._reserved, int(n_steps))
+        self._variables.reserved = max(self._variables.reserved, int(n_steps))
+
+    def extend(self, name: str, rows: Tensor) -> None:
+        """Writes ``rows``, ``[n, B, …]``, after the last row of a variable, which is created where there is none.
+
+        Nothing is recorded for autograd.
+
+        Raises:
+            WorkspaceError: rows of another shape, dtype or device than the variable's.
+        """
+        check_rows(name, rows)
+        try:
+            self._variables.stepped(name, rows.shape[1:], rows.dtype, rows.device).extend(rows)
+        except WorkspaceError as error:
+            raise WorkspaceError(f"'{name}': {error}") from None
+
+    # Facts
+
+    def keys(self) -> KeysView[str]:
+        """The names of the variables, in the order of their first writes."""
+        return self._variables.keys()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._variables
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+    def n_steps(self, name: str) -> int:
+        """Number of recorded rows of one variable.
+
+        Raises:
+            WorkspaceError: an unknown variable.
+        """
+        return self._variables.find(name).n_steps
+
+    def variable_facts(self) -> dict[str, tuple[int, torch.Size, torch.dtype, torch.device]]:
+        """Number of rows, shape ``[B, …]`` of a row, dtype and device of every variable."""
+        return {name: (each.n_steps, each.shape, each.dtype, each.device) for name, each in self._variables.items()}
+
+    def time_size(self) -> int:
+        """T, the number of time steps that every variable has.
+
+        Raises:
+            WorkspaceError: there is no variable, or they differ; the message says which.
+        """
+        return self._common("time size", lambda variable: variable.n_steps)
+
+    def batch_size(self) -> int:
+        """B, the batch size that every variable has.
+
+        Raises:
+            WorkspaceError: there is no variable, or they differ; the message says which.
+        """
+        return self._common("batch size", lambda variable: variable.shape[0] if variable.shape else None)
+
+    def __repr__(self) -> str:
+        if not self._variables:
+            return "Workspace(empty)"
+        width = max(len(name) for name in self._variables)
+        lines = ["Workspace"]
+        for name, variable in self._variables.items():
+            shape = [variable.n_steps, *variable.shape]
+            dtype = str(variable.dtype).removeprefix("torch.")
+            lines.append(f"  {name:<{width}}  {shape!s:<16} {dtype:<8} {variable.device}")
+        return "\n".join(lines)
+
+    # Rows as arrays
 
     def row_writer(self, variables: RowFacts) -> RowWriter:
         """A writer of whole rows of several variables as arrays, without gradients, for the CPU.
@@ -103,7 +216,7 @@ class Recording(NamedVariables):
         names = tuple(variables)
         writer = self._row_writers.get(names)
         if writer is None or writer.variables != variables:
-            writer = self._row_writers[names] = RowWriter(self, variables)
+            writer = self._row_writers[names] = RowWriter(self._variables, variables)
         self._last_writer = writer
         return writer
 
@@ -111,22 +224,10 @@ class Recording(NamedVariables):
         """A reader of whole rows of several variables as arrays, without gradients, for the CPU."""
         reader = self._row_readers.get(names)
         if reader is None:
-            reader = self._row_readers[names] = RowReader(self, names)
+            reader = self._row_readers[names] = RowReader(self._variables, names)
         return reader
 
-    def extend(self, name: str, rows: Tensor) -> None:
-        """Writes ``rows``, ``[n, B, …]``, after the last row of a variable, which is created where there is none.
-
-        Nothing is recorded for autograd.
-
-        Raises:
-            WorkspaceError: rows of another shape, dtype or device than the variable's.
-        """
-        check_rows(name, rows)
-        try:
-            self._stepped(name, rows.shape[1:], rows.dtype, rows.device).extend(rows)
-        except WorkspaceError as error:
-            raise WorkspaceError(f"'{name}': {error}") from None
+    # Cutting and forgetting
 
     def truncate(self, n_steps: int, var_names: Iterable[str] | None = None) -> None:
         """Drops the rows from ``n_steps`` on of the variables, by default of all.
@@ -136,7 +237,7 @@ class Recording(NamedVariables):
         """
         check_count("n_steps", n_steps, 0)
         for name in list(self._variables if var_names is None else var_names):
-            self._variable(name).keep_first(int(n_steps))
+            self._variables.find(name).keep_first(int(n_steps))
 
     def copy_n_last_steps(self, n: int, var_names: Iterable[str] | None = None) -> None:
         """Leaves exactly the last ``n`` rows of the variables, at times 0 … n-1: the start of the next chunk.
@@ -148,7 +249,7 @@ class Recording(NamedVariables):
         Raises:
             WorkspaceError: an unknown variable, variables of different time sizes, or fewer than ``n`` rows.
         """
-        selected = {name: self._variable(name) for name in (self._variables if var_names is None else var_names)}
+        selected = {name: self._variables.find(name) for name in (self._variables if var_names is None else var_names)}
         sizes = {name: variable.n_steps for name, variable in selected.items()}
         if len(set(sizes.values())) > 1:
             raise WorkspaceError(f"variables of different time sizes cannot be cut together: {sizes}")
@@ -166,10 +267,7 @@ class Recording(NamedVariables):
 
     def clear(self, name: str | None = None) -> None:
         """Forgets a variable, or all of them."""
-        if name is not None:
-            self.remove_variable(name)
-            return
-        for known in list(self._variables):
+        for known in list(self._variables) if name is None else [name]:
             self.remove_variable(known)
 
     def remove_variable(self, name: str) -> None:
@@ -178,10 +276,7 @@ class Recording(NamedVariables):
         Raises:
             WorkspaceError: an unknown variable, or one of a shared workspace.
         """
-        if isinstance(self._variable(name), SharedVariable):
-            raise WorkspaceError(f"'{name}': the variables of a shared workspace cannot be removed")
-        del self._variables[name]
-        self._layout += 1
+        self._variables.remove(name)
 
     def contiguous(self) -> Self:
         """The same values, each variable as one whole tensor."""
@@ -209,15 +304,50 @@ class Recording(NamedVariables):
         check_indexes("batch_indexes", batch_indexes, self.batch_size())
         return self._derive(lambda full: full.index_select(1, batch_indexes.to(full.device)))
 
+    # Internal
+
+    def _set_slowly(
+        self, variable: Variable | None, name: str, t: int, value: Tensor, batch_dims: BatchDims | None
+    ) -> None:
+        if not is_integer(t):
+            raise TypeError
+        if variable is not None and batch_dims is not None:
+            batch_slice(batch_dims, variable.shape, name)
+        if isinstance(variable, SharedVariable):
+            variable.write(t, value, *(batch_dims or (0, None)))
+            return
+        if variable is None:
+            if not isinstance(value, Tensor):
+                raise WorkspaceError(f"expected a torch.Tensor, found {type(value).__name__}")
+            if t != 0 or batch_dims is not None:
+                what = "part of a row" if batch_dims is not None else "a write"
+                raise WorkspaceError(f"{what} of a variable that nobody has written; the first write is a row at t=0")
+            stepped = self._variables.stepped(name, value.shape, value.dtype, value.device)
+        else:
+            stepped = self._variables.stepped(name, variable.shape, variable.dtype, variable.device)
+        if batch_dims is None:
+            stepped.write(t, value)
+        else:
+            stepped.write_part(t, *batch_dims, value)
+
+    def _common(self, what: str, size_of: Callable[[Variable], int | None]) -> int:
+        if not self._variables:
+            raise WorkspaceError(f"an empty workspace has no {what}")
+        sizes = {name: size_of(variable) for name, variable in self._variables.items()}
+        first = next(iter(sizes.values()))
+        if first is None or len(set(sizes.values())) > 1:
+            raise WorkspaceError(f"there is no common {what}: {', '.join(f'{n}: {s}' for n, s in sizes.items())}")
+        return first
+
     def _derive(self, change: Callable[[Tensor], Tensor]) -> Self:
         """A workspace of what ``change`` makes of all rows ``[T, B, …]`` of each variable."""
-        return self._of({name: change(_values(variable)) for name, variable in self._variables.items()})
+        return self._of(
+            {
+                name: change(variable.full().clone() if isinstance(variable, SharedVariable) else variable.full())
+                for name, variable in self._variables.items()
+            }
+        )
 
     def _of(self, values: Mapping[str, Tensor]) -> Self:
         """A workspace of the given variables ``[T, B, …]``."""
         raise NotImplementedError
-
-
-def _values(variable: Variable) -> Tensor:
-    full = variable.full()
-    return full.clone() if isinstance(variable, SharedVariable) else full

@@ -1,4 +1,4 @@
-"""Access to whole rows of several variables as arrays: for the CPU, without gradients."""
+"""Named variables, and access to whole rows of several of them as arrays: for the CPU, without gradients."""
 
 from __future__ import annotations
 
@@ -10,25 +10,100 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 
 from bbrl_exp.arguments import is_integer
-from bbrl_exp.errors import WorkspaceError
+from bbrl_exp.errors import WorkspaceError, did_you_mean
 from bbrl_exp.workspace.stepped import SteppedVariable
-from bbrl_exp.workspace.variables import NamedVariables
+from bbrl_exp.workspace.storage import SharedVariable, Variable, WholeVariable
 
 RowFacts = Mapping[str, tuple[Sequence[int], DTypeLike]]
+
+
+class NamedVariables(dict[str, Variable]):
+    """Variables by name, each in the kind of storage that its last use asked for.
+
+    Attributes:
+        reserved: rows for which a variable that is recorded step by step gets memory at once.
+        layout: grows whenever a name gets other storage, so that what is bound to storage notices.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reserved = 0
+        self.layout = 0
+
+    def put(self, name: str, variable: Variable) -> None:
+        """Gives a name other storage."""
+        self[name] = variable
+        self.layout += 1
+
+    def remove(self, name: str) -> None:
+        """Forgets a variable, which is not of a shared workspace."""
+        if isinstance(self.find(name), SharedVariable):
+            raise WorkspaceError(f"'{name}': the variables of a shared workspace cannot be removed")
+        del self[name]
+        self.layout += 1
+
+    def find(self, name: str) -> Variable:
+        """The variable ``name``; a WorkspaceError that lists the others if there is none."""
+        variable = self.get(name)
+        if variable is None:
+            raise self.unknown(name)
+        return variable
+
+    def stepped(self, name: str, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> SteppedVariable:
+        """The variable in storage for writing step by step, created or converted if need be."""
+        variable = self.get(name)
+        if isinstance(variable, SteppedVariable):
+            return variable
+        if variable is None:
+            self.refuse_new(name)
+            stepped = SteppedVariable(shape, dtype, device, self.reserved)
+        elif isinstance(variable, WholeVariable):
+            stepped = SteppedVariable.from_tensor(variable.tensor, self.reserved)
+        else:
+            raise WorkspaceError("a shared variable cannot be recorded step by step by an environment")
+        self.put(name, stepped)
+        return stepped
+
+    def refuse_new(self, name: str) -> None:
+        """Refuses a name under which no variable can be created."""
+        if not isinstance(name, str) or not name:
+            raise WorkspaceError(f"a variable's name is a non-empty string, found {name!r}")
+        if any(isinstance(variable, SharedVariable) for variable in self.values()):
+            raise WorkspaceError(f"'{name}': a shared workspace takes no new variable; it has {', '.join(self)}")
+
+    def refusal(self, name: object, t: object, error: Exception) -> Exception:
+        """The error of reading or writing row ``t``, where ``error`` was raised on the way."""
+        if isinstance(error, KeyError):
+            return self.unknown(name, t)
+        if isinstance(error, WorkspaceError):
+            return WorkspaceError(f"'{name}' at t={t}: {error}")
+        if not isinstance(name, str):
+            return self.unknown(name)
+        return error if is_integer(t) else WorkspaceError(f"'{name}' at t={t!r}: a time step is an integer")
+
+    def unknown(self, name: object, t: object = None) -> WorkspaceError:
+        """The error of asking for a variable that is not there."""
+        if not isinstance(name, str):
+            return WorkspaceError(f"a variable's name is a string, found {name!r}")
+        when = "" if t is None else f" at t={t}"
+        present = ", ".join(self) or "none"
+        return WorkspaceError(
+            f"'{name}'{when}: nobody has written this variable; present: {present}{did_you_mean(name, self)}"
+        )
 
 
 class RowWriter:
     """Gives agents the memory of whole rows, to be filled in place.
 
-    ``rows(t)`` gives one array a variable, of which the caller fills every element; ``commit(t)`` then records them. An
-    agent that raises in between leaves nothing recorded.
+    ``rows(t)`` gives one array per variable, of which the caller fills every element; ``commit(t)`` then records them.
+    An agent that raises in between leaves nothing recorded.
 
     Attributes:
         variables: name → (shape of a row ``[B, …]``, numpy dtype).
     """
 
-    def __init__(self, workspace: NamedVariables, variables: RowFacts) -> None:
-        self._workspace = workspace
+    def __init__(self, named: NamedVariables, variables: RowFacts) -> None:
+        self._named = named
         self.variables = variables
         self._bound: list[tuple[SteppedVariable, list[NDArray[Any]] | None]] = []
         self._by_time: list[tuple[NDArray[Any], ...]] = []
@@ -40,7 +115,7 @@ class RowWriter:
         Raises:
             WorkspaceError: a gap in time, or a variable that has another shape, dtype or device already.
         """
-        if self._layout == self._workspace._layout and t.__class__ is int:
+        if self._layout == self._named.layout and t.__class__ is int:
             # The usual case: every variable grows by one row, in the memory that it had before.
             for variable, memory in self._bound:
                 if variable.n_steps != t or variable.numpy_rows is not memory:
@@ -76,29 +151,26 @@ class RowWriter:
     def _prepare(self, t: int) -> Sequence[NDArray[Any]]:
         if not is_integer(t):
             raise WorkspaceError(f"{', '.join(self.variables)} at t={t!r}: a time step is an integer")
-        variables = self._bind()
+        variables = [self._variable(name, *facts) for name, facts in self.variables.items()]
         try:
             rows = [variable.numpy_row(t) for variable in variables]
         except WorkspaceError as error:
             raise WorkspaceError(f"{', '.join(self.variables)} at t={t}: {error}") from None
         self._bound = [(variable, variable.numpy_rows) for variable in variables]
         self._by_time = list(zip(*(variable.numpy_rows or () for variable in variables), strict=False))
-        self._layout = self._workspace._layout
+        self._layout = self._named.layout
         return rows
 
-    def _bind(self) -> list[SteppedVariable]:
+    def _variable(self, name: str, sizes: Sequence[int], numpy_dtype: DTypeLike) -> SteppedVariable:
         cpu = torch.device("cpu")
-        variables = []
-        for name, (sizes, numpy_dtype) in self.variables.items():
-            shape, dtype = torch.Size(sizes), torch.from_numpy(np.empty(0, numpy_dtype)).dtype
-            variable = self._workspace._stepped(name, shape, dtype, cpu)
-            if (variable.shape, variable.dtype, variable.device) != (shape, dtype, cpu):
-                raise WorkspaceError(
-                    f"'{name}': expected {list(variable.shape)} {variable.dtype} on {variable.device}, "
-                    f"found {list(shape)} {dtype} on cpu"
-                )
-            variables.append(variable)
-        return variables
+        shape, dtype = torch.Size(sizes), torch.from_numpy(np.empty(0, numpy_dtype)).dtype
+        variable = self._named.stepped(name, shape, dtype, cpu)
+        if (variable.shape, variable.dtype, variable.device) != (shape, dtype, cpu):
+            raise WorkspaceError(
+                f"'{name}': expected {list(variable.shape)} {variable.dtype} on {variable.device}, "
+                f"found {list(shape)} {dtype} on cpu"
+            )
+        return variable
 
 
 class RowReader:
@@ -107,8 +179,8 @@ class RowReader:
     The arrays are the workspace's memory: to be read, not written, and copied where they must be kept.
     """
 
-    def __init__(self, workspace: NamedVariables, names: tuple[str, ...]) -> None:
-        self._workspace = workspace
+    def __init__(self, variables: NamedVariables, names: tuple[str, ...]) -> None:
+        self._variables = variables
         self._names = names
 
     def rows(self, t: int) -> list[NDArray[Any]]:
@@ -117,12 +189,15 @@ class RowReader:
         Raises:
             WorkspaceError: an unknown variable, or a row that was never written.
         """
-        variables = self._workspace._variables
+        variables = self._variables
         rows = []
         for name in self._names:
             variable = variables.get(name)
             if type(variable) is not SteppedVariable or t.__class__ is not int or not 0 <= t < variable.n_steps:
-                rows.append(self._workspace.get(name, t).detach().numpy())
+                try:
+                    rows.append(variables[name].read(t).detach().numpy())
+                except (KeyError, TypeError, WorkspaceError) as error:
+                    raise variables.refusal(name, t, error) from None
             elif variable.read_arrays is not None:
                 rows.append(variable.read_arrays[t])
             else:

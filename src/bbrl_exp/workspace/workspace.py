@@ -28,12 +28,6 @@ class Workspace(Recording):
         workspace: a workspace to copy, tensors included.
     """
 
-    def __init__(self, workspace: Workspace | None = None) -> None:
-        super().__init__()
-        if workspace is not None:
-            for name, variable in workspace._variables.items():
-                self._variables[name] = WholeVariable(variable.full().clone())
-
     def clone(self) -> Workspace:
         """A copy that shares no memory with this one; gradients flow through the copy."""
         return Workspace(self)
@@ -47,13 +41,13 @@ class Workspace(Recording):
 
     def _of(self, values: Mapping[str, Tensor]) -> Workspace:
         workspace = Workspace()
-        workspace._variables = {name: WholeVariable(value) for name, value in values.items()}
+        workspace._variables.update({name: WholeVariable(value) for name, value in values.items()})
         return workspace
 
     # For programs written for BBRL
 
     copy_time = bbrl_methods.copy_time
-    get_time_truncated_workspace = bbrl_methods.get_time_truncated_workspace
+    get_time_truncated_workspace = Recording.subtime
     select_batch_n = bbrl_methods.select_batch_n
     select_subtime = bbrl_methods.select_subtime
     sample_subworkspace = bbrl_methods.sample_subworkspace
@@ -72,11 +66,9 @@ class Workspace(Recording):
         }
 
     def __setstate__(self, state: dict[str, tuple[Tensor, bool]]) -> None:
-        self._variables = {
-            name: SharedVariable(tensor) if is_shared else WholeVariable(tensor)
-            for name, (tensor, is_shared) in state.items()
-        }
-        self._begin()
+        Recording.__init__(self)
+        for name, (tensor, is_shared) in state.items():
+            self._variables[name] = SharedVariable(tensor) if is_shared else WholeVariable(tensor)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Workspace:
         copy = self.clone()

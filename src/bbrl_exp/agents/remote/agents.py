@@ -36,7 +36,7 @@ class _AgentElsewhere(Agent):
         self._copies = Copies(n_processes, timeout, seed)
 
     def seed(self, seed: int) -> None:
-        """Begins every random stream anew, the global generators of the processes included."""
+        """Starts every random stream again, the global generators of the processes included."""
         if not self._copies.is_started:
             self.agent.seed(seed)
         self._copies.seed(seed)
@@ -50,7 +50,7 @@ class _AgentElsewhere(Agent):
         return self.agent.dry_copy()
 
     def run_state(self) -> dict[str, Any]:
-        """The state of the agents in the processes, and of the global generators there."""
+        """The state of the agents in the processes, and of the global generators there; waits for the end of a call."""
         if not self._copies.is_started:
             return {"batch_size": None, "copies": []}
         return {"batch_size": self._copies.batch_size, "copies": self._copies.states()}
@@ -130,7 +130,7 @@ class NRemoteAgent(_WaitingAgent):
 
     Args:
         agent: what runs there; its environments here are closed when it starts.
-        n_processes: number N of processes, at most one a batch element.
+        n_processes: number N of processes, at most one per batch element.
         timeout: seconds without any new row after which a process is an error.
         seed: root seed of the processes' global generators, which are different in each.
         name: the agent's name.
@@ -189,7 +189,7 @@ class AsynchronousAgent(_AgentElsewhere):
         return not self._copies.is_done()
 
     def result(self) -> Workspace:
-        """A workspace of its own: what the last call was given and what it wrote. Waits until that is there.
+        """A new workspace with what the last call was given and what it wrote; waits for its end.
 
         Raises:
             BbrlExpError: as :meth:`is_running`.
@@ -202,22 +202,9 @@ class AsynchronousAgent(_AgentElsewhere):
         self._copies.write_to(result)
         return result
 
-    def seed(self, seed: int) -> None:
-        self._copies.wait()
-        super().seed(seed)
-
     def dry_copy(self) -> Agent:
         """A stand-in that does nothing, as a call does nothing to its workspace."""
         return _Idle(self.name)
-
-    def run_state(self) -> dict[str, Any]:
-        """As in every remote agent; a run is waited for, and its result is not a part of the state."""
-        self._copies.wait()
-        return super().run_state()
-
-    def load_run_state(self, state: Mapping[str, Any]) -> None:
-        self._copies.wait()
-        super().load_run_state(state)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_before": None}

@@ -51,11 +51,7 @@ class Answer(NamedTuple):
 class Copies:
     """The processes and what they were called with last. A copy of this object has not been started.
 
-    Args:
-        n_processes: number of copies of the agent, each for its slice of the batch; None for one process that has the
-            whole batch whatever its size.
-        timeout: seconds without any progress after which a process is an error.
-        seed: root of the seeds of the processes' global generators.
+    They are ``n_processes`` copies of the agent that share the batch, or one with all of it where that is None.
 
     Raises:
         ConfigurationError: a number that is not possible.
@@ -86,10 +82,6 @@ class Copies:
     def start(self, agent: Agent, batch_size: int | None) -> None:
         """Starts the processes; the agent's environments in this one are closed.
 
-        Args:
-            agent: what they run.
-            batch_size: size of the whole batch; needed where copies share it.
-
         Raises:
             ConfigurationError: more processes than batch elements, or an agent that cannot work for a slice.
             RemoteAgentError: a process that died or was stuck.
@@ -108,11 +100,6 @@ class Copies:
 
     def call(self, agent: Agent, workspace: Workspace, keywords: Mapping[str, Any]) -> None:
         """Begins a call in every process.
-
-        Args:
-            agent: what they run, as it is here.
-            workspace: from which rows go along.
-            keywords: of the call.
 
         Raises:
             WorkspaceError: rows that cannot be shared.
@@ -190,6 +177,7 @@ class Copies:
 
     def _ask(self, kind: bytes, contents: Sequence[object]) -> list[bytes]:
         self._check_open()
+        self.wait()
         self._crew.ask(kind, {index: pickle.dumps(each) for index, each in enumerate(contents)}, self._patience)
         return self._crew.wait()
 

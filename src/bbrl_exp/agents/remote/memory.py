@@ -20,10 +20,7 @@ _FIRST_BYTES = 1 << 16
 class SharedMemory:
     """Memory that one side writes again for every message and the other side reads before the next one.
 
-    It grows as needed.
-
-    Args:
-        descriptor: the file, which this object closes; None for a new one.
+    It grows as needed, and closes the file ``descriptor`` that it is given.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:

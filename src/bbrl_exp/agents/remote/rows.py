@@ -47,18 +47,14 @@ def rows_from(workspace: Workspace, t: int, part: BatchSlice | None) -> dict[str
 
 
 class ReceivedWorkspace(Workspace):
-    """A workspace in which a call finds the rows that it took along.
-
-    Args:
-        received: those of each variable; their memory keeps its values until the call has ended.
-    """
+    """A workspace in which a call finds the rows that it took along."""
 
     def __init__(self, received: Mapping[str, Rows]) -> None:
         super().__init__()
         self._received = received
         for name, rows in received.items():
             if rows.first:
-                self._put(name, _LaterRows(rows))
+                self._variables.put(name, _LaterRows(rows))
             else:
                 self.extend(name, rows.values)
 
@@ -83,12 +79,7 @@ class ReceivedWorkspace(Workspace):
 def write_changes(
     workspace: Workspace, changes: Sequence[Mapping[str, Rows | None]], parts: Sequence[BatchSlice | None]
 ) -> None:
-    """Does to ``workspace`` what a call has done, the slices of the batch put together.
-
-    Args:
-        workspace: as it was when the call began.
-        changes: those of each copy of the agent.
-        parts: the slice of each copy; None for one that has the whole batch.
+    """Does to ``workspace``, as it was when the call began, what the call has done in the copies, each of its part.
 
     Raises:
         RemoteAgentError: the slices do not fit together.

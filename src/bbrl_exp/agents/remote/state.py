@@ -12,13 +12,10 @@ State = dict[str, Tensor | bytes]
 
 
 class KnownState:
-    """What the other side knows of an agent's ``state_dict``.
+    """What the other side knows of an agent's ``state_dict``, which is equal on both sides at first.
 
     Entries are compared bit by bit and not by version counters, which parameters that are views of a block, or are
     changed through ``data``, do not have for themselves.
-
-    Args:
-        agent: equal on both sides now.
     """
 
     def __init__(self, agent: nn.Module) -> None:
@@ -45,7 +42,7 @@ class KnownState:
 
 
 def kept(state: Mapping[str, Tensor | bytes]) -> State:
-    """A copy of a state, in memory of its own."""
+    """A copy of a state."""
     with torch.inference_mode(False):
         return {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
 

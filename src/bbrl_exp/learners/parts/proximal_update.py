@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.arguments import AboveZero, Count, FromZeroToOne
-from bbrl_exp.data.minibatches import parts
+from bbrl_exp.data.transitions import parts
 from bbrl_exp.functional.losses import approximate_kl, clip_fraction
 from bbrl_exp.learners.learner import Metrics, Progress
 from bbrl_exp.learners.parts.on_policy import Experience, Loss, OnPolicyActorCritic
