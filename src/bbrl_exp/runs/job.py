@@ -11,7 +11,7 @@ from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.claim import FolderClaim
 from bbrl_exp.runs.ending import record_refusal
 from bbrl_exp.runs.execution import execute
-from bbrl_exp.runs.resume import AUTO, is_complete, standing
+from bbrl_exp.runs.resume import AUTO, is_complete, resume_point
 from bbrl_exp.runs.run import open_folder
 
 
@@ -31,7 +31,7 @@ def run_job(job: CheckedRun | CarriedJob, folder: Path) -> tuple[int, str | None
                 run = job if isinstance(job, CheckedRun) else job.check()
                 if run.root.resume == AUTO and is_complete(folder, run):  # a scheduler may have queued it again
                     return 0, None
-                before = standing(folder, run)
+                before = resume_point(folder, run)
                 prepared = prepare(run, is_tried=isinstance(job, CheckedRun))
             except BbrlExpError as error:
                 record_refusal(folder, str(error), job.overrides, None)

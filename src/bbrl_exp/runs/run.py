@@ -18,7 +18,7 @@ from bbrl_exp.records.config import write_config
 from bbrl_exp.records.summary import Summary, read_summary
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.runs.execution import RunResult, execute
-from bbrl_exp.runs.resume import is_complete, standing, wanted_folder
+from bbrl_exp.runs.resume import is_complete, resume_point, wanted_folder
 from bbrl_exp.settings import bad_value
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def run_one(run: CheckedRun) -> RunResult:
             if is_complete(claim.folder, run):
                 Terminal().line(f"already complete\nfolder: {wanted}")
                 return RunResult(wanted, Summary.of(read_summary(wanted) or {}))
-            before = standing(claim.folder, run)
+            before = resume_point(claim.folder, run)
             with open_folder(run, claim.folder):
                 return execute(prepared, claim.folder, before)
 
