@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 from bbrl_exp.config.carried import CarriedJob
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.preparation import prepare
-from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.errors import BbrlExpError, described
 from bbrl_exp.records.claim import FolderClaim
 from bbrl_exp.runs.ending import record_refusal
 from bbrl_exp.runs.execution import execute
@@ -33,9 +34,13 @@ def run_job(job: CheckedRun | CarriedJob, folder: Path) -> tuple[int, str | None
                     return 0, None
                 before = resume_point(folder, run)
                 prepared = prepare(run, is_tried=isinstance(job, CheckedRun))
-            except BbrlExpError as error:
-                record_refusal(folder, str(error), job.overrides, None)
-                return error.exit_code, str(error)
+            except Exception as error:  # user code may raise anything
+                is_ours = isinstance(error, BbrlExpError)
+                if not is_ours:
+                    traceback.print_exc()
+                reason = str(error) if is_ours else described(error)
+                record_refusal(folder, reason, job.overrides, None)
+                return getattr(error, "exit_code", 1), reason
             with prepared, open_folder(run, folder):
                 return execute(prepared, folder, before, in_sweep=True).exit_code, None
     except BbrlExpError as error:

@@ -52,7 +52,10 @@ def run(
     with open_composer(config_dir, extra_dir, config_name) as composer:
         config = composer.compose(overrides)
         if asks_for_sweep(config):
-            raise bad_value("hydra.mode", "MULTIRUN", "RUN: this is one run, and a sweep is scripts/run.py -m")
+            raise ConfigurationError(
+                "the configuration describes a sweep (hydra.mode, hydra.sweeper), and this is one run; "
+                "scripts/run.py runs sweeps"
+            )
         checked = check(config)
         if checked.root.dry_run:
             raise bad_value("dry_run", True, "false where the result of a run is wanted")
