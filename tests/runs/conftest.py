@@ -149,6 +149,20 @@ class SignalsOnce(Agent):
             os.kill(psutil.Process(os.getppid()).ppid(), self.number)
 
 
+class Made(Agent):
+    # Cannot be made, in the way that is asked for; leaves a file in the current folder when it runs.
+
+    def __init__(self, how: str = "well", name: str | None = None) -> None:
+        super().__init__(name)
+        if how == "exit":
+            raise SystemExit(0)
+        if how == "exception":
+            raise ZeroDivisionError("the agent is broken")
+
+    def forward(self, t: int, **kwargs) -> None:
+        open("here", "w").close()
+
+
 class Dies(Agent):
     def __init__(self, how: str, name: str | None = None) -> None:
         super().__init__(name)
@@ -248,6 +262,28 @@ class Endless(gymnasium.Env):
 class LostStep(gymnasium.Wrapper):
     def step(self, action):
         raise KeyError("lost")
+
+
+class Opened(gymnasium.Wrapper):
+    # Cannot be made, reset or closed, in the way that is asked for.
+
+    def __init__(self, env, how: str) -> None:
+        super().__init__(env)
+        self.how = how
+        if how == "exit":
+            raise SystemExit(0)
+        if how == "make":
+            raise ZeroDivisionError("the wrapper is broken")
+
+    def reset(self, **kwargs):
+        if self.how == "reset":
+            raise SystemExit("not today")
+        return self.env.reset(**kwargs)
+
+    def close(self):
+        if self.how == "close":
+            raise RuntimeError("cannot be closed")
+        self.env.close()
 
 
 class Unplugged(gymnasium.Wrapper):

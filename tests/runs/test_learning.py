@@ -185,12 +185,12 @@ def test_the_plan_says_that_no_update_falls_into_the_run(command_line: CommandLi
     assert told not in command_line(*options, "total_steps=2049").out
 
 
-def test_a_dry_run_tells_that_a_trial_failed(command_line: CommandLine, tmp_path: Path) -> None:
+def test_a_dry_run_says_that_the_measured_run_failed(command_line: CommandLine, tmp_path: Path) -> None:
     ended = command_line(*LEARNS, "+agent.learner.nan_after=64", "dry_run=true")
     assert ended.code == 1
-    assert "error: a trial of the run failed: metric 'losses/shift' is nan after" in ended.err
+    assert "error: the run failed while its speed was measured: metric 'losses/shift' is nan after" in ended.err
     swept = command_line("-m", *LEARNS, "+agent.learner.nan_after=64", "seed=1,2", "dry_run=true")
-    assert "a trial failed: seed=1: metric 'losses/shift' is nan after" in swept.out
+    assert "failed while its speed was measured: seed=1 and 1 more: metric 'losses/shift' is nan" in swept.out
     assert not (tmp_path / "outputs").exists()
 
 

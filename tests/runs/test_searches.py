@@ -59,6 +59,9 @@ def test_a_search_prunes_and_its_best_runs_again_to_the_same_value(
         for trial in search["trials"]
     }
     assert steps == {"completed": [256, 256], "pruned": [128, 128]}
+    assert sorted(name for trial in search["trials"] for name in trial["folders"]) == [
+        f"trial={trial},seed={seed}" for trial in (0, 1) for seed in (1, 2)
+    ]
     assert search["best"]["value"] == sum(search["best"]["values"].values()) / 2
     assert len(json.loads((FOLDER / "sweep.json").read_text())["jobs"]) == 4
 
@@ -116,8 +119,8 @@ def test_a_dry_run_shows_the_space_and_makes_nothing(command_line: CommandLine, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_search_needs_no_m_where_its_file_says_so_and_else_it_does(command_line: CommandLine) -> None:
+def test_a_search_needs_no_m(command_line: CommandLine) -> None:
     assert command_line(*PPO[1:], "dry_run=true").code == 0
     ended = command_line(*RANDOM[1:])
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "a search is a sweep, written with -m" in ended.err
+    assert "a search needs a space" in ended.err

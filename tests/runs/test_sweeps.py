@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig
 
-from bbrl_exp.config.carried import packed
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.runs.job_host import JobHost
+from bbrl_exp.runs.run import run
 
 from .conftest import CommandLine
 
@@ -136,6 +137,77 @@ def test_whatever_happens_to_a_job_costs_no_other(launcher: str, command_line: C
 
 
 @pytest.mark.usefixtures("users_package")
+def test_a_job_whose_environment_or_agent_cannot_be_made_fails_alone(command_line: CommandLine, tmp_path: Path) -> None:
+    ended = command_line(
+        "-m",
+        "+env.wrappers.opened={_target_: users_own.Opened, how: well}",
+        "+agent.members.made={_target_: users_own.Made, how: well}",
+        "env.wrappers.opened.how=close,exit,make,reset",
+        "agent.members.made.how=well,exit,exception",
+        *SHORT,
+    )
+    assert ended.code == 1
+    rows = {row["folder"]: row for row in table_of(sweep_folder(tmp_path))}
+    (good,) = (row for row in rows.values() if row["status"] == "completed")
+    assert "how=close" in good["folder"]
+    assert "made.how=well" in good["folder"]
+    for name, row in rows.items():
+        if row is not good:
+            assert row["error"] in ended.out
+            reason = "ZeroDivisionError: the agent is broken" if "made.how=exception" in name else "SystemExit"
+            if "how=well" in name and "opened.how=make" in name:
+                reason = "ZeroDivisionError: the wrapper is broken"
+            assert reason in row["error"], name
+            assert "\n" not in row["error"]
+
+
+@pytest.mark.parametrize(
+    ("contents", "typed"),
+    [
+        ("hydra: {sweeper: {params: {seed: '1,2', batch_size: 2}}}", []),
+        ("hydra: {sweeper: {params: {seed: '1,2'}}}", ["-m", "batch_size=2"]),
+        ("hydra: {mode: MULTIRUN}", ["seed=1,2", "batch_size=2"]),
+    ],
+)
+def test_a_sweep_that_an_experiment_describes_runs_its_jobs(
+    contents: str, typed: list[str], command_line: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "own" / "experiment").mkdir(parents=True)
+    (tmp_path / "own" / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{contents}\n")
+    ended = command_line("--config-dir", "own", "experiment=mine", "name=s", *typed, *SHORT)
+    assert ended.code == 0, ended.err
+    folders = [tmp_path / "outputs" / "multirun" / "s" / f"seed={seed}" for seed in (1, 2)]
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+    assert [(each["seed"], each["batch_size"], each["status"]) for each in summaries] == [
+        (1, 2, "completed"),
+        (2, 2, "completed"),
+    ]
+    for overrides in ([], ["hydra.mode=MULTIRUN"]):
+        with pytest.raises(ConfigurationError, match="describes a sweep"):
+            run(["experiment=mine", *overrides], extra_dir=tmp_path / "own")
+
+
+def test_several_values_need_m_where_the_configuration_describes_no_sweep(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    ended = command_line("seed=1,2")
+    assert (ended.code, ended.err) == (2, "error: key 'seed' = 1,2: several values need a sweep, written with -m\n")
+    assert command_line("hydra.mode=MULTIRUN", "seed=1,2", "dry_run=true", *SHORT).code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("users_package")
+@pytest.mark.parametrize("launcher", [[], ["-m"], ["-m", "launcher=joblib"]])
+def test_the_current_folder_of_a_run_is_its_own_if_asked_for(
+    launcher: list[str], command_line: CommandLine, tmp_path: Path
+) -> None:
+    made = "+agent.members.made={_target_: users_own.Made}"
+    assert command_line(*launcher, "name=s", "hydra.job.chdir=true", made, "seed=1", *SHORT).code == 0
+    (found,) = tmp_path.rglob("here")
+    assert (found.parent / "summary.json").exists()
+
+
+@pytest.mark.usefixtures("users_package")
 def test_a_signal_to_one_job_stops_that_job_alone(command_line: CommandLine, tmp_path: Path) -> None:
     stops = "+agent.members.stops={_target_: users_own.Stops, at: 100000}"
     ended = command_line("-m", stops, "agent.members.stops.at=20,100000", *SHORT, "total_steps=2560")
@@ -188,11 +260,13 @@ def test_a_signal_ends_the_sweep_and_the_table_tells_what_was_not_begun(tmp_path
 def test_a_signal_before_a_job_has_begun_ends_the_sweep(
     command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def signalled(config: DictConfig) -> bytes:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return packed(config)
+    run_job = JobHost.run
 
-    monkeypatch.setattr("bbrl_exp.sweeps.task.packed", signalled)
+    def signalled(host: JobHost, *arguments: Any) -> object:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return run_job(host, *arguments)
+
+    monkeypatch.setattr(JobHost, "run", signalled)
     assert command_line("-m", "seed=1,2", *SHORT, "total_steps=1_000_000").code == 128 + signal.SIGTERM
     assert {row["status"] for row in table_of(sweep_folder(tmp_path))} == {"interrupted"}
 
@@ -230,7 +304,8 @@ def test_a_dry_run_shows_the_jobs_and_makes_nothing(command_line: CommandLine, t
     assert ended.code == 0
     assert not (tmp_path / "outputs").exists()
     assert "4 jobs, 2 to run, 6,144 environment steps" in ended.out
-    assert "did you mean 'random'" in ended.out
+    assert ended.out.count("did you mean 'random'") == 1
+    assert "cannot run: agent=randm seed=1 and 1 more: key 'agent' = 'randm'" in ended.out
     assert "time: about" in ended.out
 
 

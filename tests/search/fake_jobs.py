@@ -33,19 +33,16 @@ class FakeJobs:
         self.interrupted: Callable[[Overrides], bool] = lambda job: False
         self._value, self._total_steps = value, total_steps
 
-    def run(self, jobs: Sequence[Sequence[str]], constant: Sequence[str] = ()) -> list[JobResult]:
+    def run(self, jobs: Sequence[Sequence[str]], constant: Sequence[str], folders: Sequence[str]) -> list[JobResult]:
         """Gives what comes of each job."""
         self.batches.append([dict(text.split("=", 1) for text in job) for job in jobs])  # type: ignore[misc]
         if self.stop_in == len(self.batches) - 1:
             raise Stopped(128 + 15)
-        return [self._result(list(job), constant) for job in jobs]
+        return [self._result(list(job), self.folder / folder) for job, folder in zip(jobs, folders, strict=True)]
 
-    def _result(self, job: list[str], constant: Sequence[str]) -> JobResult:
+    def _result(self, job: list[str], folder: Path) -> JobResult:
         overrides: Overrides = dict(text.split("=", 1) for text in job)  # type: ignore[misc]
         pause = overrides.pop("pause_after", None)
-        folder = self.folder / ",".join(
-            f"{key}={value}" for key, value in overrides.items() if f"{key}={value}" not in constant
-        )
         folder.mkdir(exist_ok=True)
         value = self._value(overrides)
         if value is None:

@@ -31,6 +31,7 @@ def parameter(composer: Composer, written: str) -> Parameter:
         ("tag(log, range(1, 9))", IntDistribution(1, 8, log=True)),
         ("range(0.1, 0.6, 0.1)", FloatDistribution(0.1, 0.5, step=0.1)),
         ("null,1,2.5,false,relu", CategoricalDistribution([None, 1, 2.5, False, "relu"])),
+        ("choice(null, 0.1)", CategoricalDistribution([None, 0.1])),
         ("4,10", CategoricalDistribution([4, 10])),
         ("[64,64],[256,256]", CategoricalDistribution(["[64,64]", "[256,256]"])),
         ("'a b','c d'", CategoricalDistribution(["a b", "c d"])),

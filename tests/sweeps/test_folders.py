@@ -47,6 +47,21 @@ def test_a_job_is_found_by_its_configuration_whatever_its_folder_is_called(compo
     assert [job.folder for job in placed] == ["seed=2", wanted[1].folder, wanted[2].folder]
 
 
+def test_the_folder_of_a_run_of_a_search_is_found_whatever_an_earlier_version_called_it(
+    composer: Composer, tmp_path: Path
+) -> None:
+    runs = [["agent=mlp", f"seed={seed}"] for seed in (1, 2)]
+    for job in jobs_of(composer, *runs):
+        begin(composer, job, tmp_path, env_steps=10**9)
+    now = named_jobs([*runs, ["agent=mlp", "seed=3"]], [], [f"trial=0,seed={seed}" for seed in (1, 2, 3)])
+    placed = with_folders(JobChecks(composer, [])(now), tmp_path)
+    assert [(job.folder, job.is_complete) for job in placed] == [
+        ("seed=1", True),
+        ("seed=2", True),
+        ("trial=0,seed=3", False),
+    ]
+
+
 def test_a_folder_that_holds_another_configuration_is_left_alone(composer: Composer, tmp_path: Path) -> None:
     first = jobs_of(composer, ["agent=random", "seed=1"], ["agent=random", "seed=2"])
     for job in first:

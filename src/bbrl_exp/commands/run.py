@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from bbrl_exp.commands.help import help_text
 from bbrl_exp.commands.parsing import CommandParser, exit_code_of
 from bbrl_exp.config.check import check
-from bbrl_exp.config.compose import VERSION_BASE, Composer, asks_for_sweep, register, resolve
+from bbrl_exp.config.compose import VERSION_BASE, Composer, SeveralValuesError, asks_for_sweep, register, resolve
 from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.overrides import parse
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
@@ -84,15 +84,22 @@ def _command(given: Sequence[str]) -> int:
 
 
 def _dispatch(composer: Composer, args: argparse.Namespace) -> int:
+    several: SeveralValuesError | None = None
     if not args.multirun:
-        config = composer.compose(args.overrides)
-        if not asks_for_sweep(config):
-            return run_or_show(check(config))
+        try:
+            config = composer.compose(args.overrides)
+        except SeveralValuesError as error:
+            several = error
+        else:
+            if args.run or not asks_for_sweep(config):
+                return run_or_show(check(config))
     from bbrl_exp.config.sweep_config import SweepConfig
     from bbrl_exp.search.command import search
     from bbrl_exp.sweeps.sweep import run_sweep
 
     sweep = SweepConfig.of(composer, args.overrides)
+    if several is not None and (args.run or not asks_for_sweep(sweep.config)):
+        raise several
     return search(composer, sweep) if sweep.is_search else run_sweep(composer, sweep)
 
 

@@ -27,9 +27,9 @@ from omegaconf.errors import (
 
 from bbrl_exp.config.folders import option_files
 from bbrl_exp.config.hydra_node import check_hydra_node, search_path_folders
-from bbrl_exp.config.overrides import apply, parse
+from bbrl_exp.config.overrides import apply, fitted, parse
 from bbrl_exp.config.refusals import refusal
-from bbrl_exp.config.search_settings import SWEEPER_NODE
+from bbrl_exp.config.search_settings import SWEEPER, SWEEPER_NODE
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.layout import job_folder_name, run_folder_name
 from bbrl_exp.settings import bad_value
@@ -43,6 +43,10 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_folder", run_folder_name, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder_name, replace=True)
     ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=SWEEPER_NODE, provider="bbrl_exp")
+
+
+class SeveralValuesError(ConfigurationError):
+    """A key is given several values, and no sweep is asked for."""
 
 
 class Composer:
@@ -91,24 +95,31 @@ class Composer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def compose(self, overrides: Sequence[str]) -> DictConfig:
+    def compose(self, overrides: Sequence[str], *, is_job: bool = False) -> DictConfig:
         """The configuration with its ``hydra`` node.
 
+        Args:
+            overrides: of the run.
+            is_job: they are those of all jobs of a sweep, which may have other options:
+                see :func:`~bbrl_exp.config.overrides.fitted`.
+
         Raises:
+            SeveralValuesError: a key has several values.
             ConfigurationError: it cannot be composed; the message names key, value and what is allowed.
         """
         parsed = parse(overrides)
         for override in parsed:
             if override.is_sweep_override():
                 key, _, value = str(override.input_line).partition("=")
-                raise ConfigurationError(f"key '{key}' = {value}: several values need a sweep, written with -m")
+                raise SeveralValuesError(f"key '{key}' = {value}: several values need a sweep, written with -m")
         folders = self.folders(parsed)
         choices = [override for override in parsed if is_choice(override, folders)]
         config = self._of_choices(choices, folders)
         with _refusals():
-            for override in parsed:
+            for index, override in enumerate(parsed):
                 if override not in choices and override.get_key_element() != "hydra.searchpath":
-                    apply(override, config)
+                    parsed[index] = fitted(override, config) if is_job else override
+                    apply(parsed[index], config)
             _note_overrides(config, parsed)
             check_hydra_node(config)
         return config
@@ -203,8 +214,10 @@ def _refusals() -> Iterator[None]:
 
 
 def asks_for_sweep(config: DictConfig) -> bool:
-    """Whether the configuration itself says ``hydra.mode: MULTIRUN``."""
-    return bool(config.hydra.mode == RunMode.MULTIRUN)
+    """Whether the configuration itself, without ``-m``, describes a sweep or a search."""
+    sweeper = config.hydra.sweeper
+    describes_one = sweeper._target_ == SWEEPER or bool(sweeper.get("params"))
+    return bool(config.hydra.mode == RunMode.MULTIRUN or (config.hydra.mode is None and describes_one))
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:

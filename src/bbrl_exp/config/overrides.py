@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import Parameter, Signature
+from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
 from hydra.core.override_parser.types import (
     ChoiceSweep,
     Glob,
@@ -18,7 +20,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from bbrl_exp.config.refusals import unknown_override
+from bbrl_exp.config.refusals import is_parameter, unknown_override
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.text import one_line
 
@@ -31,6 +33,7 @@ __all__ = [  # also what Hydra's grammar is made of
     "QuotedString",
     "RangeSweep",
     "apply",
+    "fitted",
     "is_of_hydra",
     "parse",
 ]
@@ -45,7 +48,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         ConfigurationError: one of them cannot be read.
     """
     try:
-        parsed: list[Override] = OverridesParser.create().parse_overrides(list(overrides))
+        parsed: list[Override] = OverridesParser(_functions()).parse_overrides(list(overrides))
     except OverrideParseException as error:
         problem = str(error).replace(f"Error parsing override '{error.override}'\n", "").splitlines()[0]
         raise ConfigurationError(
@@ -54,6 +57,13 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     except RecursionError as error:
         raise ConfigurationError("an override cannot be read: it is nested too deeply") from error
     return parsed
+
+
+def _functions() -> Any:
+    """The functions of Hydra's grammar; its own ``choice`` refuses null, which ``a=null,1`` may have."""
+    functions = create_functions()
+    functions.definitions["choice"] = Signature([Parameter("args", Parameter.VAR_POSITIONAL, annotation=object)])
+    return functions
 
 
 def is_of_hydra(text: str) -> bool:
@@ -87,6 +97,28 @@ def apply(override: Override, config: DictConfig) -> None:
         raise unknown_override(key, config, error.full_key) from error
     except OmegaConfBaseException as error:
         raise ConfigurationError(f"override '{override.input_line}': {one_line(error)}") from error
+
+
+def fitted(override: Override, config: DictConfig) -> Override:
+    """The override with ``+`` where the configuration lacks its key, and without where it has it.
+
+    Options that a sweep goes over state different parameters of what they build, and all of them can be given.
+
+    Args:
+        override: of a value.
+        config: composed.
+    """
+    key, text = override.key_or_group, str(override.input_line)
+    parent_key, _, name = key.rpartition(".")
+    parent = OmegaConf.select(config, parent_key, throw_on_missing=False) if parent_key else config
+    if not isinstance(parent, DictConfig) or override.is_delete() or override.is_force_add():
+        return override
+    is_there = name in parent.keys()  # noqa: SIM118 (also what is missing, ???)
+    if override.is_add() and is_there and not isinstance(override.value(), dict | list):
+        return parse([text[1:]])[0]
+    if not override.is_add() and not is_there and is_parameter(name, parent, parent_key):
+        return parse([f"+{text}"])[0]
+    return override
 
 
 def _add(override: Override, config: DictConfig) -> None:

@@ -80,6 +80,11 @@ def _keys_that_end_with(ending: str, node: object, above: str = "") -> list[str]
     return found
 
 
+def is_parameter(name: str, node: DictConfig, key: str) -> bool:
+    """Whether the class of the node at ``key`` can be given ``name`` by a configuration."""
+    return name in _parameters(node, key)
+
+
 def _parameters(node: DictConfig, key: str) -> list[str]:
     """What the class of a node can be given by a configuration; nothing where there is none.
 

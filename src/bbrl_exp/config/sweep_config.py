@@ -46,7 +46,7 @@ class SweepConfig:
         errors: dict[str, None] = {}
         for job in _points(typed):
             try:
-                config = composer.compose([*of_hydra, *job])
+                config = composer.compose([*of_hydra, *job], is_job=True)
             except ConfigurationError as error:
                 errors[str(error)] = None
             else:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from bbrl_exp.config.preparation import prepare
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.runs.console import Terminal, show_start
-from bbrl_exp.runs.estimate import TRIAL_SECONDS, TrialFailure, Trials
+from bbrl_exp.runs.estimate import MEASURED_SECONDS, MeasurementFailure, measure
+from bbrl_exp.runs.job_host import JobHost
 from bbrl_exp.text import size_in_words, time_in_words
 
 if TYPE_CHECKING:
@@ -23,21 +24,21 @@ def show_run(run: CheckedRun, folder: Path) -> None:
         folder: where the run would be.
 
     Raises:
-        BbrlExpError: a trial of the run failed.
+        BbrlExpError: the run failed while its speed was measured.
     """
     terminal = Terminal()
     with prepare(run) as prepared:
         show_start(terminal, prepared.graph, prepared.variables, prepared.run, folder)
-    estimate = Trials()(run)
-    if isinstance(estimate, TrialFailure):
-        raise BbrlExpError(f"a trial of the run failed: {estimate.error}")
+    estimate = measure(run, JobHost())
+    if isinstance(estimate, MeasurementFailure):
+        raise BbrlExpError(f"the run failed while its speed was measured: {estimate.error}")
     if estimate is None:
-        terminal.line(f"  {'time':<19}unknown: a trial of {TRIAL_SECONDS:g} s came to no end")
+        terminal.line(f"  {'time':<19}unknown: no step was done while it was measured")
     else:
         seconds = run.size.env_steps / estimate.steps_per_second
         terminal.line(
             f"  {'time':<19}about {time_in_words(seconds)} at {estimate.steps_per_second:,.0f} steps/s, "
-            f"from a trial of {TRIAL_SECONDS:g} s, evaluations left out"
+            f"measured for {MEASURED_SECONDS:g} s, evaluations left out"
         )
         n_bytes = run.size.env_steps * estimate.bytes_per_step
         terminal.line(f"  {'disk':<19}at most about {size_in_words(n_bytes)}, checkpoints left out")

@@ -1,4 +1,4 @@
-"""About how fast a run will be, from a trial of a few seconds in a folder that is thrown away."""
+"""About how fast a run will be: measured for a few seconds in a temporary folder."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from bbrl_exp.runs.job_host import JobHost
 
 _LAST = 0.5
 _SECONDS_TO_BEGIN = 30.0
-TRIAL_SECONDS = 4.0
+MEASURED_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a trial told.
+    """What was measured.
 
     Attributes:
-        steps_per_second: environment steps a second of its second half, updates and tracking included, start-up and
+        steps_per_second: environment steps per second in the second half, updates and tracking included, start-up and
             evaluation left out.
-        bytes_per_step: of files, an environment step.
+        bytes_per_step: of files, per environment step.
     """
 
     steps_per_second: float
@@ -35,55 +35,36 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class TrialFailure:
-    """A trial that failed, as the run itself would.
-
-    Attributes:
-        error: why, in a line.
-    """
+class MeasurementFailure:
+    """The run failed while it was measured, as it would without a measurement; ``error`` says why, in one line."""
 
     error: str
 
 
-class Trials:
-    """Tries configurations out for ``TRIAL_SECONDS`` each, one after the other, each in a process of its own."""
+def measure(run: CheckedRun, host: JobHost) -> Estimate | MeasurementFailure | None:
+    """Runs a configuration for ``MEASURED_SECONDS``; None where it did not get to do a step.
 
-    def __init__(self) -> None:
-        self._host: JobHost | None = None
+    Args:
+        run: checked; its own folder is not touched.
+        host: forks the process that is measured.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "measured"
+        folder.mkdir()
+        asked_first, begun = time.monotonic(), 0.0
 
-    def __call__(self, run: CheckedRun) -> Estimate | TrialFailure | None:
-        """What a trial of the run shows; None where it did not get to do a step.
+        def is_wanted() -> bool:
+            nonlocal begun
+            now = time.monotonic()
+            if not begun and (folder / METRICS).exists():
+                begun = now
+            return now - begun < MEASURED_SECONDS if begun else now - asked_first < _SECONDS_TO_BEGIN
 
-        Args:
-            run: checked; its own folder is not touched.
-        """
-        if self._host is None:
-            self._host = JobHost()
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name) / "trial"
-            folder.mkdir()
-            self._host.run(_for_trial(run), os.getcwd(), folder, _TrialTime(folder))
-            return _told_by(folder)
-
-
-class _TrialTime:
-    """Whether a trial is to go on: for its seconds since its folder tells of steps, and not for ever before that."""
-
-    def __init__(self, folder: Path) -> None:
-        self._metrics = folder / METRICS
-        self._asked_first = time.monotonic()
-        self._begun: float | None = None
-
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if self._begun is None and self._metrics.exists():
-            self._begun = now
-        if self._begun is None:
-            return now - self._asked_first < _SECONDS_TO_BEGIN
-        return now - self._begun < TRIAL_SECONDS
+        host.run(_to_measure(run), os.getcwd(), folder, is_wanted)
+        return _found_in(folder)
 
 
-def _for_trial(run: CheckedRun) -> CheckedRun:
+def _to_measure(run: CheckedRun) -> CheckedRun:
     """The run without evaluations, with its speed in ``metrics.csv``."""
     tracking = replace(
         run.tracking,
@@ -96,10 +77,10 @@ def _for_trial(run: CheckedRun) -> CheckedRun:
     return replace(run, root=replace(run.root, dry_run=False, resume="auto", eval=no_evaluations), tracking=tracking)
 
 
-def _told_by(folder: Path) -> Estimate | TrialFailure | None:
+def _found_in(folder: Path) -> Estimate | MeasurementFailure | None:
     summary = read_summary(folder) or {}
     if summary.get("status") in ("failed", "diverged"):
-        return TrialFailure(str(summary.get("error")))
+        return MeasurementFailure(str(summary.get("error")))
     env_steps = summary.get("env_steps", 0)
     if not env_steps or summary.get("status") not in ("interrupted", "completed"):
         return None

@@ -23,7 +23,7 @@ from bbrl_exp.records.layout import LOG
 from bbrl_exp.records.provenance import command, git_commit, record_end, record_start, versions
 from bbrl_exp.records.summary import Status, Summary, read_summary
 from bbrl_exp.runs.console import SeveralConsoles, Terminal, end_lines, open_log, show_error
-from bbrl_exp.runs.resume import Standing
+from bbrl_exp.runs.resume import ResumePoint
 from bbrl_exp.runs.session import RunProgress, run_session
 from bbrl_exp.runs.stop import STOPPED_BY, StopSignal
 
@@ -49,13 +49,13 @@ class RunResult:
     signal: int | None = None
 
 
-def execute(prepared: PreparedRun, folder: Path, before: Standing, *, in_sweep: bool = False) -> RunResult:
+def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_sweep: bool = False) -> RunResult:
     """Runs what is prepared in a folder that this process has claimed; a failure is recorded, not raised.
 
     Args:
         prepared: graph and learner, with the configuration.
         folder: the claimed folder.
-        before: where the run stands.
+        before: where the run begins or resumes.
         in_sweep: say only a few lines on standard output; everything is in ``run.log``.
     """
     from bbrl_exp.tracking.console import PlainConsole

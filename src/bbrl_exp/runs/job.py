@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 from bbrl_exp.config.carried import CarriedJob
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.preparation import prepare
-from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.errors import BbrlExpError, described
 from bbrl_exp.records.claim import FolderClaim
 from bbrl_exp.runs.ending import record_refusal
 from bbrl_exp.runs.execution import execute
-from bbrl_exp.runs.resume import AUTO, is_complete, standing
+from bbrl_exp.runs.resume import AUTO, is_complete, resume_point
 from bbrl_exp.runs.run import open_folder
 
 
@@ -31,11 +32,15 @@ def run_job(job: CheckedRun | CarriedJob, folder: Path) -> tuple[int, str | None
                 run = job if isinstance(job, CheckedRun) else job.check()
                 if run.root.resume == AUTO and is_complete(folder, run):  # a scheduler may have queued it again
                     return 0, None
-                before = standing(folder, run)
+                before = resume_point(folder, run)
                 prepared = prepare(run, is_tried=isinstance(job, CheckedRun))
-            except BbrlExpError as error:
-                record_refusal(folder, str(error), job.overrides, None)
-                return error.exit_code, str(error)
+            except Exception as error:  # user code may raise anything
+                is_ours = isinstance(error, BbrlExpError)
+                if not is_ours:
+                    traceback.print_exc()
+                reason = str(error) if is_ours else described(error)
+                record_refusal(folder, reason, job.overrides, None)
+                return getattr(error, "exit_code", 1), reason
             with prepared, open_folder(run, folder):
                 return execute(prepared, folder, before, in_sweep=True).exit_code, None
     except BbrlExpError as error:

@@ -1,4 +1,4 @@
-"""What to do with the folder that a run is to lie in: begin, go on, or leave it as it is."""
+"""Whether the run in a folder begins, resumes or is complete."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _STATE = ("chunks", "graph", "learner", "run", "workspace", "records", "generato
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a run stands that has something left to do.
+class ResumePoint:
+    """Where an unfinished run begins or resumes.
 
     Attributes:
-        checkpoint: where it goes on; None where it begins.
+        checkpoint: that it resumes from; None where it begins.
         complaints: what was wrong with newer checkpoints.
         has_begun: whether files of the run are there already.
     """
@@ -62,8 +62,8 @@ def is_complete(folder: Path, run: CheckedRun) -> bool:
     return summary.get("status") == "completed" and is_whole and not is_longer
 
 
-def standing(folder: Path, run: CheckedRun) -> Standing:
-    """How the run in ``folder`` stands, which is not complete; nothing in it is changed.
+def resume_point(folder: Path, run: CheckedRun) -> ResumePoint:
+    """Where the unfinished run in ``folder`` begins or resumes; nothing in the folder is changed.
 
     Raises:
         ConfigurationError: there are checkpoints and none is whole, the newest is of another version, or there is none
@@ -73,7 +73,7 @@ def standing(folder: Path, run: CheckedRun) -> Standing:
 
     summary = _summary_of_a_run(folder)
     if summary is None:
-        return Standing()
+        return ResumePoint()
     checkpoint, complaints = newest_checkpoint(folder)
     if checkpoint is not None:
         _check_version(checkpoint)
@@ -82,7 +82,7 @@ def standing(folder: Path, run: CheckedRun) -> Standing:
             f"key 'total_steps' = {run.root.total_steps}: the run in {folder} is complete, and cannot be made longer "
             "without a checkpoint"
         )
-    return Standing(checkpoint, tuple(complaints), has_begun=True)
+    return ResumePoint(checkpoint, tuple(complaints), has_begun=True)
 
 
 def _check_version(checkpoint: Checkpoint) -> None:

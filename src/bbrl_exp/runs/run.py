@@ -18,7 +18,7 @@ from bbrl_exp.records.config import write_config
 from bbrl_exp.records.summary import Summary, read_summary
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.runs.execution import RunResult, execute
-from bbrl_exp.runs.resume import is_complete, standing, wanted_folder
+from bbrl_exp.runs.resume import is_complete, resume_point, wanted_folder
 from bbrl_exp.settings import bad_value
 
 if TYPE_CHECKING:
@@ -52,7 +52,10 @@ def run(
     with open_composer(config_dir, extra_dir, config_name) as composer:
         config = composer.compose(overrides)
         if asks_for_sweep(config):
-            raise bad_value("hydra.mode", "MULTIRUN", "RUN: this is one run, and a sweep is scripts/run.py -m")
+            raise ConfigurationError(
+                "the configuration describes a sweep (hydra.mode, hydra.sweeper), and this is one run; "
+                "scripts/run.py runs sweeps"
+            )
         checked = check(config)
         if checked.root.dry_run:
             raise bad_value("dry_run", True, "false where the result of a run is wanted")
@@ -129,7 +132,7 @@ def run_one(run: CheckedRun) -> RunResult:
             if is_complete(claim.folder, run):
                 Terminal().line(f"already complete\nfolder: {wanted}")
                 return RunResult(wanted, Summary.of(read_summary(wanted) or {}))
-            before = standing(claim.folder, run)
+            before = resume_point(claim.folder, run)
             with open_folder(run, claim.folder):
                 return execute(prepared, claim.folder, before)
 

@@ -16,7 +16,7 @@ from bbrl_exp.records.provenance import versions
 from bbrl_exp.records.summary import Summary
 from bbrl_exp.runs.console import describe, show_start
 from bbrl_exp.runs.evaluations import Evaluations
-from bbrl_exp.runs.resume import Standing
+from bbrl_exp.runs.resume import ResumePoint
 from bbrl_exp.runs.stop import StopSignal
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class RunProgress:
 
 
 def run_session(
-    prepared: PreparedRun, folder: Path, console: Console, progress: RunProgress, stop: StopSignal, before: Standing
+    prepared: PreparedRun, folder: Path, console: Console, progress: RunProgress, stop: StopSignal, before: ResumePoint
 ) -> None:
     """Runs what is prepared to the end, chunk by chunk.
 
@@ -102,7 +102,7 @@ def _run_loop(
     console: Console,
     progress: RunProgress,
     stop: StopSignal,
-    before: Standing,
+    before: ResumePoint,
     graph: TemporalAgent,
     learner: Learner | None,
     variables: Sequence[VariableFacts],

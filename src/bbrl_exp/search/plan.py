@@ -97,7 +97,7 @@ def plan_of(composer: Composer, config: SweepConfig) -> SearchPlan:
     space, constant = read_space(settings.params, config.typed)
 
     def compose(job: Sequence[str]) -> DictConfig:
-        return composer.compose([*config.of_hydra, *job])
+        return composer.compose([*config.of_hydra, *job], is_job=True)
 
     runs = []
     for end in (0, -1):

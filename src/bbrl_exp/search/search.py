@@ -27,7 +27,7 @@ class JobRunner(Protocol):
 
     folder: Path
 
-    def run(self, jobs: Sequence[Sequence[str]], constant: Sequence[str] = ()) -> list[JobResult]:
+    def run(self, jobs: Sequence[Sequence[str]], constant: Sequence[str], folders: Sequence[str]) -> list[JobResult]:
         """Runs what is not complete, and gives what came of each, in order."""
 
 
@@ -110,7 +110,8 @@ class _Search:
         if not trials:
             return {}
         runs = [self.plan.runs_of(trial.params, pause_after) for trial in trials]
-        results = iter(self.runner.run([run for of_trial in runs for run in of_trial], self.plan.constant))
+        folders = [f"trial={trial.number},seed={seed}" for trial in trials for seed in self.plan.settings.seeds]
+        results = iter(self.runner.run([run for of_trial in runs for run in of_trial], self.plan.constant, folders))
         found = {trial: [next(results) for _ in of_trial] for trial, of_trial in zip(trials, runs, strict=True)}
         for trial, of_trial in found.items():
             self.study.keep_folders(trial, [result.folder.name for result in of_trial])

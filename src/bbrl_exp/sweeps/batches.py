@@ -80,12 +80,13 @@ class SweepJobs:
         """The table: the jobs in the order in which they first ran, then those of earlier commands."""
         return [*self._rows.values(), *other_rows(self.folder, self._rows)]
 
-    def run(self, jobs: Sequence[Sequence[str]], constant: Sequence[str] = ()) -> list[JobResult]:
+    def run(self, jobs: Sequence[Sequence[str]], constant: Sequence[str], folders: Sequence[str]) -> list[JobResult]:
         """Runs what is not complete of a batch.
 
         Args:
             jobs: the overrides of each.
-            constant: those that do not name a job, since all jobs of the sweep have them.
+            constant: those that all jobs of the sweep have.
+            folders: the name of each job's folder, unless another one holds its run.
 
         Returns:
             What came of each, in order; of a job that is there twice, twice.
@@ -93,7 +94,7 @@ class SweepJobs:
         Raises:
             Stopped: a signal asked for it.
         """
-        named = named_jobs(jobs, constant)
+        named = named_jobs(jobs, constant, folders)
         results = dict(zip((job.overrides for job in named), self.run_checked(self._checks(named)), strict=True))
         return [results[tuple(overrides)] for overrides in jobs]
 

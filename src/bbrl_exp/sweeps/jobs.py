@@ -12,7 +12,7 @@ from bbrl_exp.config.overrides import Override
 from bbrl_exp.config.preparation import prepare
 from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.config.sweep_config import refusal_of_all, values_of
-from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, described
 from bbrl_exp.records.layout import job_folder_name
 from bbrl_exp.runs.resume import AUTO, NEVER
 from bbrl_exp.settings import bad_value
@@ -64,22 +64,25 @@ def expand(parsed: Sequence[Override]) -> list[Job]:
     return named_jobs(list(product(*texts.values())))
 
 
-def named_jobs(batches: Sequence[Sequence[str]], constant: Iterable[str] | None = None) -> list[Job]:
-    """Jobs with these overrides, each of them once, in folders named by what varies.
+def named_jobs(
+    batches: Sequence[Sequence[str]], constant: Iterable[str] | None = None, folders: Sequence[str] = ()
+) -> list[Job]:
+    """Jobs with these overrides, each of them once.
 
     Args:
         batches: the overrides of each job.
         constant: those that do not vary; None for those that all jobs have, if there are several.
+        folders: the name of each job's folder; empty for names that say what varies.
     """
     if constant is None:
         constant = [text for text in batches[0] if all(text in batch for batch in batches)] if len(batches) > 1 else []
     fixed = set(constant)
     jobs: dict[str, Job] = {}
-    for batch in batches:
+    for index, batch in enumerate(batches):
         varied = tuple(text for text in batch if text not in fixed)
-        naming = sorted(text for text in varied if not text.startswith(_PAUSE))
-        folder = job_folder_name(",".join(naming))
-        jobs.setdefault(folder, Job(tuple(batch), varied, folder))
+        naming = ",".join(sorted(text for text in varied if not text.startswith(_PAUSE)))
+        folder = folders[index] if folders else job_folder_name(naming)
+        jobs.setdefault(naming, Job(tuple(batch), varied, folder))
     return list(jobs.values())
 
 
@@ -103,8 +106,8 @@ class JobChecks:
     def _checked(self, job: Job) -> Job:
         kind = kind_of(job)
         try:
-            run = check(self._composer.compose([*self._of_hydra, *job.overrides]))
-            job = replace(job, config_hash=run.config_hash)
+            run = check(self._composer.compose([*self._of_hydra, *job.overrides], is_job=True))
+            job = replace(job, overrides=run.overrides, config_hash=run.config_hash)
             if run.root.resume not in (AUTO, NEVER):
                 raise bad_value("resume", run.root.resume, "auto or never in a sweep, which resumes by its name")
             if kind not in self._errors:
@@ -112,9 +115,10 @@ class JobChecks:
                     self._sizes[kind] = prepared.run.size
             job = replace(job, run=replace(run, size=self._sizes.get(kind, run.size)))
             return replace(job, error=self._errors.setdefault(kind, None))
-        except BbrlExpError as error:
-            self._errors.setdefault(kind, str(error))
-            return replace(job, error=str(error))
+        except Exception as error:  # user code may raise anything
+            reason = str(error) if isinstance(error, BbrlExpError) else described(error)
+            self._errors.setdefault(kind, reason)
+            return replace(job, error=reason)
 
 
 def kind_of(job: Job) -> tuple[str, ...]:

@@ -10,13 +10,14 @@ from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.launchers import LOCAL
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.runs.console import Terminal
-from bbrl_exp.runs.estimate import TRIAL_SECONDS, Estimate, TrialFailure, Trials
+from bbrl_exp.runs.estimate import MEASURED_SECONDS, Estimate, MeasurementFailure, measure
+from bbrl_exp.runs.job_host import JobHost
 from bbrl_exp.sweeps.jobs import Job, kind_of
 from bbrl_exp.text import size_in_words, time_in_words
 
-_MOST_TRIALS = 12
+_MOST_MEASURED = 12
 
-Estimates = Mapping[tuple[str, ...], Estimate | TrialFailure | None]
+Estimates = Mapping[tuple[str, ...], Estimate | MeasurementFailure | None]
 
 
 def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> None:
@@ -54,27 +55,27 @@ def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> None:
 
 
 def _estimates(jobs: Sequence[Job]) -> Estimates:
-    """By kind of job, from trials of the first kinds."""
+    """By kind of job, measured for the first kinds."""
     kinds: dict[tuple[str, ...], CheckedRun] = {}
     for job in jobs:
         assert job.run is not None
         kinds.setdefault(kind_of(job), job.run)
-    measure = Trials()
-    return {kind: measure(run) for kind, run in list(kinds.items())[:_MOST_TRIALS]}
+    host = JobHost()
+    return {kind: measure(run, host) for kind, run in list(kinds.items())[:_MOST_MEASURED]}
 
 
 def _complaints(jobs: Sequence[Job], estimates: Estimates) -> list[str]:
     """What keeps jobs from running: each cause once, with the jobs that have it."""
-    causes: dict[str, list[str]] = {}
+    causes: dict[tuple[str, str], list[str]] = {}
     for job in jobs:
         name = " ".join(job.varied) or job.folder
         if job.error is not None:
-            causes.setdefault(f"cannot run: {{}}: {job.error}", []).append(name)
-        elif isinstance(failure := estimates.get(kind_of(job)), TrialFailure):
-            causes.setdefault(f"a trial failed: {{}}: {failure.error}", []).append(name)
+            causes.setdefault(("cannot run", job.error), []).append(name)
+        elif isinstance(failure := estimates.get(kind_of(job)), MeasurementFailure):
+            causes.setdefault(("failed while its speed was measured", failure.error), []).append(name)
     return [
-        cause.replace("{}", names[0] if len(names) == 1 else f"{len(names)} jobs, from {names[0]} on", 1)
-        for cause, names in causes.items()
+        f"{what}: {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {error}"
+        for (what, error), names in causes.items()
     ]
 
 
@@ -100,7 +101,7 @@ def _totals(jobs: Sequence[Job], estimates: Estimates, side_by_side: int | None)
     if not known:
         return []
     total = sum(seconds for _, seconds in known)
-    rest = "" if len(known) == len(jobs) else f" for {len(known)} of them (no trial tells of the others)"
+    rest = "" if len(known) == len(jobs) else f" for {len(known)} of them (the others were not measured)"
     how = (
         "one after the other"
         if side_by_side == 1
@@ -114,8 +115,8 @@ def _totals(jobs: Sequence[Job], estimates: Estimates, side_by_side: int | None)
         if isinstance(estimate := estimates[kind_of(job)], Estimate) and job.run
     )
     return [
-        f"time: about {time_in_words(total)}{rest} in all, {how}; from trials of {TRIAL_SECONDS:g} s, evaluations "
-        "left out",
+        f"time: about {time_in_words(total)}{rest} in all, {how}; measured for {MEASURED_SECONDS:g} s per "
+        "kind of job, evaluations left out",
         f"disk: at most about {size_in_words(disk)}, checkpoints left out",
     ]
 
