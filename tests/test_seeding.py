@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 from pathlib import Path
 
@@ -23,22 +24,50 @@ from bbrl_exp.seeding import (
 )
 
 
-def test_no_two_streams_of_neighbouring_seeds_roles_environments_and_episodes_are_equal() -> None:
-    streams = [
-        EpisodeSeeds(seed, role, environment)
-        for seed in range(20)
-        for role in ("train", "eval")
-        for environment in range(20)
-    ]
-    seeds = [stream(episode) for stream in streams for episode in range(70)]
+def episode_seeds(seed: int, role: str, environments: int, episodes: int) -> list[int]:
+    streams = [EpisodeSeeds(seed, role, environment) for environment in range(environments)]
+    return [stream(episode) for stream in streams for episode in range(episodes)]
+
+
+def test_no_two_episodes_of_a_run_have_the_same_seed() -> None:
+    seeds = episode_seeds(0, "train", 30, 10_000)
+    assert len(set(seeds)) == len(seeds)  # among so many random numbers of 30 bits, about 42 pairs would be equal
+
+
+def test_training_never_shares_a_seed_with_an_evaluation_whatever_the_root_seeds() -> None:
+    training = {seed for root in range(10) for seed in episode_seeds(root, "train", 10, 200)}
+    for role in ("eval", "final_eval"):
+        assert not training & {seed for root in range(10) for seed in episode_seeds(root, role, 200, 10)}
+
+
+def test_seeds_roles_environments_and_episodes_have_streams_of_their_own() -> None:
+    lists = [episode_seeds(root, role, 20, 50) for root in range(20) for role in ("train", "eval", "final_eval")]
+    for first, second in itertools.combinations(lists, 2):
+        assert len(set(first) & set(second)) <= 1  # 1,000 of 2**30: for one pair of lists in a thousand
+    far = [EpisodeSeeds(0, "train", environment) for environment in (0, 1, 2**10 - 1, 2**10, 2**11, 2**20)]
+    seeds = [stream(episode) for stream in far for episode in (0, 1, 2**20 - 1, 2**20, 2**21, 2**40)]
     assert len(set(seeds)) == len(seeds)
-    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_every_generator_takes_the_seed_of_an_episode() -> None:
+    seeds = [*episode_seeds(7, "train", 4, 100), *episode_seeds(7, "eval", 4, 100)]
+    assert 0 <= min(seeds) < 2**27
+    assert 2**31 - 2**27 < max(seeds) < 2**31
+    for seed in (min(seeds), max(seeds)):
+        np.random.RandomState(seed), np.random.default_rng(seed), random.Random(seed), np.int32(seed)
+        torch.Generator().manual_seed(seed)
+
+
+def test_each_bit_of_the_seed_of_an_episode_is_as_often_0_as_1() -> None:
+    seeds = np.array(episode_seeds(3, "train", 10, 1000))
+    for bit in range(30):
+        assert abs(np.mean(seeds >> bit & 1) - 0.5) < 0.025  # five standard deviations
 
 
 def test_episode_seeds_may_be_asked_for_in_any_order() -> None:
-    forward = [EpisodeSeeds(1, "train", 2)(episode) for episode in (0, 63, 64, 200)]
+    forward = [EpisodeSeeds(1, "train", 2)(episode) for episode in (0, 63, 2**20, 2**21)]
     seeds = EpisodeSeeds(1, "train", 2)
-    assert [seeds(episode) for episode in (200, 64, 63, 0)] == forward[::-1]
+    assert [seeds(episode) for episode in (2**21, 2**20, 63, 0)] == forward[::-1]
 
 
 def test_a_stream_is_the_numpy_seed_sequence_of_its_path() -> None:

@@ -2,7 +2,8 @@
 
 A stream is named by a path of words and small integers, ``("train", 3, 17)``. Its numbers come from
 ``numpy.random.SeedSequence(entropy=seed, spawn_key=path)``, so that two seeds, or two paths, never share a stream and
-the stream of environment 3 depends neither on the batch size nor on the process that it lives in.
+the stream of environment 3 depends neither on the batch size nor on the process that it lives in. Episodes have seeds
+of fewer bits: see :class:`EpisodeSeeds`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from bbrl_exp.errors import ConfigurationError
 if TYPE_CHECKING:
     import torch
 
-_EPISODES_PER_BLOCK = 64
+_ENVIRONMENTS_PER_GROUP = 2**10
+_EPISODES_PER_BLOCK = 2**20
+_ROUNDS = 4
 
 
 def _sequence(seed: int, path: tuple[str | int, ...]) -> np.random.SeedSequence:
@@ -105,27 +108,40 @@ def untouched_global_generators() -> Iterator[None]:
 
 
 class EpisodeSeeds:
-    """The seeds with which one environment is reset, one an episode.
+    """The seeds with which one environment is reset, one per episode: numbers of 31 bits.
+
+    Code that seeds ``np.random.RandomState`` takes no longer ones. Random numbers of so few bits would soon repeat
+    themselves: of 55,000, two are equal as a rule. Instead, (environment, episode) is an index of 30 bits, and a
+    permutation of all such indexes, chosen by the root seed and the role, makes the seed of it. Within a role of a run,
+    the first 2**20 episodes of the first 1,024 environments therefore have different seeds; beyond them, other
+    permutations follow. The 31st bit keeps training apart from every other role, whatever the root seeds. Other pairs
+    share a seed with the probability of 2**-30.
 
     Args:
         seed: the root seed.
-        role: what the environment is for, ``"train"`` or ``"eval"``; roles have separate streams.
+        role: what the environment is for, ``"train"``, ``"eval"``, …; each has seeds of its own.
         environment: index of the environment in its batch.
-
-    Seeds are drawn in blocks, because a ``SeedSequence`` costs as much as two steps of CartPole.
     """
 
     def __init__(self, seed: int, role: str, environment: int) -> None:
         self._seed = seed
-        self._path = (role, environment)
-        self._block_index = -1
-        self._block: list[int] = []
+        group, index = divmod(environment, _ENVIRONMENTS_PER_GROUP)
+        self._path = (role, "episodes", group)
+        self._index = index * _EPISODES_PER_BLOCK
+        self._half = 0 if role == "train" else 2**30
+        self._block = -1
+        self._keys: list[int] = []
 
     def __call__(self, episode: int) -> int:
-        """The seed in [0, 2**63) of episode number ``episode``, counted from 0."""
-        block_index, offset = divmod(episode, _EPISODES_PER_BLOCK)
-        if block_index != self._block_index:
-            words = _sequence(self._seed, (*self._path, block_index)).generate_state(_EPISODES_PER_BLOCK, np.uint64)
-            self._block = (words >> np.uint64(1)).tolist()
-            self._block_index = block_index
-        return self._block[offset]
+        """The seed in [0, 2**31) of episode number ``episode``, counted from 0."""
+        block, offset = divmod(episode, _EPISODES_PER_BLOCK)
+        if block != self._block:
+            self._keys = _sequence(self._seed, (*self._path, block)).generate_state(_ROUNDS).tolist()
+            self._block = block
+        # A Feistel network (Luby and Rackoff, 1988): a permutation, whatever the function of ``right`` is.
+        left, right = divmod(self._index + offset, 2**15)
+        for key in self._keys:
+            mixed = (right ^ key) * 0x9E3779B1 & 0xFFFFFFFF
+            mixed = (mixed ^ mixed >> 15) * 0x85EBCA77 & 0xFFFFFFFF
+            left, right = right, left ^ mixed >> 17
+        return self._half | left << 15 | right

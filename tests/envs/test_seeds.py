@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toy_envs import DictNoise
+from toy_envs import DictNoise, OldGenerators
 
 from bbrl_exp.envs import AutoResetGymAgent, NoAutoResetGymAgent
 from bbrl_exp.workspace import Workspace
@@ -144,3 +144,9 @@ def test_vectorized_freezes_finished_environments_without_auto_reset():
             assert workspace[name][end:, i].eq(workspace[name][end, i]).all(), name
         assert workspace["env/reward"][:, i].tolist() == [0.0] + [1.0] * end + [0.0] * (119 - end)
     assert workspace["env/initial_state"].sum() == 4
+
+
+@pytest.mark.parametrize("role", ["train", "eval"])
+def test_generators_of_32_bits_take_the_seeds_of_episodes(role):
+    rows = record(AutoResetGymAgent(OldGenerators, 4, role=role), 40)["env/env_obs"]
+    assert len(rows.unique()) == rows.numel()

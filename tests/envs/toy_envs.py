@@ -207,3 +207,14 @@ class Exits(Counting):
 
     def close(self) -> None:
         self.may_fail("close")
+
+
+class OldGenerators(Counting):
+    """Seeds a generator of the kind that takes 32 bits, as much code does."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        self.state = np.random.RandomState(seed)
+        return super().reset(seed=seed)
+
+    def _observation(self) -> Any:
+        return self.state.normal(size=1).astype(np.float32)

@@ -58,7 +58,7 @@ def a_penalised_ppo(env_spec: EnvSpec, policy: Any, discount: float = DISCOUNT) 
 )
 def test_values_and_best_actions_are_learned(make_learner: Any, probe: str, batch_size: int) -> None:
     discount = OF_TIME_LIMIT if probe == "TimeLimit" else DISCOUNT
-    updates = {an_a2c: 120, a_ppo: 40, a_penalised_ppo: 80}[make_learner]
+    updates = {an_a2c: 120, a_ppo: 60, a_penalised_ppo: 80}[make_learner]
     trained = train_probe(
         f"bbrl_exp/Probe{probe}-v0",
         a_policy,

@@ -22,7 +22,7 @@ from bbrl_exp.envs.rows import ManyEpisodes, UnseenKeys, column_of, row_layout, 
 from bbrl_exp.envs.spaces import batch_assembler, check_structure, flattener, leaves_of
 from bbrl_exp.envs.spec import MisfitError
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, ends_silently, user_code_error
-from bbrl_exp.seeding import stream_seed
+from bbrl_exp.seeding import EpisodeSeeds
 
 Rows = Sequence[NDArray[Any]]
 
@@ -67,7 +67,7 @@ class VectorizedKernel:
         self._n_resets = 0
 
     def reset(self, t: int, rows: Rows) -> None:
-        seed = stream_seed(self._seed, self._setup.role, "vectorized", self._n_resets)
+        seed = EpisodeSeeds(self._seed, self._setup.role, 0)(self._n_resets)
         self._n_resets += 1
         try:
             observation, info = self._vector_env.reset(seed=seed)
