@@ -11,8 +11,8 @@ import pytest
 
 from bbrl_exp.commands.record import record
 from bbrl_exp.commands.run import main
-from bbrl_exp.runs.run import run
 from bbrl_exp.runs import execution, session
+from bbrl_exp.runs.run import run
 from bbrl_exp.runs.stop import CAUGHT
 from bbrl_exp.training.evaluation import Evaluation, Evaluator
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bbrl_exp.commands.parsing import CommandParser, exit_code_of
-from bbrl_exp.config.folders import default_config_dir, option_files
+from bbrl_exp.config.options import default_config_dir, option_files
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 
 GROUPS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from bbrl_exp.commands.parsing import CommandParser, exit_code_of
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.runs.rerun import PastRun
 from bbrl_exp.runs.run import run_or_show

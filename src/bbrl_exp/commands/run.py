@@ -16,7 +16,7 @@ from bbrl_exp.commands.help import help_text
 from bbrl_exp.commands.parsing import CommandParser, exit_code_of
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import VERSION_BASE, Composer, asks_for_sweep, register, resolve
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.overrides import parse
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.runs.run import CONFIG_NAME, open_composer, run_or_show

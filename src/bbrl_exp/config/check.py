@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from bbrl_exp.config.compose import is_named, resolve, written, written_key
-from bbrl_exp.config.experiment import other_experiment
-from bbrl_exp.config.folders import folders_of
+from bbrl_exp.config.compose import folder_of, is_named, resolve, written, written_key
 from bbrl_exp.config.graph import check_nodes
-from bbrl_exp.config.hparams import hparams_of
-from bbrl_exp.config.identity import identity
+from bbrl_exp.config.identity import hparams_of, identity
+from bbrl_exp.config.options import other_experiment
 from bbrl_exp.config.run_size import RunSize, chunks_per_recording
 from bbrl_exp.config.schema import RootSettings, check_keys, read_root
 from bbrl_exp.config.targets import import_allowed_packages
@@ -104,7 +102,9 @@ def check(config: DictConfig) -> CheckedRun:
     tracking = _read_tracking(root.tracking)
     device = resolve_device(root.device)
     import_allowed_packages()
-    note = other_experiment(config)
+    choices = {group: config.hydra.runtime.choices.get(group) for group in _GROUPS}
+    folders = tuple(Path(each.path) for each in config.hydra.runtime.config_sources if each.schema == "file")
+    note = other_experiment(choices, folders)
     try:
         check_nodes(plain, lambda key: written_key(as_written, key))
     except ConfigurationError as error:
@@ -115,8 +115,8 @@ def check(config: DictConfig) -> CheckedRun:
         written=as_written,
         hydra=OmegaConf.to_container(config.hydra, resolve=False),  # type: ignore[arg-type]
         overrides=tuple(config.hydra.overrides.task),
-        choices={group: config.hydra.runtime.choices.get(group) for group in _GROUPS},
-        folders=tuple(folders_of(config)),
+        choices=choices,
+        folders=folders,
         root=root,
         tracking=tracking,
         device=device,
@@ -124,7 +124,7 @@ def check(config: DictConfig) -> CheckedRun:
         identity=same,
         config_hash=config_hash(same),
         hparams=hparams_of(config, plain),
-        run_dir=Path(config.hydra.run.dir).absolute(),
+        run_dir=folder_of(config, "run"),
         is_named=is_named(config, "run"),
         note=note,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
+from hydra.errors import MissingConfigException
 from hydra.types import RunMode
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
@@ -24,22 +26,23 @@ from omegaconf.errors import (
     MissingMandatoryValue,
     OmegaConfBaseException,
 )
+from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
-from bbrl_exp.config.folders import option_files
 from bbrl_exp.config.hydra_node import check_hydra_node, search_path_folders
+from bbrl_exp.config.options import option_files
 from bbrl_exp.config.overrides import apply, parse
-from bbrl_exp.config.refusals import refusal
 from bbrl_exp.config.search_settings import SWEEPER_NODE
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.records.layout import job_folder_name, run_folder_name
-from bbrl_exp.settings import bad_value
+from bbrl_exp.settings import bad_value, can_be_a_path
 from bbrl_exp.text import one_line
 
 VERSION_BASE = "1.3"
+_EXTRA_OF_LAUNCHER = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 
 
 def register() -> None:
-    """Tells Hydra and OmegaConf of what is ours: two resolvers of ``conf/config.yaml`` and the sweeper of searches."""
+    """Registers the resolvers of ``conf/config.yaml`` and the sweeper of searches."""
     OmegaConf.register_new_resolver("run_folder", run_folder_name, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder_name, replace=True)
     ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=SWEEPER_NODE, provider="bbrl_exp")
@@ -143,11 +146,11 @@ class Composer:
         """A copy of what the options of the groups give."""
         texts = tuple(str(override.input_line) for override in choices)
         if texts not in self._composed:
-            for override in choices:
-                _check_choice(override, option_files(folders, override.key_or_group))
             others = ",".join(quoted(f"file://{folder}") for folder in folders[1:])
             place = [f"hydra.searchpath=[{others}]"] if others else []
             with _refusals():
+                for override in choices:
+                    _check_choice(override, option_files(folders, override.key_or_group))
                 self._composed[texts] = hydra.compose(self.config_name, [*place, *texts], return_hydra_config=True)
         return copy.deepcopy(self._composed[texts])
 
@@ -198,7 +201,35 @@ def _refusals() -> Iterator[None]:
     except ConfigurationError:
         raise
     except Exception as error:
-        raise refusal(error) from error
+        raise _refusal(error) from error
+
+
+def _refusal(error: Exception) -> ConfigurationError:
+    if isinstance(error, MissingConfigException):
+        return _unknown_option(error)
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return ConfigurationError(f"file '{Path(mark.name)}', line {mark.line + 1}: YAML syntax error: {error.problem}")
+    if isinstance(error, RecursionError):
+        return ConfigurationError("the configuration is nested too deeply")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return ConfigurationError("the name of a group or of an option is too long for a file")
+    cause = error.__cause__
+    return ConfigurationError(one_line(error) if cause is None else f"{one_line(error)}: {one_line(cause)}")
+
+
+def _unknown_option(error: MissingConfigException) -> ConfigurationError:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    if not group:
+        return ConfigurationError(f"configuration file '{option}' does not exist")
+    options = list(error.options or [])
+    near = did_you_mean(option, options) or ";"
+    name = option.removesuffix(".yaml")
+    if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
+        extra = _EXTRA_OF_LAUNCHER[name]
+        install = f'pip install "bbrl_exp[{extra}]"'
+        return ConfigurationError(f"key 'launcher' needs the extra '{extra}', which is not installed: {install}")
+    return ConfigurationError(f"key '{group}' = '{name}': no such option{near} allowed: {', '.join(options)}")
 
 
 def asks_for_sweep(config: DictConfig) -> bool:
@@ -227,6 +258,22 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
 
 
+def folder_of(config: DictConfig, kind: Literal["run", "sweep"]) -> Path:
+    """The folder of a run or of a sweep.
+
+    Raises:
+        ConfigurationError: it cannot be the path of a folder.
+    """
+    key = f"hydra.{kind}.dir"
+    try:
+        folder = Path(OmegaConf.select(config, key, throw_on_missing=True)).absolute()
+    except (OmegaConfBaseException, TypeError) as error:
+        raise ConfigurationError(f"key '{key}': {str(error).splitlines()[0]}") from error
+    if not can_be_a_path(str(folder)):
+        raise bad_value(key, str(folder), "the path of a folder, not too long for one")
+    return folder
+
+
 def written(config: DictConfig) -> dict[str, Any]:
     """The configuration without its ``hydra`` node, interpolations as they are written."""
     contents = OmegaConf.to_container(config, resolve=False)
@@ -238,7 +285,7 @@ def is_named(config: DictConfig, kind: Literal["run", "sweep"]) -> bool:
     """Whether the user chose the folder, by ``name`` or by a path; by default it is named by date and time."""
     contents = OmegaConf.to_container(config.hydra[kind], resolve=False)
     assert isinstance(contents, dict)
-    return config.name is not None or "${run_folder:" not in str(contents["dir"])
+    return config.name is not None or "${run_folder:" not in str(contents.get("dir"))
 
 
 def written_key(contents: Mapping[str, Any], key: str) -> str:
@@ -250,13 +297,17 @@ def written_key(contents: Mapping[str, Any], key: str) -> str:
         contents: the configuration as it is written, see :func:`written`.
         key: dotted.
     """
-    parts = key.split(".")
-    node: Any = contents
-    for position, name in enumerate(parts):
-        node = node.get(name) if isinstance(node, Mapping) else None
-        whole = re.fullmatch(r"\$\{([A-Za-z_][\w.]*)\}", node) if isinstance(node, str) else None
-        if whole is not None:
-            return written_key(contents, ".".join([whole[1], *parts[position + 1 :]]))
+    seen: set[str] = set()
+    while key not in seen:  # interpolations may lead to each other
+        seen.add(key)
+        parts = key.split(".")
+        node: Any = contents
+        for position, name in enumerate(parts):
+            node = node.get(name) if isinstance(node, Mapping) else None
+            whole = re.fullmatch(r"\$\{([A-Za-z_][\w.]*)\}", node) if isinstance(node, str) else None
+            if whole is not None and whole[1].partition(".")[0] in contents:
+                key = ".".join([whole[1], *parts[position + 1 :]])
+                break
     return key
 
 

@@ -1,16 +1,22 @@
-"""What makes two runs the same one: the part of a configuration that results depend on."""
+"""The part of a configuration that results depend on: what makes two runs the same one, and its HPARAMS entry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.provenance import config_hash
 from bbrl_exp.text import one_line
+
+if TYPE_CHECKING:
+    from bbrl_exp.tracking.hparams import HparamsEntry, Parameter
 
 # What a run records, keeps and is called, and how many processes share its work, changes none of its numbers.
 _FREE: Mapping[str, Any] = {
@@ -27,6 +33,10 @@ _FREE_GROUPS = ("tracking", "checkpoint")
 _SAME_ROWS = ("auto", "scalar", "workers")
 # Agents run, and wrappers wrap, in the order in which they stand.
 _ORDERED = ("agent.members", "env.wrappers")
+# Not shown as a part of the setting, besides what changes no number.
+_NOT_SHOWN = ("seed", "launcher", "search", "total_steps")
+_NO_FILE = ("tracking=none", "tracking.enabled=false", "tracking.tensorboard=false")
+_DIGITS = 8
 
 
 def is_free(key: str) -> bool:
@@ -81,3 +91,73 @@ def _flat(value: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = child
     return flat
+
+
+def hparams_of(config: DictConfig, plain: Mapping[str, Any]) -> HparamsEntry:
+    """What the page shows of a run. ``total_steps`` is left out: a run can be made longer, and the page cannot change.
+
+    Args:
+        config: composed, with its ``hydra`` node.
+        plain: the same, resolved.
+
+    Raises:
+        ConfigurationError: an interpolation leads nowhere.
+    """
+    from bbrl_exp.tracking.hparams import HparamsEntry  # tensorboard
+
+    choices = config.hydra.runtime.choices
+    names = {"agent": choices.get("agent") or "-", "env": choices.get("env") or "-"}
+    parameters: dict[str, Parameter] = {**names, "batch_size": plain["batch_size"]}
+    for override in _of_the_setting(_parsed(list(config.hydra.overrides.task))):
+        key = override.key_or_group
+        parameters[key] = _parameter(choices[key] if key in choices else _value_at(plain, key))
+    return HparamsEntry(parameters, "-".join([*names.values(), _hash_without_seed(config)]))
+
+
+def hparams_of_overrides(overrides: Sequence[str]) -> HparamsEntry | None:
+    """The entry of a run that cannot start, from its overrides alone; None where they ask for no TensorBoard file."""
+    from bbrl_exp.tracking.hparams import HparamsEntry
+
+    if set(_NO_FILE) & set(overrides):
+        return None
+    try:
+        parsed = list(_of_the_setting(_parsed(overrides)))
+    except HydraException:
+        texts = {key: value for key, _, value in (text.partition("=") for text in overrides) if key != "seed"}
+        return HparamsEntry(texts, config_hash(texts)[:_DIGITS])
+    values = {override.key_or_group: override.value() for override in parsed}
+    return HparamsEntry({key: _parameter(value) for key, value in values.items()}, config_hash(values)[:_DIGITS])
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    parsed: list[Override] = OverridesParser.create().parse_overrides(list(overrides))
+    return parsed
+
+
+def _of_the_setting(overrides: Iterable[Override]) -> Iterable[Override]:
+    for override in overrides:
+        key = override.key_or_group
+        if key not in _NOT_SHOWN and not is_free(key) and not key.startswith(("hydra.", "hydra/")):
+            yield override
+
+
+def _value_at(plain: Mapping[str, Any], key: str) -> Any:
+    value: Any = plain
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def _parameter(value: Any) -> Parameter:
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    return "null" if value is None else str(value)
+
+
+def _hash_without_seed(config: DictConfig) -> str:
+    """The digits that are equal for runs which differ in nothing but their seed, and in what follows from it."""
+    plain = OmegaConf.create({str(key): value for key, value in config.items_ex(resolve=False) if key != "hydra"})
+    OmegaConf.update(plain, "seed", 0)
+    return identity_hash(plain)[:_DIGITS]

@@ -12,39 +12,60 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from bbrl_exp.config.targets import Place, check_place, find_target, is_wrapper
+from bbrl_exp.config.targets import NodeKind, check_kind, find_target, is_wrapper
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, described, did_you_mean, ends_silently
 from bbrl_exp.settings import shown
 from bbrl_exp.text import one_line
 
 ORDER_KEYS = ("after", "before")
 _HYDRA_KEYS = ("_partial_", "_args_", "_recursive_", "_convert_")
-_PLACES: Mapping[object, Place] = {"members": "member", "wrappers": "wrapper"}
+_KINDS: Mapping[object, NodeKind] = {"members": "member", "wrappers": "wrapper"}
 
 
-def check_targets(node: object, key: str, place: Place = "argument") -> None:
-    """Finds every target below ``node`` and compares the node's keys with the target's signature; builds nothing.
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A node of a configuration, wherever it is.
+
+    Attributes:
+        key: dotted.
+        kind: what it must be.
+        content: what is written there; without a ``_target_`` where a wrapper or a learner lacks it.
+    """
+
+    key: str
+    kind: NodeKind
+    content: Mapping[str, Any]
+
+    def check(self) -> None:
+        """Finds the target and compares the keys with its signature; builds nothing.
+
+        Raises:
+            ConfigurationError: the target or a key is refused.
+        """
+        if "_target_" not in self.content:
+            raise ConfigurationError(f"key '{self.key}' has no _target_, and a {self.kind} needs one")
+        target = find_target(self.content["_target_"], f"{self.key}._target_")
+        check_kind(target, self.kind, f"key '{self.key}._target_' = {shown(self.content['_target_'])}")
+        check_keys_of_node(target, self.content, self.key, also=ORDER_KEYS if self.kind == "member" else ())
+
+
+def nodes_below(config: object, key: str, kind: NodeKind = "argument") -> Iterator[Node]:
+    """All nodes of a resolved configuration, outer ones first.
 
     Args:
-        node: a resolved configuration.
-        key: where it stands, for messages.
-        place: what it stands for.
-
-    Raises:
-        ConfigurationError: a target or a key is refused.
+        config: the part of it that is at ``key``.
+        key: dotted.
+        kind: what is found at ``key`` itself.
     """
-    if isinstance(node, Mapping) and "_target_" in node:
-        target = find_target(node["_target_"], f"{key}._target_")
-        check_place(target, place, f"key '{key}._target_' = {shown(node['_target_'])}")
-        check_keys_of_node(target, node, key, also=ORDER_KEYS if place == "member" else ())
-    elif place in ("wrapper", "learner"):
-        raise ConfigurationError(f"key '{key}' has no _target_, and a {place} needs one")
-    for name, child in _children(node):
-        if name in _PLACES and isinstance(child, Mapping | list):
+    has_target = isinstance(config, Mapping) and "_target_" in config
+    if has_target or kind in ("wrapper", "learner"):
+        yield Node(key, kind, cast("Mapping[str, Any]", config) if has_target else {})
+    for name, child in _children(config):
+        if name in _KINDS and isinstance(child, Mapping | list):
             for inner, grandchild in _children(child):
-                check_targets(grandchild, f"{key}.{name}.{inner}", _PLACES[name])
+                yield from nodes_below(grandchild, f"{key}.{name}.{inner}", _KINDS[name])
         else:
-            check_targets(child, f"{key}.{name}")
+            yield from nodes_below(child, f"{key}.{name}")
 
 
 def _children(node: object) -> Iterable[tuple[object, object]]:

@@ -223,8 +223,8 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
 
 
 def _beginning_in_words(run: CheckedRun) -> str:
-    anew = run.size.begun_anew
-    rest = f", without what does not fit: the learner's {', '.join(anew)}" if anew else ""
+    left = run.size.begun_again
+    rest = f", without what does not fit: the learner's {', '.join(left)}" if left else ""
     return f"the last policy of {run.root.init_from}{rest}"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.compose import Composer, asks_for_sweep
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.preparation import prepare
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.claim import FolderClaim, claim_new_folder
