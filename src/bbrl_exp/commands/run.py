@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig
 
 from bbrl_exp.commands.help import help_text
 from bbrl_exp.commands.parsing import CommandParser, exit_code_of
@@ -112,5 +111,5 @@ def _show(composer: Composer, args: argparse.Namespace, given: Sequence[str]) ->
     return 0
 
 
-def _nothing(config: DictConfig) -> None:
+def _nothing(config: object) -> None:
     """The task function where Hydra only prints."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bbrl_exp.config.compose import folder_of, is_named, resolve, written, written_key
 from bbrl_exp.config.graph import check_nodes
@@ -18,7 +19,10 @@ from bbrl_exp.config.run_size import RunSize, chunks_per_recording
 from bbrl_exp.config.schema import RootSettings, check_keys, read_root
 from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.config import load_config
+from bbrl_exp.records.layout import CONFIG, UnreadableError
 from bbrl_exp.records.provenance import config_hash
+from bbrl_exp.text import one_line
 
 if TYPE_CHECKING:
     from bbrl_exp.tracking.hparams import HparamsEntry
@@ -128,6 +132,29 @@ def check(config: DictConfig) -> CheckedRun:
         is_named=is_named(config, "run"),
         note=note,
     )
+
+
+def check_saved(folder: Path) -> dict[str, Any]:
+    """The configuration of the run in a folder, resolved and checked.
+
+    Raises:
+        ConfigurationError: it cannot be read, or cannot be used here.
+    """
+    path = folder / CONFIG
+    try:
+        contents = OmegaConf.to_container(load_config(path), resolve=True, throw_on_missing=True)
+    except UnreadableError as error:
+        raise ConfigurationError(f"folder {folder} is no run's: {error}") from error
+    except OmegaConfBaseException as error:
+        raise ConfigurationError(f"{path} cannot be read: {one_line(error)}") from error
+    config = {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
+    import_allowed_packages()
+    try:
+        read_root(config)
+        check_nodes(config)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    return config
 
 
 def with_note(error: ConfigurationError, note: str | None) -> ConfigurationError:

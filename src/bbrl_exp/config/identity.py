@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.config import load_config
+from bbrl_exp.records.layout import CONFIG, UnreadableError
 from bbrl_exp.records.provenance import config_hash
 from bbrl_exp.text import one_line
 
@@ -62,6 +65,24 @@ def identity(config: DictConfig) -> dict[str, Any]:
         raise ConfigurationError(one_line(error)) from error
     found = {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
     return {**found, **{key: {} for key in _FREE_GROUPS}}
+
+
+def saved_identity(folder: Path) -> dict[str, Any]:
+    """The identity of the run in a folder.
+
+    Raises:
+        ConfigurationError: its configuration cannot be read.
+    """
+    path = folder / CONFIG
+    try:
+        saved = load_config(path)
+        if not isinstance(saved, DictConfig):
+            raise UnreadableError(f"{path}: no mapping")
+        return identity(saved)
+    except (UnreadableError, ConfigurationError, OmegaConfBaseException) as error:
+        raise ConfigurationError(
+            f"folder {folder} holds a run whose configuration cannot be read ({one_line(error)}); choose another name"
+        ) from error
 
 
 def identity_hash(config: DictConfig) -> str:

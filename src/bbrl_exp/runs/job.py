@@ -12,7 +12,6 @@ from bbrl_exp.records.claim import FolderClaim
 from bbrl_exp.runs.ending import record_refusal
 from bbrl_exp.runs.execution import execute
 from bbrl_exp.runs.resume import AUTO, is_complete, standing
-from bbrl_exp.runs.run import open_folder
 
 
 def run_job(job: CheckedRun | CarriedJob, folder: Path) -> tuple[int, str | None]:
@@ -36,7 +35,7 @@ def run_job(job: CheckedRun | CarriedJob, folder: Path) -> tuple[int, str | None
             except BbrlExpError as error:
                 record_refusal(folder, str(error), job.overrides, None)
                 return error.exit_code, str(error)
-            with prepared, open_folder(run, folder):
+            with prepared:
                 return execute(prepared, folder, before, in_sweep=True).exit_code, None
     except BbrlExpError as error:
         return error.exit_code, str(error)

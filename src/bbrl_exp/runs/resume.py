@@ -1,4 +1,4 @@
-"""What to do with the folder that a run is to lie in: begin, go on, or leave it as it is."""
+"""What to do with the folder of a run: begin, resume, or leave it as it is."""
 
 from __future__ import annotations
 
@@ -7,16 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-
-from bbrl_exp.config.identity import differing_keys, identity
+from bbrl_exp.config.identity import differing_keys, saved_identity
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.config import load_config
-from bbrl_exp.records.layout import CONFIG, LOG, UnreadableError
+from bbrl_exp.records.layout import LOG
 from bbrl_exp.records.summary import read_summary
 from bbrl_exp.settings import shown
-from bbrl_exp.text import one_line
 
 if TYPE_CHECKING:
     from bbrl_exp.config.check import CheckedRun
@@ -156,16 +151,3 @@ def _check_same(folder: Path, summary: Mapping[str, Any], run: CheckedRun) -> bo
             "choose another name"
         )
     return False
-
-
-def saved_identity(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        saved = load_config(path)
-        if not isinstance(saved, DictConfig):
-            raise UnreadableError(f"{path}: no mapping")
-        return identity(saved)
-    except (UnreadableError, ConfigurationError, OmegaConfBaseException) as error:
-        raise ConfigurationError(
-            f"folder {folder} holds a run whose configuration cannot be read ({one_line(error)}); choose another name"
-        ) from error
