@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,9 +100,12 @@ def check(config: DictConfig) -> CheckedRun:
     Raises:
         ConfigurationError: something cannot be used; the message names key, value and what is allowed.
     """
+    from bbrl_exp.tracking.settings import TrackingSettings
+
     plain, as_written = resolve(config), written(config)
     root = read_root(plain)
-    tracking = _read_tracking(root.tracking)
+    check_keys(root.tracking, [field.name for field in fields(TrackingSettings)], "tracking")
+    tracking = TrackingSettings(**root.tracking)
     device = resolve_device(root.device)
     import_allowed_packages()
     choices = {group: config.hydra.runtime.choices.get(group) for group in _GROUPS}
@@ -163,7 +165,7 @@ def with_note(error: ConfigurationError, note: str | None) -> ConfigurationError
 
 
 def resolve_device(device: str) -> str:
-    """The device that ``device`` stands for: ``auto`` becomes an accelerator where there is one, else ``cpu``.
+    """The device to use: ``auto`` becomes an accelerator where there is one, else ``cpu``.
 
     Raises:
         ConfigurationError: the device does not exist here.
@@ -182,13 +184,6 @@ def resolve_device(device: str) -> str:
             f"key 'device' = '{device}': no such device found; available: {', '.join(there)}, auto"
         )
     return device
-
-
-def _read_tracking(values: Mapping[str, Any]) -> TrackingSettings:
-    from bbrl_exp.tracking.settings import TrackingSettings
-
-    check_keys(values, [field.name for field in fields(TrackingSettings)], "tracking")
-    return TrackingSettings(**values)
 
 
 def _size(root: RootSettings) -> RunSize:

@@ -112,10 +112,6 @@ def ordered_members(members: Mapping[str, Contents], key: str) -> dict[str, Cont
     return {name: members[name] for name in order}
 
 
-def _without_order_keys(node: Contents) -> Contents:
-    return {name: value for name, value in node.items() if name not in ORDER_KEYS}
-
-
 def _anchor(node: Contents) -> tuple[str, str]:
     word = next(word for word in ORDER_KEYS if word in node)
     return word, node[word]
@@ -177,7 +173,8 @@ def _build_members(
     order = ordered_members(members, key)
     built: dict[str, Any] = {}
     for name in sorted(order, key=lambda name: _asks_for_facts(order[name], f"{key}.{name}")):
-        node = _built_members(_without_order_keys(order[name]), f"{key}.{name}", spec, stand_in)
+        without_order = {word: value for word, value in order[name].items() if word not in ORDER_KEYS}
+        node = _built_members(without_order, f"{key}.{name}", spec, stand_in)
         target = find_target(node["_target_"], f"{key}.{name}._target_")
         if "name" in inspect.signature(target).parameters:
             node.setdefault("name", name)

@@ -1,4 +1,4 @@
-"""What a configuration may say below ``hydra``: nothing that calls something of its own."""
+"""What a configuration may say below ``hydra``: nothing that calls other code."""
 
 from __future__ import annotations
 

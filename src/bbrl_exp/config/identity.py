@@ -43,19 +43,23 @@ _DIGITS = 8
 
 
 def is_free(key: str) -> bool:
-    """Whether what stands at ``key`` changes none of a run's numbers."""
+    """Whether the value at ``key`` changes none of a run's numbers."""
     return key in _FREE or key.partition(".")[0] in _FREE_GROUPS
 
 
-def identity(config: DictConfig) -> dict[str, Any]:
+def identity(config: DictConfig, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The configuration without ``hydra``, resolved, with all that changes no number set to one value.
+
+    Args:
+        config: composed.
+        changes: values by dotted key that take the place of its own.
 
     Raises:
         ConfigurationError: an interpolation leads nowhere, or the value of a key is missing.
     """
     plain = OmegaConf.create({str(key): value for key, value in config.items_ex(resolve=False) if key != "hydra"})
     OmegaConf.set_struct(plain, False)
-    for key, value in _FREE.items():
+    for key, value in {**_FREE, **(changes or {})}.items():
         OmegaConf.update(plain, key, value, merge=False)
     if OmegaConf.select(plain, "env.stepping") in _SAME_ROWS:
         OmegaConf.update(plain, "env.stepping", _SAME_ROWS[0])
@@ -85,9 +89,9 @@ def saved_identity(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def identity_hash(config: DictConfig) -> str:
+def identity_hash(config: DictConfig, changes: Mapping[str, Any] | None = None) -> str:
     """Sixteen hexadecimal digits that are equal where the numbers of two runs should be."""
-    return config_hash(identity(config))
+    return config_hash(identity(config, changes))
 
 
 def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -132,7 +136,8 @@ def hparams_of(config: DictConfig, plain: Mapping[str, Any]) -> HparamsEntry:
     for override in _of_the_setting(_parsed(list(config.hydra.overrides.task))):
         key = override.key_or_group
         parameters[key] = _parameter(choices[key] if key in choices else _value_at(plain, key))
-    return HparamsEntry(parameters, "-".join([*names.values(), _hash_without_seed(config)]))
+    without_seed = identity_hash(config, {"seed": 0})[:_DIGITS]
+    return HparamsEntry(parameters, "-".join([*names.values(), without_seed]))
 
 
 def hparams_of_overrides(overrides: Sequence[str]) -> HparamsEntry | None:
@@ -175,10 +180,3 @@ def _parameter(value: Any) -> Parameter:
     if isinstance(value, (bool, int, float, str)):
         return value
     return "null" if value is None else str(value)
-
-
-def _hash_without_seed(config: DictConfig) -> str:
-    """The digits that are equal for runs which differ in nothing but their seed, and in what follows from it."""
-    plain = OmegaConf.create({str(key): value for key, value in config.items_ex(resolve=False) if key != "hydra"})
-    OmegaConf.update(plain, "seed", 0)
-    return identity_hash(plain)[:_DIGITS]

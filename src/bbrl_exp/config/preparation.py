@@ -41,7 +41,7 @@ class PreparedRun:
         run: its configuration, the memory in its size included.
         graph: on its device.
         learner: on its device; None where nothing is learned.
-        variables: the table of the workspace.
+        variables: the table of the workspace, the learner among the readers.
     """
 
     run: CheckedRun
@@ -229,7 +229,9 @@ def _checked(run: CheckedRun, graph: TemporalAgent, learner: Learner | None) -> 
         idle={} if learner is None else _idle(graph, learner),
     )
     size.check_memory(available_memory())
-    return PreparedRun(replace(run, size=size), graph, learner, _with_reader(variables, learner))
+    reads, label = set(getattr(learner, "reads", None) or ()), type(learner).__name__
+    table = [replace(each, readers=(*each.readers, label)) if each.name in reads else each for each in variables]
+    return PreparedRun(replace(run, size=size), graph, learner, table)
 
 
 def _check_reads(learner: Learner, written: Iterable[str]) -> None:
@@ -265,13 +267,6 @@ def _idle(graph: TemporalAgent, learner: Learner) -> dict[str, int]:
             label = owners[id(parameter)]
             sizes[label] = sizes.get(label, 0) + parameter.numel()
     return sizes
-
-
-def _with_reader(variables: Sequence[VariableFacts], learner: Learner | None) -> list[VariableFacts]:
-    """The table of variables, in which the learner is among the readers of what it says it reads."""
-    reads = set(getattr(learner, "reads", None) or ())
-    label = type(learner).__name__
-    return [replace(facts, readers=(*facts.readers, label)) if facts.name in reads else facts for facts in variables]
 
 
 def _bytes_for(buffer: ReplayBuffer, stored: Mapping[str, Field], batch_size: int) -> int:

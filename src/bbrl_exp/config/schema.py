@@ -67,21 +67,21 @@ class RootSettings:
         "group: what is recorded, and how often", Allowed("an option of the group", MAPPING.accepts)
     )
     eval: dict[str, Any] = setting("how the policy is evaluated", MAPPING)
-    checkpoint: dict[str, Any] = setting("what a run goes on from", MAPPING)
+    checkpoint: dict[str, Any] = setting("how a run is saved, to be resumed", MAPPING)
     resume: str = setting(
-        "auto: go on with the run in the folder, if it is of this configuration; never: begin only; else the "
-        "folder of the run to go on with",
+        "auto: resume the run in the folder, if it has this configuration; never: begin only; else the folder of "
+        "the run to resume",
         folder("auto, never or the folder of a run"),
     )
     pause_after: int | None = setting(
-        "environment steps after which the run stops, to go on with the same command and a larger number or none",
+        "environment steps after which the run stops; the same command with a larger number or null resumes it",
         integer(1).or_null,
     )
     name: str | None = setting(
         "folder of the run, outputs/<name>; null: date and time",
         Allowed(
             "null or one folder name of letters, digits and ._=,+- (at most 120), beginning with a letter or a digit; "
-            f"not {SWEEPS_FOLDER}, where sweeps lie",
+            f"not {SWEEPS_FOLDER}, the folder of sweeps",
             _is_folder_name,
         ),
     )
@@ -103,7 +103,7 @@ class RootSettings:
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """What stands below ``agent``."""
+    """The keys below ``agent``."""
 
     action_space: str = setting(
         "actions that the agent can choose; discrete: one choice, continuous: one bounded box", one_of(ACTION_SPACES)
@@ -115,7 +115,7 @@ class AgentSettings:
 
 @dataclass(frozen=True)
 class EnvSettings:
-    """What stands below ``env``."""
+    """The keys below ``env``."""
 
     id: str = setting("gymnasium id", text("a gymnasium id, such as CartPole-v1"))
     stepping: str = setting("how a batch is stepped", one_of(STEPPINGS))
@@ -132,7 +132,7 @@ class EnvSettings:
 
 @dataclass(frozen=True)
 class EvalSettings:
-    """What stands below ``eval``."""
+    """The keys below ``eval``."""
 
     every: int | None = setting(
         "environment steps between two evaluations; 0: none; null: a 20th of total_steps if the agent learns",
@@ -145,14 +145,14 @@ class EvalSettings:
     )
     seed: int = setting("root of the lists of episodes, which are the same for every run", integer(0))
     workers: int = setting(
-        "1: evaluate in a process of its own, beside the training",
+        "1: evaluate in another process, beside the training",
         Allowed("0 or 1", integer(0, 1).accepts),
     )
 
 
 @dataclass(frozen=True)
 class CheckpointSettings:
-    """What stands below ``checkpoint``."""
+    """The keys below ``checkpoint``."""
 
     every: int | None = setting(
         "environment steps between two checkpoints; 0: none at all; null: a 10th of total_steps if the "
@@ -209,6 +209,6 @@ def read_root(values: Mapping[str, Any]) -> RootSettings:
         raise bad_value("env.workers", env.workers, "at least 1 with env.stepping=workers")
     if root.pause_after is not None and root.checkpoint["every"] == 0:
         raise bad_value(
-            "pause_after", root.pause_after, "null with checkpoint.every=0, which leaves nothing to go on from"
+            "pause_after", root.pause_after, "null with checkpoint.every=0, which leaves nothing to resume from"
         )
     return dataclasses.replace(root, name=None if root.name is None else str(root.name))

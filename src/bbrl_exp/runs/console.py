@@ -289,7 +289,7 @@ def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
     if summary.error is not None:
         lines.append(f"{'reason' if summary.status == 'interrupted' else 'error'}: {_without_traceback(summary.error)}")
     if summary.status != "completed" and is_saved:
-        lines.append(f"to go on: {shlex.join([*_command_again(summary), f'resume={folder}'])}")
+        lines.append(f"to resume: {shlex.join([*_command_again(summary), f'resume={folder}'])}")
     return [*lines, f"folder: {folder}"]
 
 

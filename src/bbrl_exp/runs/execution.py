@@ -18,7 +18,7 @@ from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.config.targets import allowed_packages
 from bbrl_exp.envs.mujoco_warnings import forget_told_warnings
-from bbrl_exp.errors import BbrlExpError, DivergedError, described
+from bbrl_exp.errors import BbrlExpError, DivergedError, described, ends_silently
 from bbrl_exp.records.config import write_config
 from bbrl_exp.records.layout import LOG
 from bbrl_exp.records.provenance import command, git_commit, record_end, record_start, versions
@@ -132,7 +132,8 @@ def first_summary(run: CheckedRun) -> Summary:
 
 
 def _outcome(error: BaseException | None, stop: StopSignal, progress: RunProgress) -> tuple[Status, int]:
-    if isinstance(error, KeyboardInterrupt) or (error is None and stop.number is not None and not progress.is_done):
+    is_typed = isinstance(error, KeyboardInterrupt) and not ends_silently(error)
+    if is_typed or (error is None and stop.number is not None and not progress.is_done):
         return "interrupted", STOPPED_BY + (stop.number or signal.SIGINT)
     if error is None:
         return "interrupted" if progress.is_paused else "completed", 0
@@ -144,7 +145,8 @@ def _outcome(error: BaseException | None, stop: StopSignal, progress: RunProgres
 def _reason(error: BaseException | None, stop: StopSignal, progress: RunProgress) -> str | None:
     if error is None and stop.number is None and progress.is_paused:
         return f"{PAUSED} {progress.env_steps:,} environment steps (pause_after)"
-    if stop.number is not None and (error is None or isinstance(error, KeyboardInterrupt)):
+    is_typed = isinstance(error, KeyboardInterrupt) and not ends_silently(error)
+    if stop.number is not None and (error is None or is_typed):
         return f"stopped by {signal.Signals(stop.number).name}"
     if error is None or isinstance(error, BbrlExpError):
         return None if error is None else str(error)

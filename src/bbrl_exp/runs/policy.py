@@ -43,7 +43,7 @@ class SavedRun:
             which: ``last``, or ``best`` by the evaluations along the run.
 
         Raises:
-            ConfigurationError: it is no run's folder, has no such policy, or its configuration cannot be used here.
+            ConfigurationError: it is not a run folder, has no such policy, or its configuration cannot be used here.
         """
         folder = Path(run_folder)
         if which not in ("last", "best"):
@@ -67,7 +67,7 @@ def load_policy(run_folder: str | os.PathLike[str], which: Which = "last") -> Ag
         which: ``last``, or ``best`` by the evaluations along the run.
 
     Raises:
-        ConfigurationError: it is no run's folder, has no such policy, or its configuration cannot be used here.
+        ConfigurationError: it is not a run folder, has no such policy, or its configuration cannot be used here.
     """
     from bbrl_exp.agents.combinators import Agents
     from bbrl_exp.envs.dry_agent import DryGymAgent

@@ -1,4 +1,4 @@
-"""One session of a run: from where it stands to its end, or to the signal that stops it."""
+"""One session of a run: from its beginning or a checkpoint to its end, or to the signal that stops it."""
 
 from __future__ import annotations
 
