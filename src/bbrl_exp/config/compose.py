@@ -69,7 +69,11 @@ class Composer:
                 raise ConfigurationError(f"configuration folder {folder} does not exist")
         self.config_name = config_name
         self.extra_dir = extra_dir
-        self._config_dir = config_dir.resolve()
+        self._config_dir, self._other_dir = config_dir.resolve(), extra_dir
+        root = f"{config_name}.yaml"
+        if extra_dir is not None and (extra_dir / root).is_file() and not (config_dir / root).is_file():
+            # Hydra looks for the root file in the first folder only.
+            self._config_dir, self._other_dir = extra_dir.resolve(), config_dir.resolve()
         self._composed: dict[tuple[str, ...], DictConfig] = {}
         self._previous = (
             GlobalHydra.instance().hydra,
@@ -127,7 +131,7 @@ class Composer:
         """
         path = self._config_dir / f"{self.config_name}.yaml"
         if not path.is_file():
-            raise ConfigurationError(f"configuration file '{path}' does not exist")
+            raise ConfigurationError(f"configuration file '{self.config_name}' does not exist in {self._config_dir}")
         with _refusals():
             places: object = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
         for name in ("hydra", "searchpath"):
@@ -135,7 +139,7 @@ class Composer:
         for override in parsed:
             if override.get_key_element() == "hydra.searchpath":
                 places = override.value()
-        return [self._config_dir, *search_path_folders(places), *([self.extra_dir] if self.extra_dir else [])]
+        return [self._config_dir, *search_path_folders(places), *([self._other_dir] if self._other_dir else [])]
 
     def groups(self) -> dict[str, list[str]]:
         """The options of each group."""
