@@ -43,8 +43,8 @@ HEIGHT = {package: height for height, package in enumerate(PACKAGES)}
 EXCEPTIONS = {("agents/gyma.py", "envs")}
 
 ONLY_IN = {
-    "hydra": {"config", "runs", "sweeps", "search", "commands"},
-    "omegaconf": {"records", "config", "runs", "sweeps", "search", "commands"},
+    "hydra": {"config", "commands"},
+    "omegaconf": {"records", "config", "sweeps", "search"},
     "tensorboard": {"records", "tracking"},
     "gymnasium": {"envs"},
 }

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bbrl_exp.errors import ConfigurationError
+
+_LONGEST_BELOW = 100
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,18 @@ NODE = Allowed("a node with a _target_", MAPPING.accepts)
 NODES = Allowed("a mapping of nodes", MAPPING.accepts)
 
 
-def integer(lowest: int) -> Allowed:
-    """The integers from ``lowest`` on."""
+def integer(lowest: int, highest: int | None = None) -> Allowed:
+    """The integers from ``lowest`` on, to ``highest`` where there is one."""
     words = "an integer of 0 or more" if lowest == 0 else f"an integer of at least {lowest}"
-    return Allowed(words, lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= lowest)
+    if highest is not None:
+        words = f"an integer from {lowest} to {highest}"
+
+    def accepts(value: object) -> bool:
+        if not isinstance(value, int) or isinstance(value, bool):
+            return False
+        return lowest <= value and (highest is None or value <= highest)
+
+    return Allowed(words, accepts)
 
 
 def number_between(words: str, low: float, high: float = float("inf")) -> Allowed:
@@ -55,6 +67,22 @@ def one_of(names: Collection[str]) -> Allowed:
 def text(words: str) -> Allowed:
     """Every text but the empty one."""
     return Allowed(words, lambda value: isinstance(value, str) and bool(value))
+
+
+def folder(words: str) -> Allowed:
+    """Every text that can be the path of a folder, which need not exist."""
+    return Allowed(words, lambda value: isinstance(value, str) and bool(value) and can_be_a_path(value))
+
+
+def can_be_a_path(text: str) -> bool:
+    """Whether a folder with a run's files could have this path: not too long, no forbidden character."""
+    try:
+        os.stat(os.path.join(text, "x" * _LONGEST_BELOW))
+    except OSError as error:
+        return error.errno not in (errno.ENAMETOOLONG, errno.ELOOP)
+    except ValueError:  # a null character, or one that cannot be encoded
+        return False
+    return True
 
 
 def setting(help_line: str, allowed: Allowed, **default: Any) -> Any:

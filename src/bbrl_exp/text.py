@@ -7,10 +7,12 @@ import io
 import sys
 from collections.abc import Iterable, Sequence
 
+from bbrl_exp.errors import described
+
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The message of an error in one line; the error's type where it has none."""
+    return described(error).removeprefix(f"{type(error).__name__}: ")
 
 
 def clock_time(seconds: float) -> str:

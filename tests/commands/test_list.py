@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.commands.list import GROUPS, first_comment, main
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 
 ROOT = Path(__file__).parents[2]
 CONF = default_config_dir()

@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.preparation import prepare
 from bbrl_exp.errors import ConfigurationError
 

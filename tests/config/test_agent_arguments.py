@@ -6,7 +6,7 @@ import pytest
 
 from bbrl_exp.commands.list import main
 from bbrl_exp.config.agent_arguments import arguments_of_agent
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 
 AGENTS = sorted((default_config_dir() / "agent").glob("*.yaml"))
 

@@ -7,8 +7,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from bbrl_exp.config.carried import CarriedJob
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.identity import identity_hash
+from bbrl_exp.config.options import default_config_dir
 
 
 def composed(*overrides: str) -> DictConfig:

@@ -7,8 +7,8 @@ import pytest
 from bbrl_exp.agents.combinators import Agents
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.graph import ordered_members
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.preparation import prepare
 from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.errors import ConfigurationError, GraphError

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.config.compose import Composer, resolve
-from bbrl_exp.config.hparams import hparams_of, hparams_of_overrides
+from bbrl_exp.config.identity import hparams_of, hparams_of_overrides
 
 CONF = Path(__file__).parents[2] / "conf"
 

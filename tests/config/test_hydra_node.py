@@ -5,8 +5,8 @@ import importlib.util
 import pytest
 
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.hydra_node import launcher_name
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.errors import ConfigurationError
 
 needs_ray = pytest.mark.skipif(

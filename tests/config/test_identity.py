@@ -8,8 +8,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.identity import differing_keys, identity, identity_hash
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.errors import ConfigurationError
 
 # Nothing here that changes is in the graph, so that it stays small; the whole one is composed once below.

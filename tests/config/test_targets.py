@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.agents.tools import CopyTAgent, PrintAgent
-from bbrl_exp.config.nodes import build, check_targets
-from bbrl_exp.config.targets import Place, check_place, check_prefixes, find_target, import_allowed_packages
+from bbrl_exp.config.graph import check_nodes
+from bbrl_exp.config.nodes import Node, build
+from bbrl_exp.config.targets import NodeKind, check_kind, find_target, import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
 
 PRINTER = "bbrl_exp.agents.tools.PrintAgent"
@@ -43,7 +44,7 @@ def test_a_target_that_is_not_allowed_is_not_imported(tmp_path: Path, monkeypatc
     (tmp_path / "booby_trap.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigurationError, match="not allowed"):
-        check_prefixes({"a": [{"_target_": "booby_trap.Agent"}]}, "x")
+        check_nodes({"agent": {"learner": None, "a": [{"_target_": "booby_trap.Agent"}]}, "graph": {}, "env": {}})
     assert "booby_trap" not in sys.modules
 
 
@@ -66,7 +67,7 @@ def test_a_misspelt_target_is_told_with_the_nearest_name(target: str, near: str)
 
 
 @pytest.mark.parametrize(
-    ("place", "target"),
+    ("kind", "target"),
     [
         ("member", "torch.nn.ReLU"),
         ("member", "gymnasium.wrappers.TimeLimit"),
@@ -77,33 +78,33 @@ def test_a_misspelt_target_is_told_with_the_nearest_name(target: str, near: str)
         ("argument", "bbrl_exp.envs.spec.EnvSpec"),
     ],
 )
-def test_a_class_of_another_kind_than_its_place_asks_for_is_refused(place: Place, target: str) -> None:
+def test_a_class_of_another_kind_than_its_place_asks_for_is_refused(kind: NodeKind, target: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^here: "):
-        check_place(find_target(target, "x"), place, "here")
+        check_kind(find_target(target, "x"), kind, "here")
 
 
 def test_an_argument_may_be_any_class_of_the_users_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "users_arguments.py").write_text("class Thing:\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("BBRL_EXP_ALLOW", "users_arguments")
-    check_place(find_target("users_arguments.Thing", "x"), "argument", "here")
+    check_kind(find_target("users_arguments.Thing", "x"), "argument", "here")
 
 
 def test_a_key_that_is_no_parameter_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(ConfigurationError, match="no parameter 'nmes'; did you mean 'names'"):
-        check_targets({"_target_": PRINTER, "nmes": ["a"]}, "x")
+        Node("x", "argument", {"_target_": PRINTER, "nmes": ["a"]}).check()
 
 
 @pytest.mark.parametrize("names", [3, "action", [1]])
 def test_a_value_of_another_type_than_the_parameter_is_refused(names: object) -> None:
     with pytest.raises(ConfigurationError, match=r"key 'x\.names' = .*: must be a list, each a text"):
-        check_targets({"_target_": PRINTER, "names": names}, "x")
+        Node("x", "argument", {"_target_": PRINTER, "names": names}).check()
 
 
 @pytest.mark.parametrize("key", ["_partial_", "_args_"])
 def test_hydras_own_keys_of_a_node_are_refused(key: str) -> None:
     with pytest.raises(ConfigurationError, match="not supported"):
-        check_targets({"_target_": PRINTER, key: True}, "x")
+        Node("x", "argument", {"_target_": PRINTER, key: True}).check()
 
 
 def test_a_missing_argument_is_named() -> None:

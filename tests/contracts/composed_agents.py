@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 from bbrl_exp.config.compose import Composer, resolve
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 
 
 @functools.cache

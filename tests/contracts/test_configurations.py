@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import Composer, resolve
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.preparation import prepare
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.run import run

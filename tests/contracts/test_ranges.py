@@ -15,9 +15,9 @@ import pytest
 from composed_agents import composed
 
 from bbrl_exp.agents.combinators import TemporalAgent
-from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.graph import build_graph_of
-from bbrl_exp.config.learner import build_graph_and_learner, build_learner_of
+from bbrl_exp.config.options import default_config_dir
+from bbrl_exp.config.preparation import build_graph_and_learner, build_learner_of
 from bbrl_exp.config.targets import find_target
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Progress

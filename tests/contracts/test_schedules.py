@@ -9,8 +9,8 @@ import pytest
 import torch
 from composed_agents import composed
 
-from bbrl_exp.config.folders import default_config_dir
-from bbrl_exp.config.learner import build_graph_and_learner
+from bbrl_exp.config.options import default_config_dir
+from bbrl_exp.config.preparation import build_graph_and_learner
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.seeding import seed_global_generators
 from bbrl_exp.training.loop import collect
@@ -33,8 +33,7 @@ def learned(agent: str, options: dict[str, Any], total_steps: int) -> tuple[tupl
     node = config["agent"]["learner"]
     node |= {name: value for name, value in FEW.items() if name in node} | options
     seed_global_generators(0)
-    built = build_graph_and_learner(config)
-    graph, learner = built.graph, built.learner
+    graph, learner, _ = build_graph_and_learner(config)
     assert learner is not None
     workspace, metrics = Workspace(), []
     with contextlib.closing(graph):

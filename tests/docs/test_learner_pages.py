@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from bbrl_exp.agents import Agents, TemporalAgent
 from bbrl_exp.config.compose import Composer, resolve
-from bbrl_exp.config.folders import default_config_dir
-from bbrl_exp.config.learner import build_graph_and_learner
+from bbrl_exp.config.options import default_config_dir
+from bbrl_exp.config.preparation import build_graph_and_learner
 from bbrl_exp.data.recording import save_recording
 from bbrl_exp.envs import AutoResetGymAgent
 from bbrl_exp.learners.learner import Progress
@@ -89,12 +89,12 @@ def logged_metrics(composer: Composer, learner: str, recording: Path, overrides:
     config = resolve(
         composer.compose([f"agent={learner}", f"env=probe_observation_action{space}", *run, *small, *overrides])
     )
-    built = build_graph_and_learner(config)
-    assert built.learner is not None
+    graph, built_learner, _ = build_graph_and_learner(config)
+    assert built_learner is not None
     workspace = Workspace()
     found: set[str] = set()
     for chunk in collect(
-        built.graph,
+        graph,
         workspace,
         total_steps=TOTAL_STEPS,
         batch_size=BATCH_SIZE,
@@ -102,8 +102,8 @@ def logged_metrics(composer: Composer, learner: str, recording: Path, overrides:
         chunks_per_recording=2,
     ):
         progress = Progress(chunk.first_row, chunk.env_steps, TOTAL_STEPS, chunk.new_steps)
-        found.update(built.learner.update(workspace, progress))
-    built.graph.close()
+        found.update(built_learner.update(workspace, progress))
+    graph.close()
     return found
 
 

@@ -14,6 +14,8 @@ TD3 = ("agent=td3", "env=pendulum")
 CRITIC = "agent.learner.critic"
 MEMORY = "{_target_: bbrl_exp.policies.recurrent.MemoryCritic}"
 OWN_MEMORY = "{_target_: bbrl_exp.policies.recurrent.MemoryCritic, observation_prefix: normalized/}"
+LONG = "x" * 5000
+DEEP = ".".join(["a"] * 3000)
 PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
 
 
@@ -46,7 +48,10 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["batch_size=0"], ["'batch_size' = 0", "at least 1"]),
         (["batch_size=-1"], ["'batch_size' = -1"]),
         (["batch_size=2.5"], ["'batch_size' = 2.5"]),
-        (["total_steps=1e5"], ["'total_steps' = 100000.0: must be an integer of at least 1, written 100_000"]),
+        (
+            ["total_steps=1e5"],
+            ["'total_steps' = 100000.0: must be an integer from 1 to 1", ", written 100_000"],
+        ),
         (
             ["agent=ppo", "agent.learner.n_minibatches=1025"],
             ["'agent.learner.n_minibatches' = 1025: a chunk has 1024 samples; must be at most 1024"],
@@ -56,6 +61,12 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["env.agent.batch_size=3"], ["'env.agent.batch_size' = 3", "batch_size, 8"]),
         (["total_steps=0"], ["'total_steps' = 0"]),
         (["num_threads=0"], ["'num_threads' = 0"]),
+        ([f"num_threads={2**63}"], ["'num_threads' = 9223372036854775808: must be an integer from 1 to 4096"]),
+        ([f"total_steps={10**30}"], ["'total_steps' = 1000000000000000000000000000000: must be an integer from 1 to"]),
+        ([f"batch_size={2**63}"], ["'batch_size' = 9223372036854775808", "of memory are there"]),
+        ([f"agent.steps_per_chunk={2**63}"], ["'agent.steps_per_chunk' = 9223372036854775808", "of memory are there"]),
+        ([f"eval.episodes={2**63}"], ["'eval.episodes' = 9223372036854775808: must be an integer from 1 to 100000"]),
+        ([f"eval.final_episodes={10**30}"], ["'eval.final_episodes' = 1", "null or an integer from 0 to 100000"]),
         (["seed=x"], ["'seed' = 'x'"]),
         (["agent=random,mlp"], ["'agent' = random,mlp", "-m"]),
         (["seed=1,2"], ["'seed' = 1,2", "-m"]),
@@ -164,6 +175,33 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["+agent.members={1:{a:2}}"], ["'agent.members.1'", "must be a text"]),
         (["env.workers=9"], ["'env.workers' = 9", "at most batch_size, which is 8"]),
         (["seed=${nope}"], ["'seed': ", "'nope' not found"]),
+        (["agent=ppo", "agent.learner.discount=${nope}"], ["'agent.learner.discount': ", "'nope' not found"]),
+        (["seed=${seed}"], ["'seed': ", "recursion"]),
+        ([f"+{DEEP}=1"], ["nested too deeply"]),
+        ([f"{DEEP}=1"], ["key 'a' is not known"]),
+        ([f"~{DEEP}"], ["cannot be removed"]),
+        ([f"init_from={LONG}"], ["'init_from' = 'xxx", "must be null or the folder of a run"]),
+        (["init_from='a\ud800b'"], ["'init_from' = ", "must be null or the folder of a run"]),
+        ([f"resume={LONG}"], ["'resume' = 'xxx", "must be auto, never or the folder of a run"]),
+        ([f"hydra.run.dir={LONG}"], ["'hydra.run.dir' = ", "must be the path of a folder"]),
+        ([f"hydra.run.dir=/{'x/' * 3000}"], ["'hydra.run.dir' = '/x/x", "must be the path of a folder"]),
+        (["hydra.run.dir='a\ud800b'"], ["'hydra.run.dir' = ", "must be the path of a folder"]),
+        (["hydra.run.dir=${oc.env:NOT_SET}"], ["'hydra.run.dir'", "'NOT_SET' not found"]),
+        (["~hydra.run.dir"], ["'hydra.run.dir'"]),
+        (["~hydra.run"], ["'hydra.run' = '???'"]),
+        (["-m", "seed=1,2", f"hydra.sweep.dir={LONG}"], ["'hydra.sweep.dir' = ", "must be the path of a folder"]),
+        ([f"hydra.searchpath=[{LONG}]"], ["'hydra.searchpath' = 'xxx", "a list of folders that exist"]),
+        ([f"agent={LONG}"], ["too long"]),
+        ([f"agent/{LONG}=1"], ["too long"]),
+        (["~dry_run"], ["key 'dry_run' is missing"]),
+        (["hydra=null"], ["key 'hydra' cannot be set"]),
+        (["hydra.mode=${oc.env:HOME}"], ["'hydra.mode' = '${oc.env:HOME}': must be null or one of RUN, MULTIRUN"]),
+        (["hydra.overrides.task=[env/env_obs]"], ["key 'hydra.overrides.task' cannot be set"]),
+        (
+            ["hydra.job.env_copy=[[1]]"],
+            ["'hydra.job.env_copy' = [[1]]: must be left as it is; below hydra only run"],
+        ),
+        (["hydra.verbose=9223372036854775807"], ["'hydra.verbose' = 9223372036854775807: must be left as it is"]),
         (["name=multirun"], ["'name' = 'multirun'", "not multirun"]),
         (["env.info_keys={a: nothing}"], ["'env.info_keys': 'a' has dtype 'nothing'"]),
         (
@@ -219,7 +257,7 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["--config-dir", "nowhere"], ["nowhere"]),
         (["--config-name", "nothing"], ["'nothing'"]),
     ],
-    ids=lambda value: " ".join(value),
+    ids=lambda value: " ".join(value).encode("ascii", "backslashreplace").decode()[:100],
 )
 @pytest.mark.usefixtures("users_package")
 def test_a_bad_input_is_one_line_and_leaves_nothing(

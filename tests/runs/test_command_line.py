@@ -10,7 +10,7 @@ import pytest
 
 from bbrl_exp.commands.help import help_text
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 
 from .conftest import CommandLine
 

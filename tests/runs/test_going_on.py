@@ -17,6 +17,7 @@ from bbrl_exp.runs import execution
 from bbrl_exp.runs.run import run
 from bbrl_exp.training.checkpoint import write_checkpoint
 from bbrl_exp.training.checkpoints import Checkpoints
+from bbrl_exp.training.evaluation import Evaluator
 
 from .conftest import CommandLine
 from .same_run import assert_same_run, events_of, state_of, summary_of
@@ -101,6 +102,31 @@ def test_a_run_that_is_complete_says_so_and_changes_nothing(command_line: Comman
         assert contents_of(RUN) == before
 
 
+def test_the_evaluation_that_is_due_at_a_pause_runs_once_and_no_speed_is_invented(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluations = 0
+    evaluated = Evaluator.run
+
+    def counted(self: Evaluator, *arguments: Any) -> Any:
+        nonlocal evaluations
+        evaluations += 1
+        return evaluated(self, *arguments)
+
+    monkeypatch.setattr(Evaluator, "run", counted)
+    command = [*RANDOM, "name=run", "eval.every=384", "tracking.speed_every=100"]
+    for _ in range(2):  # the second time the run is there already
+        assert command_line(*command, "pause_after=384").code == 0
+        assert evaluations == 1
+    ended = command_line(*command, "tracking.speed_every=1000000")
+    assert ended.code == 0
+    assert evaluations == 3  # at 768, and the last policy
+    assert ", 0 steps/s" not in ended.out
+    progress = [line for line in ended.out.splitlines() if " of 1,024 steps (" in line]
+    assert progress
+    assert not any("steps/s" in line for line in progress)
+
+
 @pytest.mark.parametrize("agent", [PPO, SAC], ids=["ppo", "sac"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(agent: list[str], command_line: CommandLine) -> None:
     assert command_line(*agent, "name=straight").code == 0
@@ -168,7 +194,7 @@ def test_a_run_may_be_made_longer(agent: list[str], command_line: CommandLine) -
     assert command_line(*agent, "name=run").code == 0
     ended = command_line(*longer, "name=run")
     assert ended.code == 0
-    assert "goes on after 1,024 environment steps" in ended.out
+    assert "resumes after 1,024 environment steps" in ended.out
     assert summary_of(RUN)["env_steps"] == 2048
     assert_same_run(Path("outputs") / "straight", RUN)
 
@@ -205,7 +231,7 @@ def test_vectorised_environments_go_on_too(command_line: CommandLine) -> None:
     stop_in_the_middle(command_line, *vectorized)
     ended = command_line(*vectorized, "name=run")
     assert ended.code == 0
-    assert "goes on after" in ended.out
+    assert "resumes after" in ended.out
     assert_same_run(Path("outputs") / "straight", RUN)
 
 
@@ -221,9 +247,9 @@ def test_environments_that_cannot_be_saved_run_without_checkpoints_and_say_why(c
         with at(700, terminate):
             ended = command_line(*arguments)
         assert ended.code == 128 + signal.SIGTERM
-        assert "no checkpoints, the run cannot go on once it has stopped" in ended.out
+        assert "no checkpoints, the run cannot be resumed once it has stopped" in ended.out
         assert "attribute helper" in ended.out
-        assert "to go on" not in ended.out
+        assert "to resume: " not in ended.out
         assert not checkpoints_of(RUN)
         ended = command_line(*arguments)
     finally:
@@ -251,7 +277,7 @@ def test_a_run_that_was_killed_before_it_was_made_longer_is_not_taken_for_comple
             run([*RANDOM, "name=run"])
     ended = command_line(*RANDOM, "name=run")
     assert ended.code == 0
-    assert "goes on after 512" in ended.out
+    assert "resumes after 512" in ended.out
     assert summary_of(RUN)["env_steps"] == 1024
 
 
@@ -260,7 +286,7 @@ def test_a_run_goes_on_where_the_power_went_while_hydra_wrote_its_copy(command_l
     (RUN / ".hydra" / "config.yaml").write_text("")
     ended = command_line(*PPO, "name=run")
     assert ended.code == 0
-    assert "goes on after" in ended.out
+    assert "resumes after" in ended.out
 
 
 def test_what_a_checkpoint_says_of_the_records_is_on_the_disk_before_it(
@@ -304,5 +330,5 @@ def test_the_command_that_goes_on_is_the_one_that_was_typed(
     with at(700, terminate):
         ended = command_line(*typed[1:])
     assert ended.code == 128 + signal.SIGTERM
-    line = next(line for line in ended.out.splitlines() if line.startswith("to go on: "))
-    assert shlex.split(line.removeprefix("to go on: ")) == ["python", *typed, f"resume={RUN.absolute()}"]
+    line = next(line for line in ended.out.splitlines() if line.startswith("to resume: "))
+    assert shlex.split(line.removeprefix("to resume: ")) == ["python", *typed, f"resume={RUN.absolute()}"]

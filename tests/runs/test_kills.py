@@ -160,7 +160,7 @@ def test_a_run_that_was_killed_twenty_times_ends_like_one_that_was_not(
         process.send(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert summary_of(folder)["status"] == "running"
-    assert "goes on after" in interpreter.run(tmp_path, *LONG_PPO, "name=killed")
+    assert "resumes after" in interpreter.run(tmp_path, *LONG_PPO, "name=killed")
     assert_same_run(straight_ppo, folder)
     assert files_of(folder) == files_of(straight_ppo)
 

@@ -16,8 +16,8 @@ import torch
 
 import bbrl_exp
 from bbrl_exp.config.compose import Composer, resolve
-from bbrl_exp.config.folders import default_config_dir
-from bbrl_exp.config.learner import build_graph_and_learner
+from bbrl_exp.config.options import default_config_dir
+from bbrl_exp.config.preparation import build_graph_and_learner
 from bbrl_exp.errors import ConfigurationError, DivergedError, WorkerError
 from bbrl_exp.learners.cem import CrossEntropyMethod
 from bbrl_exp.runs.run import run
@@ -212,8 +212,7 @@ def test_a_learner_begins_with_the_parameters_of_another_run_and_goes_on(agent: 
     saved = state_of(run([*tiny, "total_steps=512", "name=first"]).folder, "last")["state"]
     second = [*tiny, "total_steps=128", "init_from=outputs/first"]
     with Composer(default_config_dir()) as composer:
-        built = build_graph_and_learner(resolve(composer.compose(second)))
-    graph, learner = built.graph, built.learner
+        graph, learner, _ = build_graph_and_learner(resolve(composer.compose(second)))
     graph.close()
     assert learner is not None
     for name, tensor in graph.state_dict().items():
@@ -235,9 +234,8 @@ def test_a_population_begins_a_generation_around_the_mean_and_with_the_deviation
     assert mean.any()
     with Composer(default_config_dir()) as composer:
         config = resolve(composer.compose([*tiny, "init_from=outputs/first"]))
-    built = build_graph_and_learner(config)
-    built.graph.close()
-    learner = built.learner
+    graph, learner, _ = build_graph_and_learner(config)
+    graph.close()
     assert isinstance(learner, CrossEntropyMethod)
     assert torch.equal(learner.policy.mean, mean)
     assert torch.equal(learner.std, saved["learner"]["std"])

@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_used_is_one_line_and_nothing_is_made(command_li
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["outputs/absent"], "folder outputs/absent is no run's: it holds no summary.json"),
+        (["outputs/absent"], "folder outputs/absent is not a run folder (no summary.json)"),
         (["outputs/mine", "experiment=ppo_cartpole"], "use run.py"),
         (["outputs/mine", "sede=1"], "sede"),
         (["outputs/mine", "seed=1,2"], "seed"),
@@ -174,5 +174,5 @@ def test_a_stopped_rerun_tells_a_command_that_goes_on(command_line: CommandLine,
     ended = rerun("outputs/mine", "total_steps=2048", "name=yours")
     assert ended.code in (0, 143)
     if ended.code == 143:
-        (line,) = (line for line in ended.out.splitlines() if line.startswith("to go on: "))
-        assert line.startswith("to go on: python scripts/rerun.py outputs/mine total_steps=2048 name=yours resume=")
+        (line,) = (line for line in ended.out.splitlines() if line.startswith("to resume: "))
+        assert line.startswith("to resume: python scripts/rerun.py outputs/mine total_steps=2048 name=yours resume=")

@@ -107,7 +107,7 @@ def test_a_job_that_slurm_preempts_saves_queues_again_and_ends_like_one_that_was
     assert_same_run(straight.folder, job_of(sweep))
     log = (job_of(sweep) / "run.log").read_text()
     assert "stopped by SIGUSR2" in log
-    assert "goes on after" in log
+    assert "resumes after" in log
     (said,) = (sweep / ".submitit").rglob("*_log.out")
     assert said.read_text().count("Starting with") == 2
     assert (tmp_path / "marker").exists()

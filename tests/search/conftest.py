@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.search.plan import SearchPlan, plan_of
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.folders import default_config_dir
 from bbrl_exp.config.identity import identity_hash
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.overrides import parse
 from bbrl_exp.search.best import as_command, as_experiment, as_text, difference_of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.config.compose import Composer, asks_for_sweep
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.search_settings import SearchSettings
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.errors import ConfigurationError

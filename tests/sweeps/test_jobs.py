@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.overrides import parse
 from bbrl_exp.sweeps.jobs import Job, JobChecks, expand
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.records.metrics import MetricsFile
 from bbrl_exp.records.summary import Status, Summary
 from bbrl_exp.sweeps.jobs import Job, JobChecks, named_jobs

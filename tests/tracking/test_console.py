@@ -35,6 +35,12 @@ def test_progress_is_written_once_in_a_tenth_of_the_run_and_at_its_end():
     assert lines[-1] == "100 of 100 steps (100 %), 10 steps/s"
 
 
+def test_a_speed_that_has_not_been_measured_is_left_out() -> None:
+    stream = io.StringIO()
+    PlainConsole(stream, Clock()).progress(50, 100, None, 2.0)
+    assert stream.getvalue() == "50 of 100 steps (50 %), mean return 2\n"
+
+
 def test_a_fast_run_writes_lines_at_least_five_seconds_apart_but_always_its_last():
     stream, clock = io.StringIO(), Clock()
     console = PlainConsole(stream, clock)

@@ -22,26 +22,26 @@ A run
   python scripts/run.py agent=ppo env=gym env.id=Acrobot-v1     any environment of gymnasium
   python scripts/run.py agent=ppo dry_run=true                  checks, shows the plan, runs nothing
 
-Stop it, go on, look at it
-  python scripts/run.py experiment=ppo_cartpole name=ppo        the same command again: goes on where it was stopped
+Stop it, resume it, look at it
+  python scripts/run.py experiment=ppo_cartpole name=ppo        the same command again resumes where it was stopped
   python scripts/run.py agent=ppo resume=<folder>               the same for a run without a name, which prints this
   python scripts/rerun.py outputs/ppo seed=4                    the same configuration but for a seed, in a new folder
   python scripts/evaluate.py outputs/ppo --animation ppo.gif    plays the last policy, and films it
   tensorboard --logdir outputs                                  curves, tables, texts, pictures
 
-A sweep: every combination of the lists, each in a folder of its own
+A sweep: every combination of the lists, each in its own folder
   python scripts/run.py -m agent=ppo,dqn seed=0,1,2 name=mine   in outputs/multirun/mine; again: what is missing
   python scripts/run.py -m seed='range(10)' launcher=joblib     side by side
   python scripts/report.py outputs/multirun/mine                compares its settings
   python scripts/run.py -m search=ppo env=cartpole              searches for good settings
 
 How it is written
-  group=option    takes conf/<group>/<option>.yaml              key=value    changes a value that is there
+  group=option    takes conf/<group>/<option>.yaml              key=value    overrides a value
   +key=value      adds one                                      ~key         takes one out
   null, true, 1e-3, '[64,64]', '{a: 1}'                         values; quote what the shell would read
   '+agent.members.printer={_target_: bbrl_exp.agents.tools.PrintAgent, names: [action], after: policy}'
-                                                                an agent more in the graph
-  --config-dir <folder>, BBRL_EXP_ALLOW=mypackage               YAML and classes of your own
+                                                                another agent in the graph
+  --config-dir <folder>, BBRL_EXP_ALLOW=mypackage               your own YAML and classes
   --cfg job       prints the configuration and runs nothing     --hydra-help Hydra's own options
   eval "$(python scripts/run.py -sc install=bash)"              completes groups, options and keys by TAB
 """
@@ -64,7 +64,7 @@ def help_text(groups: Mapping[str, Sequence[str]], defaults: Mapping[str, Any]) 
         "Groups (what each option is: python scripts/list.py [group]; what an agent takes: … agent ppo)",
         *(_options(group, groups[group]) for group in names if group in groups),
         "",
-        "Keys [what is allowed; what stands there if nothing is said]",
+        "Keys [allowed values; default]",
         *_help_lines(RootSettings, "", defaults),
         *_help_lines(AgentSettings, "agent.", {}),
         *_help_lines(EnvSettings, "env.", defaults.get("env", {})),

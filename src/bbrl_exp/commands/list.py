@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bbrl_exp.commands.parsing import CommandParser, exit_code_of
-from bbrl_exp.config.folders import default_config_dir, option_files
+from bbrl_exp.config.options import default_config_dir, option_files
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 
 GROUPS = {
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "option", nargs="?", help="one of the group: its file is shown, or of an agent every argument that it takes"
     )
-    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="options of your own, as for run.py")
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="your own options, as for run.py")
     return exit_code_of(lambda: _list(parser.parse_args(arguments)))
 
 

@@ -1,4 +1,4 @@
-"""What the commands of ``scripts/`` have in common: an error of the user is one line, and has its exit code."""
+"""What the commands of ``scripts/`` share: an error is one line and has its exit code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def exit_code_of(command: Callable[[], int], when_interrupted: str = "interrupted") -> int:
-    """Runs a command; an error of the project and Ctrl-C are told on standard error in one line.
+    """Runs a command; an error of the project and Ctrl-C are one line on standard error.
 
     Args:
         command: gives its exit code.

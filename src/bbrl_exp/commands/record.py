@@ -26,14 +26,14 @@ def record(run_folder: str, env_steps: int, out: Path, seed: int = 0) -> float |
         Mean return of the episodes that ended in the recording; None if none did.
 
     Raises:
-        ConfigurationError: it is no run's folder, or a number or a file that cannot be used.
+        ConfigurationError: it is not a run folder, or a number or a file that cannot be used.
     """
     if env_steps < 1:
         raise ConfigurationError(f"steps={env_steps}: must be at least 1")
     if not out.absolute().parent.is_dir():
-        raise ConfigurationError(f"out='{out}': must be a file in a folder that is there")
+        raise ConfigurationError(f"out='{out}': the folder must exist")
     if out.exists():
-        raise ConfigurationError(f"out='{out}': is there already; choose another name, or remove it first")
+        raise ConfigurationError(f"out='{out}': exists already; choose another name, or remove it first")
     from bbrl_exp.agents.combinators import Agents, TemporalAgent
     from bbrl_exp.config.graph import build_graph_of
     from bbrl_exp.data.recording import save_recording

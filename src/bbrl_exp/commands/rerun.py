@@ -10,9 +10,9 @@ from pathlib import Path
 from bbrl_exp.commands.parsing import CommandParser, exit_code_of
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import Composer
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
+from bbrl_exp.config.past_run import PastRun
 from bbrl_exp.runs.console import Terminal
-from bbrl_exp.runs.rerun import PastRun
 from bbrl_exp.runs.run import run_or_show
 
 
@@ -27,9 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Runs a run again, in a new folder, with its own configuration, whatever conf/ says today.",
     )
     parser.add_argument("run_folder", type=Path, help="folder of the run, such as outputs/mine, or of a sweep's job")
-    parser.add_argument(
-        "overrides", nargs="*", help="what is to be otherwise, such as seed=1 agent.learner.discount=0.9"
-    )
+    parser.add_argument("overrides", nargs="*", help="what to change, such as seed=1 agent.learner.discount=0.9")
     return exit_code_of(lambda: _rerun(parser.parse_args(arguments)), "interrupted before the run began")
 
 

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig
 
 from bbrl_exp.commands.help import help_text
 from bbrl_exp.commands.parsing import CommandParser, exit_code_of
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import VERSION_BASE, Composer, SeveralValuesError, asks_for_sweep, register, resolve
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.overrides import parse
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.runs.run import CONFIG_NAME, open_composer, run_or_show
@@ -119,5 +118,5 @@ def _show(composer: Composer, args: argparse.Namespace, given: Sequence[str]) ->
     return 0
 
 
-def _nothing(config: DictConfig) -> None:
+def _nothing(config: object) -> None:
     """The task function where Hydra only prints."""

@@ -23,7 +23,7 @@ _WORDS = {"None": "null", "True": "true", "False": "false"}
 def arguments_of_agent(file: Path) -> str:
     """The agent's own keys, then a block of lines a node: its key and class, what that does, and its arguments.
 
-    An argument that stands in the file is written as it is there, ``agent.learner.discount=0.99``; one that does not,
+    An argument in the file is written as it is there, ``agent.learner.discount=0.99``; one that is not,
     with the ``+`` that adds it and the class's default, ``+agent.learner.target_kl=null``.
 
     Args:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.compose import register
-from bbrl_exp.config.hparams import task_overrides
+from bbrl_exp.config.identity import task_overrides
 
 
 @dataclass(frozen=True)

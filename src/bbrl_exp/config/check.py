@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from bbrl_exp.config.compose import is_named, resolve, written, written_key
-from bbrl_exp.config.experiment import other_experiment
-from bbrl_exp.config.folders import folders_of
+from bbrl_exp.config.compose import folder_of, is_named, resolve, written, written_key
 from bbrl_exp.config.graph import check_nodes
-from bbrl_exp.config.hparams import hparams_of, task_overrides
-from bbrl_exp.config.identity import identity
+from bbrl_exp.config.identity import hparams_of, identity, task_overrides
+from bbrl_exp.config.options import other_experiment
 from bbrl_exp.config.run_size import RunSize, chunks_per_recording
 from bbrl_exp.config.schema import RootSettings, check_keys, read_root
 from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.config import load_config
+from bbrl_exp.records.layout import CONFIG, UnreadableError
 from bbrl_exp.records.provenance import config_hash
+from bbrl_exp.text import one_line
 
 if TYPE_CHECKING:
     from bbrl_exp.tracking.hparams import HparamsEntry
@@ -99,12 +100,17 @@ def check(config: DictConfig) -> CheckedRun:
     Raises:
         ConfigurationError: something cannot be used; the message names key, value and what is allowed.
     """
+    from bbrl_exp.tracking.settings import TrackingSettings
+
     plain, as_written = resolve(config), written(config)
     root = read_root(plain)
-    tracking = _read_tracking(root.tracking)
+    check_keys(root.tracking, [field.name for field in fields(TrackingSettings)], "tracking")
+    tracking = TrackingSettings(**root.tracking)
     device = resolve_device(root.device)
     import_allowed_packages()
-    note = other_experiment(config)
+    choices = {group: config.hydra.runtime.choices.get(group) for group in _GROUPS}
+    folders = tuple(Path(each.path) for each in config.hydra.runtime.config_sources if each.schema == "file")
+    note = other_experiment(choices, folders)
     try:
         check_nodes(plain, lambda key: written_key(as_written, key))
     except ConfigurationError as error:
@@ -115,8 +121,8 @@ def check(config: DictConfig) -> CheckedRun:
         written=as_written,
         hydra=OmegaConf.to_container(config.hydra, resolve=False),  # type: ignore[arg-type]
         overrides=task_overrides(config.hydra),
-        choices={group: config.hydra.runtime.choices.get(group) for group in _GROUPS},
-        folders=tuple(folders_of(config)),
+        choices=choices,
+        folders=folders,
         root=root,
         tracking=tracking,
         device=device,
@@ -124,10 +130,33 @@ def check(config: DictConfig) -> CheckedRun:
         identity=same,
         config_hash=config_hash(same),
         hparams=hparams_of(config, plain),
-        run_dir=Path(config.hydra.run.dir).absolute(),
+        run_dir=folder_of(config, "run"),
         is_named=is_named(config, "run"),
         note=note,
     )
+
+
+def check_saved(folder: Path) -> dict[str, Any]:
+    """The configuration of the run in a folder, resolved and checked.
+
+    Raises:
+        ConfigurationError: it cannot be read, or cannot be used here.
+    """
+    path = folder / CONFIG
+    try:
+        contents = OmegaConf.to_container(load_config(path), resolve=True, throw_on_missing=True)
+    except UnreadableError as error:
+        raise ConfigurationError(f"folder {folder} is no run's: {error}") from error
+    except OmegaConfBaseException as error:
+        raise ConfigurationError(f"{path} cannot be read: {one_line(error)}") from error
+    config = {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
+    import_allowed_packages()
+    try:
+        read_root(config)
+        check_nodes(config)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    return config
 
 
 def with_note(error: ConfigurationError, note: str | None) -> ConfigurationError:
@@ -136,7 +165,7 @@ def with_note(error: ConfigurationError, note: str | None) -> ConfigurationError
 
 
 def resolve_device(device: str) -> str:
-    """The device that ``device`` stands for: ``auto`` becomes an accelerator where there is one, else ``cpu``.
+    """The device to use: ``auto`` becomes an accelerator where there is one, else ``cpu``.
 
     Raises:
         ConfigurationError: the device does not exist here.
@@ -155,13 +184,6 @@ def resolve_device(device: str) -> str:
             f"key 'device' = '{device}': no such device found; available: {', '.join(there)}, auto"
         )
     return device
-
-
-def _read_tracking(values: Mapping[str, Any]) -> TrackingSettings:
-    from bbrl_exp.tracking.settings import TrackingSettings
-
-    check_keys(values, [field.name for field in fields(TrackingSettings)], "tracking")
-    return TrackingSettings(**values)
 
 
 def _size(root: RootSettings) -> RunSize:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
+from hydra.errors import MissingConfigException
 from hydra.types import RunMode
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
@@ -24,22 +26,23 @@ from omegaconf.errors import (
     MissingMandatoryValue,
     OmegaConfBaseException,
 )
+from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
-from bbrl_exp.config.folders import option_files
 from bbrl_exp.config.hydra_node import check_hydra_node, search_path_folders
+from bbrl_exp.config.options import option_files
 from bbrl_exp.config.overrides import apply, fitted, parse
-from bbrl_exp.config.refusals import refusal
 from bbrl_exp.config.search_settings import SWEEPER, SWEEPER_NODE
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.records.layout import job_folder_name, run_folder_name
-from bbrl_exp.settings import bad_value
+from bbrl_exp.settings import bad_value, can_be_a_path
 from bbrl_exp.text import one_line
 
 VERSION_BASE = "1.3"
+_EXTRA_OF_LAUNCHER = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 
 
 def register() -> None:
-    """Tells Hydra and OmegaConf of what is ours: two resolvers of ``conf/config.yaml`` and the sweeper of searches."""
+    """Registers the resolvers of ``conf/config.yaml`` and the sweeper of searches."""
     OmegaConf.register_new_resolver("run_folder", run_folder_name, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder_name, replace=True)
     ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=SWEEPER_NODE, provider="bbrl_exp")
@@ -70,7 +73,11 @@ class Composer:
                 raise ConfigurationError(f"configuration folder {folder} does not exist")
         self.config_name = config_name
         self.extra_dir = extra_dir
-        self._config_dir = config_dir.resolve()
+        self._config_dir, self._other_dir = config_dir.resolve(), extra_dir
+        root = f"{config_name}.yaml"
+        if extra_dir is not None and (extra_dir / root).is_file() and not (config_dir / root).is_file():
+            # Hydra looks for the root file in the first folder only.
+            self._config_dir, self._other_dir = extra_dir.resolve(), config_dir.resolve()
         self._composed: dict[tuple[str, ...], DictConfig] = {}
         self._previous = (
             GlobalHydra.instance().hydra,
@@ -135,7 +142,7 @@ class Composer:
         """
         path = self._config_dir / f"{self.config_name}.yaml"
         if not path.is_file():
-            raise ConfigurationError(f"configuration file '{path}' does not exist")
+            raise ConfigurationError(f"configuration file '{self.config_name}' does not exist in {self._config_dir}")
         with _refusals():
             places: object = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
         for name in ("hydra", "searchpath"):
@@ -143,7 +150,7 @@ class Composer:
         for override in parsed:
             if override.get_key_element() == "hydra.searchpath":
                 places = override.value()
-        return [self._config_dir, *search_path_folders(places), *([self.extra_dir] if self.extra_dir else [])]
+        return [self._config_dir, *search_path_folders(places), *([self._other_dir] if self._other_dir else [])]
 
     def groups(self) -> dict[str, list[str]]:
         """The options of each group."""
@@ -154,11 +161,11 @@ class Composer:
         """A copy of what the options of the groups give."""
         texts = tuple(str(override.input_line) for override in choices)
         if texts not in self._composed:
-            for override in choices:
-                _check_choice(override, option_files(folders, override.key_or_group))
             others = ",".join(quoted(f"file://{folder}") for folder in folders[1:])
             place = [f"hydra.searchpath=[{others}]"] if others else []
             with _refusals():
+                for override in choices:
+                    _check_choice(override, option_files(folders, override.key_or_group))
                 self._composed[texts] = hydra.compose(self.config_name, [*place, *texts], return_hydra_config=True)
         return copy.deepcopy(self._composed[texts])
 
@@ -210,7 +217,35 @@ def _refusals() -> Iterator[None]:
     except ConfigurationError:
         raise
     except Exception as error:
-        raise refusal(error) from error
+        raise _refusal(error) from error
+
+
+def _refusal(error: Exception) -> ConfigurationError:
+    if isinstance(error, MissingConfigException):
+        return _unknown_option(error)
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return ConfigurationError(f"file '{Path(mark.name)}', line {mark.line + 1}: YAML syntax error: {error.problem}")
+    if isinstance(error, RecursionError):
+        return ConfigurationError("the configuration is nested too deeply")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return ConfigurationError("the name of a group or of an option is too long for a file")
+    cause = error.__cause__
+    return ConfigurationError(one_line(error) if cause is None else f"{one_line(error)}: {one_line(cause)}")
+
+
+def _unknown_option(error: MissingConfigException) -> ConfigurationError:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    if not group:
+        return ConfigurationError(f"configuration file '{option}' does not exist")
+    options = list(error.options or [])
+    near = did_you_mean(option, options) or ";"
+    name = option.removesuffix(".yaml")
+    if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
+        extra = _EXTRA_OF_LAUNCHER[name]
+        install = f'pip install "bbrl_exp[{extra}]"'
+        return ConfigurationError(f"key 'launcher' needs the extra '{extra}', which is not installed: {install}")
+    return ConfigurationError(f"key '{group}' = '{name}': no such option{near} allowed: {', '.join(options)}")
 
 
 def asks_for_sweep(config: DictConfig) -> bool:
@@ -241,6 +276,22 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
 
 
+def folder_of(config: DictConfig, kind: Literal["run", "sweep"]) -> Path:
+    """The folder of a run or of a sweep.
+
+    Raises:
+        ConfigurationError: it cannot be the path of a folder.
+    """
+    key = f"hydra.{kind}.dir"
+    try:
+        folder = Path(OmegaConf.select(config, key, throw_on_missing=True)).absolute()
+    except (OmegaConfBaseException, TypeError) as error:
+        raise ConfigurationError(f"key '{key}': {str(error).splitlines()[0]}") from error
+    if not can_be_a_path(str(folder)):
+        raise bad_value(key, str(folder), "the path of a folder, not too long for one")
+    return folder
+
+
 def written(config: DictConfig) -> dict[str, Any]:
     """The configuration without its ``hydra`` node, interpolations as they are written."""
     contents = OmegaConf.to_container(config, resolve=False)
@@ -252,7 +303,7 @@ def is_named(config: DictConfig, kind: Literal["run", "sweep"]) -> bool:
     """Whether the user chose the folder, by ``name`` or by a path; by default it is named by date and time."""
     contents = OmegaConf.to_container(config.hydra[kind], resolve=False)
     assert isinstance(contents, dict)
-    return config.name is not None or "${run_folder:" not in str(contents["dir"])
+    return config.name is not None or "${run_folder:" not in str(contents.get("dir"))
 
 
 def written_key(contents: Mapping[str, Any], key: str) -> str:
@@ -264,13 +315,17 @@ def written_key(contents: Mapping[str, Any], key: str) -> str:
         contents: the configuration as it is written, see :func:`written`.
         key: dotted.
     """
-    parts = key.split(".")
-    node: Any = contents
-    for position, name in enumerate(parts):
-        node = node.get(name) if isinstance(node, Mapping) else None
-        whole = re.fullmatch(r"\$\{([A-Za-z_][\w.]*)\}", node) if isinstance(node, str) else None
-        if whole is not None:
-            return written_key(contents, ".".join([whole[1], *parts[position + 1 :]]))
+    seen: set[str] = set()
+    while key not in seen:  # interpolations may lead to each other
+        seen.add(key)
+        parts = key.split(".")
+        node: Any = contents
+        for position, name in enumerate(parts):
+            node = node.get(name) if isinstance(node, Mapping) else None
+            whole = re.fullmatch(r"\$\{([A-Za-z_][\w.]*)\}", node) if isinstance(node, str) else None
+            if whole is not None and whole[1].partition(".")[0] in contents:
+                key = ".".join([whole[1], *parts[position + 1 :]])
+                break
     return key
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bbrl_exp.config.nodes import ORDER_KEYS, build, check_targets
-from bbrl_exp.config.targets import check_prefixes, find_target
+from bbrl_exp.config.nodes import ORDER_KEYS, Node, build, nodes_below
+from bbrl_exp.config.targets import check_prefix, find_target
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.seeding import untouched_global_generators
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     StandIn = Callable[[GymAgent, int], Agent | None]
 
-Node = dict[str, Any]
+Contents = dict[str, Any]
 LEARNER_KEY = "agent.learner"
 
 
@@ -29,27 +29,27 @@ def check_nodes(config: Mapping[str, Any], written: Callable[[str], str] = str) 
 
     Args:
         config: the resolved configuration.
-        written: where the user writes what stands at a key.
+        written: where the user writes what is found at a key.
 
     Raises:
         ConfigurationError: a node is refused.
     """
-    _check_below(check_prefixes, config["agent"], "agent", written)
-    _check_below(check_prefixes, config["env"], "env", written)
-    _check_below(check_prefixes, config["graph"], "graph", written)
-    _check_below(check_members, config["graph"], "graph", written)
     agent = {name: node for name, node in config["agent"].items() if name != "learner"}
-    _check_below(check_targets, agent, "agent", written)
-    _check_below(check_targets, config["graph"], "graph", written)
-    if config["agent"]["learner"] is not None:
-        _check_below(
-            functools.partial(check_targets, place="learner"), config["agent"]["learner"], LEARNER_KEY, written
-        )
-
-
-def _check_below(check: Callable[[object, str], None], node: object, key: str, written: Callable[[str], str]) -> None:
+    graph = list(nodes_below(config["graph"], "graph"))
+    learner = config["agent"]["learner"]
+    nodes = [
+        *nodes_below(agent, "agent"),
+        *graph,
+        *(nodes_below(learner, LEARNER_KEY, "learner") if learner is not None else ()),
+    ]
     try:
-        check(node, key)
+        for node in (*nodes, *nodes_below(config["env"], "env")):
+            if "_target_" in node.content:
+                check_prefix(node.content["_target_"], f"{node.key}._target_")
+        for node in graph:
+            _check_members(node)
+        for node in nodes:
+            node.check()
     except ConfigurationError as error:
         raise with_written_key(error, written) from error
 
@@ -61,34 +61,24 @@ def with_written_key(error: ConfigurationError, written: Callable[[str], str]) -
     return type(error)(f"{start}{quote}{written(key)}'{end}") if quote and not start else error
 
 
-def check_members(node: object, key: str) -> None:
-    """Refuses, in every mapping ``members`` of the graph, what is no node, or has no place.
-
-    Raises:
-        ConfigurationError: a member cannot be a part of the graph.
-    """
-    if not isinstance(node, Mapping):
+def _check_members(node: Node) -> None:
+    """Refuses, in the mapping ``members`` of a node, what is no node or cannot be ordered."""
+    members, key = node.content.get("members"), f"{node.key}.members"
+    if not isinstance(members, Mapping):
         return
-    members = node.get("members")
-    if "_target_" in node and isinstance(members, Mapping):
-        for name, member in members.items():
-            _check_member(name, member, [other for other in members if other != name], f"{key}.members.{name}")
-        ordered_members(members, f"{key}.members")
-    for name, child in node.items():
-        check_members(child, f"{key}.{name}")
+    for name, member in members.items():
+        if not isinstance(name, str):
+            raise ConfigurationError(f"key '{key}.{name}': the name of a member must be a text")
+        if not isinstance(member, Mapping) or "_target_" not in member:
+            others = [other for other in members if other != name]
+            near = did_you_mean(name, others) or ";"
+            raise ConfigurationError(
+                f"key '{key}.{name}' has no _target_, and a new member needs one{near} members: {', '.join(others)}"
+            )
+    ordered_members(members, key)
 
 
-def _check_member(name: object, node: object, others: Sequence[str], key: str) -> None:
-    if not isinstance(name, str):
-        raise ConfigurationError(f"key '{key}': the name of a member must be a text")
-    if not isinstance(node, Mapping) or "_target_" not in node:
-        near = did_you_mean(name, others) or ";"
-        raise ConfigurationError(
-            f"key '{key}' has no _target_, and a new member needs one{near} members: {', '.join(others)}"
-        )
-
-
-def ordered_members(members: Mapping[str, Node], key: str) -> dict[str, Node]:
+def ordered_members(members: Mapping[str, Contents], key: str) -> dict[str, Contents]:
     """The members in the order in which they run: as written, but for those that say ``after`` or ``before``.
 
     Several that say ``after`` the same member keep the order in which they are written.
@@ -122,11 +112,7 @@ def ordered_members(members: Mapping[str, Node], key: str) -> dict[str, Node]:
     return {name: members[name] for name in order}
 
 
-def _without_order_keys(node: Node) -> Node:
-    return {name: value for name, value in node.items() if name not in ORDER_KEYS}
-
-
-def _anchor(node: Node) -> tuple[str, str]:
+def _anchor(node: Contents) -> tuple[str, str]:
     word = next(word for word in ORDER_KEYS if word in node)
     return word, node[word]
 
@@ -141,7 +127,7 @@ def build_graph_of(
 
     Args:
         config: resolved and checked.
-        written: where the user writes what stands at a key.
+        written: where the user writes what is found at a key.
         stand_in: gives what takes the place of an environment agent, from that agent with one environment and the
             batch size that it should have; where it gives None, and where it is None, the agent itself is built.
 
@@ -168,9 +154,9 @@ def env_spec_of(graph: Agent) -> EnvSpec | None:
     return next((spec for spec in specs if isinstance(spec, EnvSpec)), None)
 
 
-def _built_members(node: Node, key: str, spec: EnvSpec | None, stand_in: StandIn | None) -> Node:
+def _built_members(node: Contents, key: str, spec: EnvSpec | None, stand_in: StandIn | None) -> Contents:
     """``node`` with each mapping ``members`` in it replaced by agents."""
-    replaced: Node = {}
+    replaced: Contents = {}
     for name, child in node.items():
         if name == "members" and isinstance(child, Mapping) and "_target_" in node:
             replaced[name] = _build_members(dict(child), f"{key}.{name}", spec, stand_in)
@@ -182,12 +168,13 @@ def _built_members(node: Node, key: str, spec: EnvSpec | None, stand_in: StandIn
 
 
 def _build_members(
-    members: dict[str, Node], key: str, spec: EnvSpec | None, stand_in: StandIn | None
+    members: dict[str, Contents], key: str, spec: EnvSpec | None, stand_in: StandIn | None
 ) -> dict[str, Any]:
     order = ordered_members(members, key)
     built: dict[str, Any] = {}
     for name in sorted(order, key=lambda name: _asks_for_facts(order[name], f"{key}.{name}")):
-        node = _built_members(_without_order_keys(order[name]), f"{key}.{name}", spec, stand_in)
+        without_order = {word: value for word, value in order[name].items() if word not in ORDER_KEYS}
+        node = _built_members(without_order, f"{key}.{name}", spec, stand_in)
         target = find_target(node["_target_"], f"{key}.{name}._target_")
         if "name" in inspect.signature(target).parameters:
             node.setdefault("name", name)
@@ -214,7 +201,7 @@ def _with_stand_ins(node: Any, key: str, stand_in: StandIn) -> Any:
     return {name: _with_stand_ins(child, f"{key}.{name}", stand_in) for name, child in node.items()}
 
 
-def _stand_in(node: Node, key: str, stand_in: StandIn) -> Agent | None:
+def _stand_in(node: Contents, key: str, stand_in: StandIn) -> Agent | None:
     alone = {"batch_size": 1, **({"stepping": "scalar", "workers": 0} if node.get("workers") else {})}
     single = build({name: alone.get(name, value) for name, value in node.items()}, key, lambda target: {})
     try:

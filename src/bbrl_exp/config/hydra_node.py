@@ -1,11 +1,13 @@
-"""What a configuration may say below ``hydra``: nothing that calls something of its own."""
+"""What a configuration may say below ``hydra``: nothing that calls other code."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -24,18 +26,11 @@ _CLASSES = {
     },
     "sweeper": {"hydra._internal.core_plugins.basic_sweeper.BasicSweeper": "basic", SEARCH_SWEEPER: "optuna"},
 }
-_NAMED_BY_IT = "cannot be set, job folders are named by it"
 _NO_LOGS = {"version": 1, "root": None, "disable_existing_loggers": False}
-_FIXED: dict[str, tuple[object, str]] = {
-    "job.env_copy": ([], "must be empty, a configuration sets no environment variables"),
-    "verbose": (False, "must be false, the run writes run.log itself"),
-    "callbacks": ({}, "must be empty, callbacks are not supported"),
-    "job.env_set": ({}, "must be empty, a configuration sets no environment variables"),
-    "output_subdir": (".hydra", "must be .hydra, the configuration lies there"),
-    "sweep.subdir": ("${job_folder:${hydra.job.override_dirname}}", _NAMED_BY_IT),
-    "job.config.override_dirname.kv_sep": ("=", _NAMED_BY_IT),
-    "job.config.override_dirname.item_sep": (",", _NAMED_BY_IT),
-}
+_SUBDIR = "${job_folder:${hydra.job.override_dirname}}"
+_MAY_BE_SET = ("run.dir", "sweep.dir", "mode", "job.chdir", "searchpath", "launcher", "sweeper")
+_NOTED_BY_HYDRA = ("overrides", "runtime", "job.name", "job.num", "job.id", "job.override_dirname", "job.config_name")
+_SHOWN_BY_HYDRA = ("help", "hydra_help")
 _OF_SUBMITIT: dict[str, tuple[object, str]] = {
     "launcher.submitit_folder": ("${hydra.sweep.dir}/.submitit/%j", "must lie in the sweep's folder"),
 }
@@ -94,35 +89,49 @@ def check_hydra_node(config: DictConfig) -> None:
         config: composed, with its ``hydra`` node.
 
     Raises:
-        ConfigurationError: callbacks, handlers of logs, another launcher or sweeper, environment variables, or another
-            name of job folders.
+        ConfigurationError: anything but :data:`_MAY_BE_SET` is not as Hydra has it, or a launcher would run a program.
     """
-    written = OmegaConf.to_container(config.hydra, resolve=False)
-    if (mode := _at(written, "mode")) not in (None, *RunMode):
+    written: Any = OmegaConf.to_container(config.hydra, resolve=False)
+    if (mode := written.get("mode")) not in (None, *RunMode):
         raise bad_value("hydra.mode", mode, f"null or one of {', '.join(each.name for each in RunMode)}")
     for group in ("job_logging", "hydra_logging"):
-        if _at(written, group) != _NO_LOGS:
+        if written.get(group) != _NO_LOGS:
             raise ConfigurationError(f"key 'hydra/{group}': must be none, the run writes run.log itself")
+    default: Any = OmegaConf.to_container(OmegaConf.structured(HydraConf))
+    default = {**default, "job_logging": _NO_LOGS, "hydra_logging": _NO_LOGS, "env": {}}
+    default["sweep"] = {**default["sweep"], "subdir": _SUBDIR}
+    free = (*_MAY_BE_SET, *_NOTED_BY_HYDRA, *_SHOWN_BY_HYDRA, "defaults")
+    for key, value in _differing(written, default, ""):
+        if not f"{key}.".startswith(tuple(f"{name}." for name in free)):
+            raise ConfigurationError(
+                f"key 'hydra.{key}' = {shown(value)}: must be left as it is; below hydra only {', '.join(_MAY_BE_SET)} "
+                "can be set"
+            )
     for group, classes in _CLASSES.items():
         target = _at(written, f"{group}._target_")
         if not isinstance(target, str) or target not in classes:
             raise bad_value(f"hydra.{group}._target_", target, f"that of hydra/{group}={' or '.join(classes.values())}")
-    launcher = _CLASSES["launcher"][_at(written, "launcher._target_")]
-    _check_launcher_keys(written, launcher)
-    for key, allowed in _FREE_KEYS.get(launcher, {}).items():
+        for key, child in _entries(written[group], f"hydra.{group}"):
+            if key.endswith("._target_") and key != f"hydra.{group}._target_":
+                raise ConfigurationError(f"key '{key}' = {shown(child)}: not allowed below 'hydra'")
+    _check_launcher(written, _CLASSES["launcher"][written["launcher"]["_target_"]])
+
+
+def _check_launcher(written: object, launcher: str) -> None:
+    """Refuses keys that the launcher's own configuration lacks, some of which would run a program, and bad values."""
+    known = {str(key) for key in ConfigStore.instance().load(f"hydra/launcher/{launcher}.yaml").node}
+    keys_of = {"launcher": tuple(sorted(known)), **_FREE_KEYS.get(launcher, {})}
+    for key, allowed in keys_of.items():
         for name in _at(written, key) or {}:
             if name not in allowed:
-                raise ConfigurationError(f"key 'hydra.{key}.{name}': not allowed; allowed: {', '.join(allowed)}")
-    for key, text in _texts(_at(written, "launcher"), "launcher"):
-        if not text.isprintable():
-            raise bad_value(f"hydra.{key}", text, "one line of printable characters")
-    for key, (value, reason) in {**_FIXED, **_FIXED_OF.get(launcher, {})}.items():
-        found = _at(written, key)
-        if found != value:
+                named = ", ".join(name for name in allowed if name != "_target_") or "none"
+                raise ConfigurationError(f"key 'hydra.{key}.{name}': not allowed; allowed: {named}")
+    for key, child in _entries(_at(written, "launcher"), "hydra.launcher"):
+        if not key.isprintable() or (isinstance(child, str) and not child.isprintable()):
+            raise bad_value(key, child, "one line of printable characters")
+    for key, (value, reason) in _FIXED_OF.get(launcher, {}).items():
+        if (found := _at(written, key)) != value:
             raise ConfigurationError(f"key 'hydra.{key}' = {shown(found)}: {reason}")
-    for key, target in _targets(written, "hydra"):
-        if key not in (f"hydra.{group}._target_" for group in _CLASSES):
-            raise ConfigurationError(f"key '{key}' = {shown(target)}: not allowed below 'hydra'")
 
 
 def launcher_name(config: DictConfig) -> str:
@@ -143,20 +152,11 @@ def search_path_folders(places: object) -> list[Path]:
         return []
     if not isinstance(places, list) or not all(isinstance(place, str) for place in places):
         raise bad_value("hydra.searchpath", places, "a list of folders")
-    folders = [Path(place.removeprefix("file://")).absolute() for place in places]
+    folders = [place.removeprefix("file://") for place in places]
     for place, folder in zip(places, folders, strict=True):
-        if "://" in place.removeprefix("file://") or not folder.is_dir():
+        if "://" in folder or not os.path.isdir(folder):
             raise bad_value("hydra.searchpath", place, "a list of folders that exist")
-    return folders
-
-
-def _check_launcher_keys(written: object, launcher: str) -> None:
-    """Refuses keys that the launcher's own configuration lacks: some of its library would run a program."""
-    known = {str(key) for key in ConfigStore.instance().load(f"hydra/launcher/{launcher}.yaml").node}
-    allowed = ", ".join(sorted(known - {"_target_"})) or "none"
-    for name in _at(written, "launcher"):
-        if name not in known:
-            raise ConfigurationError(f"key 'hydra.launcher.{name}': not allowed; allowed: {allowed}")
+    return [Path(folder).absolute() for folder in folders]
 
 
 def _at(node: object, key: str) -> Any:
@@ -165,16 +165,19 @@ def _at(node: object, key: str) -> Any:
     return node
 
 
-def _texts(node: object, key: str) -> Iterator[tuple[str, str]]:
+def _entries(node: object, key: str) -> Iterator[tuple[str, object]]:
+    """All that is below ``node``, by its dotted key."""
     children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for name, child in children:
-        yield from ((f"{key}.{name}", text) for text in (name, child) if isinstance(text, str))
-        yield from _texts(child, f"{key}.{name}")
+        yield f"{key}.{name}", child
+        yield from _entries(child, f"{key}.{name}")
 
 
-def _targets(node: object, key: str) -> Iterator[tuple[str, object]]:
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for name, child in children:
-        if name == "_target_":
-            yield f"{key}.{name}", child
-        yield from _targets(child, f"{key}.{name}")
+def _differing(found: object, default: object, key: str) -> Iterator[tuple[str, object]]:
+    """The keys at which ``found`` is not ``default``, and what is found there."""
+    if isinstance(found, dict) and isinstance(default, dict) and default:
+        for name in {**default, **found}:
+            dotted = f"{key}.{name}" if key else str(name)
+            yield from _differing(found.get(name, "???"), default.get(name, "???"), dotted)
+    elif found != default:
+        yield key, found

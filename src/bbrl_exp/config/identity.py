@@ -1,16 +1,25 @@
-"""What makes two runs the same one: the part of a configuration that results depend on."""
+"""The part of a configuration that results depend on: what makes two runs the same one, and its HPARAMS entry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.config import load_config
+from bbrl_exp.records.layout import CONFIG, UnreadableError
 from bbrl_exp.records.provenance import config_hash
 from bbrl_exp.text import one_line
+
+if TYPE_CHECKING:
+    from bbrl_exp.tracking.hparams import HparamsEntry, Parameter
 
 # What a run records, keeps and is called, and how many processes share its work, changes none of its numbers.
 _FREE: Mapping[str, Any] = {
@@ -27,22 +36,30 @@ _FREE_GROUPS = ("tracking", "checkpoint")
 _SAME_ROWS = ("auto", "scalar", "workers")
 # Agents run, and wrappers wrap, in the order in which they stand.
 _ORDERED = ("agent.members", "env.wrappers")
+# Not shown as a part of the setting, besides what changes no number.
+_NOT_SHOWN = ("seed", "launcher", "search", "total_steps")
+_NO_FILE = ("tracking=none", "tracking.enabled=false", "tracking.tensorboard=false")
+_DIGITS = 8
 
 
 def is_free(key: str) -> bool:
-    """Whether what stands at ``key`` changes none of a run's numbers."""
+    """Whether the value at ``key`` changes none of a run's numbers."""
     return key in _FREE or key.partition(".")[0] in _FREE_GROUPS
 
 
-def identity(config: DictConfig) -> dict[str, Any]:
+def identity(config: DictConfig, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The configuration without ``hydra``, resolved, with all that changes no number set to one value.
+
+    Args:
+        config: composed.
+        changes: values by dotted key that take the place of its own.
 
     Raises:
         ConfigurationError: an interpolation leads nowhere, or the value of a key is missing.
     """
     plain = OmegaConf.create({str(key): value for key, value in config.items_ex(resolve=False) if key != "hydra"})
     OmegaConf.set_struct(plain, False)
-    for key, value in _FREE.items():
+    for key, value in {**_FREE, **(changes or {})}.items():
         OmegaConf.update(plain, key, value, merge=False)
     if OmegaConf.select(plain, "env.stepping") in _SAME_ROWS:
         OmegaConf.update(plain, "env.stepping", _SAME_ROWS[0])
@@ -54,9 +71,27 @@ def identity(config: DictConfig) -> dict[str, Any]:
     return {**found, **{key: {} for key in _FREE_GROUPS}}
 
 
-def identity_hash(config: DictConfig) -> str:
+def saved_identity(folder: Path) -> dict[str, Any]:
+    """The identity of the run in a folder.
+
+    Raises:
+        ConfigurationError: its configuration cannot be read.
+    """
+    path = folder / CONFIG
+    try:
+        saved = load_config(path)
+        if not isinstance(saved, DictConfig):
+            raise UnreadableError(f"{path}: no mapping")
+        return identity(saved)
+    except (UnreadableError, ConfigurationError, OmegaConfBaseException) as error:
+        raise ConfigurationError(
+            f"folder {folder} holds a run whose configuration cannot be read ({one_line(error)}); choose another name"
+        ) from error
+
+
+def identity_hash(config: DictConfig, changes: Mapping[str, Any] | None = None) -> str:
     """Sixteen hexadecimal digits that are equal where the numbers of two runs should be."""
-    return config_hash(identity(config))
+    return config_hash(identity(config, changes))
 
 
 def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -81,3 +116,74 @@ def _flat(value: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = child
     return flat
+
+
+def hparams_of(config: DictConfig, plain: Mapping[str, Any]) -> HparamsEntry:
+    """What the page shows of a run. ``total_steps`` is left out: a run can be made longer, and the page cannot change.
+
+    Args:
+        config: composed, with its ``hydra`` node.
+        plain: the same, resolved.
+
+    Raises:
+        ConfigurationError: an interpolation leads nowhere.
+    """
+    from bbrl_exp.tracking.hparams import HparamsEntry  # tensorboard
+
+    choices = config.hydra.runtime.choices
+    names = {"agent": choices.get("agent") or "-", "env": choices.get("env") or "-"}
+    parameters: dict[str, Parameter] = {**names, "batch_size": plain["batch_size"]}
+    for override in _of_the_setting(_parsed(task_overrides(config.hydra))):
+        key = override.key_or_group
+        parameters[key] = _parameter(choices[key] if key in choices else _value_at(plain, key))
+    without_seed = identity_hash(config, {"seed": 0})[:_DIGITS]
+    return HparamsEntry(parameters, "-".join([*names.values(), without_seed]))
+
+
+def task_overrides(hydra: Any) -> tuple[str, ...]:
+    """The overrides of a run as they were given: interpolations in them are left as they are."""
+    texts = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(texts, list)
+    return tuple(texts)
+
+
+def hparams_of_overrides(overrides: Sequence[str]) -> HparamsEntry | None:
+    """The entry of a run that cannot start, from its overrides alone; None where they ask for no TensorBoard file."""
+    from bbrl_exp.tracking.hparams import HparamsEntry
+
+    if set(_NO_FILE) & set(overrides):
+        return None
+    try:
+        parsed = list(_of_the_setting(_parsed(overrides)))
+    except HydraException:
+        texts = {key: value for key, _, value in (text.partition("=") for text in overrides) if key != "seed"}
+        return HparamsEntry(texts, config_hash(texts)[:_DIGITS])
+    values = {override.key_or_group: override.value() for override in parsed}
+    return HparamsEntry({key: _parameter(value) for key, value in values.items()}, config_hash(values)[:_DIGITS])
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    parsed: list[Override] = OverridesParser.create().parse_overrides(list(overrides))
+    return parsed
+
+
+def _of_the_setting(overrides: Iterable[Override]) -> Iterable[Override]:
+    for override in overrides:
+        key = override.key_or_group
+        if key not in _NOT_SHOWN and not is_free(key) and not key.startswith(("hydra.", "hydra/")):
+            yield override
+
+
+def _value_at(plain: Mapping[str, Any], key: str) -> Any:
+    value: Any = plain
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def _parameter(value: Any) -> Parameter:
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    return "null" if value is None else str(value)

@@ -12,57 +12,68 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from bbrl_exp.config.targets import Place, check_place, find_target, is_wrapper
+from bbrl_exp.config.targets import NodeKind, check_kind, find_target, is_wrapper
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, described, did_you_mean, ends_silently
 from bbrl_exp.settings import shown
 from bbrl_exp.text import one_line
 
 ORDER_KEYS = ("after", "before")
 _HYDRA_KEYS = ("_partial_", "_args_", "_recursive_", "_convert_")
-_PLACES: Mapping[object, Place] = {"members": "member", "wrappers": "wrapper"}
+_KINDS: Mapping[object, NodeKind] = {"members": "member", "wrappers": "wrapper"}
 
 
-def check_targets(node: object, key: str, place: Place = "argument") -> None:
-    """Finds every target below ``node`` and compares the node's keys with the target's signature; builds nothing.
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A node of a configuration, wherever it is.
+
+    Attributes:
+        key: dotted.
+        kind: what it must be.
+        content: what is written there; without a ``_target_`` where a wrapper or a learner lacks it.
+    """
+
+    key: str
+    kind: NodeKind
+    content: Mapping[str, Any]
+
+    def check(self) -> None:
+        """Finds the target and compares the keys with its signature; builds nothing.
+
+        Raises:
+            ConfigurationError: the target or a key is refused.
+        """
+        if "_target_" not in self.content:
+            raise ConfigurationError(f"key '{self.key}' has no _target_, and a {self.kind} needs one")
+        target = find_target(self.content["_target_"], f"{self.key}._target_")
+        check_kind(target, self.kind, f"key '{self.key}._target_' = {shown(self.content['_target_'])}")
+        _check_keys(target, self.content, self.key, also=ORDER_KEYS if self.kind == "member" else ())
+
+
+def nodes_below(config: object, key: str, kind: NodeKind = "argument") -> Iterator[Node]:
+    """All nodes of a resolved configuration, outer ones first.
 
     Args:
-        node: a resolved configuration.
-        key: where it stands, for messages.
-        place: what it stands for.
-
-    Raises:
-        ConfigurationError: a target or a key is refused.
+        config: the part of it that is at ``key``.
+        key: dotted.
+        kind: what is found at ``key`` itself.
     """
-    if isinstance(node, Mapping) and "_target_" in node:
-        target = find_target(node["_target_"], f"{key}._target_")
-        check_place(target, place, f"key '{key}._target_' = {shown(node['_target_'])}")
-        check_keys_of_node(target, node, key, also=ORDER_KEYS if place == "member" else ())
-    elif place in ("wrapper", "learner"):
-        raise ConfigurationError(f"key '{key}' has no _target_, and a {place} needs one")
-    for name, child in _children(node):
-        if name in _PLACES and isinstance(child, Mapping | list):
+    has_target = isinstance(config, Mapping) and "_target_" in config
+    if has_target or kind in ("wrapper", "learner"):
+        yield Node(key, kind, cast("Mapping[str, Any]", config) if has_target else {})
+    for name, child in _children(config):
+        if name in _KINDS and isinstance(child, Mapping | list):
             for inner, grandchild in _children(child):
-                check_targets(grandchild, f"{key}.{name}.{inner}", _PLACES[name])
+                yield from nodes_below(grandchild, f"{key}.{name}.{inner}", _KINDS[name])
         else:
-            check_targets(child, f"{key}.{name}")
+            yield from nodes_below(child, f"{key}.{name}")
 
 
 def _children(node: object) -> Iterable[tuple[object, object]]:
     return node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
 
 
-def check_keys_of_node(target: type[Any], node: Mapping[str, Any], key: str, also: Collection[str] = ()) -> None:
-    """Compares the keys of ``node`` with the signature of ``target``, and plain values with its annotations.
-
-    Args:
-        target: the class.
-        node: its node.
-        key: where the node stands, for messages.
-        also: keys that are allowed beside the parameters.
-
-    Raises:
-        ConfigurationError: a key is no parameter, or a value has another type than its parameter.
-    """
+def _check_keys(target: type[Any], node: Mapping[str, Any], key: str, also: Collection[str]) -> None:
+    """Compares the keys of ``node`` with the signature of ``target``, and plain values with its annotations."""
     parameters = inspect.signature(target).parameters
     known = [name for name, parameter in parameters.items() if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
     open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -80,7 +91,7 @@ def check_keys_of_node(target: type[Any], node: Mapping[str, Any], key: str, als
             many = parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
             items = value if many and isinstance(value, list) else [value]
             if (many and not isinstance(value, list)) or not all(_accepts(hints[name], item) for item in items):
-                kind = f"a list, each {in_words(hints[name])}" if many else in_words(hints[name])
+                kind = f"a list, each {_in_words(hints[name])}" if many else _in_words(hints[name])
                 raise ConfigurationError(f"key '{key}.{name}' = {shown(value)}: must be {kind} ({target.__name__})")
 
 
@@ -91,17 +102,17 @@ def parameters_of(target: type[Any]) -> list[str]:
     return [name for name in named if name != "env_spec"]
 
 
-def in_words(hint: object) -> str:
+def _in_words(hint: object) -> str:
     """What an annotation allows, as a user writes it in YAML."""
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(in_words(argument) for argument in arguments)
+        return " or ".join(_in_words(argument) for argument in arguments)
     if typing.get_origin(hint) is typing.Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if _is_module(hint):
         return "a node with a _target_"
-    if is_sequence(hint):
-        return f"a list, each {in_words(arguments[0])}" if arguments else "a list"
+    if _is_sequence(hint):
+        return f"a list, each {_in_words(arguments[0])}" if arguments else "a list"
     words = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
     return words.get(hint, inspect.formatannotation(hint)) if isinstance(hint, type) else str(hint)
 
@@ -127,7 +138,7 @@ def _accepts(hint: object, value: object) -> bool:
         return not isinstance(value, bool) and isinstance(value, int if hint is int else (int, float))
     if hint in (bool, str, type(None)):
         return isinstance(value, cast("type[Any]", hint))
-    if is_sequence(hint):
+    if _is_sequence(hint):
         inner = [argument for argument in arguments if argument is not Ellipsis]
         return isinstance(value, list | Mapping) and (
             isinstance(value, Mapping) or len(inner) != 1 or all(_accepts(inner[0], item) for item in value)
@@ -140,7 +151,7 @@ def _is_module(hint: object) -> bool:
     return isinstance(hint, type) and any(base.__module__ == "torch.nn.modules.module" for base in hint.__mro__)
 
 
-def is_sequence(hint: object) -> bool:
+def _is_sequence(hint: object) -> bool:
     """Whether an annotation asks for a list of things."""
     return typing.get_origin(hint) in (list, tuple, Sequence)
 
@@ -169,8 +180,8 @@ def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any
     a list.
 
     Args:
-        node: resolved configuration, checked by ``check_targets``.
-        key: where it stands, for messages.
+        node: resolved and checked configuration.
+        key: its key, for messages.
         filled: the arguments that a class gets without any YAML, by its class.
 
     Raises:
@@ -188,7 +199,7 @@ def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any
     for name, child in node.items():
         if name != "_target_":
             value = build(child, f"{key}.{name}", filled)
-            is_named_list = isinstance(child, Mapping) and "_target_" not in child and is_sequence(hints.get(name))
+            is_named_list = isinstance(child, Mapping) and "_target_" not in child and _is_sequence(hints.get(name))
             arguments[name] = list(value.values()) if is_named_list else _as_annotated(hints.get(name), value)
     return _construct(target, arguments, key, [name for name in node if name in arguments])
 
@@ -199,22 +210,27 @@ def _construct(target: type[Any], arguments: Mapping[str, Any], key: str, writte
     Args:
         target: the class.
         arguments: all that it is given, by name.
-        key: where its node stands, for messages.
-        written: the arguments that stand in the node.
+        key: of its node, for messages.
+        written: the arguments that are written in the node.
 
     Raises:
         ConfigurationError: a required argument is missing, or the class refuses its arguments.
     """
-    later = ("env",) if is_wrapper(target) else ()
-    missing = _missing(target, arguments, later)
+    parameters = inspect.signature(target).parameters.values()
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = [each.name for each in parameters if each.kind in by_name and each.default is inspect.Parameter.empty]
+    comes_later = is_wrapper(target)
+    missing = [name for name in needed if name not in arguments and not (comes_later and name == "env")]
     if missing:
         raise ConfigurationError(f"key '{key}': {target.__name__} needs {', '.join(missing)}")
-    if later:
+    if comes_later:
         return functools.partial(_wrap, target=target, arguments=arguments, key=key)
-    positional, by_name = _call_arguments(target, arguments)
+    # The list for a parameter *names is given under its name.
+    many = next((each.name for each in parameters if each.kind is inspect.Parameter.VAR_POSITIONAL), None)
     with refusals(target, written, key):
         try:
-            return target(*positional, **by_name)
+            named = {name: value for name, value in arguments.items() if name != many}
+            return target(*arguments.get(many or "", ()), **named)
         except (AttributeError, TypeError) as error:
             if (misfit := _argument_of_another_kind(target, arguments)) is not None:
                 raise ConfigurationError(misfit) from error
@@ -245,7 +261,7 @@ def refusals(target: type[Any], names: Collection[str], key: str) -> Iterator[No
     Args:
         target: the class that refuses.
         names: of the arguments that have keys.
-        key: where its node stands.
+        key: of its node.
     """
     try:
         yield
@@ -268,25 +284,3 @@ def _at_argument(error: ConfigurationError, target: type[Any], names: Collection
     if match is None or match[2] not in names:
         return type(error)(f"key '{key}': {target.__name__}: {error}")
     return type(error)(f"key '{key}.{match[1]}'{': ' if match[3] == ': ' else ' = '}{str(error)[match.end() :]}")
-
-
-def _call_arguments(target: type[Any], arguments: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-    """Splits off the list for a parameter ``*names``, which a configuration gives under its name."""
-    many = [
-        name
-        for name, parameter in inspect.signature(target).parameters.items()
-        if parameter.kind is inspect.Parameter.VAR_POSITIONAL and name in arguments
-    ]
-    by_name = {name: value for name, value in arguments.items() if name not in many}
-    return (arguments[many[0]] if many else ()), by_name
-
-
-def _missing(target: type[Any], arguments: Mapping[str, Any], later: Collection[str]) -> list[str]:
-    return [
-        name
-        for name, parameter in inspect.signature(target).parameters.items()
-        if parameter.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        and parameter.default is inspect.Parameter.empty
-        and name not in arguments
-        and name not in later
-    ]

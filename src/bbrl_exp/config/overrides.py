@@ -20,7 +20,9 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from bbrl_exp.config.refusals import is_parameter, unknown_override
+from bbrl_exp.config.nodes import parameters_of
+from bbrl_exp.config.schema import unknown_key
+from bbrl_exp.config.targets import find_target
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.text import one_line
 
@@ -82,8 +84,8 @@ def apply(override: Override, config: DictConfig) -> None:
         ConfigurationError: the key does not exist, or exists and is added; or the value cannot be put there.
     """
     key = override.key_or_group
-    if key.startswith(_NOTED):
-        raise ConfigurationError(f"key '{key}' cannot be set: what is found there is noted by Hydra")
+    if key == "hydra" or key.startswith(_NOTED):
+        raise ConfigurationError(f"key '{key}' cannot be set: Hydra fills it in")
     if override.package is not None:
         raise ConfigurationError(f"override '{override.input_line}': '{key}' is not a group")
     try:
@@ -94,7 +96,7 @@ def apply(override: Override, config: DictConfig) -> None:
         else:
             OmegaConf.update(config, key, override.value(), merge=True)
     except (ConfigAttributeError, ConfigKeyError) as error:
-        raise unknown_override(key, config, error.full_key) from error
+        raise _unknown_override(key, config, error.full_key) from error
     except OmegaConfBaseException as error:
         raise ConfigurationError(f"override '{override.input_line}': {one_line(error)}") from error
 
@@ -116,7 +118,7 @@ def fitted(override: Override, config: DictConfig) -> Override:
     is_there = name in parent.keys()  # noqa: SIM118 (also what is missing, ???)
     if override.is_add() and is_there and not isinstance(override.value(), dict | list):
         return parse([text[1:]])[0]
-    if not override.is_add() and not is_there and is_parameter(name, parent, parent_key):
+    if not override.is_add() and not is_there and name in _parameters(parent, parent_key):
         return parse([f"+{text}"])[0]
     return override
 
@@ -125,7 +127,7 @@ def _add(override: Override, config: DictConfig) -> None:
     key, value = override.key_or_group, override.value()
     is_there = OmegaConf.select(config, key, throw_on_missing=False) is not None
     if is_there and override.is_add() and not isinstance(value, dict | list):
-        raise ConfigurationError(f"key '{key}' is there already: write it without +")
+        raise ConfigurationError(f"key '{key}' exists already: write it without +")
     OmegaConf.update(config, key, value, merge=True, force_add=True)
 
 
@@ -142,3 +144,57 @@ def _remove(override: Override, config: DictConfig) -> None:
     OmegaConf.set_struct(parent, False)
     del parent[name]
     OmegaConf.set_struct(parent, with_structure)
+
+
+def _unknown_override(key: str, config: DictConfig, missing: object) -> ConfigurationError:
+    """The error for a key that the configuration does not have; it ends at ``missing``, below ``key`` for a mapping."""
+    if str(missing or "").startswith(f"{key}."):
+        return _new_key(str(missing))
+    return _unknown_key(key, config)
+
+
+def _new_key(key: str) -> ConfigurationError:
+    return ConfigurationError(f"key '{key}' is new, and what is new is added with +: +{key}=...")
+
+
+def _unknown_key(key: str, config: DictConfig) -> ConfigurationError:
+    parts = key.split(".")
+    for depth in range(len(parts)):
+        parent = OmegaConf.select(config, ".".join(parts[:depth]), throw_on_missing=False) if depth else config
+        if not isinstance(parent, DictConfig):
+            return ConfigurationError(f"key '{'.'.join(parts[:depth])}' is a value: there are no keys below it")
+        if parts[depth] not in parent:
+            if depth and not parent:
+                return _new_key(key)
+            parameters = _parameters(parent, ".".join(parts[:depth]))
+            if parts[depth] in parameters:
+                return _new_key(".".join(parts[: depth + 1]))
+            known = {str(name) for name in parent if name != "hydra"}
+            if elsewhere := [] if depth else _keys_that_end_with(key, config):
+                return ConfigurationError(f"key '{key}' is not known; did you mean '{elsewhere[0]}'?")
+            return unknown_key(".".join(parts[: depth + 1]), known.union(parameters))
+    return ConfigurationError(f"key '{key}' cannot be set")
+
+
+def _keys_that_end_with(ending: str, node: object, above: str = "") -> list[str]:
+    """The dotted keys below ``node`` that end with these parts, such as ``policy.dueling``; those of Hydra left out."""
+    if not isinstance(node, DictConfig):
+        return []
+    found: list[str] = []
+    for part in node:
+        key = f"{above}{part!s}"
+        if f".{key}".endswith(f".{ending}"):
+            found.append(key)
+        elif key != "hydra":
+            found += _keys_that_end_with(ending, node._get_node(part), f"{key}.")
+    return found
+
+
+def _parameters(node: DictConfig, key: str) -> list[str]:
+    """The parameters of a node's class; the policy of a learner or a critic is filled in from the graph."""
+    if "_target_" not in node or OmegaConf.is_interpolation(node, "_target_"):
+        return []
+    try:
+        return [name for name in parameters_of(find_target(node["_target_"], f"{key}._target_")) if name != "policy"]
+    except ConfigurationError:
+        return []

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bbrl_exp.config.action_space import check_action_space
 from bbrl_exp.config.check import CheckedRun, with_note
-from bbrl_exp.config.learner import build_graph_and_learner, check_chunks, check_reads
+from bbrl_exp.config.graph import LEARNER_KEY, build_graph_of, env_spec_of, with_written_key
+from bbrl_exp.config.nodes import build, parameters_of, refusals
+from bbrl_exp.config.options import check_action_space
 from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.config.targets import import_allowed_packages
-from bbrl_exp.errors import ConfigurationError, WorkspaceError
+from bbrl_exp.errors import ConfigurationError, GraphError, WorkspaceError, did_you_mean
 from bbrl_exp.memory import available_memory
 from bbrl_exp.processes.threads import set_threads
 from bbrl_exp.seeding import seed_global_generators
-from bbrl_exp.settings import bad_value
+from bbrl_exp.settings import bad_value, shown
+from bbrl_exp.training.saved_state import read_state
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.agents.combinators import TemporalAgent
     from bbrl_exp.agents.graph_check import VariableFacts
+    from bbrl_exp.config.graph import StandIn
     from bbrl_exp.data.replay import ReplayBuffer
     from bbrl_exp.data.ring import Field
     from bbrl_exp.envs.gym_agents import GymAgent
     from bbrl_exp.learners.learner import Learner
+
+_NOT_FILLED = ("name",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +42,7 @@ class PreparedRun:
         run: its configuration, the memory in its size included.
         graph: on its device.
         learner: on its device; None where nothing is learned.
-        variables: the table of the workspace.
+        variables: the table of the workspace, the learner among the readers.
     """
 
     run: CheckedRun
@@ -47,18 +53,8 @@ class PreparedRun:
     def __enter__(self) -> PreparedRun:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.graph.close()
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """What was found of an environment: why it may not repeat itself, and whether it ends its episodes."""
-
-    not_repeatable: str | None
-    has_time_limit: bool
 
 
 def prepare(run: CheckedRun, *, without_environments: bool = False, is_tried: bool = False) -> PreparedRun:
@@ -76,11 +72,11 @@ def prepare(run: CheckedRun, *, without_environments: bool = False, is_tried: bo
         ConfigurationError: something cannot be built, the agent does not fit the environment, an environment fails at
             once, variables are read that nobody writes, or the memory does not suffice.
     """
-
-    tried: list[_Trial] = []
+    size = run.size
 
     def try_out(single: GymAgent, batch_size: int) -> Agent | None:
-        tried.append(_try_out(run, single, batch_size))
+        nonlocal size
+        size = _try_out(run, size, single, batch_size)
         return single.dry_copy(batch_size) if without_environments else None
 
     import_allowed_packages()
@@ -88,56 +84,127 @@ def prepare(run: CheckedRun, *, without_environments: bool = False, is_tried: bo
         set_threads(run.root.num_threads)
         seed_global_generators(run.root.seed)
     try:
-        built = build_graph_and_learner(run.config, run.written_key, None if is_tried else try_out)
+        stand_in = None if is_tried else try_out
+        graph, learner, begun_again = build_graph_and_learner(run.config, run.written_key, stand_in)
         try:
-            if not is_tried:
-                run = replace(run, size=_with_trials(run.size, tried))
-            return _checked(run, built.graph, built.learner, built.begun_anew, built.idle)
+            return _checked(replace(run, size=replace(size, begun_again=begun_again)), graph, learner)
         except BaseException:
-            built.graph.close()
+            graph.close()
             raise
     except ConfigurationError as error:
         raise with_note(error, run.note) from error
 
 
-def _with_trials(size: RunSize, tried: Sequence[_Trial]) -> RunSize:
-    return replace(
-        size,
-        not_repeatable=next((trial.not_repeatable for trial in tried if trial.not_repeatable), None),
-        has_time_limit=all(trial.has_time_limit for trial in tried),
-    )
-
-
-def _try_out(run: CheckedRun, single: GymAgent, batch_size: int) -> _Trial:
+def _try_out(run: CheckedRun, size: RunSize, single: GymAgent, batch_size: int) -> RunSize:
     """Refuses an environment that the agent cannot act in, that fails at once, or whose batch does not fit in memory.
 
-    Args:
-        run: checked.
-        single: the environment agent with one environment.
-        batch_size: of the environment agent of the run.
+    Gives the size with what was found: why the environment may not repeat itself, and whether it ends its episodes.
     """
     from bbrl_exp.envs.checks import try_out
     from bbrl_exp.envs.pictures import check_pictures
 
-    if batch_size != run.size.batch_size:
-        raise bad_value("env.agent.batch_size", batch_size, f"the run's own batch_size, {run.size.batch_size}")
+    if batch_size != size.batch_size:
+        raise bad_value("env.agent.batch_size", batch_size, f"the run's own batch_size, {size.batch_size}")
     check_action_space(run.config["agent"]["action_space"], single.env_spec, run.choices["agent"], run.folders)
-    not_repeatable = try_out(single)
+    not_repeatable = size.not_repeatable or try_out(single)
     if run.tracking.films:
         check_pictures(single)
     # Before a row of the whole batch is made: a mistyped batch size is refused, and not an attempt to hold it.
     row = single.dry_copy().bytes_per_step * batch_size
-    replace(run.size, bytes_per_time_step=row).check_memory(available_memory())
-    return _Trial(not_repeatable, single.env_spec.max_episode_steps is not None)
+    replace(size, bytes_per_time_step=row).check_memory(available_memory())
+    has_time_limit = size.has_time_limit and single.env_spec.max_episode_steps is not None
+    return replace(size, not_repeatable=not_repeatable, has_time_limit=has_time_limit)
 
 
-def _checked(
-    run: CheckedRun,
-    graph: TemporalAgent,
-    learner: Learner | None,
-    begun_anew: tuple[str, ...],
-    idle: Mapping[str, int],
-) -> PreparedRun:
+def build_graph_and_learner(
+    config: Mapping[str, Any], written: Callable[[str], str] = str, stand_in: StandIn | None = None
+) -> tuple[TemporalAgent, Learner | None, tuple[str, ...]]:
+    """Builds what a run consists of, with the parameters of the run ``init_from`` where one is named.
+
+    The graph has these parameters before the learner is built, which may copy parts of it. The learner takes over those
+    of its own attributes that fit as a whole.
+
+    Args:
+        config: resolved and checked.
+        written: where the user writes what is found at a key.
+        stand_in: as for the graph.
+
+    Returns:
+        The graph, the learner (None where nothing is learned), and the learner's attributes with parameters that those
+        of the run ``init_from`` did not fit.
+
+    Raises:
+        ConfigurationError: something cannot be built, or the other run's parameters do not fit the graph.
+    """
+    graph = build_graph_of(config, written, stand_in)
+    try:
+        if config["init_from"] is None:
+            return graph, build_learner_of(config, graph, written), ()
+        return graph, *_learner_from_run(config, graph, written)
+    except BaseException:
+        graph.close()
+        raise
+
+
+def _learner_from_run(
+    config: Mapping[str, Any], graph: TemporalAgent, written: Callable[[str], str]
+) -> tuple[Learner | None, tuple[str, ...]]:
+    from bbrl_exp.training.checkpoint import load_fitting, load_graph
+
+    run_folder = Path(config["init_from"])
+    where = f"key 'init_from' = {shown(str(run_folder))}"
+    try:
+        state = read_state(run_folder)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+    load_graph(graph, state, where)
+    learner = build_learner_of(config, graph, written)
+    if learner is None:
+        return None, ()
+    begun_again = load_fitting(learner, graph, state)
+    learner.begin_from_loaded_parameters()
+    return learner, begun_again
+
+
+def build_learner_of(
+    config: Mapping[str, Any], graph: TemporalAgent, written: Callable[[str], str] = str
+) -> Learner | None:
+    """Builds the learner of a configuration; None where the agent learns nothing.
+
+    A constructor parameter of the learner, or of a node inside it, that is named like an agent of the graph is that
+    agent unless YAML says otherwise; ``env_spec`` is filled in as in the graph.
+
+    Args:
+        config: resolved and checked.
+        graph: what was built from it.
+        written: where the user writes what is found at a key.
+
+    Raises:
+        ConfigurationError: a required parameter is missing, or a class refuses its arguments.
+    """
+    from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.learners.learner import Learner
+
+    node = config["agent"]["learner"]
+    if node is None:
+        return None
+    known: dict[str, object] = {"env_spec": env_spec_of(graph)}
+    for module in graph.modules():
+        if isinstance(module, Agent) and module.name is not None and module.name not in _NOT_FILLED:
+            known.setdefault(module.name, module)
+
+    def filled(target: type[Any]) -> dict[str, object]:
+        return {name: known[name] for name in inspect.signature(target).parameters if name in known}
+
+    try:
+        learner = build(node, LEARNER_KEY, filled)
+    except ConfigurationError as error:
+        raise with_written_key(error, written) from error
+    assert isinstance(learner, Learner)
+    return learner
+
+
+def _checked(run: CheckedRun, graph: TemporalAgent, learner: Learner | None) -> PreparedRun:
     from bbrl_exp.agents.graph_check import check_graph
     from bbrl_exp.data.ring import Field
 
@@ -146,8 +213,12 @@ def _checked(
             module.to(run.device)
     variables = check_graph(graph)
     if learner is not None:
-        check_reads(learner, [variable.name for variable in variables])
-        check_chunks(learner, run.size.steps_per_chunk, run.size.batch_size, run.written_key)
+        _check_reads(learner, {variable.name for variable in variables})
+        try:
+            with refusals(type(learner), parameters_of(type(learner)), LEARNER_KEY):
+                learner.check_chunks(run.size.steps_per_chunk, run.size.batch_size)
+        except ConfigurationError as error:
+            raise with_written_key(error, run.written_key) from error
     buffers = [] if learner is None else list(learner.replay_buffers().values())
     stored = {variable.name: Field(variable.shape[1:], variable.dtype) for variable in variables}
     size = replace(
@@ -156,18 +227,47 @@ def _checked(
         replay_capacity=sum(buffer.capacity for buffer in buffers),
         replay_bytes=sum(_bytes_for(buffer, stored, run.size.batch_size) for buffer in buffers),
         schedules=() if learner is None else learner.schedules,
-        begun_anew=begun_anew,
-        idle=idle,
+        idle={} if learner is None else _idle(graph, learner),
     )
     size.check_memory(available_memory())
-    return PreparedRun(replace(run, size=size), graph, learner, _with_reader(variables, learner))
+    reads, label = set(getattr(learner, "reads", None) or ()), type(learner).__name__
+    table = [replace(each, readers=(*each.readers, label)) if each.name in reads else each for each in variables]
+    return PreparedRun(replace(run, size=size), graph, learner, table)
 
 
-def _with_reader(variables: Sequence[VariableFacts], learner: Learner | None) -> list[VariableFacts]:
-    """The table of variables, in which the learner is among the readers of what it says it reads."""
-    reads = set(getattr(learner, "reads", None) or ())
-    label = type(learner).__name__
-    return [replace(facts, readers=(*facts.readers, label)) if facts.name in reads else facts for facts in variables]
+def _check_reads(learner: Learner, written: Iterable[str]) -> None:
+    """Refuses a learner that reads what nobody writes, be it declared by itself (``reads``) or by its own agents.
+
+    Agents that are the learner's alone write nothing: it asks them for values, and does not call them on the workspace.
+    """
+    from bbrl_exp.agents.agent import Agent
+
+    agents = [module for module in learner.modules() if isinstance(module, Agent)]
+    readers = [(type(learner).__name__, getattr(learner, "reads", None))]
+    readers += [(agent.label, agent.reads) for agent in agents]
+    for label, reads in readers:
+        for name in reads or ():
+            if name not in written:
+                raise GraphError(f"{label} reads '{name}', nobody writes it{did_you_mean(name, written)}")
+
+
+def _idle(graph: TemporalAgent, learner: Learner) -> dict[str, int]:
+    """Agents of the graph with parameters that the learner does not hold: label → number of parameters."""
+    from bbrl_exp.agents.agent import Agent
+
+    held = {id(parameter) for parameter in learner.parameters()}
+    owners = {
+        id(parameter): agent.label
+        for agent in graph.modules()  # the innermost agent comes last
+        if isinstance(agent, Agent)
+        for parameter in agent.parameters()
+    }
+    sizes: dict[str, int] = {}
+    for parameter in graph.parameters():
+        if parameter.requires_grad and id(parameter) not in held:
+            label = owners[id(parameter)]
+            sizes[label] = sizes.get(label, 0) + parameter.numel()
+    return sizes
 
 
 def _bytes_for(buffer: ReplayBuffer, stored: Mapping[str, Field], batch_size: int) -> int:

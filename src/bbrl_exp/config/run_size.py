@@ -25,7 +25,7 @@ class RunSize:
         replay_capacity: transitions that the learner's replay buffers keep.
         replay_bytes: memory of these buffers once they are full.
         schedules: options below ``agent.learner`` that depend on ``total_steps``.
-        begun_anew: attributes of the learner with parameters that the run ``init_from`` could not give.
+        begun_again: attributes of the learner with parameters that the run ``init_from`` could not give.
         idle: agents of the graph that the learner does not change, and how many parameters they have.
         not_repeatable: why the environment may keep runs from repeating themselves; None where nothing does.
         has_time_limit: whether the environment ends its episodes.
@@ -39,7 +39,7 @@ class RunSize:
     replay_capacity: int = 0
     replay_bytes: int = 0
     schedules: tuple[str, ...] = ()
-    begun_anew: tuple[str, ...] = ()
+    begun_again: tuple[str, ...] = ()
     idle: Mapping[str, int] = field(default_factory=dict)
     not_repeatable: str | None = None
     has_time_limit: bool = True

@@ -21,6 +21,7 @@ from bbrl_exp.settings import (
     Allowed,
     bad_value,
     check_settings,
+    folder,
     integer,
     number_between,
     one_of,
@@ -32,6 +33,9 @@ _DEVICE = re.compile(r"cpu|auto|cuda|cuda:\d+|mps")
 _FOLDER_NAME = re.compile(r"[^\W_][\w.=,+-]{0,119}")
 _Settings = TypeVar("_Settings", "RootSettings", "AgentSettings", "EnvSettings", "EvalSettings", "CheckpointSettings")
 SWEEPS_FOLDER = "multirun"
+_MOST_THREADS = 4096
+_MOST_STEPS = 10**15  # 30 years at a million steps per second; products with it are exact in 64 bits
+_MOST_EPISODES = 100_000  # each has its own environment
 STEPPINGS = ("auto", "scalar", "workers", "vectorized")
 ACTION_SPACES = ("any", "discrete", "continuous")
 
@@ -63,34 +67,34 @@ class RootSettings:
         "group: what is recorded, and how often", Allowed("an option of the group", MAPPING.accepts)
     )
     eval: dict[str, Any] = setting("how the policy is evaluated", MAPPING)
-    checkpoint: dict[str, Any] = setting("what a run goes on from", MAPPING)
+    checkpoint: dict[str, Any] = setting("how a run is saved, to be resumed", MAPPING)
     resume: str = setting(
-        "auto: go on with the run in the folder, if it is of this configuration; never: begin only; else the "
-        "folder of the run to go on with",
-        text("auto, never or the folder of a run"),
+        "auto: resume the run in the folder, if it has this configuration; never: begin only; else the folder of "
+        "the run to resume",
+        folder("auto, never or the folder of a run"),
     )
     pause_after: int | None = setting(
-        "environment steps after which the run stops, to go on with the same command and a larger number or none",
+        "environment steps after which the run stops; the same command with a larger number or null resumes it",
         integer(1).or_null,
     )
     name: str | None = setting(
         "folder of the run, outputs/<name>; null: date and time",
         Allowed(
             "null or one folder name of letters, digits and ._=,+- (at most 120), beginning with a letter or a digit; "
-            f"not {SWEEPS_FOLDER}, where sweeps lie",
+            f"not {SWEEPS_FOLDER}, the folder of sweeps",
             _is_folder_name,
         ),
     )
     seed: int = setting("root of all random streams", integer(0))
     batch_size: int = setting("environments side by side", integer(1))
-    total_steps: int = setting("environment steps of the run, rounded up to a whole chunk", integer(1))
+    total_steps: int = setting("environment steps of the run, rounded up to a whole chunk", integer(1, _MOST_STEPS))
     device: str = setting(
         "where networks live; auto takes an accelerator where there is one, and says so",
         Allowed("cpu, auto, cuda, cuda:<n> or mps", _is_device),
     )
-    num_threads: int = setting("threads of torch, always set", integer(1))
+    num_threads: int = setting("threads of torch, always set", integer(1, _MOST_THREADS))
     init_from: str | None = setting(
-        "folder of a run whose last policy this one begins with", text("the folder of a run").or_null
+        "folder of a run whose last policy this one begins with", folder("the folder of a run").or_null
     )
     dry_run: bool = setting("check, show the plan with an estimate of its time, and run nothing", TRUE_OR_FALSE)
     debug: bool = setting("a short run, anomaly detection, full tracebacks", TRUE_OR_FALSE)
@@ -99,7 +103,7 @@ class RootSettings:
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """What stands below ``agent``."""
+    """The keys below ``agent``."""
 
     action_space: str = setting(
         "actions that the agent can choose; discrete: one choice, continuous: one bounded box", one_of(ACTION_SPACES)
@@ -111,7 +115,7 @@ class AgentSettings:
 
 @dataclass(frozen=True)
 class EnvSettings:
-    """What stands below ``env``."""
+    """The keys below ``env``."""
 
     id: str = setting("gymnasium id", text("a gymnasium id, such as CartPole-v1"))
     stepping: str = setting("how a batch is stepped", one_of(STEPPINGS))
@@ -128,26 +132,27 @@ class EnvSettings:
 
 @dataclass(frozen=True)
 class EvalSettings:
-    """What stands below ``eval``."""
+    """The keys below ``eval``."""
 
     every: int | None = setting(
         "environment steps between two evaluations; 0: none; null: a 20th of total_steps if the agent learns",
         integer(0).or_null,
     )
-    episodes: int = setting("episodes of each of them", integer(1))
+    episodes: int = setting("episodes of each of them", integer(1, _MOST_EPISODES))
     final_episodes: int | None = setting(
-        "episodes of the evaluation after the last step; 0: none; null: 20 if the agent learns", integer(0).or_null
+        "episodes of the evaluation after the last step; 0: none; null: 20 if the agent learns",
+        integer(0, _MOST_EPISODES).or_null,
     )
     seed: int = setting("root of the lists of episodes, which are the same for every run", integer(0))
     workers: int = setting(
-        "1: evaluate in a process of its own, beside the training",
-        Allowed("0 or 1", lambda value: integer(0).accepts(value) and value <= 1),
+        "1: evaluate in another process, beside the training",
+        Allowed("0 or 1", integer(0, 1).accepts),
     )
 
 
 @dataclass(frozen=True)
 class CheckpointSettings:
-    """What stands below ``checkpoint``."""
+    """The keys below ``checkpoint``."""
 
     every: int | None = setting(
         "environment steps between two checkpoints; 0: none at all; null: a 10th of total_steps if the "
@@ -204,6 +209,6 @@ def read_root(values: Mapping[str, Any]) -> RootSettings:
         raise bad_value("env.workers", env.workers, "at least 1 with env.stepping=workers")
     if root.pause_after is not None and root.checkpoint["every"] == 0:
         raise bad_value(
-            "pause_after", root.pause_after, "null with checkpoint.every=0, which leaves nothing to go on from"
+            "pause_after", root.pause_after, "null with checkpoint.every=0, which leaves nothing to resume from"
         )
     return dataclasses.replace(root, name=None if root.name is None else str(root.name))

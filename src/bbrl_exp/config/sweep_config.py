@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from bbrl_exp.config.compose import Composer, is_named, quoted
+from bbrl_exp.config.compose import Composer, folder_of, is_named, quoted
 from bbrl_exp.config.hydra_node import launcher_name
 from bbrl_exp.config.overrides import Override, is_of_hydra, parse
 from bbrl_exp.config.search_settings import SWEEPER
@@ -84,7 +84,7 @@ class SweepConfig:
     @property
     def folder(self) -> Path:
         """The folder of the sweep."""
-        return Path(self.config.hydra.sweep.dir).absolute()
+        return folder_of(self.config, "sweep")
 
     def claim(self) -> FolderClaim:
         """The right to write in the sweep's folder, or in a new one beside it where the sweep has no name.

@@ -2,8 +2,8 @@
 
 A configuration may come from anywhere, so a target is a class of this project's agents, environments, policies and
 networks, of ``torch.nn``, of ``gymnasium.wrappers`` or of a package that the user allows by
-``BBRL_EXP_ALLOW=mypackage,other``, and it is of the kind that its place asks for. Nothing is called before every target
-of the whole configuration has been found to be one.
+``BBRL_EXP_ALLOW=mypackage,other``, and it is of the kind that is needed there. Nothing is imported before every target
+of the whole configuration has been found to be allowed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import pkgutil
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from bbrl_exp.errors import ConfigurationError, described, did_you_mean, ends_silently
@@ -26,7 +26,7 @@ _OWN_PREFIXES = (
     "gymnasium.wrappers",
 )
 _WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
-Place = Literal["member", "wrapper", "learner", "argument"]
+NodeKind = Literal["member", "wrapper", "learner", "argument"]
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -48,30 +48,24 @@ def import_allowed_packages() -> None:
             raise _import_refusal(error, f"{ALLOW_VARIABLE} names '{package}', which cannot be imported") from error
 
 
-def check_prefixes(node: object, key: str) -> None:
-    """Refuses every target below ``node`` that is not of an allowed package; imports nothing.
+def check_prefix(target: object, key: str) -> tuple[str, ...]:
+    """Refuses a target that is not of an allowed package; imports nothing. Gives the allowed packages.
+
+    Args:
+        target: the value at ``key``.
+        key: for messages.
 
     Raises:
-        ConfigurationError: a target is no dotted name, or is not allowed.
+        ConfigurationError: it is no dotted name, or is not allowed.
     """
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            _allowed_prefixes_of(node["_target_"], f"key '{key}._target_' = {shown(node['_target_'])}")
-        for name, child in node.items():
-            check_prefixes(child, f"{key}.{name}")
-    elif isinstance(node, list):
-        for index, child in enumerate(node):
-            check_prefixes(child, f"{key}.{index}")
-
-
-def _allowed_prefixes_of(target: object, where: str) -> tuple[str, ...]:
+    where = f"key '{key}' = {shown(target)}"
     if not isinstance(target, str) or _DOTTED.fullmatch(target) is None:
         raise ConfigurationError(f"{where}: must be the dotted name of a class")
     prefixes = (*_OWN_PREFIXES, *allowed_packages())
     if not _is_below(target, prefixes):
         raise ConfigurationError(
             f"{where}: not allowed; a target is a class below {', '.join(prefixes)}; "
-            f"a package of your own is allowed by {ALLOW_VARIABLE}=<package>"
+            f"allow your own package by {ALLOW_VARIABLE}=<package>"
         )
     return prefixes
 
@@ -83,14 +77,14 @@ def find_target(target: object, key: str) -> type[Any]:
         ConfigurationError: it is no class, is not there, or is not allowed.
     """
     where = f"key '{key}' = {shown(target)}"
-    prefixes = _allowed_prefixes_of(target, where)
+    prefixes = check_prefix(target, key)
     assert isinstance(target, str)
     module, length = _import_start(target, where)
     found: object = module
     for name in target.split(".")[length:]:
-        if name.startswith("_") or not _has(found, name):
-            raise ConfigurationError(f"{where}: there is no '{name}' there{did_you_mean(name, _public_names(found))}")
-        found = getattr(found, name)
+        owner, found = found, None if name.startswith("_") else getattr(found, name, None)
+        if found is None:
+            raise ConfigurationError(f"{where}: there is no '{name}' there{did_you_mean(name, _public_names(owner))}")
     if not isinstance(found, type):
         raise ConfigurationError(f"{where}: must be a class, and is a {type(found).__name__}")
     if not _is_below(f"{found.__module__}.{found.__name__}", prefixes):
@@ -98,12 +92,12 @@ def find_target(target: object, key: str) -> type[Any]:
     return found
 
 
-def check_place(target: type[Any], place: Place, where: str) -> None:
-    """Refuses a class that is not of the kind its place asks for.
+def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
+    """Refuses a class that is not of the kind that is needed.
 
     Args:
         target: the class.
-        place: a member of a graph, a wrapper of environments, the learner, or an argument of another class.
+        kind: a member of a graph, a wrapper of environments, the learner, or an argument of another class.
         where: the start of the message.
 
     Raises:
@@ -115,15 +109,15 @@ def check_place(target: type[Any], place: Place, where: str) -> None:
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.learners.learner import Learner
 
-    if place == "wrapper":
+    if kind == "wrapper":
         if not is_wrapper(target):
             raise ConfigurationError(f"{where}: must be a gymnasium.Wrapper")
         if target.__module__.startswith("gymnasium.") and target.__name__ in _WITH_SIDE_EFFECTS:
             raise ConfigurationError(f"{where}: not allowed, {_WITH_SIDE_EFFECTS[target.__name__]}")
-    elif place == "member":
+    elif kind == "member":
         if not issubclass(target, Agent):
             raise ConfigurationError(f"{where}: must be an Agent")
-    elif place == "learner":
+    elif kind == "learner":
         if not issubclass(target, Learner):
             raise ConfigurationError(f"{where}: must be a Learner")
     elif not issubclass(target, nn.Module) and not _is_below(f"{target.__module__}.", allowed_packages()):
@@ -137,14 +131,6 @@ def is_wrapper(target: type[Any]) -> bool:
 
 def _is_below(name: str, prefixes: Sequence[str]) -> bool:
     return any(name.startswith(f"{prefix}.") for prefix in prefixes)
-
-
-def _has(owner: object, name: str) -> bool:
-    try:
-        getattr(owner, name)
-    except AttributeError:
-        return False
-    return True
 
 
 def _public_names(owner: object) -> list[str]:
@@ -162,7 +148,7 @@ def _import_refusal(error: BaseException, what: str) -> BaseException:
 
 
 def _import_start(target: str, where: str) -> tuple[types.ModuleType, int]:
-    """Imports the longest start of ``target`` that is a module; also tells of how many names it consists."""
+    """Imports the longest start of ``target`` that is a module; gives it and the number of its names."""
     parts = target.split(".")
     module: types.ModuleType | None = None
     for length in range(1, len(parts)):

@@ -47,6 +47,13 @@ def write_config(folder: Path, config: Mapping[str, Any], hydra: Mapping[str, An
         raise BbrlExpError(f"cannot write '{folder / HYDRA}': {error.strerror or error}") from error
 
 
+def as_yaml(config: Mapping[str, Any]) -> str:
+    """A configuration as YAML, its keys in their order."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+
+
 def load_config(path: Path) -> DictConfig | ListConfig:
     """The contents of a YAML file, interpolations not resolved.
 

@@ -1,4 +1,4 @@
-"""What a run tells people: the graph, its variables and its plan at the start, what came of it at the end."""
+"""What a run prints: the graph, its variables and its plan at the start, what came of it at the end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from omegaconf import OmegaConf
-
 from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.config import as_yaml
 from bbrl_exp.records.summary import Summary
 from bbrl_exp.runs.evaluations import EvaluationPlan
 from bbrl_exp.text import markdown_table, print_any_character, size_in_words
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.agents.graph_check import VariableFacts
     from bbrl_exp.config.check import CheckedRun
+    from bbrl_exp.config.preparation import PreparedRun
     from bbrl_exp.tracking.console import Console
     from bbrl_exp.tracking.tracker import Tracker
 
@@ -48,7 +48,7 @@ class SeveralConsoles:
         for console in self._consoles:
             console.table(title, columns, rows)
 
-    def progress(self, done: int, total: int, steps_per_second: float, mean_return: float | None) -> None:
+    def progress(self, done: int, total: int, steps_per_second: float | None, mean_return: float | None) -> None:
         """Say how far the run is."""
         for console in self._consoles:
             console.progress(done, total, steps_per_second, mean_return)
@@ -78,7 +78,7 @@ class Terminal:
         with _nobody_may_read():
             self._console.table(title, columns, rows)
 
-    def progress(self, done: int, total: int, steps_per_second: float, mean_return: float | None) -> None:
+    def progress(self, done: int, total: int, steps_per_second: float | None, mean_return: float | None) -> None:
         """Say how far the run is."""
         with _nobody_may_read():
             self._console.progress(done, total, steps_per_second, mean_return)
@@ -121,8 +121,8 @@ def open_log(path: Path) -> TextIO:
     return io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8", errors="backslashreplace")
 
 
-def graph_lines(agent: Agent) -> list[str]:
-    """The graph as a tree, one agent a line."""
+def _graph_lines(agent: Agent) -> list[str]:
+    """The graph as a tree, one agent per line."""
     return [agent.label, *_branches(agent, "")]
 
 
@@ -151,14 +151,13 @@ def _child_agents(agent: Agent) -> list[Agent]:
     return found
 
 
-def show_start(
-    console: Console, graph: Agent, variables: Sequence[VariableFacts], run: CheckedRun, folder: Path
-) -> None:
+def show_start(console: Console, prepared: PreparedRun, folder: Path) -> None:
     """Shows the graph, the table of workspace variables and the plan."""
+    run = prepared.run
     console.line("graph")
-    for line in graph_lines(graph):
+    for line in _graph_lines(prepared.graph):
         console.line(f"  {line}")
-    console.table("workspace", _COLUMNS, _rows(variables))
+    console.table("workspace", _COLUMNS, _rows(prepared.variables))
     console.line("plan")
     for name, value in (*_plan_in_words(run), ("folder", str(folder))):
         console.line(f"  {name:<19}{value}")
@@ -166,15 +165,15 @@ def show_start(
         console.line("  debug: shortened, anomaly detection on, full tracebacks")
 
 
-def describe(tracker: Tracker, graph: Agent, variables: Sequence[VariableFacts], run: CheckedRun) -> None:
+def describe(tracker: Tracker, prepared: PreparedRun) -> None:
     """Puts the same on TensorBoard's TEXT and IMAGES pages, and the configuration."""
     from bbrl_exp.tracking.pictures import Line, graph_picture, png
 
-    tracker.config(OmegaConf.to_yaml(OmegaConf.create(run.config)))
-    tracker.text("graph", "\n".join(f"    {line}" for line in graph_lines(graph)))
-    tracker.text("workspace", markdown_table(_COLUMNS, _rows(variables)))
-    tracker.text("plan", markdown_table(("plan", ""), _plan_in_words(run)))
-    lines = [Line(variable.name, variable.writers, variable.readers) for variable in variables]
+    tracker.config(as_yaml(prepared.run.config))
+    tracker.text("graph", "\n".join(f"    {line}" for line in _graph_lines(prepared.graph)))
+    tracker.text("workspace", markdown_table(_COLUMNS, _rows(prepared.variables)))
+    tracker.text("plan", markdown_table(("plan", ""), _plan_in_words(prepared.run)))
+    lines = [Line(variable.name, variable.writers, variable.readers) for variable in prepared.variables]
     picture = graph_picture(lines)
     tracker.image("variables", png(picture), picture.size)  # a tag is on one page only
 
@@ -223,8 +222,8 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
 
 
 def _beginning_in_words(run: CheckedRun) -> str:
-    anew = run.size.begun_anew
-    rest = f", without what does not fit: the learner's {', '.join(anew)}" if anew else ""
+    left = run.size.begun_again
+    rest = f", without what does not fit: the learner's {', '.join(left)}" if left else ""
     return f"the last policy of {run.root.init_from}{rest}"
 
 
@@ -242,7 +241,7 @@ def _checkpoints_in_words(run: CheckedRun) -> str:
 
     every = run.checkpoint_every
     if not every:
-        return "none: the run cannot go on once it has stopped"
+        return "none: the run cannot be resumed once it has stopped"
     endless = "" if run.size.has_time_limit else f"; none can be resumed within an episode of over {MOST_STEPS:,} steps"
     return f"{_every(every, run.size.steps_per_recording, 'recording')}{endless}"
 
@@ -268,7 +267,7 @@ def show_error(line: str) -> None:
 
 
 def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
-    """A short summary of the run, how to go on with one that is not complete, and where it lies.
+    """A short summary of the run, how to resume one that is not complete, and its folder.
 
     Args:
         summary: of the run.
@@ -290,19 +289,19 @@ def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
     if summary.error is not None:
         lines.append(f"{'reason' if summary.status == 'interrupted' else 'error'}: {_without_traceback(summary.error)}")
     if summary.status != "completed" and is_saved:
-        lines.append(f"to go on: {shlex.join([*_command_again(summary), f'resume={folder}'])}")
+        lines.append(f"to resume: {shlex.join([*_command_again(summary), f'resume={folder}'])}")
     return [*lines, f"folder: {folder}"]
 
 
 def _without_traceback(error: str) -> str:
-    """What failed and why, on one line, of an error that another process has told with its traceback."""
+    """What failed and why, on one line, of an error that another process has sent with its traceback."""
     first, *others = error.splitlines()
     last_frame = max((number for number, line in enumerate(others) if line.startswith(" ")), default=-1)
     return " ".join([first, *others[last_frame + 1 :]])
 
 
 def _command_again(summary: Summary) -> list[str]:
-    """The command line of a run without what says where it lies: as it was typed, if it was one of this run alone."""
+    """The command line of a run without its folder: as it was typed, if it was one of this run alone."""
     typed = shlex.split(summary.command or "")
     script = Path(typed[1]).name if len(typed) > 1 else ""
     # The command of a sweep or a search has other overrides than each of its jobs.
@@ -313,7 +312,7 @@ def _command_again(summary: Summary) -> list[str]:
 
 
 def _config_dir(typed: Sequence[str]) -> Sequence[str]:
-    """The option that names a folder of options of the user's own, as it was typed."""
+    """The option that names the user's own folder of options, as it was typed."""
     for position, word in enumerate(typed):
         if word.startswith("--config-dir="):
             return [word]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bbrl_exp.config.hparams import hparams_of_overrides
+from bbrl_exp.config.identity import hparams_of_overrides
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.layout import LOG
 from bbrl_exp.records.provenance import command, record_end

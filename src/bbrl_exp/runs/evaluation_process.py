@@ -1,4 +1,4 @@
-"""Evaluation in a process of its own, beside the training: the parent hands it policies and takes results."""
+"""Evaluation in another process, beside the training: the parent hands it policies and takes results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bbrl_exp.processes.parent import ChildProcess
 
 if TYPE_CHECKING:
     from bbrl_exp.config.check import CheckedRun
-    from bbrl_exp.runs.evaluations import Done, EvaluationPlan, Task
+    from bbrl_exp.runs.evaluations import DoneEvaluation, EvaluationPlan, PendingEvaluation
 
 TASK = b"T"
 _STARTUP_SECONDS = 60.0
@@ -24,9 +24,9 @@ _LOOK_EVERY_MS = 200
 
 
 class EvaluationProcess:
-    """A process that carries ``bbrl-eval-worker`` in its command line; it does one task after the other.
+    """A process that carries ``bbrl-eval-worker`` in its command line; it does one evaluation after the other.
 
-    It starts with the first task, and ends when it is closed or when this process ends in whatever way.
+    It starts with the first one, and ends when it is closed or when this process ends in whatever way.
 
     Args:
         run: the configuration.
@@ -36,33 +36,28 @@ class EvaluationProcess:
 
     def __init__(self, run: CheckedRun, plan: EvaluationPlan, stopped: Callable[[], bool]) -> None:
         self._run, self._plan, self._stopped = run, plan, stopped
-        self._waiting: deque[Task] = deque()
-        self._running: Task | None = None
-        self._done: list[Done] = []
+        self._waiting: deque[PendingEvaluation] = deque()
+        self._running: PendingEvaluation | None = None
+        self._done: list[DoneEvaluation] = []
         self._crew = Crew("env.worker_timeout", grace=0.0)
         self._timeout: float = run.root.env["worker_timeout"]
 
-    @property
-    def has_pending(self) -> bool:
-        """See :class:`~bbrl_exp.runs.evaluations.Place`."""
-        return self._running is not None or bool(self._waiting)
-
-    def pending(self) -> list[Task]:
-        """See :class:`~bbrl_exp.runs.evaluations.Place`."""
+    def pending(self) -> list[PendingEvaluation]:
+        """See :class:`~bbrl_exp.runs.evaluations.EvaluationBackend`."""
         return [*([] if self._running is None else [self._running]), *self._waiting]
 
-    def submit(self, task: Task) -> None:
-        """Hands the task over, at once or when the process is free.
+    def submit(self, evaluation: PendingEvaluation) -> None:
+        """Hands it over, at once or when the process is free.
 
         Raises:
             WorkerError: the process has died or is stuck.
             BbrlExpError: what an evaluation raised there.
         """
-        self._waiting.append(task)
+        self._waiting.append(evaluation)
         self._look(0)
 
-    def arrived(self) -> list[Done]:
-        """See :class:`~bbrl_exp.runs.evaluations.Place`.
+    def arrived(self) -> list[DoneEvaluation]:
+        """See :class:`~bbrl_exp.runs.evaluations.EvaluationBackend`.
 
         Raises:
             BbrlExpError: as :meth:`submit`.
@@ -72,12 +67,12 @@ class EvaluationProcess:
         return done
 
     def wait(self) -> bool:
-        """See :class:`~bbrl_exp.runs.evaluations.Place`.
+        """See :class:`~bbrl_exp.runs.evaluations.EvaluationBackend`.
 
         Raises:
             BbrlExpError: as :meth:`submit`.
         """
-        while self.has_pending:
+        while self.pending():
             if self._stopped():
                 return False
             self._look(_LOOK_EVERY_MS)
@@ -88,7 +83,7 @@ class EvaluationProcess:
         self._crew.close()
 
     def _look(self, milliseconds: int) -> None:
-        """Takes the result that is there, and hands the next task over."""
+        """Takes the result if there is one, and hands the next evaluation over."""
         if self._waiting and not self._crew.children:
             self._start()
         if not self._crew.look(milliseconds):
@@ -118,16 +113,16 @@ class EvaluationProcess:
         self._crew.add(child, cloudpickle.dumps(setup), _STARTUP_SECONDS + self._timeout)
 
 
-def _packed(task: Task) -> bytes:
+def _packed(evaluation: PendingEvaluation) -> bytes:
     import torch
 
     contents = io.BytesIO()
-    torch.save({"role": task.role, "graph": task.policy["graph"]}, contents)
+    torch.save({"role": evaluation.role, "graph": evaluation.policy["graph"]}, contents)
     return contents.getvalue()
 
 
-def _doing(task: Task) -> str:
-    return f" while it evaluated the policy of step {task.env_steps:,}"
+def _doing(evaluation: PendingEvaluation) -> str:
+    return f" while it evaluated the policy of step {evaluation.env_steps:,}"
 
 
 def _env_ids(node: object) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bbrl_exp.runs.evaluator import FINAL, PERIODIC, build_evaluator
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from bbrl_exp.config.check import CheckedRun
+    from bbrl_exp.config.preparation import PreparedRun
     from bbrl_exp.tracking.console import Console
     from bbrl_exp.tracking.tracker import Tracker
     from bbrl_exp.training.animation import Animation
@@ -56,7 +54,7 @@ class EvaluationPlan:
 
 
 @dataclass(frozen=True)
-class Task:
+class PendingEvaluation:
     """One evaluation to be done: which list of episodes, of the policy at which step, and that policy."""
 
     role: str
@@ -64,31 +62,26 @@ class Task:
     policy: dict[str, dict[str, Any]]
 
 
-_FIELDS = dataclasses.fields(Task)
-Done = tuple[Task, "Evaluation"]
+DoneEvaluation = tuple[PendingEvaluation, "Evaluation"]
 
 
-class Place(Protocol):
-    """Where evaluations are done: in this process or in another."""
+class EvaluationBackend(Protocol):
+    """What does evaluations: this process or another one."""
 
-    def submit(self, task: Task) -> None:
-        """Takes a task; what comes of it is given by :meth:`arrived`."""
+    def submit(self, evaluation: PendingEvaluation) -> None:
+        """Begins an evaluation; its result is given by :meth:`arrived`."""
 
-    @property
-    def has_pending(self) -> bool:
-        """Whether there are tasks that have not been done yet."""
+    def pending(self) -> list[PendingEvaluation]:
+        """Those that have not been done yet, in their order."""
 
-    def pending(self) -> list[Task]:
-        """The tasks that have not been done yet, in their order."""
-
-    def arrived(self) -> list[Done]:
-        """What has been done since the last call, in the order of the tasks; does not wait."""
+    def arrived(self) -> list[DoneEvaluation]:
+        """What has been done since the last call, in order; does not wait."""
 
     def wait(self) -> bool:
-        """Waits until every task is done; False where it was given up because the run was asked to stop."""
+        """Waits until every evaluation is done; False where it was given up because the run was asked to stop."""
 
     def close(self) -> None:
-        """Gives everything back; may be called again."""
+        """Closes environments and processes; may be called again."""
 
 
 class InThisProcess:
@@ -97,44 +90,37 @@ class InThisProcess:
     def __init__(self, run: CheckedRun, plan: EvaluationPlan, stopped: Callable[[], bool]) -> None:
         self._run, self._plan, self._stopped = run, plan, stopped
         self._evaluators: dict[str, Evaluator] = {}
-        self._done: list[Done] = []
+        self._done: list[DoneEvaluation] = []
         self._gave_up = False
 
-    def submit(self, task: Task) -> None:
+    def submit(self, evaluation: PendingEvaluation) -> None:
         """Evaluates."""
-        if task.role not in self._evaluators:
-            episodes = self._plan.episodes_of(task.role)
-            self._evaluators[task.role] = build_evaluator(
-                self._run.config, task.role, episodes, device=self._run.device
-            )
-        evaluator = self._evaluators[task.role]
-        evaluator.load(task.policy["graph"])
-        evaluation = evaluator.run(self._stopped)
-        if evaluation is None:
+        role = evaluation.role
+        if role not in self._evaluators:
+            episodes = self._plan.episodes_of(role)
+            self._evaluators[role] = build_evaluator(self._run.config, role, episodes, device=self._run.device)
+        self._evaluators[role].load(evaluation.policy["graph"])
+        result = self._evaluators[role].run(self._stopped)
+        if result is None:
             self._gave_up = True
         else:
-            self._done.append((task, evaluation))
+            self._done.append((evaluation, result))
 
-    @property
-    def has_pending(self) -> bool:
-        """Never: an evaluation is done when it has been submitted."""
-        return False
-
-    def pending(self) -> list[Task]:
-        """See :class:`Place`: none."""
+    def pending(self) -> list[PendingEvaluation]:
+        """See :class:`EvaluationBackend`: none, an evaluation is done when it has been submitted."""
         return []
 
-    def arrived(self) -> list[Done]:
-        """See :class:`Place`."""
+    def arrived(self) -> list[DoneEvaluation]:
+        """See :class:`EvaluationBackend`."""
         done, self._done = self._done, []
         return done
 
     def wait(self) -> bool:
-        """See :class:`Place`."""
+        """See :class:`EvaluationBackend`."""
         return not self._gave_up
 
     def close(self) -> None:
-        """See :class:`Place`."""
+        """See :class:`EvaluationBackend`."""
         for evaluator in self._evaluators.values():
             evaluator.close()
 
@@ -143,12 +129,10 @@ class Evaluations:
     """Evaluates the policy of a run every so often and at the end, records what comes of it, and keeps the policies.
 
     Args:
-        run: the configuration.
+        prepared: the run, whose policy is evaluated.
         folder: of the run.
-        graph: whose policy is evaluated.
-        learner: what changes it, None for nothing.
         tracker: where results are recorded.
-        console: where they are told.
+        console: where they are reported.
         stopped: whether the run was asked to stop.
 
     Attributes:
@@ -158,10 +142,8 @@ class Evaluations:
 
     def __init__(
         self,
-        run: CheckedRun,
+        prepared: PreparedRun,
         folder: Path,
-        graph: nn.Module,
-        learner: nn.Module | None,
         tracker: Tracker,
         console: Console,
         stopped: Callable[[], bool],
@@ -169,15 +151,15 @@ class Evaluations:
         self.best_mean: float | None = None
         self.final: Evaluation | None = None
         self._periodic: list[dict[str, Any]] = []
-        self._run, self._folder = run, folder
-        self._graph, self._learner = graph, learner
+        self._run, self._folder = prepared.run, folder
+        self._graph, self._learner = prepared.graph, prepared.learner
         self._tracker, self._console = tracker, console
-        self._plan = EvaluationPlan.of(run)
+        self._plan = EvaluationPlan.of(self._run)
         self._next = self._plan.every if self._plan.every else math.inf
         self._has_pending = False
-        self._place = self._open_place(stopped)
+        self._backend = self._open_backend(stopped)
 
-    def _open_place(self, stopped: Callable[[], bool]) -> Place:
+    def _open_backend(self, stopped: Callable[[], bool]) -> EvaluationBackend:
         if self._run.root.eval["workers"] and (self._plan.every or self._plan.final_episodes):
             from bbrl_exp.runs.evaluation_process import EvaluationProcess
 
@@ -208,7 +190,7 @@ class Evaluations:
 
     def wait(self) -> bool:
         """Waits for the evaluations that were begun; False where the run was asked to stop before their end."""
-        is_done = self._place.wait()
+        is_done = self._backend.wait()
         self._record_arrived()
         return is_done
 
@@ -236,17 +218,17 @@ class Evaluations:
             "periodic": [dict(evaluation) for evaluation in self._periodic],
             "best_mean": self.best_mean,
             "next": self._next,
-            "pending": [{field.name: getattr(task, field.name) for field in _FIELDS} for task in self._place.pending()],
+            "pending": [dict(vars(each)) for each in self._backend.pending()],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over what :meth:`state` gave, and begins anew what was being evaluated."""
+        """Takes over what :meth:`state` gave, and begins again what was being evaluated."""
         self._periodic = [dict(evaluation) for evaluation in state["periodic"]]
         self.best_mean = state["best_mean"]
         self._next = state["next"]
-        for task in state["pending"]:
+        for pending in state["pending"]:
             self._has_pending = True
-            self._place.submit(Task(**task))
+            self._backend.submit(PendingEvaluation(**pending))
 
     def keep_last(self, env_steps: int) -> None:
         """Writes ``checkpoints/last.pt``, unless the graph has nothing that could be kept."""
@@ -256,28 +238,28 @@ class Evaluations:
 
     def close(self) -> None:
         """Closes environments and ends the process; may be called again."""
-        self._place.close()
+        self._backend.close()
 
     def _submit(self, role: str, env_steps: int) -> None:
         from bbrl_exp.training.checkpoint import policy_state
 
         self._has_pending = True
-        self._place.submit(Task(role, env_steps, policy_state(self._graph, self._learner)))
+        self._backend.submit(PendingEvaluation(role, env_steps, policy_state(self._graph, self._learner)))
 
     def _record_arrived(self) -> None:
-        for task, evaluation in self._place.arrived():
-            self._tracker.evaluation(task.env_steps, task.role, evaluation.scalars(), evaluation.returns)
+        for begun, evaluation in self._backend.arrived():
+            self._tracker.evaluation(begun.env_steps, begun.role, evaluation.scalars(), evaluation.returns)
             if evaluation.n_cut:
                 self._console.line(
-                    f"{task.role}: {evaluation.n_cut} of {len(evaluation.returns)} episodes were cut after "
+                    f"{begun.role}: {evaluation.n_cut} of {len(evaluation.returns)} episodes were cut after "
                     f"{max(evaluation.lengths):,} steps: the environment sets no limit"
                 )
-            if task.role == FINAL:
+            if begun.role == FINAL:
                 self.final = evaluation
                 continue
             self._periodic.append(
                 {
-                    "env_steps": task.env_steps,
+                    "env_steps": begun.env_steps,
                     "return_mean": evaluation.return_mean,
                     "return_std": evaluation.return_std,
                     "returns": list(evaluation.returns),
@@ -285,12 +267,12 @@ class Evaluations:
             )
             if self.best_mean is None or evaluation.return_mean > self.best_mean:
                 self.best_mean = evaluation.return_mean
-                self._keep("best", task.env_steps, task.policy, {"eval_return_mean": evaluation.return_mean})
+                self._keep("best", begun.env_steps, begun.policy, {"eval_return_mean": evaluation.return_mean})
             self._console.line(
-                f"evaluation at {task.env_steps:,} steps: return {evaluation.return_mean:.4g} "
+                f"evaluation at {begun.env_steps:,} steps: return {evaluation.return_mean:.4g} "
                 f"± {evaluation.return_std:.3g} ({len(evaluation.returns)} episodes)"
             )
-        self._has_pending = self._place.has_pending
+        self._has_pending = bool(self._backend.pending())
 
     def _keep(self, name: str, env_steps: int, policy: dict[str, dict[str, Any]], meta: dict[str, Any]) -> None:
         from bbrl_exp.records.layout import CHECKPOINTS

@@ -32,7 +32,7 @@ def build_evaluator(
     Args:
         config: resolved and checked.
         role: which list of episodes: ``eval`` where a policy may be chosen by it, ``final_eval`` for the last word.
-        episodes: how many, each in an environment of its own.
+        episodes: how many, each in its own environment.
         device: where networks live.
         seed: root of the list; None for ``eval.seed``.
         env_kwargs: more arguments of the environments.

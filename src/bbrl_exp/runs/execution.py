@@ -18,7 +18,8 @@ from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.config.targets import allowed_packages
 from bbrl_exp.envs.mujoco_warnings import forget_told_warnings
-from bbrl_exp.errors import BbrlExpError, DivergedError, described
+from bbrl_exp.errors import BbrlExpError, DivergedError, described, ends_silently
+from bbrl_exp.records.config import write_config
 from bbrl_exp.records.layout import LOG
 from bbrl_exp.records.provenance import command, git_commit, record_end, record_start, versions
 from bbrl_exp.records.summary import Status, Summary, read_summary
@@ -32,10 +33,10 @@ PAUSED = "paused after"
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of a run.
+    """The result of a run.
 
     Attributes:
-        folder: where it lies.
+        folder: of the run.
         summary: the contents of ``summary.json``.
         error: what ended the run before its end.
         exit_code: what the command line ends with.
@@ -56,56 +57,60 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
         prepared: graph and learner, with the configuration.
         folder: the claimed folder.
         before: where the run begins or resumes.
-        in_sweep: say only a few lines on standard output; everything is in ``run.log``.
+        in_sweep: print only a few lines on standard output; everything is in ``run.log``.
     """
     from bbrl_exp.tracking.console import PlainConsole
     from bbrl_exp.tracking.hparams import mark_failed
 
-    started = time.perf_counter()
-    run = prepared.run
-    earlier = (read_summary(folder) or {}) if before.checkpoint is not None else {}
-    seconds_before = earlier.get("wall_seconds", 0.0)
-    summary = replace(first_summary(run), wall_seconds=seconds_before)
-    summary.write(folder)
-    seeds = {"run": run.root.seed, "eval": run.root.eval["seed"]}
-    record_start(folder, run.overrides, seeds, run.root.num_threads, run.device, run.config_hash, allowed_packages())
-    progress, stop = RunProgress(), StopSignal()
-    error: BaseException | None = None
-    with open_log(folder / LOG) as log, _warnings_in(log), stop.caught():
-        terminal, log_console = Terminal(), PlainConsole(log)
-        console = log_console if in_sweep else SeveralConsoles(terminal, log_console)
-        try:
-            run_session(prepared, folder, console, progress, stop, before)
-        except BaseException as caught:
-            error = caught
-            traceback.print_exception(caught, file=log)
-            if run.root.debug:
-                traceback.print_exception(caught, file=sys.stderr)
-        status, exit_code = _outcome(error, stop, progress)
-        summary = replace(
-            progress.put_in(summary),
-            status=status,
-            error=_reason(error, stop, progress) if status != "completed" else None,
-            wall_seconds=seconds_before + time.perf_counter() - started,
+    started, run = time.perf_counter(), prepared.run
+    runtime = {**run.hydra["runtime"], "output_dir": str(folder)}
+    write_config(folder, run.written, {**run.hydra, "runtime": runtime}, run.overrides)
+    with contextlib.chdir(folder) if run.hydra["job"]["chdir"] else contextlib.nullcontext():
+        earlier = (read_summary(folder) or {}) if before.checkpoint is not None else {}
+        seconds_before = earlier.get("wall_seconds", 0.0)
+        summary = replace(first_summary(run), wall_seconds=seconds_before)
+        summary.write(folder)
+        seeds = {"run": run.root.seed, "eval": run.root.eval["seed"]}
+        record_start(
+            folder, run.overrides, seeds, run.root.num_threads, run.device, run.config_hash, allowed_packages()
         )
-        try:
-            summary.write(folder)
-            record_end(folder, status)
-            if status in ("failed", "diverged"):
-                mark_failed(folder, progress.env_steps, run.shown_hparams)
-        except BbrlExpError as caught:
-            error, exit_code = error or caught, exit_code or caught.exit_code
-            console.line(f"error: {caught}")
-        console.close()
-        lines = end_lines(summary, folder, is_saved=progress.is_saved)
-        for line in lines:
-            if line.startswith("error: ") and not in_sweep:
-                log_console.line(line)
-                show_error(line)
-            else:
-                console.line(line)
-        if in_sweep:
-            terminal.line(f"{folder.name}: {'; '.join(lines[:-1])}")
+        progress, stop = RunProgress(), StopSignal()
+        error: BaseException | None = None
+        with open_log(folder / LOG) as log, _warnings_in(log), stop.caught():
+            terminal, log_console = Terminal(), PlainConsole(log)
+            console = log_console if in_sweep else SeveralConsoles(terminal, log_console)
+            try:
+                run_session(prepared, folder, console, progress, stop, before)
+            except BaseException as caught:
+                error = caught
+                traceback.print_exception(caught, file=log)
+                if run.root.debug:
+                    traceback.print_exception(caught, file=sys.stderr)
+            status, exit_code = _outcome(error, stop, progress)
+            summary = replace(
+                progress.put_in(summary),
+                status=status,
+                error=_reason(error, stop, progress) if status != "completed" else None,
+                wall_seconds=seconds_before + time.perf_counter() - started,
+            )
+            try:
+                summary.write(folder)
+                record_end(folder, status)
+                if status in ("failed", "diverged"):
+                    mark_failed(folder, progress.env_steps, run.shown_hparams)
+            except BbrlExpError as caught:
+                error, exit_code = error or caught, exit_code or caught.exit_code
+                console.line(f"error: {caught}")
+            console.close()
+            lines = end_lines(summary, folder, is_saved=progress.is_saved)
+            for line in lines:
+                if line.startswith("error: ") and not in_sweep:
+                    log_console.line(line)
+                    show_error(line)
+                else:
+                    console.line(line)
+            if in_sweep:
+                terminal.line(f"{folder.name}: {'; '.join(lines[:-1])}")
     return RunResult(folder, summary, error, exit_code, stop.number)
 
 
@@ -127,7 +132,8 @@ def first_summary(run: CheckedRun) -> Summary:
 
 
 def _outcome(error: BaseException | None, stop: StopSignal, progress: RunProgress) -> tuple[Status, int]:
-    if isinstance(error, KeyboardInterrupt) or (error is None and stop.number is not None and not progress.is_done):
+    is_typed = isinstance(error, KeyboardInterrupt) and not ends_silently(error)
+    if is_typed or (error is None and stop.number is not None and not progress.is_done):
         return "interrupted", STOPPED_BY + (stop.number or signal.SIGINT)
     if error is None:
         return "interrupted" if progress.is_paused else "completed", 0
@@ -139,7 +145,8 @@ def _outcome(error: BaseException | None, stop: StopSignal, progress: RunProgres
 def _reason(error: BaseException | None, stop: StopSignal, progress: RunProgress) -> str | None:
     if error is None and stop.number is None and progress.is_paused:
         return f"{PAUSED} {progress.env_steps:,} environment steps (pause_after)"
-    if stop.number is not None and (error is None or isinstance(error, KeyboardInterrupt)):
+    is_typed = isinstance(error, KeyboardInterrupt) and not ends_silently(error)
+    if stop.number is not None and (error is None or is_typed):
         return f"stopped by {signal.Signals(stop.number).name}"
     if error is None or isinstance(error, BbrlExpError):
         return None if error is None else str(error)
@@ -162,7 +169,7 @@ def _place(error: BaseException) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _warnings_in(log: TextIO) -> Iterator[None]:
-    """Lets warnings, and what other packages log, stand in ``run.log``."""
+    """Writes warnings, and what other packages log, to ``run.log``."""
     handler = logging.StreamHandler(log)
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
     root = logging.getLogger()

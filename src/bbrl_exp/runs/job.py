@@ -13,7 +13,6 @@ from bbrl_exp.records.claim import FolderClaim
 from bbrl_exp.runs.ending import record_refusal
 from bbrl_exp.runs.execution import execute
 from bbrl_exp.runs.resume import AUTO, is_complete, resume_point
-from bbrl_exp.runs.run import open_folder
 
 
 def run_job(job: CheckedRun | CarriedJob, folder: Path) -> tuple[int, str | None]:
@@ -41,7 +40,7 @@ def run_job(job: CheckedRun | CarriedJob, folder: Path) -> tuple[int, str | None
                 reason = str(error) if is_ours else described(error)
                 record_refusal(folder, reason, job.overrides, None)
                 return getattr(error, "exit_code", 1), reason
-            with prepared, open_folder(run, folder):
+            with prepared:
                 return execute(prepared, folder, before, in_sweep=True).exit_code, None
     except BbrlExpError as error:
         return error.exit_code, str(error)

@@ -8,17 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from bbrl_exp.config.graph import build_graph_of, check_nodes
-from bbrl_exp.config.schema import read_root
-from bbrl_exp.config.targets import import_allowed_packages
+from bbrl_exp.config.check import check_saved
+from bbrl_exp.config.graph import build_graph_of
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.config import load_config
-from bbrl_exp.records.layout import CONFIG, UnreadableError
 from bbrl_exp.runs.evaluator import FINAL, build_evaluator
-from bbrl_exp.text import one_line
 from bbrl_exp.training.saved_state import Which, policy_path, read_state, summary_of_run
 
 if TYPE_CHECKING:
@@ -50,34 +43,16 @@ class SavedRun:
             which: ``last``, or ``best`` by the evaluations along the run.
 
         Raises:
-            ConfigurationError: it is no run's folder, has no such policy, or its configuration cannot be used here.
+            ConfigurationError: it is not a run folder, has no such policy, or its configuration cannot be used here.
         """
         folder = Path(run_folder)
         if which not in ("last", "best"):
             raise ConfigurationError(f"which={which!r}: must be last or best")
         summary_of_run(folder)
-        config = _configuration(folder)
+        config = check_saved(folder)
         # What has no parameters is as it was built, and nothing is kept of it.
         is_kept = policy_path(folder, which).exists() or which == "best" or config["agent"]["learner"] is not None
         return cls(config, read_state(folder, which)["graph"] if is_kept else {})
-
-
-def _configuration(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        contents = OmegaConf.to_container(load_config(path), resolve=True, throw_on_missing=True)
-    except UnreadableError as error:
-        raise ConfigurationError(f"folder {folder} is no run's: {error}") from error
-    except OmegaConfBaseException as error:
-        raise ConfigurationError(f"{path} cannot be read: {one_line(error)}") from error
-    config = {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
-    import_allowed_packages()
-    try:
-        read_root(config)
-        check_nodes(config)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
-    return config
 
 
 def load_policy(run_folder: str | os.PathLike[str], which: Which = "last") -> Agents:
@@ -92,7 +67,7 @@ def load_policy(run_folder: str | os.PathLike[str], which: Which = "last") -> Ag
         which: ``last``, or ``best`` by the evaluations along the run.
 
     Raises:
-        ConfigurationError: it is no run's folder, has no such policy, or its configuration cannot be used here.
+        ConfigurationError: it is not a run folder, has no such policy, or its configuration cannot be used here.
     """
     from bbrl_exp.agents.combinators import Agents
     from bbrl_exp.envs.dry_agent import DryGymAgent
@@ -135,7 +110,7 @@ def evaluate(
         raise ConfigurationError(f"episodes={episodes}: must be at least 1")
     path = None if animation is None else Path(animation)
     if path is not None and (path.suffix != ".gif" or not path.absolute().parent.is_dir()):
-        raise ConfigurationError(f"animation='{path}': must be a file .gif in a folder that is there")
+        raise ConfigurationError(f"animation='{path}': only .gif is supported, and the folder must exist")
     saved = SavedRun.read(run_folder, which)
     n_episodes = episodes or saved.config["eval"]["final_episodes"] or _DEFAULT_EPISODES
     evaluation = _evaluated(saved, n_episodes, seed)

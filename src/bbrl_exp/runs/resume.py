@@ -7,16 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-
-from bbrl_exp.config.identity import differing_keys, identity
+from bbrl_exp.config.identity import differing_keys, saved_identity
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.config import load_config
-from bbrl_exp.records.layout import CONFIG, LOG, UnreadableError
+from bbrl_exp.records.layout import LOG
 from bbrl_exp.records.summary import read_summary
 from bbrl_exp.settings import shown
-from bbrl_exp.text import one_line
 
 if TYPE_CHECKING:
     from bbrl_exp.config.check import CheckedRun
@@ -34,8 +29,8 @@ class ResumePoint:
 
     Attributes:
         checkpoint: that it resumes from; None where it begins.
-        complaints: what was wrong with newer checkpoints.
-        has_begun: whether files of the run are there already.
+        complaints: what is wrong with newer checkpoints.
+        has_begun: whether files of the run exist.
     """
 
     checkpoint: Checkpoint | None = None
@@ -47,7 +42,7 @@ def is_complete(folder: Path, run: CheckedRun) -> bool:
     """Whether the run in ``folder`` has nothing left to do; nothing in it is changed.
 
     Raises:
-        ConfigurationError: the folder holds something else, or ``resume`` forbids to go on.
+        ConfigurationError: the folder holds something else, or ``resume=never``.
     """
     summary = _summary_of_a_run(folder)
     if summary is None:
@@ -57,7 +52,7 @@ def is_complete(folder: Path, run: CheckedRun) -> bool:
             f"key 'resume' = 'never': folder {folder} holds a run ({summary.get('status')}); choose another name"
         )
     is_longer = _check_same(folder, summary, run)
-    # The folder's configuration may be that of a longer run which was killed before it had told so in its summary.
+    # The folder's configuration may be that of a longer run which was killed before its summary said so.
     is_whole = summary.get("env_steps", 0) >= run.size.env_steps
     return summary.get("status") == "completed" and is_whole and not is_longer
 
@@ -91,7 +86,7 @@ def _check_version(checkpoint: Checkpoint) -> None:
         if missing:
             raise ConfigurationError(
                 f"checkpoint {checkpoint.path} has no '{missing[0]}': it is of another version of bbrl_exp, and the "
-                "run cannot go on with this one; choose another name"
+                "run cannot be resumed with this one; choose another name"
             )
 
 
@@ -106,19 +101,15 @@ def _summary_of_a_run(folder: Path) -> dict[str, Any] | None:
     if not folder.is_dir():
         raise ConfigurationError(f"folder {folder} is a file")
     summary = read_summary(folder)
-    if summary is None and any(_is_of_somebody(entry) for entry in folder.iterdir()):
-        raise ConfigurationError(f"folder {folder} holds files that are no run's; choose another name")
+    # A run that is about to begin has put there a log and hidden files at most.
+    if summary is None and any(not entry.name.startswith(".") and entry.name != LOG for entry in folder.iterdir()):
+        raise ConfigurationError(f"folder {folder} holds other files than those of a run; choose another name")
     return summary if has_begun(summary) else None
 
 
 def has_begun(summary: Mapping[str, Any] | None) -> bool:
     """Whether a folder with this summary holds a run, and not only the reason why none could begin."""
     return summary is not None and not (summary.get("status") == "failed" and not summary.get("versions"))
-
-
-def _is_of_somebody(entry: Path) -> bool:
-    """Whether a file was put there by other things than a run that is about to begin."""
-    return not entry.name.startswith(".") and entry.name != LOG
 
 
 def wanted_folder(run: CheckedRun) -> Path:
@@ -156,16 +147,3 @@ def _check_same(folder: Path, summary: Mapping[str, Any], run: CheckedRun) -> bo
             "choose another name"
         )
     return False
-
-
-def saved_identity(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        saved = load_config(path)
-        if not isinstance(saved, DictConfig):
-            raise UnreadableError(f"{path}: no mapping")
-        return identity(saved)
-    except (UnreadableError, ConfigurationError, OmegaConfBaseException) as error:
-        raise ConfigurationError(
-            f"folder {folder} holds a run whose configuration cannot be read ({one_line(error)}); choose another name"
-        ) from error

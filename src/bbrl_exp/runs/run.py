@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.compose import Composer, asks_for_sweep
-from bbrl_exp.config.folders import default_config_dir
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.preparation import prepare
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.records.claim import FolderClaim, claim_new_folder
-from bbrl_exp.records.config import write_config
 from bbrl_exp.records.summary import Summary, read_summary
-from bbrl_exp.runs.console import Terminal
+from bbrl_exp.runs.console import Terminal, show_start
 from bbrl_exp.runs.execution import RunResult, execute
 from bbrl_exp.runs.resume import is_complete, resume_point, wanted_folder
 from bbrl_exp.settings import bad_value
+from bbrl_exp.text import size_in_words, time_in_words
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
@@ -106,14 +105,36 @@ def run_or_show(run: CheckedRun) -> int:
     """
     if not run.root.dry_run:
         return run_one(run).exit_code
-    from bbrl_exp.runs.dry_run import show_run
-
     folder = wanted_folder(run)
     if run.is_named and is_complete(folder, run):
         Terminal().line(f"already complete\nfolder: {folder}")
     else:
-        show_run(run, folder)
+        _show(run, folder)
     return 0
+
+
+def _show(run: CheckedRun, folder: Path) -> None:
+    """Prints what the run would print at its start, and about how long it will take; makes nothing."""
+    from bbrl_exp.runs.estimate import MEASURED_SECONDS, MeasurementFailure, measure
+    from bbrl_exp.runs.job_host import JobHost
+
+    terminal = Terminal()
+    with prepare(run) as prepared:
+        show_start(terminal, prepared, folder)
+    estimate = measure(run, JobHost())
+    if isinstance(estimate, MeasurementFailure):
+        raise BbrlExpError(f"the run failed while its speed was measured: {estimate.error}")
+    if estimate is None:
+        terminal.line(f"  {'time':<19}unknown: no step was done while it was measured")
+    else:
+        seconds = run.size.env_steps / estimate.steps_per_second
+        terminal.line(
+            f"  {'time':<19}about {time_in_words(seconds)} at {estimate.steps_per_second:,.0f} steps/s, "
+            f"measured for {MEASURED_SECONDS:g} s, evaluations left out"
+        )
+        n_bytes = run.size.env_steps * estimate.bytes_per_step
+        terminal.line(f"  {'disk':<19}at most about {size_in_words(n_bytes)}, checkpoints left out")
+    terminal.line("dry run: nothing was made")
 
 
 def run_one(run: CheckedRun) -> RunResult:
@@ -123,7 +144,7 @@ def run_one(run: CheckedRun) -> RunResult:
         ConfigurationError: the configuration cannot be used; nothing was made.
     """
     if (launcher := run.choices["launcher"]) not in (None, "local"):
-        raise ConfigurationError(f"key 'launcher' = '{launcher}': launchers are of sweeps, which are written with -m")
+        raise ConfigurationError(f"key 'launcher' = '{launcher}': a launcher needs a sweep, written with -m")
     wanted = wanted_folder(run)
     with prepare(run) as prepared:
         run = prepared.run
@@ -132,20 +153,4 @@ def run_one(run: CheckedRun) -> RunResult:
             if is_complete(claim.folder, run):
                 Terminal().line(f"already complete\nfolder: {wanted}")
                 return RunResult(wanted, Summary.of(read_summary(wanted) or {}))
-            before = resume_point(claim.folder, run)
-            with open_folder(run, claim.folder):
-                return execute(prepared, claim.folder, before)
-
-
-@contextlib.contextmanager
-def open_folder(run: CheckedRun, folder: Path) -> Iterator[None]:
-    """Writes the configuration of a run in its folder, which is the current one in the block if ``hydra.job.chdir``."""
-    here = os.getcwd()
-    runtime = {**run.hydra["runtime"], "output_dir": str(folder)}
-    write_config(folder, run.written, {**run.hydra, "runtime": runtime}, run.overrides)
-    if run.hydra["job"]["chdir"]:
-        os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(here)
+            return execute(prepared, claim.folder, resume_point(claim.folder, run))

@@ -1,9 +1,9 @@
-"""One session of a run: from where it stands to its end, or to the signal that stops it."""
+"""One session of a run: from its beginning or a checkpoint to its end, or to the signal that stops it."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from bbrl_exp.runs.stop import StopSignal
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
-    from bbrl_exp.agents.graph_check import VariableFacts
     from bbrl_exp.config.check import CheckedRun
     from bbrl_exp.learners.learner import Learner
     from bbrl_exp.tracking.console import Console
@@ -84,86 +83,62 @@ def run_session(
         progress: kept up to date.
         stop: whether the run was asked to stop.
         before: where the run resumes.
+
+    Raises:
+        DivergedError: also where other code stumbled over a parameter that is NaN or infinite.
     """
     import torch
 
-    run = prepared.run
-    _remove_records(folder, before.checkpoint.meta["positions"] if before.checkpoint is not None else {})
-    with torch.autograd.set_detect_anomaly(run.root.debug):
-        show_start(console, prepared.graph, prepared.variables, run, folder)
-        for complaint in before.complaints:
-            console.line(f"warning: {complaint}; an earlier one is used")
-        _run_loop(run, folder, console, progress, stop, before, prepared.graph, prepared.learner, prepared.variables)
-
-
-def _run_loop(
-    run: CheckedRun,
-    folder: Path,
-    console: Console,
-    progress: RunProgress,
-    stop: StopSignal,
-    before: ResumePoint,
-    graph: TemporalAgent,
-    learner: Learner | None,
-    variables: Sequence[VariableFacts],
-) -> None:
     from bbrl_exp.tracking.tracker import Tracker
     from bbrl_exp.training.loop import Stopwatch
-
-    meta = before.checkpoint.meta if before.checkpoint is not None else {}
-    stopwatch = Stopwatch(meta.get("loop_seconds", 0.0))
-    progress.tracker = tracker = Tracker(
-        folder,
-        run.tracking,
-        batch_size=run.size.batch_size,
-        planned_time_steps=run.size.time_steps,
-        discrete_actions=_discrete_actions(graph),
-        console=console,
-        clock=stopwatch,
-        continued=meta.get("positions"),
-    )
-    progress.evaluations = evaluations = Evaluations(run, folder, graph, learner, tracker, console, stop.came)
-    with contextlib.closing(tracker), contextlib.closing(evaluations):
-        is_new = tracker.is_new_in_tensorboard
-        tracker.begin(run.hparams)
-        if is_new:
-            describe(tracker, graph, variables, run)
-        loop = _Loop(run, folder, console, progress, stop, graph, learner, tracker, evaluations, stopwatch)
-        try:
-            loop.run(before.checkpoint)
-        except Exception as error:
-            _tell_divergence(error, learner, progress.env_steps)
-            raise
-        loop.finish()
-
-
-def _tell_divergence(error: Exception, learner: Learner | None, env_steps: int) -> None:
-    """Where other code stumbled over a parameter that is no number, that is what happened.
-
-    Raises:
-        DivergedError: the error is none of the project's, and a parameter is not finite; the message names it.
-    """
     from bbrl_exp.training.resumption import check_parameters
 
-    if learner is not None and not isinstance(error, BbrlExpError):
-        try:
-            check_parameters(learner, env_steps)
-        except DivergedError as diverged:
-            raise diverged from error
+    run, learner = prepared.run, prepared.learner
+    meta = before.checkpoint.meta if before.checkpoint is not None else {}
+    _remove_records(folder, meta.get("positions", {}))
+    with torch.autograd.set_detect_anomaly(run.root.debug):
+        show_start(console, prepared, folder)
+        for complaint in before.complaints:
+            console.line(f"warning: {complaint}; an earlier one is used")
+        stopwatch = Stopwatch(meta.get("loop_seconds", 0.0))
+        progress.tracker = tracker = Tracker(
+            folder,
+            run.tracking,
+            batch_size=run.size.batch_size,
+            planned_time_steps=run.size.time_steps,
+            discrete_actions=_discrete_actions(prepared.graph),
+            console=console,
+            clock=stopwatch,
+            continued=meta.get("positions"),
+        )
+        progress.evaluations = evaluations = Evaluations(prepared, folder, tracker, console, stop.came)
+        with contextlib.closing(tracker), contextlib.closing(evaluations):
+            if tracker.is_new_in_tensorboard:
+                tracker.begin(run.hparams)
+                describe(tracker, prepared)
+            loop = _Loop(prepared, folder, console, progress, stop, tracker, evaluations, stopwatch)
+            try:
+                loop.run(before.checkpoint)
+            except Exception as error:
+                if learner is not None and not isinstance(error, BbrlExpError):
+                    try:
+                        check_parameters(learner, progress.env_steps)
+                    except DivergedError as diverged:
+                        raise diverged from error
+                raise
+            loop.finish()
 
 
 class _Loop:
-    """The loop over chunks, with all that stands around it."""
+    """The loop over chunks, with checkpoints, evaluations and records."""
 
     def __init__(
         self,
-        run: CheckedRun,
+        prepared: PreparedRun,
         folder: Path,
         console: Console,
         progress: RunProgress,
         stop: StopSignal,
-        graph: TemporalAgent,
-        learner: Learner | None,
         tracker: Tracker,
         evaluations: Evaluations,
         stopwatch: Stopwatch,
@@ -173,13 +148,14 @@ class _Loop:
         from bbrl_exp.training.resumption import RunningParts
         from bbrl_exp.workspace import Workspace
 
+        run, graph, learner = prepared.run, prepared.graph, prepared.learner
         self._run, self._plan, self._console, self._progress, self._stop = run, run.size, console, progress, stop
         self._graph, self._learner = graph, learner
         self._tracker, self._evaluations, self._stopwatch = tracker, evaluations, stopwatch
         self._metrics = NewestMetrics(run.tracking.metrics_every, type(learner).__name__)
         self._parts = RunningParts(graph, learner, Workspace(), {"metrics": self._metrics, "tracker": tracker})
         self._versions = versions()
-        self._keeps_checkpoints = _checkpoint_every(run, graph, console) > 0
+        self._keeps_checkpoints = _keeps_checkpoints(run, graph, console)
         buffers = {} if learner is None else learner.replay_buffers()
         every, keep = run.checkpoint_every, run.root.checkpoint["keep"]
         self._checkpoints = Checkpoints(folder, every, keep, buffers, run.size.steps_per_recording)
@@ -191,7 +167,7 @@ class _Loop:
         chunks_done = 0
         if checkpoint is not None:
             chunks_done = checkpoint.state["chunks"]
-            self._go_on_from(checkpoint)
+            self._resume_from(checkpoint)
         if self._stop.came():
             return
         if self._pauses_at(self._progress.env_steps):
@@ -214,7 +190,7 @@ class _Loop:
                 break
 
     def finish(self) -> None:
-        """What comes after the last chunk, or after the one in which a signal came."""
+        """The last records and the final evaluation, after the last chunk or the one in which a signal came."""
         env_steps = self._progress.env_steps
         if self._metrics.has_any:
             self._tracker.scalars(env_steps, self._metrics.take(env_steps))
@@ -254,7 +230,7 @@ class _Loop:
         else:
             self._tracker.image("last_policy", animation.data, animation.size)
 
-    def _go_on_from(self, checkpoint: Checkpoint) -> None:
+    def _resume_from(self, checkpoint: Checkpoint) -> None:
         """Puts everything to where the checkpoint was written, and does what came after that."""
         from bbrl_exp.training.loop import recorded_rows
 
@@ -264,7 +240,7 @@ class _Loop:
         self._parts.load_state(checkpoint.state)
         self._checkpoints.load_rows(checkpoint)
         self._evaluations.load_state(checkpoint.meta["evaluations"])
-        self._console.line(f"goes on after {env_steps:,} environment steps, from {checkpoint.path.name}")
+        self._console.line(f"resumes after {env_steps:,} environment steps, from {checkpoint.path.name}")
         plan, chunks_done = self._plan, checkpoint.state["chunks"]
         if chunks_done == plan.chunks and chunks_done % plan.chunks_per_recording:
             self._record(recorded_rows(chunks_done, plan.steps_per_chunk, plan.chunks_per_recording))
@@ -348,23 +324,23 @@ class _Loop:
                 self._evaluations.after_chunk(env_steps)
 
 
-def _checkpoint_every(run: CheckedRun, graph: TemporalAgent, console: Console) -> int:
-    """Environment steps between two checkpoints; 0 for none, also where vectorised environments cannot be saved."""
+def _keeps_checkpoints(run: CheckedRun, graph: TemporalAgent, console: Console) -> bool:
+    """Whether checkpoints are asked for and can be written; vectorised environments may have state that cannot."""
     from bbrl_exp.envs.checks import check_vectorized, forget_actions
 
     if not run.checkpoint_every:
         forget_actions(graph)
-    else:
-        try:
-            check_vectorized(graph)
-        except ConfigurationError as error:
-            console.line(f"no checkpoints, the run cannot go on once it has stopped: {error}")
-            return 0
-    return run.checkpoint_every
+        return False
+    try:
+        check_vectorized(graph)
+    except ConfigurationError as error:
+        console.line(f"no checkpoints, the run cannot be resumed once it has stopped: {error}")
+        return False
+    return True
 
 
 def _remove_records(folder: Path, positions: Mapping[str, Any]) -> None:
-    """Removes the files of records in which a run goes on nowhere: all where it has no checkpoint to go on from."""
+    """Removes the records that a run does not continue: all where it has no checkpoint to resume from."""
     events = positions.get("events")
     for path in folder.glob(f"{EVENTS}*"):
         if events is None or path.name != events[0]:

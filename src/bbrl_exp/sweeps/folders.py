@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from bbrl_exp.config.check import CheckedRun
-from bbrl_exp.config.identity import differing_keys, is_free
+from bbrl_exp.config.identity import differing_keys, is_free, saved_identity
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.layout import job_folder_name
 from bbrl_exp.records.summary import read_summary
-from bbrl_exp.runs.resume import has_begun, is_complete, saved_identity
+from bbrl_exp.runs.resume import has_begun, is_complete
 from bbrl_exp.sweeps.jobs import Job
 
 _DIGITS = 8

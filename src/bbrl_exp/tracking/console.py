@@ -22,13 +22,13 @@ class Console(Protocol):
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show a table."""
 
-    def progress(self, done: int, total: int, steps_per_second: float, mean_return: float | None) -> None:
+    def progress(self, done: int, total: int, steps_per_second: float | None, mean_return: float | None) -> None:
         """Say how far the run is.
 
         Args:
             done: environment steps done.
             total: environment steps planned.
-            steps_per_second: speed of late.
+            steps_per_second: speed of late, None before it has been measured.
             mean_return: mean return of the last episodes, None before the first end.
         """
 
@@ -45,7 +45,7 @@ class SilentConsole:
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Nothing."""
 
-    def progress(self, done: int, total: int, steps_per_second: float, mean_return: float | None) -> None:
+    def progress(self, done: int, total: int, steps_per_second: float | None, mean_return: float | None) -> None:
         """Nothing."""
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class PlainConsole:
         """Write the table with columns of even width, without frames."""
         self.line("\n".join([title, *(f"  {row}" for row in aligned_table(columns, rows))]))
 
-    def progress(self, done: int, total: int, steps_per_second: float, mean_return: float | None) -> None:
+    def progress(self, done: int, total: int, steps_per_second: float | None, mean_return: float | None) -> None:
         """Write a line if one is due."""
         tenth, now = 10 * done // total, self._clock()
         if tenth <= self._last_tenth or (done < total and now - self._last_seconds < SECONDS_BETWEEN_LINES):
@@ -83,8 +83,9 @@ class PlainConsole:
         self._last_tenth, self._last_seconds = tenth, now
         returns = "" if mean_return is None else f", mean return {mean_return:.4g}"
         left = f", {clock_time((total - done) / steps_per_second)} left" if done < total and steps_per_second else ""
+        speed = "" if steps_per_second is None else f", {steps_per_second:,.0f} steps/s"
         percent = 100 * done // total
-        self.line(f"{done:,} of {total:,} steps ({percent} %), {steps_per_second:,.0f} steps/s{left}{returns}")
+        self.line(f"{done:,} of {total:,} steps ({percent} %){speed}{left}{returns}")
 
     def close(self) -> None:
         """Nothing to end."""
@@ -131,7 +132,7 @@ class TerminalConsole:
             table.add_row(*map(Text, row))
         self._console.print(table)
 
-    def progress(self, done: int, total: int, steps_per_second: float, mean_return: float | None) -> None:
+    def progress(self, done: int, total: int, steps_per_second: float | None, mean_return: float | None) -> None:
         """Redraw the bar if half a second has passed, or at the end."""
         now = self._clock()
         if self._last_seconds is None:
@@ -141,7 +142,8 @@ class TerminalConsole:
         self._last_seconds = now
         left = f"{clock_time((total - done) / steps_per_second)} left" if steps_per_second else ""
         returns = "" if mean_return is None else f"  return {mean_return:.4g}"
-        description = f"{done:,} / {total:,} steps  {steps_per_second:,.0f}/s  {left}{returns}"
+        speed = "" if steps_per_second is None else f"{steps_per_second:,.0f}/s  "
+        description = f"{done:,} / {total:,} steps  {speed}{left}{returns}"
         self._bar.update(self._task, completed=done, total=total, description=description, refresh=True)
 
     def close(self) -> None:

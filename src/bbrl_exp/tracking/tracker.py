@@ -288,7 +288,7 @@ class Tracker:
             )
 
     def _measure_speed(self, least_env_steps: int) -> None:
-        if self._speed.measure(self._env_steps, least_env_steps):
+        if self._speed.measure(self._env_steps, least_env_steps) and self._speed.latest is not None:
             self.scalars(self._env_steps, {SPEED: self._speed.latest})
 
 
@@ -296,12 +296,13 @@ class _SpeedMeter:
     """Environment steps per second, from one measurement to the next.
 
     Attributes:
+        latest: steps per second, None before the first measurement.
         steps: environment steps at the last measurement.
         seconds: what the clock showed then.
     """
 
     def __init__(self, clock: Callable[[], float], seconds: float) -> None:
-        self.latest = 0.0
+        self.latest: float | None = None
         self.steps = 0
         self.seconds = seconds
         self._clock = clock

@@ -1,4 +1,4 @@
-"""A run that is there already, as a configuration to run again: its own values, whatever ``conf/`` says today.
+"""An existing run as a configuration to run again: its own values, whatever ``conf/`` says today.
 
 A run's ``.hydra/config.yaml`` holds the composed configuration with its interpolations. It is divided again into the
 groups' options and the root, in a folder that Hydra searches before ``conf/``; so overrides of values and of groups
@@ -56,13 +56,13 @@ class PastRun:
         """Reads the folder of a run.
 
         Raises:
-            ConfigurationError: it is no run's, or what it holds cannot be read.
+            ConfigurationError: it is not a run folder, or a file in it cannot be read.
         """
         summary = read_summary(folder)
         if summary is None:
             if (folder / SWEEP_CONFIG).exists():
                 raise ConfigurationError(f"folder {folder} is a sweep's; name the folder of one of its jobs")
-            raise ConfigurationError(f"folder {folder} is no run's: it holds no summary.json")
+            raise ConfigurationError(f"folder {folder} is not a run folder (no summary.json)")
         config = _load(folder / CONFIG, DictConfig)
         hydra = _load(folder / HYDRA_CONFIG, DictConfig)
         overrides = _load(folder / OVERRIDES, ListConfig)
@@ -88,7 +88,7 @@ class PastRun:
         if self.choices["experiment"] is not None:
             path = place / "experiment" / f"{self.choices['experiment']}.yaml"
             path.parent.mkdir()
-            path.write_text("# @package _global_\n", encoding="utf-8")  # what it said stands in the other files
+            path.write_text("# @package _global_\n", encoding="utf-8")  # the other files have its values
         root = {key: value for key, value in self.config.items() if key not in _GROUPS} | dict(_OF_THE_OLD_RUN)
         for key in _GROWN:
             root[key] = {**today[key], **root[key]}
