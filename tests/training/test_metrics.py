@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bbrl_exp.errors import DivergedError
-from bbrl_exp.training.metrics import NewestMetrics, finite_metrics
+from bbrl_exp.training.loop import NewestMetrics, finite_metrics
 
 
 def test_the_newest_metrics_are_taken_when_the_next_multiple_is_reached() -> None:

@@ -169,7 +169,7 @@ class _Loop:
         stopwatch: Stopwatch,
     ) -> None:
         from bbrl_exp.training.checkpoints import Checkpoints
-        from bbrl_exp.training.metrics import NewestMetrics
+        from bbrl_exp.training.loop import NewestMetrics
         from bbrl_exp.training.resumption import RunningParts
         from bbrl_exp.workspace import Workspace
 
