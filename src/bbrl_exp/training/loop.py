@@ -1,4 +1,4 @@
-"""The interaction loop: a graph of agents, unrolled chunk after chunk on one workspace."""
+"""The interaction loop: a graph of agents, unrolled chunk after chunk on one workspace; and its time."""
 
 from __future__ import annotations
 

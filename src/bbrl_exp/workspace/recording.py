@@ -29,7 +29,8 @@ class Recording:
     """Everything of a workspace but pickling, sharing and what only BBRL programs call."""
 
     def __init__(self, workspace: Recording | None = None) -> None:
-        self._variables = NamedVariables()
+        self._named = NamedVariables()
+        self._variables = self._named.by_name
         self._row_writers: dict[tuple[str, ...], RowWriter] = {}
         self._last_writer: RowWriter | None = None
         self._row_readers: dict[tuple[str, ...], RowReader] = {}
@@ -57,7 +58,7 @@ class Recording:
             else:
                 self._set_slowly(variable, name, t, value, batch_dims)
         except (TypeError, WorkspaceError) as error:
-            raise self._variables.refusal(name, t, error) from None
+            raise self._named.refusal(name, t, error) from None
 
     def get(self, name: str, t: int, batch_dims: BatchDims | None = None) -> Tensor:
         """Row ``t`` of a variable, ``[B, …]``; with ``batch_dims`` = (start, stop) only these batch elements of it.
@@ -68,7 +69,7 @@ class Recording:
         try:
             row = self._variables[name].read(t)
         except (KeyError, TypeError, WorkspaceError) as error:
-            raise self._variables.refusal(name, t, error) from None
+            raise self._named.refusal(name, t, error) from None
         return row if batch_dims is None else row[batch_slice(batch_dims, row.shape, name)]
 
     # Whole variables
@@ -91,7 +92,7 @@ class Recording:
             return
         variable = self._variables.get(name)
         if variable is None:
-            self._variables.refuse_new(name)
+            self._named.refuse_new(name)
         else:
             n_steps = variable.n_steps if isinstance(variable, SharedVariable) else len(value)
             error = variable.mismatch(value, (n_steps, *variable.shape))
@@ -100,7 +101,7 @@ class Recording:
             if isinstance(variable, SharedVariable):
                 variable.tensor.detach().copy_(value.detach())
                 return
-        self._variables.put(name, WholeVariable(value))
+        self._named.put(name, WholeVariable(value))
 
     def get_full(self, name: str, batch_dims: BatchDims | None = None) -> Tensor:
         """All rows of a variable, ``[T, B, …]``: a view, unless rows were recorded for autograd step by step.
@@ -108,7 +109,10 @@ class Recording:
         Raises:
             WorkspaceError: an unknown variable.
         """
-        full = self._variables.find(name).full()
+        variable = self._variables.get(name)
+        if variable is None:
+            raise self._named.unknown(name)
+        full = variable.full()
         return full if batch_dims is None else full[:, batch_slice(batch_dims, full.shape[1:], name)]
 
     def get_time_truncated(
@@ -135,7 +139,7 @@ class Recording:
     def reserve(self, n_steps: int) -> None:
         """Announces that ``n_steps`` rows will be written, so that memory is taken once."""
         check_count("n_steps", n_steps, 0)
-        self._variables.reserved = max(self._variables.reserved, int(n_steps))
+        self._named.reserved = max(self._named.reserved, int(n_steps))
 
     def extend(self, name: str, rows: Tensor) -> None:
         """Writes ``rows``, ``[n, B, …]``, after the last row of a variable, which is created where there is none.
@@ -147,7 +151,7 @@ class Recording:
         """
         check_rows(name, rows)
         try:
-            self._variables.stepped(name, rows.shape[1:], rows.dtype, rows.device).extend(rows)
+            self._named.stepped(name, rows.shape[1:], rows.dtype, rows.device).extend(rows)
         except WorkspaceError as error:
             raise WorkspaceError(f"'{name}': {error}") from None
 
@@ -169,7 +173,7 @@ class Recording:
         Raises:
             WorkspaceError: an unknown variable.
         """
-        return self._variables.find(name).n_steps
+        return self._named.find(name).n_steps
 
     def variable_facts(self) -> dict[str, tuple[int, torch.Size, torch.dtype, torch.device]]:
         """Number of rows, shape ``[B, …]`` of a row, dtype and device of every variable."""
@@ -216,7 +220,7 @@ class Recording:
         names = tuple(variables)
         writer = self._row_writers.get(names)
         if writer is None or writer.variables != variables:
-            writer = self._row_writers[names] = RowWriter(self._variables, variables)
+            writer = self._row_writers[names] = RowWriter(self._named, variables)
         self._last_writer = writer
         return writer
 
@@ -224,7 +228,7 @@ class Recording:
         """A reader of whole rows of several variables as arrays, without gradients, for the CPU."""
         reader = self._row_readers.get(names)
         if reader is None:
-            reader = self._row_readers[names] = RowReader(self._variables, names)
+            reader = self._row_readers[names] = RowReader(self._named, names)
         return reader
 
     # Cutting and forgetting
@@ -237,7 +241,7 @@ class Recording:
         """
         check_count("n_steps", n_steps, 0)
         for name in list(self._variables if var_names is None else var_names):
-            self._variables.find(name).keep_first(int(n_steps))
+            self._named.find(name).keep_first(int(n_steps))
 
     def copy_n_last_steps(self, n: int, var_names: Iterable[str] | None = None) -> None:
         """Leaves exactly the last ``n`` rows of the variables, at times 0 … n-1: the start of the next chunk.
@@ -249,7 +253,7 @@ class Recording:
         Raises:
             WorkspaceError: an unknown variable, variables of different time sizes, or fewer than ``n`` rows.
         """
-        selected = {name: self._variables.find(name) for name in (self._variables if var_names is None else var_names)}
+        selected = {name: self._named.find(name) for name in (self._variables if var_names is None else var_names)}
         sizes = {name: variable.n_steps for name, variable in selected.items()}
         if len(set(sizes.values())) > 1:
             raise WorkspaceError(f"variables of different time sizes cannot be cut together: {sizes}")
@@ -276,7 +280,7 @@ class Recording:
         Raises:
             WorkspaceError: an unknown variable, or one of a shared workspace.
         """
-        self._variables.remove(name)
+        self._named.remove(name)
 
     def contiguous(self) -> Self:
         """The same values, each variable as one whole tensor."""
@@ -322,9 +326,9 @@ class Recording:
             if t != 0 or batch_dims is not None:
                 what = "part of a row" if batch_dims is not None else "a write"
                 raise WorkspaceError(f"{what} of a variable that nobody has written; the first write is a row at t=0")
-            stepped = self._variables.stepped(name, value.shape, value.dtype, value.device)
+            stepped = self._named.stepped(name, value.shape, value.dtype, value.device)
         else:
-            stepped = self._variables.stepped(name, variable.shape, variable.dtype, variable.device)
+            stepped = self._named.stepped(name, variable.shape, variable.dtype, variable.device)
         if batch_dims is None:
             stepped.write(t, value)
         else:

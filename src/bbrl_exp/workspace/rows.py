@@ -17,41 +17,42 @@ from bbrl_exp.workspace.storage import SharedVariable, Variable, WholeVariable
 RowFacts = Mapping[str, tuple[Sequence[int], DTypeLike]]
 
 
-class NamedVariables(dict[str, Variable]):
+class NamedVariables:
     """Variables by name, each in the kind of storage that its last use asked for.
 
     Attributes:
+        by_name: the variables, in the order of their first writes.
         reserved: rows for which a variable that is recorded step by step gets memory at once.
         layout: grows whenever a name gets other storage, so that what is bound to storage notices.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        self.by_name: dict[str, Variable] = {}
         self.reserved = 0
         self.layout = 0
 
     def put(self, name: str, variable: Variable) -> None:
         """Gives a name other storage."""
-        self[name] = variable
+        self.by_name[name] = variable
         self.layout += 1
 
     def remove(self, name: str) -> None:
         """Forgets a variable, which is not of a shared workspace."""
         if isinstance(self.find(name), SharedVariable):
             raise WorkspaceError(f"'{name}': the variables of a shared workspace cannot be removed")
-        del self[name]
+        del self.by_name[name]
         self.layout += 1
 
     def find(self, name: str) -> Variable:
         """The variable ``name``; a WorkspaceError that lists the others if there is none."""
-        variable = self.get(name)
+        variable = self.by_name.get(name)
         if variable is None:
             raise self.unknown(name)
         return variable
 
     def stepped(self, name: str, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> SteppedVariable:
         """The variable in storage for writing step by step, created or converted if need be."""
-        variable = self.get(name)
+        variable = self.by_name.get(name)
         if isinstance(variable, SteppedVariable):
             return variable
         if variable is None:
@@ -68,8 +69,10 @@ class NamedVariables(dict[str, Variable]):
         """Refuses a name under which no variable can be created."""
         if not isinstance(name, str) or not name:
             raise WorkspaceError(f"a variable's name is a non-empty string, found {name!r}")
-        if any(isinstance(variable, SharedVariable) for variable in self.values()):
-            raise WorkspaceError(f"'{name}': a shared workspace takes no new variable; it has {', '.join(self)}")
+        if any(isinstance(variable, SharedVariable) for variable in self.by_name.values()):
+            raise WorkspaceError(
+                f"'{name}': a shared workspace takes no new variable; it has {', '.join(self.by_name)}"
+            )
 
     def refusal(self, name: object, t: object, error: Exception) -> Exception:
         """The error of reading or writing row ``t``, where ``error`` was raised on the way."""
@@ -86,9 +89,9 @@ class NamedVariables(dict[str, Variable]):
         if not isinstance(name, str):
             return WorkspaceError(f"a variable's name is a string, found {name!r}")
         when = "" if t is None else f" at t={t}"
-        present = ", ".join(self) or "none"
+        present = ", ".join(self.by_name) or "none"
         return WorkspaceError(
-            f"'{name}'{when}: nobody has written this variable; present: {present}{did_you_mean(name, self)}"
+            f"'{name}'{when}: nobody has written this variable; present: {present}{did_you_mean(name, self.by_name)}"
         )
 
 
@@ -179,8 +182,9 @@ class RowReader:
     The arrays are the workspace's memory: to be read, not written, and copied where they must be kept.
     """
 
-    def __init__(self, variables: NamedVariables, names: tuple[str, ...]) -> None:
-        self._variables = variables
+    def __init__(self, named: NamedVariables, names: tuple[str, ...]) -> None:
+        self._named = named
+        self._variables = named.by_name
         self._names = names
 
     def rows(self, t: int) -> list[NDArray[Any]]:
@@ -197,7 +201,7 @@ class RowReader:
                 try:
                     rows.append(variables[name].read(t).detach().numpy())
                 except (KeyError, TypeError, WorkspaceError) as error:
-                    raise variables.refusal(name, t, error) from None
+                    raise self._named.refusal(name, t, error) from None
             elif variable.read_arrays is not None:
                 rows.append(variable.read_arrays[t])
             else:

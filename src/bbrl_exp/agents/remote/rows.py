@@ -54,7 +54,7 @@ class ReceivedWorkspace(Workspace):
         self._received = received
         for name, rows in received.items():
             if rows.first:
-                self._variables.put(name, _LaterRows(rows))
+                self._named.put(name, _LaterRows(rows))
             else:
                 self.extend(name, rows.values)
 
