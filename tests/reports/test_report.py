@@ -26,7 +26,7 @@ PICTURES = ("scores", "improvement", "profiles", "curves", "efficiency", "speed"
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the pictures out, which take most of the time."""
-    monkeypatch.setattr("bbrl_exp.reports.write.draw_figures", lambda report: {})
+    monkeypatch.setattr("bbrl_exp.reports.page.draw_figures", lambda report: {})
 
 
 def rows(folder: Path, name: str) -> list[dict[str, str]]:

@@ -66,9 +66,9 @@ def _parser() -> argparse.ArgumentParser:
 def _report(args: argparse.Namespace) -> int:
     from bbrl_exp.reports.assembly import make_report
     from bbrl_exp.reports.contents import Options
+    from bbrl_exp.reports.page import write_report
     from bbrl_exp.reports.run_folder import read_run
     from bbrl_exp.reports.search import find_runs
-    from bbrl_exp.reports.write import write_report
 
     is_raw = args.normalize == ["none"]
     options = Options(

@@ -12,18 +12,9 @@ from bbrl_exp.reports import curves as learning
 from bbrl_exp.reports.contents import Bounds, Line, Options, Report, Speed
 from bbrl_exp.reports.curves import Curve
 from bbrl_exp.reports.grouping import Groups, group, repeats
-from bbrl_exp.reports.links import relative
+from bbrl_exp.reports.readable import relative
 from bbrl_exp.reports.run_folder import Run
-from bbrl_exp.reports.scores import (
-    Scored,
-    Table,
-    bounds_of,
-    choose_metric,
-    compare,
-    improvements,
-    normalize,
-    score_of,
-)
+from bbrl_exp.reports.scores import Scored, Table, bounds_of, choose_metric, compare, improvements, normalize, score_of
 from bbrl_exp.reports.search import Problem
 
 ALL = "all environments"
@@ -57,7 +48,7 @@ def make_report(runs: Sequence[Run], problems: Sequence[Problem], options: Optio
         )
         for index, run in enumerate(readable)
     ]
-    lines += [_damaged(run) for run in runs if run.is_damaged]
+    lines += [Line(run.folder, run.status, run.error or "") for run in runs if run.is_damaged]
     tables = [
         compare(scored, groups, environment, [environment], lower_is_better=options.lower_is_better)
         for environment in groups.environments
@@ -129,10 +120,6 @@ def _line(
     )
 
 
-def _damaged(run: Run) -> Line:
-    return Line(run.folder, None, None, None, run.status, None, None, None, None, run.error or "", False)
-
-
 def _aggregate(
     scored: Sequence[Scored], groups: Groups, tables: Sequence[Table], options: Options
 ) -> tuple[Table | None, str, Bounds | None]:
@@ -196,15 +183,9 @@ def _speeds(lines: Sequence[Line], order: Sequence[str], environments: Sequence[
         for setting in order:
             of = [line for line in lines if line.counts and (line.setting, line.environment) == (setting, environment)]
             if of:
-                found.append(
-                    Speed(
-                        setting,
-                        environment,
-                        len(of),
-                        _spread([line.steps_per_second for line in of]),
-                        _spread([line.wall_seconds for line in of]),
-                    )
-                )
+                steps_per_second = _spread([line.steps_per_second for line in of])
+                wall_seconds = _spread([line.wall_seconds for line in of])
+                found.append(Speed(setting, environment, len(of), steps_per_second, wall_seconds))
     return found
 
 

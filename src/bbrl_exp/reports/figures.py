@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from bbrl_exp.reports.contents import Report
 from bbrl_exp.reports.line_pictures import draw_curves, draw_efficiency, draw_profiles
+from bbrl_exp.reports.panels import STYLE, Look, looks
 from bbrl_exp.reports.row_pictures import draw_improvement, draw_scores, draw_speed
-from bbrl_exp.reports.style import STYLE, Look, looks
 
 PICTURES: Mapping[str, Callable[[Report, Mapping[str, Look]], Figure | None]] = {
     "scores": draw_scores,

@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 
 from bbrl_exp.records.metrics import EVALUATIONS
 from bbrl_exp.reports.contents import Report
-from bbrl_exp.reports.panels import add_legend, panels, steps_axis, with_runs
+from bbrl_exp.reports.panels import Look, add_legend, panels, steps_axis, with_runs
 from bbrl_exp.reports.readable import short
 from bbrl_exp.reports.statistics import Array, draw, has_interval, interval, performance_profile
-from bbrl_exp.reports.style import Look
 
 MOST_LINES = 14
 _MOST_STEPS = 400

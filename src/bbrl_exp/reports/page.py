@@ -1,48 +1,69 @@
-"""The page of a report: one HTML file with everything in it."""
+"""Writes a report: one HTML page with everything in it, with its tables and pictures beside it."""
 
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 import jinja2
 
+from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.metrics import EVALUATIONS
 from bbrl_exp.reports.contents import Report
 from bbrl_exp.reports.curves import FIRST_EPISODE, WINDOW
+from bbrl_exp.reports.figures import PICTURES, draw_figures
 from bbrl_exp.reports.line_pictures import MOST_LINES
-from bbrl_exp.reports.links import link, relative
-from bbrl_exp.reports.readable import integer, number, readable
+from bbrl_exp.reports.readable import integer, link, number, readable, relative
 from bbrl_exp.reports.row_pictures import MOST_ROWS
 from bbrl_exp.reports.statistics import CONFIDENCE, RESAMPLES, SEED, Estimate
+from bbrl_exp.reports.tables import csv_files
 
-MOST_PAIRED = 12
-MOST_COMPARED = 10
+PAGE = "index.html"
+_MOST_PAIRED = 12
+_MOST_COMPARED = 10
 
 
-def page(report: Report, title: str, folder: Path, pictures: Mapping[str, tuple[bytes, bytes]]) -> str:
-    """The page.
+def write_report(report: Report, title: str, folder: Path) -> Path:
+    """Writes the page, its tables and its pictures; those of an earlier report are replaced, other files left alone.
 
-    Args:
-        report: what the page shows.
-        title: of the page.
-        folder: where the page will be; links are relative to it.
-        pictures: name → SVG, PNG.
+    Returns:
+        The page in ``folder``, which is made where it is missing.
+
+    Raises:
+        BbrlExpError: the disk refuses.
     """
+    pictures = draw_figures(report)
+    files = {name: text.encode() for name, text in csv_files(report, folder).items()}
+    for name, (svg, png) in pictures.items():
+        files |= {f"{name}.svg": svg, f"{name}.png": png}
+    files[PAGE] = _page(report, title, folder, pictures).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in PICTURES:
+            if name not in pictures:
+                (folder / f"{name}.svg").unlink(missing_ok=True)
+                (folder / f"{name}.png").unlink(missing_ok=True)
+        for name, contents in files.items():
+            temporary = folder / f".{name}.{os.getpid()}"
+            temporary.write_bytes(contents)
+            temporary.replace(folder / name)
+    except OSError as error:
+        raise BbrlExpError(f"cannot write the report in '{folder}': {error.strerror or error}") from error
+    return folder / PAGE
+
+
+def _page(report: Report, title: str, folder: Path, pictures: Mapping[str, tuple[bytes, bytes]]) -> str:
+    """The page's HTML; links are relative to ``folder``, and ``pictures`` are name → SVG, PNG."""
     source = resources.files("bbrl_exp.reports").joinpath("page.html").read_text(encoding="utf-8")
     # Texts from run folders are not trusted: escaped.
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {
-        "number": number,
-        "integer": integer,
-        "readable": readable,
-        "estimate": _estimate,
-        "ends": _ends,
-    }
+    filters = {"number": number, "integer": integer, "readable": readable, "estimate": _estimate, "ends": _ends}
+    environment.filters |= filters
     counted = [line for line in report.lines if line.counts]
     return environment.from_string(source).render(
         report=report,
@@ -65,8 +86,8 @@ def page(report: Report, title: str, folder: Path, pictures: Mapping[str, tuple[
         first_episode=FIRST_EPISODE,
         most_lines=MOST_LINES,
         most_rows=MOST_ROWS,
-        most_paired=MOST_PAIRED,
-        most_compared=MOST_COMPARED,
+        most_paired=_MOST_PAIRED,
+        most_compared=_MOST_COMPARED,
     )
 
 

@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from bbrl_exp.reports.contents import Report
-from bbrl_exp.reports.panels import panels, with_runs
+from bbrl_exp.reports.panels import Look, panels, with_runs
 from bbrl_exp.reports.readable import short
 from bbrl_exp.reports.statistics import Array
-from bbrl_exp.reports.style import Look
 
 MOST_ROWS = 25
 _PANELS_A_ROW = 3

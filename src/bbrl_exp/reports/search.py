@@ -47,19 +47,15 @@ def find_runs(folders: Sequence[Path]) -> Found:
         if not folder.is_dir():
             near = did_you_mean(folder.name, _names(folder.parent))
             raise ConfigurationError(f"'{folder}': {'not a folder' if folder.exists() else 'no such folder'}{near}")
-    runs: list[Path] = []
     problems: list[Problem] = []
     visited: set[str] = set()
-    for folder in folders:
-        for found in _below(folder, visited, problems):
-            runs.append(found)
+    runs = tuple(found for folder in folders for found in _below(folder, visited, problems))
     if not runs and not problems:
-        raise ConfigurationError(
-            f"no runs below {' '.join(repr(str(folder)) for folder in folders)}: no {SUMMARY} there"
-        )
+        below = " ".join(repr(str(folder)) for folder in folders)
+        raise ConfigurationError(f"no runs below {below}: no {SUMMARY} there")
     known = {os.path.realpath(run) for run in runs if (run / SUMMARY).exists()}
     jobs = [problem for problem in problems if os.path.realpath(problem.folder) not in known]
-    return Found(tuple(runs), tuple(jobs))
+    return Found(runs, tuple(jobs))
 
 
 def _below(folder: Path, visited: set[str], problems: list[Problem]) -> Iterator[Path]:
