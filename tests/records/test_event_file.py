@@ -9,8 +9,9 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.event_file import MAX_STEP, EventFile, ScalarRecords, masked_crc
-from bbrl_exp.records.event_reader import read_scalars
 from bbrl_exp.tracking.summaries import text_summary
+
+from .event_scalars import read_scalars
 
 LENGTHS = [1, 2, 7, 64, 65, 129]
 

@@ -6,8 +6,9 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from bbrl_exp.records.event_file import EventFile, framed
-from bbrl_exp.records.event_reader import read_scalars
 from bbrl_exp.tracking.summaries import text_summary
+
+from .event_scalars import read_scalars
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.json_file import write_json
+from bbrl_exp.records.files import write_json
 from bbrl_exp.records.tables import SweepRow, write_sweep_table
 from bbrl_exp.reports.run_folder import read_run
 from bbrl_exp.reports.search import find_runs

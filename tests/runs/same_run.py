@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from bbrl_exp.records.event_reader import read_scalars
 from bbrl_exp.records.layout import EVENTS
+
+from ..records.event_scalars import read_scalars
 
 _OF_TIME = ("time/", "system/")
 _OF_SESSIONS = ("wall_seconds", "steps_per_second", "command", "overrides", "config_hash", "versions", "git_commit")

@@ -29,8 +29,8 @@ def write_config(folder: Path, config: Mapping[str, Any], hydra: Mapping[str, An
 
     Args:
         folder: of the run.
-        config: its configuration as composed, interpolations as they are written.
-        hydra: the node ``hydra`` of it.
+        config: as composed, with interpolations as they are written.
+        hydra: its node ``hydra``.
         overrides: those of the run.
 
     Raises:
@@ -49,9 +49,6 @@ def write_config(folder: Path, config: Mapping[str, Any], hydra: Mapping[str, An
 
 def load_config(path: Path) -> DictConfig | ListConfig:
     """The contents of a YAML file, interpolations not resolved.
-
-    Args:
-        path: one of the files in ``.hydra``, or an option of a configuration's group.
 
     Raises:
         UnreadableError: it cannot be read.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bbrl_exp.records.config import overridden, read_texts
-from bbrl_exp.records.json_file import read_json
+from bbrl_exp.records.files import read_json
 from bbrl_exp.records.layout import SUMMARY, UnreadableError
 from bbrl_exp.records.metrics import Metrics, is_usable, read_metrics
 from bbrl_exp.records.summary import STATUSES
@@ -20,19 +20,12 @@ class Run:
     """A run, as far as its folder can be read.
 
     Attributes:
-        folder: where it is.
         status: that of its summary, or ``damaged``.
         error: why it did not complete, or what is wrong with its summary.
-        agent: option of the group.
-        env: option of the group.
-        env_id: gymnasium id.
-        seed: root seed.
         numbers: the keys of the summary that have a finite number.
         texts: commit and versions.
         config: dotted keys and values, with the groups' options at ``agent``, ``env`` and ``experiment``.
         has_config: whether the configuration is there; else ``config`` is what the summary says of it.
-        config_hash: that of the summary.
-        metrics: what ``metrics.csv`` holds.
         faults: what is wrong with the files of a run that is not damaged as a whole.
     """
 

@@ -23,8 +23,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
-from bbrl_exp.records.event_file import FOOTER_LENGTH, EventFile
-from bbrl_exp.records.event_reader import whole_records
+from bbrl_exp.records.event_file import FOOTER_LENGTH, EventFile, whole_records
 from bbrl_exp.records.layout import EVENTS
 
 _FAILED = "failed"

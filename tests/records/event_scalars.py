@@ -1,4 +1,4 @@
-"""Reads TensorBoard event files, those of `event_file` and of other writers, up to where they are damaged."""
+"""Reads the scalars of event files, those of `EventFile` and of other writers, up to where they are damaged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event
 
-from bbrl_exp.records.event_file import FOOTER_LENGTH, HEADER_LENGTH, masked_crc
+from bbrl_exp.records.event_file import FOOTER_LENGTH, HEADER_LENGTH, masked_crc, whole_records
 
 
 class Series(NamedTuple):
@@ -52,23 +52,3 @@ def read_scalars(path: Path) -> EventScalars:
         steps, values = zip(*of, strict=True)
         series[tag] = Series(np.array(steps, np.int64), np.array(values, np.float32))
     return EventScalars(series, damage)
-
-
-def whole_records(data: bytes) -> tuple[list[slice], str | None]:
-    """Where the payloads of an event file are that are whole, and what is wrong with the rest."""
-    found: list[slice] = []
-    position = 0
-    while position < len(data):
-        header = data[position : position + HEADER_LENGTH]
-        if len(header) < HEADER_LENGTH:
-            return found, f"cut off in the header of a record at byte {position}"
-        length, crc = struct.unpack("<QI", header)
-        if masked_crc(header[:8]) != crc:
-            return found, f"wrong checksum of the length of the record at byte {position}"
-        start = position + HEADER_LENGTH
-        position_after = start + length + FOOTER_LENGTH
-        if position_after > len(data):
-            return found, f"cut off in the record at byte {position}"
-        found.append(slice(start, start + length))
-        position = position_after
-    return found, None
