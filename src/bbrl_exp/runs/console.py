@@ -66,7 +66,7 @@ class Terminal:
         from bbrl_exp.tracking.console import make_console
 
         print_any_character()
-        self._console = make_console(True)
+        self._console = make_console()
 
     def line(self, text: str) -> None:
         """Show one line of text."""
@@ -168,14 +168,13 @@ def show_start(
 
 def describe(tracker: Tracker, graph: Agent, variables: Sequence[VariableFacts], run: CheckedRun) -> None:
     """Puts the same on TensorBoard's TEXT and IMAGES pages, and the configuration."""
-    from bbrl_exp.tracking.pictures import Line, graph_picture, png
+    from bbrl_exp.tracking.summaries import graph_picture, png
 
     tracker.config(OmegaConf.to_yaml(OmegaConf.create(run.config)))
     tracker.text("graph", "\n".join(f"    {line}" for line in graph_lines(graph)))
     tracker.text("workspace", markdown_table(_COLUMNS, _rows(variables)))
     tracker.text("plan", markdown_table(("plan", ""), _plan_in_words(run)))
-    lines = [Line(variable.name, variable.writers, variable.readers) for variable in variables]
-    picture = graph_picture(lines)
+    picture = graph_picture(variables)
     tracker.image("variables", png(picture), picture.size)  # a tag is on one page only
 
 

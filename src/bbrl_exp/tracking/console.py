@@ -1,4 +1,4 @@
-"""What a run says while it runs: a progress bar on a terminal, plain lines in a file, or nothing."""
+"""What a run says while it runs: a progress bar on a terminal, or plain lines in a file."""
 
 from __future__ import annotations
 
@@ -34,22 +34,6 @@ class Console(Protocol):
 
     def close(self) -> None:
         """End the progress; lines and tables may still follow."""
-
-
-class SilentConsole:
-    """Says nothing."""
-
-    def line(self, text: str) -> None:
-        """Nothing."""
-
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Nothing."""
-
-    def progress(self, done: int, total: int, steps_per_second: float, mean_return: float | None) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
 
 
 class PlainConsole:
@@ -149,14 +133,7 @@ class TerminalConsole:
         self._bar.stop()
 
 
-def make_console(shown: bool, stream: TextIO | None = None) -> Console:
-    """The console that fits: none, a terminal's or a plain one.
-
-    Args:
-        shown: whether to say anything.
-        stream: where to write; standard output by default.
-    """
-    if not shown:
-        return SilentConsole()
+def make_console(stream: TextIO | None = None) -> Console:
+    """The console that fits ``stream``, by default standard output: a terminal's or a plain one."""
     stream = stream or sys.stdout
     return TerminalConsole(stream) if stream.isatty() else PlainConsole(stream)

@@ -15,12 +15,11 @@ from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.event_file import EventFile
 from bbrl_exp.records.metrics import SPEED, MetricsFile
 from bbrl_exp.text import size_in_words
-from bbrl_exp.tracking.console import Console, SilentConsole
+from bbrl_exp.tracking.console import Console
 from bbrl_exp.tracking.episodes import EpisodeCount, FinishedEpisodes, finished_episodes
-from bbrl_exp.tracking.histogram import histogram_values
 from bbrl_exp.tracking.hparams import HparamsEntry, write_end, write_start
 from bbrl_exp.tracking.settings import Thinning, TrackingSettings
-from bbrl_exp.tracking.summaries import image_summary, layout_summary, text_summary
+from bbrl_exp.tracking.summaries import histogram_values, image_summary, layout_summary, text_summary
 from bbrl_exp.tracking.workspace_series import rows_on_cpu, workspace_series
 from bbrl_exp.workspace import Workspace
 
@@ -70,7 +69,7 @@ class Tracker:
         self._batch_size = batch_size
         self._planned_time_steps = planned_time_steps
         self._discrete_actions = dict(discrete_actions or {})
-        self._console = console if console is not None and settings.console else SilentConsole()
+        self._console = console if settings.console else None
         self._positions = dict(continued or {"csv": None, "events": None, "seconds_at_last_speed": clock()})
         csv, events = self._positions["csv"], self._positions["events"]
         self._csv = MetricsFile(folder, csv) if settings.enabled and settings.csv else None
@@ -114,8 +113,9 @@ class Tracker:
             episodes = finished_episodes(done, cumulated_reward, timestep, before)
             self._write_episodes(episodes, (episodes.time - before + first_global_time) * self._batch_size)
         self._measure_speed(self._settings.speed_every)
-        total = self._planned_time_steps * self._batch_size
-        self._console.progress(self._env_steps, total, self._speed.latest, self.episodes.return_mean)
+        if self._console:
+            total = self._planned_time_steps * self._batch_size
+            self._console.progress(self._env_steps, total, self._speed.latest, self.episodes.return_mean)
 
     def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
         """Record single numbers (an evaluation, losses) at an environment step, in TensorBoard and CSV."""
@@ -216,7 +216,8 @@ class Tracker:
 
     def close(self) -> None:
         """Record the last speed, end the progress and close the files; closing again does nothing."""
-        self._console.close()
+        if self._console:
+            self._console.close()
         try:
             self._measure_speed(least_env_steps=1)
         finally:
@@ -255,6 +256,8 @@ class Tracker:
             self._announce(len(tags_of_all), events.record_length(tags_of_all))
 
     def _announce(self, n_series: int, bytes_per_step: int) -> None:
+        if self._console is None:
+            return
         planned, full, stride = self._planned_time_steps, self._thinning.full_steps, self._thinning.stride
         size = size_in_words(self._thinning.n_kept(planned + 1) * bytes_per_step)
         if planned < full or stride == 1:
