@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event
 
-from bbrl_exp.records.event_file import FOOTER_LENGTH, HEADER_LENGTH, masked_crc, whole_records
+from bbrl_exp.records.event_file import FOOTER_LENGTH, HEADER_LENGTH, masked_crc
 
 
 class Series(NamedTuple):
@@ -38,7 +38,7 @@ def read_scalars(path: Path) -> EventScalars:
     """All scalars of the event file at ``path``; every record is compared with its checksum."""
     data = path.read_bytes()
     points: dict[str, list[tuple[int, float]]] = {}
-    records, damage = whole_records(data)
+    records, damage = _whole_records(data)
     for record in records:
         if struct.pack("<I", masked_crc(data[record])) != data[record.stop : record.stop + FOOTER_LENGTH]:
             damage = f"wrong checksum of the record at byte {record.start - HEADER_LENGTH}"
@@ -52,3 +52,23 @@ def read_scalars(path: Path) -> EventScalars:
         steps, values = zip(*of, strict=True)
         series[tag] = Series(np.array(steps, np.int64), np.array(values, np.float32))
     return EventScalars(series, damage)
+
+
+def _whole_records(data: bytes) -> tuple[list[slice], str | None]:
+    """Where the payloads of an event file are that are whole, and what is wrong with the rest."""
+    found: list[slice] = []
+    position = 0
+    while position < len(data):
+        header = data[position : position + HEADER_LENGTH]
+        if len(header) < HEADER_LENGTH:
+            return found, f"cut off in the header of a record at byte {position}"
+        length, crc = struct.unpack("<QI", header)
+        if masked_crc(header[:8]) != crc:
+            return found, f"wrong checksum of the length of the record at byte {position}"
+        start = position + HEADER_LENGTH
+        position_after = start + length + FOOTER_LENGTH
+        if position_after > len(data):
+            return found, f"cut off in the record at byte {position}"
+        found.append(slice(start, start + length))
+        position = position_after
+    return found, None

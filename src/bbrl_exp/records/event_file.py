@@ -98,24 +98,16 @@ def framed(payload: bytes) -> bytes:
     return _header(len(payload)) + payload + struct.pack("<I", masked_crc(payload))
 
 
-def whole_records(data: bytes) -> tuple[list[slice], str | None]:
-    """Where the payloads of an event file are that are whole, and what is wrong with the rest."""
-    found: list[slice] = []
+def whole_length(data: bytes) -> int:
+    """Where the last whole record of an event file ends."""
     position = 0
-    while position < len(data):
-        header = data[position : position + HEADER_LENGTH]
-        if len(header) < HEADER_LENGTH:
-            return found, f"cut off in the header of a record at byte {position}"
-        length, crc = struct.unpack("<QI", header)
-        if masked_crc(header[:8]) != crc:
-            return found, f"wrong checksum of the length of the record at byte {position}"
-        start = position + HEADER_LENGTH
-        position_after = start + length + FOOTER_LENGTH
-        if position_after > len(data):
-            return found, f"cut off in the record at byte {position}"
-        found.append(slice(start, start + length))
-        position = position_after
-    return found, None
+    while len(data) >= position + HEADER_LENGTH:
+        length, crc = struct.unpack_from("<QI", data, position)
+        end = position + HEADER_LENGTH + length + FOOTER_LENGTH
+        if masked_crc(data[position : position + 8]) != crc or end > len(data):
+            break
+        position = end
+    return position
 
 
 class ScalarRecords:

@@ -153,14 +153,7 @@ def record_start(
 ) -> None:
     """Adds this start of the run to ``provenance.json`` in its folder; a resumed run has several.
 
-    Args:
-        folder: of the run.
-        overrides: of this job.
-        seeds: by what they are the roots of.
-        threads: of torch.
-        device: where networks live.
-        known_as: the hash of the configuration.
-        packages: the user's own, whose repositories are noted.
+    Each of ``seeds`` is named by what it is the root of; the repositories of ``packages``, the user's own, are noted.
     """
     import torch  # the packages that only need `config_hash` do without it
 

@@ -80,6 +80,7 @@ class Report:
         aggregate: over all environments, of normalised scores; None for one environment, or where there is none.
         aggregate_words: how scores were normalised, or why there is no aggregate.
         bounds: the scores that are 0 and 1; None where nothing is normalised.
+        best_first: names of the settings that have a score: those of the aggregate first, the best first.
         reference: the setting that pictures compare with; None where there are fewer than two.
         source: of the curves, a name in ``metrics.csv``.
         curves: one per setting and environment, as ``efficiencies`` and ``speeds``.
@@ -96,6 +97,7 @@ class Report:
     aggregate: Table | None
     aggregate_words: str
     bounds: Bounds | None
+    best_first: tuple[str, ...]
     improvements: tuple[Improvement, ...]
     reference: str | None
     source: str
@@ -107,9 +109,3 @@ class Report:
     lines: tuple[Line, ...]
     problems: tuple[Problem, ...]
     is_mixed: bool
-
-    @property
-    def best_first(self) -> tuple[str, ...]:
-        """Names of the settings that have a score: those of the aggregate first, the best first."""
-        tables = (self.aggregate, *self.tables) if self.aggregate else self.tables
-        return tuple(dict.fromkeys(row.setting for table in tables for row in table.rows))

@@ -23,7 +23,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
-from bbrl_exp.records.event_file import FOOTER_LENGTH, EventFile, whole_records
+from bbrl_exp.records.event_file import EventFile, whole_length
 from bbrl_exp.records.layout import EVENTS
 
 _FAILED = "failed"
@@ -94,8 +94,7 @@ def mark_failed(folder: Path, env_steps: int, entry: HparamsEntry | None) -> Non
     """
     there = max(folder.glob(f"{EVENTS}*"), default=None)
     data = there.read_bytes() if there is not None else b""
-    records, _ = whole_records(data)
-    end = records[-1].stop + FOOTER_LENGTH if records else 0
+    end = whole_length(data)
     has_started = data.find(metadata.SESSION_START_INFO_TAG.encode(), 0, end) >= 0
     if data.find(metadata.SESSION_END_INFO_TAG.encode(), 0, end) >= 0 or (entry is None and not has_started):
         return
