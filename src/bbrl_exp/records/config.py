@@ -27,11 +27,7 @@ _DEEPEST = 50
 def write_config(folder: Path, config: Mapping[str, Any], hydra: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Writes ``config.yaml``, ``hydra.yaml`` and ``overrides.yaml`` in the folder ``.hydra`` of a run.
 
-    Args:
-        folder: of the run.
-        config: as composed, with interpolations as they are written.
-        hydra: its node ``hydra``.
-        overrides: those of the run.
+    The configuration is as composed, with interpolations as they are written.
 
     Raises:
         BbrlExpError: the disk refuses.

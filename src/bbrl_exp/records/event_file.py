@@ -58,13 +58,7 @@ class EventFile(AppendOnlyFile):
         self.event(Event(wall_time=seconds, file_version="brain.Event:2"))
 
     def scalars(self, tags: Sequence[str], steps: NDArray[np.int64], values: NDArray[np.floating]) -> None:
-        """Append N events with one value for each of S tags.
-
-        Args:
-            tags: the S names.
-            steps: environment steps, ``[N]``.
-            values: ``[S, N]``, kept as float32.
-        """
+        """Append N events with one float32 for each of S tags: ``steps`` are ``[N]``, ``values`` ``[S, N]``."""
         if len(tags) and len(steps):
             self.write(self._encoder(tags).encode(time.time(), steps, values))
 

@@ -13,9 +13,8 @@ from bbrl_exp.reports.contents import Bounds, Line, Options, Report, Speed
 from bbrl_exp.reports.curves import Curve
 from bbrl_exp.reports.grouping import Groups, group, repeats
 from bbrl_exp.reports.readable import relative
-from bbrl_exp.reports.run_folder import Run
+from bbrl_exp.reports.run_folder import Problem, Run
 from bbrl_exp.reports.scores import Scored, Table, bounds_of, choose_metric, compare, improvements, normalize, score_of
-from bbrl_exp.reports.search import Problem
 
 ALL = "all environments"
 

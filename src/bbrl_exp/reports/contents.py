@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bbrl_exp.reports.curves import Curve, Efficiency
 from bbrl_exp.reports.grouping import Groups
+from bbrl_exp.reports.run_folder import Problem
 from bbrl_exp.reports.scores import Improvement, Table
-from bbrl_exp.reports.search import Problem
 
 Bounds = Mapping[str, tuple[float, float]]
 

@@ -34,7 +34,7 @@ def draw_profiles(report: Report, looks: Mapping[str, Look]) -> Figure | None:
     """The fraction of runs above each score."""
     tables = [report.aggregate] if report.aggregate else list(report.tables)
     tables = [table for table in tables if table.rows]
-    found = {}
+    found: dict[str, dict[str, _Line]] = {}
     for table in tables:
         rows = table.rows[:MOST_LINES]
         scores = np.concatenate([np.concatenate(row.scores) for row in rows])

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
 import jinja2
+import matplotlib
+from matplotlib.figure import Figure
 
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.metrics import EVALUATIONS
 from bbrl_exp.reports.contents import Report
 from bbrl_exp.reports.curves import FIRST_EPISODE, WINDOW
-from bbrl_exp.reports.figures import PICTURES, draw_figures
-from bbrl_exp.reports.line_pictures import MOST_LINES
+from bbrl_exp.reports.line_pictures import MOST_LINES, draw_curves, draw_efficiency, draw_profiles
+from bbrl_exp.reports.panels import STYLE, Look, looks
 from bbrl_exp.reports.readable import integer, link, number, readable, relative
-from bbrl_exp.reports.row_pictures import MOST_ROWS
+from bbrl_exp.reports.row_pictures import MOST_ROWS, draw_improvement, draw_scores, draw_speed
 from bbrl_exp.reports.statistics import CONFIDENCE, RESAMPLES, SEED, Estimate
 from bbrl_exp.reports.tables import csv_files
 
 PAGE = "index.html"
 _MOST_PAIRED = 12
 _MOST_COMPARED = 10
+_PICTURES: Mapping[str, Callable[[Report, Mapping[str, Look]], Figure | None]] = {
+    "scores": draw_scores,
+    "improvement": draw_improvement,
+    "profiles": draw_profiles,
+    "curves": draw_curves,
+    "efficiency": draw_efficiency,
+    "speed": draw_speed,
+}
 
 
 def write_report(report: Report, title: str, folder: Path) -> Path:
@@ -42,7 +54,7 @@ def write_report(report: Report, title: str, folder: Path) -> Path:
     files[PAGE] = _page(report, title, folder, pictures).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in PICTURES:
+        for name in _PICTURES:
             if name not in pictures:
                 (folder / f"{name}.svg").unlink(missing_ok=True)
                 (folder / f"{name}.png").unlink(missing_ok=True)
@@ -53,6 +65,24 @@ def write_report(report: Report, title: str, folder: Path) -> Path:
     except OSError as error:
         raise BbrlExpError(f"cannot write the report in '{folder}': {error.strerror or error}") from error
     return folder / PAGE
+
+
+def draw_figures(report: Report) -> dict[str, tuple[bytes, bytes]]:
+    """The pictures that have something to show: name → SVG, PNG."""
+    pictures = {}
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        # Names may have any letters: a box is drawn where the font lacks one.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        for name, make in _PICTURES.items():
+            figure = make(report, looks(report.best_first))
+            if figure is not None:
+                # Laid out once, not for each of the two files.
+                figure.draw_without_rendering()
+                figure.set_layout_engine(None)
+                pictures[name] = (_saved(figure, "svg"), _saved(figure, "png"))
+    return pictures
 
 
 def _page(report: Report, title: str, folder: Path, pictures: Mapping[str, tuple[bytes, bytes]]) -> str:
@@ -101,3 +131,10 @@ def _ends(estimate: Estimate, fixed: int | None = None) -> str:
     if estimate.lower is None or estimate.upper is None:
         return "–"
     return " to ".join(_estimate(Estimate(end), fixed) for end in (estimate.lower, estimate.upper))
+
+
+def _saved(figure: Figure, form: str) -> bytes:
+    file = io.BytesIO()
+    metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
+    figure.savefig(file, format=form, metadata=metadata)
+    return file.getvalue()

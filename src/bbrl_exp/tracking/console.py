@@ -23,26 +23,14 @@ class Console(Protocol):
         """Show a table."""
 
     def progress(self, done: int, total: int, steps_per_second: float, mean_return: float | None) -> None:
-        """Say how far the run is.
-
-        Args:
-            done: environment steps done.
-            total: environment steps planned.
-            steps_per_second: speed of late.
-            mean_return: mean return of the last episodes, None before the first end.
-        """
+        """Say how far the run is, in environment steps; ``mean_return`` is None before the first end of an episode."""
 
     def close(self) -> None:
         """End the progress; lines and tables may still follow."""
 
 
 class PlainConsole:
-    """Plain lines, for logs: progress at most once in 10 % of the run and once in 5 seconds, and at its end.
-
-    Args:
-        stream: where to write.
-        clock: seconds from any origin.
-    """
+    """Plain lines, for logs: progress at most once in 10 % of the run and once in 5 seconds, and at its end."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -75,12 +63,7 @@ class PlainConsole:
 
 
 class TerminalConsole:
-    """A progress bar that stays below the lines, redrawn at most twice a second.
-
-    Args:
-        stream: a terminal.
-        clock: seconds from any origin.
-    """
+    """A progress bar on a terminal that stays below the lines, redrawn at most twice a second."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console as RichConsole  # 50 ms that only a terminal needs

@@ -80,15 +80,9 @@ def png(picture: Image.Image) -> bytes:
 
 
 def histogram_values(tag: str, components: NDArray[Any], max_components: int) -> list[Summary.Value]:
-    """One histogram for each component of a small vector, one in all for a scalar or a larger tensor.
+    """The histograms ``<tag>/<component>`` of a small vector ``[T, B, …]``; one in all for a scalar or a larger tensor.
 
-    Args:
-        tag: name of the histogram; components append ``/<component>``.
-        components: ``[T, B, …]``.
-        max_components: the most components that have a histogram each.
-
-    Returns:
-        Summary values; none for what has no finite value.
+    There is none for what has no finite value.
     """
     if components.ndim <= 2 or components[0, 0].size > max_components:
         named = {tag: components}

@@ -35,11 +35,9 @@ class Tracker:
 
     Args:
         folder: the run's folder, which exists; unused without files.
-        settings: what is recorded.
         batch_size: number B of environments; time step g of the run is environment step g · B.
         planned_time_steps: time steps that the run will have, not counting the first row.
         discrete_actions: name → (smallest value, number of values) of action variables from discrete spaces.
-        console: where progress is shown.
         clock: seconds spent in the loop, from any origin; a clock that stands still during evaluations keeps them out
             of the measured speed.
         continued: what :meth:`positions` gave, for a tracker that continues these files: what is beyond is cut
@@ -148,13 +146,7 @@ class Tracker:
         self.text("config", f"```yaml\n{yaml_text.strip()}\n```")
 
     def image(self, tag: str, data: bytes, size: tuple[int, int]) -> None:
-        """Put a picture on TensorBoard's IMAGES page.
-
-        Args:
-            tag: its name.
-            data: a file that browsers show: PNG, GIF, …; an animated one plays.
-            size: width and height in pixels.
-        """
+        """Put a picture on TensorBoard's IMAGES page: a file that browsers show (an animated one plays), its size."""
         if self._events:
             self._events.summary(self._env_steps, image_summary(tag, data, size))
 
@@ -169,11 +161,7 @@ class Tracker:
             write_start(self._events, entry)
 
     def complete(self, metrics: Mapping[str, float | None]) -> None:
-        """Tell TensorBoard's HPARAMS page that the run is complete.
-
-        Args:
-            metrics: what came out, no times: each becomes a scalar ``Final/<name>``; None is left out.
-        """
+        """Say on TensorBoard's HPARAMS page that the run is complete, and what came out, as :func:`write_end` does."""
         if self._events:
             write_end(self._events, self._env_steps, metrics, failed=False)
 
