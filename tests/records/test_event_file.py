@@ -1,4 +1,4 @@
-"""What TensorBoard's readers find in the file is what was asked for, to the bit."""
+"""What TensorBoard's readers find in the file is exactly what was written."""
 
 import struct
 

@@ -35,7 +35,7 @@ def rows(folder: Path, name: str) -> list[dict[str, str]]:
 
 
 def words_of(page: Path) -> str:
-    """What stands on the page, without its marks."""
+    """The text of the page, without its marks."""
     found: list[str] = []
 
     class Reader(html.parser.HTMLParser):

@@ -1,4 +1,4 @@
-"""Whether two folders hold the same run: every number that does not measure time, to the bit."""
+"""Whether two folders hold the same run: every number that does not measure time is bitwise identical."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The HPARAMS page as TensorBoard's own server tells it, from files that trackers wrote."""
+"""The HPARAMS page as TensorBoard's own server shows it, from files that trackers wrote."""
 
 import contextlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The tables of a report as CSV: numbers in full, one file a table."""
+"""The tables of a report as CSV: numbers in full, one file per table."""
 
 from __future__ import annotations
 

@@ -125,9 +125,7 @@ def _run_loop(
     )
     progress.evaluations = evaluations = Evaluations(run, folder, graph, learner, tracker, console, stop.came)
     with contextlib.closing(tracker), contextlib.closing(evaluations):
-        is_new = tracker.is_new_in_tensorboard
-        tracker.begin(run.hparams)
-        if is_new:
+        if tracker.begin(run.hparams):
             describe(tracker, graph, variables, run)
         loop = _Loop(run, folder, console, progress, stop, graph, learner, tracker, evaluations, stopwatch)
         try:

@@ -126,7 +126,7 @@ class Tracker:
     def evaluation(self, env_steps: int, name: str, values: Mapping[str, float], returns: Sequence[float]) -> None:
         """Record an evaluation of the policy at an environment step: ``<name>/<value>``, and every single return.
 
-        The returns are a histogram in TensorBoard and one row an environment in CSV.
+        The returns are a histogram in TensorBoard and one row per environment in CSV.
         """
         self.scalars(env_steps, {f"{name}/{key}": value for key, value in values.items()})
         tag = f"{name}/return"
@@ -150,15 +150,16 @@ class Tracker:
         if self._events:
             self._events.summary(self._env_steps, image_summary(tag, data, size))
 
-    @property
-    def is_new_in_tensorboard(self) -> bool:
-        """Whether the run has an event file that says nothing of it yet."""
-        return self._events is not None and self._events.is_new
+    def begin(self, entry: HparamsEntry) -> bool:
+        """Put the run on TensorBoard's HPARAMS page; the event file of a resumed run has it there already.
 
-    def begin(self, entry: HparamsEntry) -> None:
-        """Put the run on TensorBoard's HPARAMS page; the event file of a resumed run has it there already."""
-        if self._events and self._events.is_new:
-            write_start(self._events, entry)
+        Returns:
+            Whether there is an event file that says nothing of the run yet.
+        """
+        if self._events is None or not self._events.is_new:
+            return False
+        write_start(self._events, entry)
+        return True
 
     def complete(self, metrics: Mapping[str, float | None]) -> None:
         """Say on TensorBoard's HPARAMS page that the run is complete, and what came out, as :func:`write_end` does."""
