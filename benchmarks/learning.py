@@ -34,7 +34,7 @@ from learning_records import (
 from learning_table import table
 from omegaconf import OmegaConf
 
-from bbrl_exp.records.json_file import read_json
+from bbrl_exp.records.files import read_json
 from bbrl_exp.records.layout import SUMMARY
 
 IMPLEMENTATION = "bbrl_exp"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from bbrl_exp.records.json_file import read_json
+from bbrl_exp.records.files import read_json
 
 _SCRIPT = Path(__file__).parents[1] / "scripts" / "run.py"
 _JOB = ("agent=random", "total_steps=256", "agent.steps_per_chunk=32", "eval.every=0", "tracking=none")

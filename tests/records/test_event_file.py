@@ -1,4 +1,4 @@
-"""What TensorBoard's readers find in the file is what was asked for, to the bit."""
+"""What TensorBoard's readers find in the file is exactly what was written."""
 
 import struct
 
@@ -9,8 +9,9 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.event_file import MAX_STEP, EventFile, ScalarRecords, masked_crc
-from bbrl_exp.records.event_reader import read_scalars
 from bbrl_exp.tracking.summaries import text_summary
+
+from .event_scalars import read_scalars
 
 LENGTHS = [1, 2, 7, 64, 65, 129]
 

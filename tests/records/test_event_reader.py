@@ -5,9 +5,12 @@ import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from bbrl_exp.records.event_file import EventFile, framed
-from bbrl_exp.records.event_reader import read_scalars
+from bbrl_exp.records.event_file import EventFile, ScalarRecords, framed, whole_length
 from bbrl_exp.tracking.summaries import text_summary
+
+from .event_scalars import read_scalars
+
+RECORD_OF_C = len(bytes(ScalarRecords(["c"]).encode(0.0, np.array([0]), np.array([[0.0]]))))
 
 
 @pytest.fixture
@@ -48,7 +51,9 @@ def test_events_of_another_writer_with_steps_of_changing_width_and_tags_of_one_l
 
 @pytest.mark.parametrize("cut", [1, 15, 40])
 def test_a_cut_tail_is_named_and_the_rest_is_read(path, cut):
-    path.write_bytes(path.read_bytes()[:-cut])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    assert whole_length(path.read_bytes()) == len(whole) - RECORD_OF_C
     read = read_scalars(path)
     assert "cut off" in read.damage
     assert read.series["a"].steps.tolist() == list(range(10))
@@ -65,7 +70,9 @@ def test_a_changed_byte_is_found_by_its_checksum(path):
 
 
 def test_zeros_after_the_last_record_are_named(path):
-    path.write_bytes(path.read_bytes() + bytes(64))
+    whole = path.read_bytes()
+    path.write_bytes(whole + bytes(64))
+    assert whole_length(path.read_bytes()) == len(whole) == whole_length(whole)
     read = read_scalars(path)
     assert "wrong checksum of the length" in read.damage
     assert read.series["c"].values.tolist() == [1, 2, 3]

@@ -10,7 +10,7 @@ import pytest
 
 from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
-from bbrl_exp.records.json_file import write_json
+from bbrl_exp.records.files import write_json
 from bbrl_exp.records.provenance import config_hash
 from bbrl_exp.records.summary import Summary, read_summary
 

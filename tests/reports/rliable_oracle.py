@@ -3,7 +3,7 @@
     python3 -m venv /tmp/rliable && /tmp/rliable/bin/pip install 'rliable==1.2.0' 'pandas<3'
     /tmp/rliable/bin/python tests/reports/rliable_oracle.py
 
-rliable draws from numpy's global generator; its seed stands beside each interval, so that the draws can be made again.
+rliable draws from numpy's global generator; its seed is beside each interval, so that the draws can be repeated.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ PICTURES = ("scores", "improvement", "profiles", "curves", "efficiency", "speed"
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the pictures out, which take most of the time."""
-    monkeypatch.setattr("bbrl_exp.reports.write.draw_figures", lambda report: {})
+    monkeypatch.setattr("bbrl_exp.reports.page.draw_figures", lambda report: {})
 
 
 def rows(folder: Path, name: str) -> list[dict[str, str]]:
@@ -35,7 +35,7 @@ def rows(folder: Path, name: str) -> list[dict[str, str]]:
 
 
 def words_of(page: Path) -> str:
-    """What stands on the page, without its marks."""
+    """The text of the page, without its marks."""
     found: list[str] = []
 
     class Reader(html.parser.HTMLParser):

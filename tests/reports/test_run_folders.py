@@ -9,23 +9,22 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.json_file import write_json
+from bbrl_exp.records.files import write_json
 from bbrl_exp.records.tables import SweepRow, write_sweep_table
-from bbrl_exp.reports.run_folder import read_run
-from bbrl_exp.reports.search import find_runs
+from bbrl_exp.reports.run_folder import find_runs, read_run
 
 WriteRun = Callable[..., Path]
 
 
 def names(folder: Path) -> list[str]:
-    return [run.name for run in find_runs([folder]).runs]
+    return [run.name for run in find_runs([folder])[0]]
 
 
 def test_runs_are_found_at_any_depth_and_each_once(tmp_path: Path, write_run: WriteRun) -> None:
     write_run(tmp_path / "b" / "c" / "one")
     write_run(tmp_path / "a")
     assert names(tmp_path) == ["a", "one"]
-    assert [run.name for run in find_runs([tmp_path / "b", tmp_path, tmp_path / "a"]).runs] == ["one", "a"]
+    assert [run.name for run in find_runs([tmp_path / "b", tmp_path, tmp_path / "a"])[0]] == ["one", "a"]
     assert names(tmp_path / "a") == ["a"]
 
 
@@ -50,7 +49,7 @@ def test_a_folder_that_is_not_there_is_refused_with_the_nearest_name(tmp_path: P
 
 def test_a_folder_that_was_begun_and_has_no_summary_is_named(tmp_path: Path) -> None:
     (tmp_path / "one" / ".hydra").mkdir(parents=True)
-    (folder,) = find_runs([tmp_path]).runs
+    (folder,) = find_runs([tmp_path])[0]
     run = read_run(folder)
     assert (run.status, run.error) == ("damaged", "no summary.json")
 
@@ -71,11 +70,11 @@ def test_jobs_that_never_made_a_folder_are_told_by_the_sweeps_table(tmp_path: Pa
         SweepRow("seed=3", "failed", None, None, None, "seed=3", "killed"),
     ]
     write_sweep_table(tmp_path, rows)
-    found = find_runs([tmp_path])
-    assert [problem.words for problem in found.problems] == ["failed: seed=2: out of memory"]
+    _, problems = find_runs([tmp_path])
+    assert [problem.words for problem in problems] == ["failed: seed=2: out of memory"]
     table = tmp_path / "sweep.json"
     table.write_bytes(table.read_bytes()[:15])
-    words = [problem.words for problem in find_runs([tmp_path]).problems]
+    words = [problem.words for problem in find_runs([tmp_path])[1]]
     assert words == ["sweep.json is not JSON, or only a part of it"]
 
 
@@ -83,7 +82,7 @@ def test_jobs_that_never_made_a_folder_are_told_by_the_sweeps_table(tmp_path: Pa
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, write_run: WriteRun) -> None:
     write_run(tmp_path / "a")
     (tmp_path / "b").mkdir(mode=0)
-    assert [problem.words for problem in find_runs([tmp_path]).problems] == ["cannot be read: Permission denied"]
+    assert [problem.words for problem in find_runs([tmp_path])[1]] == ["cannot be read: Permission denied"]
     (tmp_path / "b").chmod(0o700)
 
 

@@ -1,4 +1,4 @@
-"""Whether two folders hold the same run: every number that does not measure time, to the bit."""
+"""Whether two folders hold the same run: every number that does not measure time is bitwise identical."""
 
 import csv
 import json
@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from bbrl_exp.records.event_reader import read_scalars
 from bbrl_exp.records.layout import EVENTS
+
+from ..records.event_scalars import read_scalars
 
 _OF_TIME = ("time/", "system/")
 _OF_SESSIONS = ("wall_seconds", "steps_per_second", "command", "overrides", "config_hash", "versions", "git_commit")

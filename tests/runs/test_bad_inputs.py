@@ -6,7 +6,7 @@ import pytest
 
 from .conftest import CommandLine
 
-FILE = "bbrl_exp.records.append_only_file.AppendOnlyFile"
+FILE = "bbrl_exp.records.files.AppendOnlyFile"
 LINEAR = "torch.nn.Linear"
 LEARNS = "agent.learner={_target_: users_own.Shifts, step: 0.1, reads: env/reward}"
 NAMED_OTHERWISE = "+agent.members.actor={_target_: bbrl_exp.policies.random.RandomAgent, seed: 0}"

@@ -12,7 +12,7 @@ import pytest
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
-from bbrl_exp.records.append_only_file import AppendOnlyFile
+from bbrl_exp.records.files import AppendOnlyFile
 from bbrl_exp.runs import execution
 from bbrl_exp.runs.run import run
 from bbrl_exp.training.checkpoint import write_checkpoint

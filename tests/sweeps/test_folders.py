@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.options import default_config_dir
-from bbrl_exp.records.json_file import write_json
+from bbrl_exp.records.files import write_json
 from bbrl_exp.records.summary import read_summary
 from bbrl_exp.records.tables import write_sweep_table
 from bbrl_exp.runs.ending import record_refusal

@@ -1,4 +1,4 @@
-"""What TensorBoard's HPARAMS page is told of the runs below a folder, by TensorBoard's own server in this process."""
+"""What TensorBoard's own server, in this process, gives its HPARAMS page about the runs below a folder."""
 
 import json
 import warnings
@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from tensorboard.plugins.base_plugin import TBContext
 from werkzeug.test import Client
 
-with warnings.catch_warnings():  # its own copy of html5lib tells itself that it is old
+with warnings.catch_warnings():  # its copy of html5lib warns that it is outdated
     warnings.simplefilter("ignore", DeprecationWarning)
     from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 

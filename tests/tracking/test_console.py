@@ -2,9 +2,7 @@
 
 import io
 
-import pytest
-
-from bbrl_exp.tracking.console import PlainConsole, SilentConsole, TerminalConsole, make_console
+from bbrl_exp.tracking.console import PlainConsole, TerminalConsole, make_console
 
 
 class Clock:
@@ -83,15 +81,5 @@ def test_a_terminal_shows_the_bar_lines_and_tables_and_reads_no_markup():
 
 
 def test_the_console_fits_the_stream():
-    assert isinstance(make_console(False), SilentConsole)
-    assert isinstance(make_console(True, io.StringIO()), PlainConsole)
-    assert isinstance(make_console(True, Terminal()), TerminalConsole)
-
-
-def test_a_silent_console_says_nothing(capsys: pytest.CaptureFixture[str]):
-    console = make_console(False)
-    console.line("x")
-    console.table("x", ["y"], [])
-    console.progress(1, 2, 3.0, None)
-    console.close()
-    assert capsys.readouterr() == ("", "")
+    assert isinstance(make_console(io.StringIO()), PlainConsole)
+    assert isinstance(make_console(Terminal()), TerminalConsole)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bbrl_exp.tracking.histogram import histogram_values
+from bbrl_exp.tracking.summaries import histogram_values
 
 LARGEST = np.iinfo(np.int64).max
 

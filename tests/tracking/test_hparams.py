@@ -1,4 +1,4 @@
-"""The HPARAMS page as TensorBoard's own server tells it, from files that trackers wrote."""
+"""The HPARAMS page as TensorBoard's own server shows it, from files that trackers wrote."""
 
 import contextlib
 from pathlib import Path
@@ -8,12 +8,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util import tb_logging
 
 from bbrl_exp.records.event_file import EventFile
-from bbrl_exp.records.event_reader import read_scalars
 from bbrl_exp.records.layout import EVENTS
 from bbrl_exp.tracking.hparams import HparamsEntry, mark_failed
 from bbrl_exp.tracking.settings import TrackingSettings
 from bbrl_exp.tracking.tracker import Tracker
 
+from ..records.event_scalars import read_scalars
 from .hparams_page import hparams_page
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageSequence
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from bbrl_exp.agents.graph_check import VariableFacts
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.run import run
-from bbrl_exp.tracking.pictures import Line, graph_picture, png
+from bbrl_exp.tracking.summaries import graph_picture, png
 
 WRITES, READS = (0xD9, 0x5F, 0x02), (0x1F, 0x77, 0xB4)
 
@@ -19,20 +21,24 @@ def n_pixels(picture: Image.Image, colour: tuple[int, int, int]) -> int:
     return int((np.asarray(picture) == colour).all(axis=-1).sum())
 
 
+def variable(name: str, writers: tuple[str, ...], readers: tuple[str, ...] = ()) -> VariableFacts:
+    return VariableFacts(name, (1,), torch.float32, writers, readers)
+
+
 def test_each_writer_is_a_disc_and_each_reader_a_ring():
-    one = graph_picture([Line("x", ["env"], [])])
+    one = graph_picture([variable("x", ("env",))])
     disc = n_pixels(one, WRITES)
     assert disc > 50
     assert n_pixels(one, READS) == 0
-    more = graph_picture([Line("x", ["env"], ["policy", "critic"]), Line("y", ["env", "policy"], [])])
+    more = graph_picture([variable("x", ("env",), ("policy", "critic")), variable("y", ("env", "policy"))])
     assert n_pixels(more, WRITES) == 3 * disc
     assert n_pixels(more, READS) > 100
 
 
 def test_a_picture_grows_with_its_variables_and_agents_and_is_small_as_a_file():
-    small = graph_picture([Line("x", ["env"], [])])
-    lines = [Line(f"a/long/name/{index}", [f"agent{index}"], []) for index in range(30)]
-    large = graph_picture(lines)
+    small = graph_picture([variable("x", ("env",))])
+    variables = [variable(f"a/long/name/{index}", (f"agent{index}",)) for index in range(30)]
+    large = graph_picture(variables)
     assert large.width > small.width
     assert large.height > small.height
     data = png(large)

@@ -281,6 +281,11 @@ def test_the_console_can_be_silenced_by_the_settings(tmp_path):
     assert stream.getvalue() == ""
 
 
+def test_a_tracker_without_a_console_says_nothing(tmp_path, capsys):
+    tracked(tmp_path).close()
+    assert capsys.readouterr() == ("", "")
+
+
 def test_closing_twice_is_closing_once(tmp_path):
     tracker = tracked(tmp_path)
     tracker.close()

@@ -66,9 +66,8 @@ def _parser() -> argparse.ArgumentParser:
 def _report(args: argparse.Namespace) -> int:
     from bbrl_exp.reports.assembly import make_report
     from bbrl_exp.reports.contents import Options
-    from bbrl_exp.reports.run_folder import read_run
-    from bbrl_exp.reports.search import find_runs
-    from bbrl_exp.reports.write import write_report
+    from bbrl_exp.reports.page import write_report
+    from bbrl_exp.reports.run_folder import find_runs, read_run
 
     is_raw = args.normalize == ["none"]
     options = Options(
@@ -80,9 +79,9 @@ def _report(args: argparse.Namespace) -> int:
         is_raw=is_raw,
         baseline=args.baseline,
     )
-    found = find_runs(args.folders)
+    folders, problems = find_runs(args.folders)
     out = args.out or args.folders[0] / FOLDER
-    report = make_report([read_run(folder) for folder in found.runs], found.problems, options)
+    report = make_report([read_run(folder) for folder in folders], problems, options)
     title = ", ".join(os.path.basename(os.path.realpath(folder)) for folder in args.folders)
     page = write_report(report, title, out)
     counted = sum(line.counts for line in report.lines)
@@ -90,7 +89,7 @@ def _report(args: argparse.Namespace) -> int:
     lines = [
         f"{counted} of {len(report.lines)} runs compared by {report.metric}, {len(report.best_first)} settings",
         *(f"{line.status}: {line.folder}: {line.words}" for line in uncounted),
-        *(f"not a run: {problem.folder}: {problem.words}" for problem in found.problems),
+        *(f"not a run: {problem.folder}: {problem.words}" for problem in problems),
         f"report: {page}",
     ]
     sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, WorkspaceError
-from bbrl_exp.records.json_file import replace_file
+from bbrl_exp.records.files import replace_file
 from bbrl_exp.workspace import Workspace
 
 _FORMAT = 1

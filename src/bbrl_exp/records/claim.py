@@ -10,7 +10,6 @@ import platform
 import stat
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.layout import LOCK
@@ -71,9 +70,7 @@ class FolderClaim:
     def __enter__(self) -> FolderClaim:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
 

@@ -27,11 +27,7 @@ _DEEPEST = 50
 def write_config(folder: Path, config: Mapping[str, Any], hydra: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Writes ``config.yaml``, ``hydra.yaml`` and ``overrides.yaml`` in the folder ``.hydra`` of a run.
 
-    Args:
-        folder: of the run.
-        config: its configuration as composed, interpolations as they are written.
-        hydra: the node ``hydra`` of it.
-        overrides: those of the run.
+    The configuration is as composed, with interpolations as they are written.
 
     Raises:
         BbrlExpError: the disk refuses.
@@ -56,9 +52,6 @@ def as_yaml(config: Mapping[str, Any]) -> str:
 
 def load_config(path: Path) -> DictConfig | ListConfig:
     """The contents of a YAML file, interpolations not resolved.
-
-    Args:
-        path: one of the files in ``.hydra``, or an option of a configuration's group.
 
     Raises:
         UnreadableError: it cannot be read.

@@ -20,7 +20,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from bbrl_exp.errors import BbrlExpError
-from bbrl_exp.records.append_only_file import AppendOnlyFile
+from bbrl_exp.records.files import AppendOnlyFile
 from bbrl_exp.records.layout import EVENTS
 
 HEADER_LENGTH = 12
@@ -30,7 +30,7 @@ MAX_STEP = 2 ** (7 * STEP_WIDTH) - 1
 _MASK_DELTA = 0xA282EAD8
 
 
-class EventFile:
+class EventFile(AppendOnlyFile):
     """``events.out.tfevents.<seconds>.<process>`` directly in ``folder``.
 
     Args:
@@ -51,27 +51,16 @@ class EventFile:
             name, position = continued
             if Path(name).name != name or not name.startswith(EVENTS):
                 raise BbrlExpError(f"cannot continue '{name}': not the name of an event file")
-            self._file = AppendOnlyFile(folder / name, position)
+            super().__init__(folder / name, position)
             return
         seconds = time.time()
-        self._file = AppendOnlyFile(folder / f"{EVENTS}{int(seconds):010d}.{os.getpid()}")
+        super().__init__(folder / f"{EVENTS}{int(seconds):010d}.{os.getpid()}")
         self.event(Event(wall_time=seconds, file_version="brain.Event:2"))
 
-    @property
-    def path(self) -> Path:
-        """Where the file is."""
-        return self._file.path
-
     def scalars(self, tags: Sequence[str], steps: NDArray[np.int64], values: NDArray[np.floating]) -> None:
-        """Append N events with one value for each of S tags.
-
-        Args:
-            tags: the S names.
-            steps: environment steps, ``[N]``.
-            values: ``[S, N]``, kept as float32.
-        """
+        """Append N events with one float32 for each of S tags: ``steps`` are ``[N]``, ``values`` ``[S, N]``."""
         if len(tags) and len(steps):
-            self._file.write(self._encoder(tags).encode(time.time(), steps, values))
+            self.write(self._encoder(tags).encode(time.time(), steps, values))
 
     def summary(self, step: int, summary: Summary) -> None:
         """Append one event that holds ``summary``: a histogram, a text, a picture."""
@@ -79,23 +68,11 @@ class EventFile:
 
     def event(self, event: Event) -> None:
         """Append one event."""
-        self._file.write(framed(event.SerializeToString()))
+        self.write(framed(event.SerializeToString()))
 
     def record_length(self, tags: Sequence[str]) -> int:
         """Bytes that one event with these tags takes in the file."""
         return self._encoder(tags).record_length
-
-    def sync(self) -> None:
-        """As :meth:`AppendOnlyFile.sync`."""
-        self._file.sync()
-
-    def tell(self) -> int:
-        """Bytes written so far, always the end of a record."""
-        return self._file.tell()
-
-    def close(self) -> None:
-        """Close the file; closing again does nothing."""
-        self._file.close()
 
     def _encoder(self, tags: Sequence[str]) -> ScalarRecords:
         key = tuple(tags)
@@ -113,6 +90,18 @@ def masked_crc(data: bytes) -> int:
 def framed(payload: bytes) -> bytes:
     """One record around ``payload``."""
     return _header(len(payload)) + payload + struct.pack("<I", masked_crc(payload))
+
+
+def whole_length(data: bytes) -> int:
+    """Where the last whole record of an event file ends."""
+    position = 0
+    while len(data) >= position + HEADER_LENGTH:
+        length, crc = struct.unpack_from("<QI", data, position)
+        end = position + HEADER_LENGTH + length + FOOTER_LENGTH
+        if masked_crc(data[position : position + 8]) != crc or end > len(data):
+            break
+        position = end
+    return position
 
 
 class ScalarRecords:
@@ -138,23 +127,17 @@ class ScalarRecords:
         payload = start + bytes(values)
         self.record_length = HEADER_LENGTH + len(payload) + FOOTER_LENGTH
         self._template = np.frombuffer(_header(len(payload)) + payload + bytes(FOOTER_LENGTH), dtype=np.uint8)
-        value_names = [f"value{index}" for index in range(len(tags))]
+        self._value_names = [f"value{index}" for index in range(len(tags))]
         value_offsets = [HEADER_LENGTH + len(start) + end - 4 for end in value_ends]
         step_offset = HEADER_LENGTH + 1 + 8 + 1
         self._layout = np.dtype(
             {
-                "names": ["wall_time", "step", *value_names, "crc"],
+                "names": ["wall_time", "step", *self._value_names, "crc"],
                 "formats": ["<f8", (np.uint8, (STEP_WIDTH,)), *["<f4"] * len(tags), "<u4"],
-                "offsets": [
-                    HEADER_LENGTH + 1,
-                    step_offset,
-                    *value_offsets,
-                    self.record_length - FOOTER_LENGTH,
-                ],
+                "offsets": [HEADER_LENGTH + 1, step_offset, *value_offsets, self.record_length - FOOTER_LENGTH],
                 "itemsize": self.record_length,
             }
         )
-        self._value_names = value_names
         self._make_room(0)
 
     def encode(self, wall_time: float, steps: NDArray[np.int64], values: NDArray[np.floating]) -> memoryview:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bbrl_exp.records.append_only_file import AppendOnlyFile
+from bbrl_exp.records.files import AppendOnlyFile
 from bbrl_exp.records.layout import METRICS, UnreadableError
 
 EVALUATIONS = "eval/return_mean"
@@ -31,7 +31,7 @@ _LARGEST = 1e100
 _TAIL_BYTES = 4096
 
 
-class MetricsFile:
+class MetricsFile(AppendOnlyFile):
     """``metrics.csv`` in ``folder``; what a call adds has reached the file when it returns.
 
     Args:
@@ -43,14 +43,14 @@ class MetricsFile:
     """
 
     def __init__(self, folder: Path, position: int | None = None) -> None:
-        self._file = AppendOnlyFile(folder / METRICS, position)
+        super().__init__(folder / METRICS, position)
         if position is None:
-            self._file.write(f"{','.join(_COLUMNS)}\n".encode())
+            self.write(f"{','.join(_COLUMNS)}\n".encode())
 
     def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
         """One row for each name in ``values``, at ``env_steps``."""
         rows = (f"{env_steps},{_quoted(name)},{float(value)!r},\n" for name, value in values.items())
-        self._file.write("".join(rows).encode())
+        self.write("".join(rows).encode())
 
     def episodes(
         self, env_steps: Sequence[int], environments: Sequence[int], returns: Sequence[float], lengths: Sequence[int]
@@ -60,24 +60,12 @@ class MetricsFile:
             f"{step},{TRAINING_RETURNS},{total!r},{environment}\n{step},train/length,{length},{environment}\n"
             for step, environment, total, length in zip(env_steps, environments, returns, lengths, strict=True)
         ]
-        self._file.write("".join(lines).encode())
+        self.write("".join(lines).encode())
 
     def environments(self, env_steps: int, name: str, values: Sequence[float]) -> None:
         """One row for each environment, in their order."""
         rows = (f"{env_steps},{_quoted(name)},{float(value)!r},{index}\n" for index, value in enumerate(values))
-        self._file.write("".join(rows).encode())
-
-    def sync(self) -> None:
-        """As :meth:`AppendOnlyFile.sync`."""
-        self._file.sync()
-
-    def tell(self) -> int:
-        """Bytes written so far, always the end of a row."""
-        return self._file.tell()
-
-    def close(self) -> None:
-        """Close the file; closing again does nothing."""
-        self._file.close()
+        self.write("".join(rows).encode())
 
 
 def _quoted(name: str) -> str:

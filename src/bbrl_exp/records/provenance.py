@@ -22,20 +22,10 @@ from typing import Any
 
 import psutil
 
-from bbrl_exp.records.json_file import read_json, write_json
+from bbrl_exp.records.files import read_json, write_json
 from bbrl_exp.records.layout import PROVENANCE, UnreadableError
 
-_PACKAGES = (
-    "bbrl_exp",
-    "torch",
-    "numpy",
-    "gymnasium",
-    "hydra-core",
-    "omegaconf",
-    "tensorboard",
-    "mujoco",
-    "box2d",
-)
+_PACKAGES = ("bbrl_exp", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "tensorboard", "mujoco", "box2d")
 _NO_FILTER = {"clean": "", "process": "", "required": "false"}
 _NOT_HASHED = ("hydra", "name")
 
@@ -64,10 +54,7 @@ def git_commit() -> str | None:
 def repositories(packages: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The git repositories of this package, of the current directory and of ``packages``: folder, commit, changes.
 
-    Files that git does not track count for nothing.
-
-    Args:
-        packages: imported packages of the user's own.
+    Files that git does not track count for nothing; ``packages`` are imported ones of the user's own.
     """
     files = [getattr(sys.modules.get(package), "__file__", None) for package in packages]
     places = [Path(__file__), Path.cwd() / "here", *(Path(file) for file in files if file)]
@@ -118,10 +105,8 @@ def versions() -> dict[str, str]:
     """The versions of Python and of the packages that a result depends on, as far as they are installed."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -157,14 +142,6 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _accelerator(device: str) -> str | None:
-    if not device.startswith("cuda"):
-        return None
-    import torch
-
-    return torch.cuda.get_device_name(device)
-
-
 def record_start(
     folder: Path,
     overrides: Sequence[str],
@@ -176,15 +153,10 @@ def record_start(
 ) -> None:
     """Adds this start of the run to ``provenance.json`` in its folder; a resumed run has several.
 
-    Args:
-        folder: of the run.
-        overrides: of this job.
-        seeds: by what they are the roots of.
-        threads: of torch.
-        device: where networks live.
-        known_as: the hash of the configuration.
-        packages: the user's own, whose repositories are noted.
+    Each of ``seeds`` is named by what it is the root of; the repositories of ``packages``, the user's own, are noted.
     """
+    import torch  # the packages that only need `config_hash` do without it
+
     session = {
         "started": _now(),
         "ended": None,
@@ -197,7 +169,7 @@ def record_start(
         "seeds": dict(seeds),
         "threads": threads,
         "device": device,
-        "accelerator": _accelerator(device),
+        "accelerator": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
         "machine": machine(),
         "repositories": repositories(packages),
         "python": platform.python_version(),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from bbrl_exp.records.json_file import read_json, write_json
+from bbrl_exp.records.files import read_json, write_json
 from bbrl_exp.records.layout import SUMMARY, UnreadableError
 
 Status = Literal["running", "completed", "interrupted", "failed", "diverged"]

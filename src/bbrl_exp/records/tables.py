@@ -9,23 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from bbrl_exp.errors import BbrlExpError
-from bbrl_exp.records.json_file import read_json, write_json
+from bbrl_exp.records.files import read_json, write_json
 from bbrl_exp.records.layout import SEARCH_TABLE, SWEEP_TABLE, UnreadableError
 from bbrl_exp.text import csv_table
 
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One job of a sweep and its result.
+    """One job of a sweep and its result, as in the summary of its run.
 
     Attributes:
         overrides: those in which the jobs differ.
-        status: of its run.
-        return_mean: as in its summary.
-        eval_return_mean: the same.
-        steps_per_second: the same.
         folder: its name in the sweep's folder.
-        error: why it did not complete.
     """
 
     overrides: str
@@ -68,13 +63,7 @@ def read_sweep_table(sweep: Path) -> list[SweepRow]:
 def write_search_table(
     search: Path, contents: Mapping[str, Any], columns: Sequence[str], rows: Iterable[Sequence[object]]
 ) -> None:
-    """Writes ``search.json`` and ``search.csv``.
-
-    Args:
-        search: the search's folder.
-        contents: of the first.
-        columns: of the second.
-        rows: of the second, one per trial.
+    """Writes ``search.json`` with ``contents``, and ``search.csv`` with one row per trial.
 
     Raises:
         BbrlExpError: the disk refuses.

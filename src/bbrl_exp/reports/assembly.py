@@ -12,19 +12,9 @@ from bbrl_exp.reports import curves as learning
 from bbrl_exp.reports.contents import Bounds, Line, Options, Report, Speed
 from bbrl_exp.reports.curves import Curve
 from bbrl_exp.reports.grouping import Groups, group, repeats
-from bbrl_exp.reports.links import relative
-from bbrl_exp.reports.run_folder import Run
-from bbrl_exp.reports.scores import (
-    Scored,
-    Table,
-    bounds_of,
-    choose_metric,
-    compare,
-    improvements,
-    normalize,
-    score_of,
-)
-from bbrl_exp.reports.search import Problem
+from bbrl_exp.reports.readable import relative
+from bbrl_exp.reports.run_folder import Problem, Run
+from bbrl_exp.reports.scores import Scored, Table, bounds_of, choose_metric, compare, improvements, normalize, score_of
 
 ALL = "all environments"
 
@@ -41,32 +31,29 @@ def make_report(runs: Sequence[Run], problems: Sequence[Problem], options: Optio
     again = {complete[index]: complete[of] for index, of in repeats([readable[index] for index in complete]).items()}
     metric = choose_metric([readable[index] for index in complete] or readable, options.metric)
     places = [(setting.name, env) for setting, env in zip(groups.setting_of, groups.environment_of, strict=True)]
-    scores = {index: score_of(readable[index], metric) for index in complete if index not in again}
-    counted = [index for index, score in scores.items() if score is not None]
-    scored = [
-        Scored(*places[index], readable[index].seed, score) for index, score in scores.items() if score is not None
-    ]
+    scores = {index: score for index, run in enumerate(readable) if (score := score_of(run, metric)) is not None}
+    counted = {index: scores[index] for index in complete if index not in again and index in scores}
+    scored = [Scored(*places[index], readable[index].seed, score) for index, score in counted.items()]
     lines = [
         _line(
             run,
             places[index],
-            score_of(run, metric),
+            scores.get(index),
             metric,
             readable[again[index]].folder if index in again else None,
-            counts=scores.get(index) is not None,
+            counts=index in counted,
         )
         for index, run in enumerate(readable)
     ]
-    lines += [_damaged(run) for run in runs if run.is_damaged]
+    lines += [Line(run.folder, run.status, run.error or "") for run in runs if run.is_damaged]
     tables = [
         compare(scored, groups, environment, [environment], lower_is_better=options.lower_is_better)
         for environment in groups.environments
         if any(run.environment == environment for run in scored)
     ]
     aggregate, words, bounds = _aggregate(scored, groups, tables, options)
-    order = tuple(
-        dict.fromkeys(row.setting for table in (*([aggregate] if aggregate else []), *tables) for row in table.rows)
-    )
+    compared = [aggregate, *tables] if aggregate else tables
+    order = tuple(dict.fromkeys(row.setting for table in compared for row in table.rows))
     source = learning.choose_source([readable[index] for index in counted])
     series = learning.by_place([readable[index] for index in counted], [places[index] for index in counted], source)
     drawn = tuple(
@@ -84,8 +71,9 @@ def make_report(runs: Sequence[Run], problems: Sequence[Problem], options: Optio
         aggregate=aggregate,
         aggregate_words=words,
         bounds=bounds,
+        best_first=order,
         improvements=tuple(improvements(tables, order, lower_is_better=options.lower_is_better)),
-        reference=_reference(order, groups, options.baseline),
+        reference=_reference(order, options.baseline),
         source=source,
         curves=drawn,
         efficiencies=tuple(
@@ -127,10 +115,6 @@ def _line(
         words="; ".join(words),
         counts=counts,
     )
-
-
-def _damaged(run: Run) -> Line:
-    return Line(run.folder, None, None, None, run.status, None, None, None, None, run.error or "", False)
 
 
 def _aggregate(
@@ -177,7 +161,7 @@ def _thresholds(curves: Sequence[Curve], groups: Groups, options: Options) -> tu
     return {**chosen, **everywhere, **named}, tuple(chosen)
 
 
-def _reference(order: Sequence[str], groups: Groups, baseline: str | None) -> str | None:
+def _reference(order: Sequence[str], baseline: str | None) -> str | None:
     """The setting that ``baseline`` names, by its name or by some of its ``key=value``; else the best one."""
     if baseline is None:
         return order[0] if len(order) > 1 else None
@@ -196,15 +180,9 @@ def _speeds(lines: Sequence[Line], order: Sequence[str], environments: Sequence[
         for setting in order:
             of = [line for line in lines if line.counts and (line.setting, line.environment) == (setting, environment)]
             if of:
-                found.append(
-                    Speed(
-                        setting,
-                        environment,
-                        len(of),
-                        _spread([line.steps_per_second for line in of]),
-                        _spread([line.wall_seconds for line in of]),
-                    )
-                )
+                steps_per_second = _spread([line.steps_per_second for line in of])
+                wall_seconds = _spread([line.wall_seconds for line in of])
+                found.append(Speed(setting, environment, len(of), steps_per_second, wall_seconds))
     return found
 
 

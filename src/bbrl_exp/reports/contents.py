@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bbrl_exp.reports.curves import Curve, Efficiency
 from bbrl_exp.reports.grouping import Groups
+from bbrl_exp.reports.run_folder import Problem
 from bbrl_exp.reports.scores import Improvement, Table
-from bbrl_exp.reports.search import Problem
 
 Bounds = Mapping[str, tuple[float, float]]
 
@@ -42,30 +42,22 @@ class Line:
     """A run as it is listed.
 
     Attributes:
-        folder: where it is.
-        setting: None for a damaged one.
-        environment: None for a damaged one.
-        seed: None where it is not known.
         status: that of the run, ``damaged``, or ``repeat``.
-        score: None where it has none.
-        steps_per_second: of training.
-        wall_seconds: from start to end.
-        env_steps: done.
         words: why it does not count, or what is wrong with its files.
         counts: whether its score is among those compared.
     """
 
     folder: Path
-    setting: str | None
-    environment: str | None
-    seed: int | None
     status: str
-    score: float | None
-    steps_per_second: float | None
-    wall_seconds: float | None
-    env_steps: float | None
     words: str
-    counts: bool
+    setting: str | None = None
+    environment: str | None = None
+    seed: int | None = None
+    score: float | None = None
+    steps_per_second: float | None = None
+    wall_seconds: float | None = None
+    env_steps: float | None = None
+    counts: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,22 +76,16 @@ class Report:
     """What a report says.
 
     Attributes:
-        metric: by which runs are compared.
-        lower_is_better: of the metric.
-        groups: settings and environments.
         tables: one per environment, scores as they are.
         aggregate: over all environments, of normalised scores; None for one environment, or where there is none.
         aggregate_words: how scores were normalised, or why there is no aggregate.
         bounds: the scores that are 0 and 1; None where nothing is normalised.
-        improvements: of each setting over each other.
+        best_first: names of the settings that have a score: those of the aggregate first, the best first.
         reference: the setting that pictures compare with; None where there are fewer than two.
         source: of the curves, a name in ``metrics.csv``.
-        curves: one per setting and environment.
-        efficiencies: the same.
+        curves: one per setting and environment, as ``efficiencies`` and ``speeds``.
         thresholds: environment → return.
         chosen_thresholds: environments whose threshold was chosen from the curves.
-        speeds: one per setting and environment.
-        lines: every run.
         problems: what is not a run.
         is_mixed: commit or versions differ between runs that count.
     """
@@ -111,6 +97,7 @@ class Report:
     aggregate: Table | None
     aggregate_words: str
     bounds: Bounds | None
+    best_first: tuple[str, ...]
     improvements: tuple[Improvement, ...]
     reference: str | None
     source: str
@@ -122,9 +109,3 @@ class Report:
     lines: tuple[Line, ...]
     problems: tuple[Problem, ...]
     is_mixed: bool
-
-    @property
-    def best_first(self) -> tuple[str, ...]:
-        """Names of the settings that have a score: those of the aggregate first, the best first."""
-        tables = (self.aggregate, *self.tables) if self.aggregate else self.tables
-        return tuple(dict.fromkeys(row.setting for table in tables for row in table.rows))

@@ -21,16 +21,9 @@ _RESAMPLES = 2_000
 
 @dataclass(frozen=True)
 class Curve:
-    """A setting's curve in an environment: interquartile mean over runs.
+    """A setting's curve in an environment: interquartile mean over runs, with its pointwise interval; each ``[X]``.
 
-    Attributes:
-        setting: its name.
-        environment: its name.
-        n_runs: how many runs it is of.
-        env_steps: ``[X]``.
-        center: ``[X]``.
-        lower: ``[X]``, of the pointwise interval; None for one run.
-        upper: ``[X]``.
+    A single run has no interval.
     """
 
     setting: str
@@ -47,9 +40,6 @@ class Efficiency:
     """Environment steps until a setting's runs reach a return.
 
     Attributes:
-        setting: its name.
-        environment: its name.
-        threshold: the return.
         steps: ``[N]``, of each run, infinite where it never does; in rising order.
         median: over runs, with its interval.
         budget: environment steps of the longest run.
@@ -88,15 +78,10 @@ def series_of(run: Run, source: str) -> Series | None:
 
 
 def curve_of(setting: str, environment: str, series: Sequence[Series]) -> Curve:
-    """The curve of a setting.
+    """The curve of a setting, whose runs have one of ``series`` each.
 
     Runs that were measured at the same steps are taken as they are; others are interpolated, over the steps that all
     have.
-
-    Args:
-        setting: its name.
-        environment: its name.
-        series: one per run.
     """
     grid = _grid(series)
     values = list(np.stack([np.interp(grid, run.env_steps, run.values) for run in series], axis=1))
@@ -112,8 +97,7 @@ def curve_of(setting: str, environment: str, series: Sequence[Series]) -> Curve:
 def default_thresholds(curves: Sequence[Curve]) -> dict[str, float]:
     """Nine tenths of the way from the lowest first to the highest last point of the curves, rounded to three digits.
 
-    Returns:
-        Environment → return; those in which nothing is learned are left out.
+    Environments in which nothing is learned are left out.
     """
     thresholds = {}
     for environment in dict.fromkeys(curve.environment for curve in curves):
@@ -125,14 +109,7 @@ def default_thresholds(curves: Sequence[Curve]) -> dict[str, float]:
 
 
 def efficiency_of(setting: str, environment: str, series: Sequence[Series], threshold: float) -> Efficiency:
-    """Environment steps of the first point of each run's curve at or above ``threshold``.
-
-    Args:
-        setting: its name.
-        environment: its name.
-        series: one per run.
-        threshold: the return to reach.
-    """
+    """Environment steps of the first point of each run's curve at or above ``threshold``."""
     steps = np.sort([_first(run, threshold) for run in series])
     middle = float(_median(steps))
     median = Estimate(middle)

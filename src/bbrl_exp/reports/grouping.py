@@ -21,12 +21,7 @@ ABSENT = "–"
 
 @dataclass(frozen=True)
 class Setting:
-    """Values of the keys that distinguish settings.
-
-    Attributes:
-        name: ``agent=ppo batch_size=8``.
-        values: key → value, ``–`` where a run has none.
-    """
+    """Values of the keys that distinguish settings, ``–`` where a run has none; named ``agent=ppo batch_size=8``."""
 
     name: str
     values: Mapping[str, str]
@@ -39,9 +34,7 @@ class Groups:
     Attributes:
         keys: the dotted keys that distinguish settings.
         settings: in the order of their values.
-        environments: names, in order.
-        setting_of: for each run, in the order given.
-        environment_of: the same.
+        setting_of: for each run, in the order given; ``environment_of`` too.
         differences: each key that differs between runs → for each setting, its values.
     """
 

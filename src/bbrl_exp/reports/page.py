@@ -1,48 +1,97 @@
-"""The page of a report: one HTML file with everything in it."""
+"""Writes a report: one HTML page with everything in it, with its tables and pictures beside it."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import io
+import warnings
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
 import jinja2
+import matplotlib
+from matplotlib.figure import Figure
 
+from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.records.files import replace_file
 from bbrl_exp.records.metrics import EVALUATIONS
 from bbrl_exp.reports.contents import Report
 from bbrl_exp.reports.curves import FIRST_EPISODE, WINDOW
-from bbrl_exp.reports.line_pictures import MOST_LINES
-from bbrl_exp.reports.links import link, relative
-from bbrl_exp.reports.readable import integer, number, readable
-from bbrl_exp.reports.row_pictures import MOST_ROWS
+from bbrl_exp.reports.line_pictures import MOST_LINES, draw_curves, draw_efficiency, draw_profiles
+from bbrl_exp.reports.panels import STYLE, Look, looks
+from bbrl_exp.reports.readable import integer, link, number, readable, relative
+from bbrl_exp.reports.row_pictures import MOST_ROWS, draw_improvement, draw_scores, draw_speed
 from bbrl_exp.reports.statistics import CONFIDENCE, RESAMPLES, SEED, Estimate
+from bbrl_exp.reports.tables import csv_files
 
-MOST_PAIRED = 12
-MOST_COMPARED = 10
+PAGE = "index.html"
+_MOST_PAIRED = 12
+_MOST_COMPARED = 10
+_PICTURES: Mapping[str, Callable[[Report, Mapping[str, Look]], Figure | None]] = {
+    "scores": draw_scores,
+    "improvement": draw_improvement,
+    "profiles": draw_profiles,
+    "curves": draw_curves,
+    "efficiency": draw_efficiency,
+    "speed": draw_speed,
+}
 
 
-def page(report: Report, title: str, folder: Path, pictures: Mapping[str, tuple[bytes, bytes]]) -> str:
-    """The page.
+def write_report(report: Report, title: str, folder: Path) -> Path:
+    """Writes the page, its tables and its pictures; those of an earlier report are replaced, other files left alone.
 
-    Args:
-        report: what the page shows.
-        title: of the page.
-        folder: where the page will be; links are relative to it.
-        pictures: name → SVG, PNG.
+    Returns:
+        The page in ``folder``, which is made where it is missing.
+
+    Raises:
+        BbrlExpError: the disk refuses.
     """
+    pictures = draw_figures(report)
+    files = {name: text.encode() for name, text in csv_files(report, folder).items()}
+    for name, (svg, png) in pictures.items():
+        files |= {f"{name}.svg": svg, f"{name}.png": png}
+    files[PAGE] = _page(report, title, folder, pictures).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _PICTURES:
+            if name not in pictures:
+                (folder / f"{name}.svg").unlink(missing_ok=True)
+                (folder / f"{name}.png").unlink(missing_ok=True)
+        for name, contents in files.items():
+            replace_file(folder / name, contents)
+    except OSError as error:
+        raise BbrlExpError(f"cannot write the report in '{folder}': {error.strerror or error}") from error
+    return folder / PAGE
+
+
+def draw_figures(report: Report) -> dict[str, tuple[bytes, bytes]]:
+    """The pictures that have something to show: name → SVG, PNG."""
+    pictures = {}
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        # Names may have any letters: a box is drawn where the font lacks one.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        for name, make in _PICTURES.items():
+            figure = make(report, looks(report.best_first))
+            if figure is not None:
+                # Laid out once, not for each of the two files.
+                figure.draw_without_rendering()
+                figure.set_layout_engine(None)
+                pictures[name] = (_saved(figure, "svg"), _saved(figure, "png"))
+    return pictures
+
+
+def _page(report: Report, title: str, folder: Path, pictures: Mapping[str, tuple[bytes, bytes]]) -> str:
+    """The page's HTML; links are relative to ``folder``, and ``pictures`` are name → SVG, PNG."""
     source = resources.files("bbrl_exp.reports").joinpath("page.html").read_text(encoding="utf-8")
     # Texts from run folders are not trusted: escaped.
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {
-        "number": number,
-        "integer": integer,
-        "readable": readable,
-        "estimate": _estimate,
-        "ends": _ends,
-    }
+    filters = {"number": number, "integer": integer, "readable": readable, "estimate": _estimate, "ends": _ends}
+    environment.filters |= filters
     counted = [line for line in report.lines if line.counts]
     return environment.from_string(source).render(
         report=report,
@@ -65,8 +114,8 @@ def page(report: Report, title: str, folder: Path, pictures: Mapping[str, tuple[
         first_episode=FIRST_EPISODE,
         most_lines=MOST_LINES,
         most_rows=MOST_ROWS,
-        most_paired=MOST_PAIRED,
-        most_compared=MOST_COMPARED,
+        most_paired=_MOST_PAIRED,
+        most_compared=_MOST_COMPARED,
     )
 
 
@@ -80,3 +129,10 @@ def _ends(estimate: Estimate, fixed: int | None = None) -> str:
     if estimate.lower is None or estimate.upper is None:
         return "–"
     return " to ".join(_estimate(Estimate(end), fixed) for end in (estimate.lower, estimate.upper))
+
+
+def _saved(figure: Figure, form: str) -> bytes:
+    file = io.BytesIO()
+    metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
+    figure.savefig(file, format=form, metadata=metadata)
+    return file.getvalue()

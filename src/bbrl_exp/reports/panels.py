@@ -1,9 +1,11 @@
-"""What the pictures of a report share: panels, a legend, axes."""
+"""What the pictures of a report share: style, colours, panels, a legend, axes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -15,16 +17,56 @@ from bbrl_exp.reports.readable import short
 _MOST_PANELS = 12
 _SINGLE_WIDTH = 5.6
 
+# Okabe and Ito's palette without black and yellow: distinct with every common colour vision, and on white paper.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
+_DASHES = ("-", "--", ":", "-.")
+_MARKERS = ("o", "s", "^", "D")
+
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.labelsize": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.6,
+    "figure.dpi": 100,
+    "savefig.dpi": 140,
+    "text.parse_math": False,
+    "svg.hashsalt": "report",
+    "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one setting is drawn, in every picture."""
+
+    colour: str
+    dashes: str
+    marker: str
+
+
+def looks(settings: Sequence[str]) -> dict[str, Look]:
+    """A look for each setting: colour and dashes both change, for curves that coincide and for grey prints."""
+    return {
+        name: Look(
+            _COLOURS[index % len(_COLOURS)],
+            _DASHES[index % len(_DASHES)],
+            _MARKERS[index // len(_COLOURS) % len(_MARKERS)],
+        )
+        for index, name in enumerate(settings)
+    }
+
 
 def panels(count: int, height: float, most: int, width: float) -> tuple[Figure, list[Axes]]:
-    """A figure of at most twelve panels, row by row.
-
-    Args:
-        count: how many are wanted.
-        height: of a panel, in inches.
-        most: panels in a row.
-        width: of a panel, in inches.
-    """
+    """A figure of ``count`` panels, twelve at most, ``most`` of them in a row; a panel's size is in inches."""
     count = min(count, _MOST_PANELS)
     columns = min(count, most)
     rows = math.ceil(count / columns)
@@ -50,11 +92,7 @@ def add_legend(figure: Figure, axes: Sequence[Axes], names: Sequence[str]) -> No
 
 
 def with_runs(counts: Iterable[tuple[str, int]]) -> dict[str, str]:
-    """Setting → its name and how many runs it has in an environment.
-
-    Args:
-        counts: setting and number of runs, once per environment.
-    """
+    """Setting → its name and how many runs it has in an environment, from these two for each environment."""
     found: dict[str, set[int]] = {}
     for name, n_runs in counts:
         found.setdefault(name, set()).add(n_runs)

@@ -1,8 +1,11 @@
-"""Texts from run folders, made fit to be shown: names of files and messages may hold anything."""
+"""Texts, paths and numbers as a report shows them: names of files and messages may hold anything."""
 
 from __future__ import annotations
 
 import math
+import os
+import urllib.parse
+from pathlib import Path
 
 _LONGEST = 2_000
 _WIDEST = 60
@@ -42,3 +45,13 @@ def number(value: float | None, digits: int = 4) -> str:
     if magnitude >= 15 or magnitude < -4:
         return f"{value:.{digits - 1}e}".replace("-", "−")
     return f"{value:,.{max(0, digits - 1 - magnitude)}f}".replace("-", "−")
+
+
+def relative(path: Path, start: Path) -> str:
+    """``path`` as seen from the folder ``start``, links resolved, so that runs can be moved with their report."""
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(start))
+
+
+def link(path: Path, start: Path) -> str:
+    """``path`` as a relative URL on a page in the folder ``start``."""
+    return urllib.parse.quote(os.fsencode(relative(path, start)))

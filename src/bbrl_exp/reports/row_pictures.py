@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from bbrl_exp.reports.contents import Report
-from bbrl_exp.reports.panels import panels, with_runs
+from bbrl_exp.reports.panels import Look, panels, with_runs
 from bbrl_exp.reports.readable import short
-from bbrl_exp.reports.statistics import Array
-from bbrl_exp.reports.style import Look
+from bbrl_exp.reports.statistics import Array, Estimate
 
 MOST_ROWS = 25
 _PANELS_A_ROW = 3
@@ -22,11 +21,9 @@ _PANELS_A_ROW = 3
 
 @dataclass(frozen=True)
 class _Mark:
-    """A value, its ends, and the runs behind it."""
+    """A value with its ends, and the runs behind it."""
 
-    value: float
-    lower: float | None
-    upper: float | None
+    of: Estimate
     runs: Array | None = None
 
 
@@ -44,10 +41,7 @@ def draw_scores(report: Report, looks: Mapping[str, Look]) -> Figure | None:
     tables = [report.aggregate, *report.tables] if report.aggregate else list(report.tables)
     found = []
     for table in tables:
-        marks = {
-            row.setting: _Mark(row.iqm.value, row.iqm.lower, row.iqm.upper, np.concatenate(row.scores))
-            for row in table.rows
-        }
+        marks = {row.setting: _Mark(row.iqm, np.concatenate(row.scores)) for row in table.rows}
         words = f"{short(report.metric)}{', normalised' if table is report.aggregate else ''}"
         found.append(_Panel(table.name, words, marks))
     counts = ((row.setting, len(scores)) for table in tables for row in table.rows for scores in row.scores)
@@ -57,7 +51,7 @@ def draw_scores(report: Report, looks: Mapping[str, Look]) -> Figure | None:
 def draw_improvement(report: Report, looks: Mapping[str, Look]) -> Figure | None:
     """How probably a run of each setting does better than one of the reference."""
     of = [item for item in report.improvements if item.other == report.reference]
-    marks = {item.one: _Mark(item.probability.value, item.probability.lower, item.probability.upper) for item in of}
+    marks = {item.one: _Mark(item.probability) for item in of}
     words = f"probability of doing better than {short(report.reference or '')}"
     names = {item.one: short(item.one) for item in of}
     figure, plots = _rows([_Panel("", words, marks)], list(marks), names, looks)
@@ -73,7 +67,7 @@ def draw_speed(report: Report, looks: Mapping[str, Look]) -> Figure | None:
     marks: dict[str, dict[str, _Mark]] = {}
     for speed in report.speeds:
         if speed.steps_per_second:
-            marks.setdefault(speed.environment, {})[speed.setting] = _Mark(*speed.steps_per_second)
+            marks.setdefault(speed.environment, {})[speed.setting] = _Mark(Estimate(*speed.steps_per_second))
     counts = ((speed.setting, speed.n_runs) for speed in report.speeds if speed.steps_per_second)
     found = [_Panel(environment, "environment steps per second", of) for environment, of in marks.items()]
     figure, plots = _rows(found, report.best_first, with_runs(counts), looks)
@@ -96,7 +90,7 @@ def _rows(
         shown = {name: panel.marks[name] for name in order if name in panel.marks}
         _intervals(axes, shown, order, looks)
         for name, mark in shown.items():
-            axes.plot(mark.value, order.index(name), looks[name].marker, color=looks[name].colour, markersize=6)
+            axes.plot(mark.of.value, order.index(name), looks[name].marker, color=looks[name].colour, markersize=6)
         # Only the first panel of a row of them names the settings: all have the same order.
         labels = [names[name] for name in order] if index % _PANELS_A_ROW == 0 else [""] * len(order)
         axes.set_yticks(range(len(order)), labels)
@@ -111,9 +105,9 @@ def _rows(
 def _intervals(axes: Axes, marks: Mapping[str, _Mark], order: Sequence[str], looks: Mapping[str, Look]) -> None:
     """Bars from end to end, and a stroke for each run: few artists, as each costs a millisecond."""
     bars = [
-        (order.index(name), mark.lower, mark.upper, looks[name].colour)
+        (order.index(name), mark.of.lower, mark.of.upper, looks[name].colour)
         for name, mark in marks.items()
-        if mark.lower is not None and mark.upper is not None
+        if mark.of.lower is not None and mark.of.upper is not None
     ]
     if bars:
         places, lower, upper, colours = zip(*bars, strict=True)

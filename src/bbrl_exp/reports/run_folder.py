@@ -1,18 +1,25 @@
-"""Reads one run's folder: what the run is, what came of it, and what is wrong with its files."""
+"""Finds the folders of runs, and reads them: what a run is, what came of it, what is wrong with its files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.records.config import overridden, read_texts
-from bbrl_exp.records.json_file import read_json
-from bbrl_exp.records.layout import SUMMARY, UnreadableError
+from bbrl_exp.records.files import read_json
+from bbrl_exp.records.layout import CHECKPOINTS, HYDRA, METRICS, SUMMARY, SWEEP_CONFIG, SWEEP_TABLE, UnreadableError
 from bbrl_exp.records.metrics import Metrics, is_usable, read_metrics
 from bbrl_exp.records.summary import STATUSES
+from bbrl_exp.records.tables import read_sweep_table
+
+_BEGUN = {HYDRA, METRICS}
+_NOT_SEARCHED = {HYDRA, ".git", CHECKPOINTS}
+_OF_A_SWEEP = {SWEEP_TABLE, SWEEP_CONFIG}
 
 
 @dataclass(frozen=True)
@@ -20,19 +27,12 @@ class Run:
     """A run, as far as its folder can be read.
 
     Attributes:
-        folder: where it is.
         status: that of its summary, or ``damaged``.
         error: why it did not complete, or what is wrong with its summary.
-        agent: option of the group.
-        env: option of the group.
-        env_id: gymnasium id.
-        seed: root seed.
         numbers: the keys of the summary that have a finite number.
         texts: commit and versions.
         config: dotted keys and values, with the groups' options at ``agent``, ``env`` and ``experiment``.
         has_config: whether the configuration is there; else ``config`` is what the summary says of it.
-        config_hash: that of the summary.
-        metrics: what ``metrics.csv`` holds.
         faults: what is wrong with the files of a run that is not damaged as a whole.
     """
 
@@ -57,6 +57,38 @@ class Run:
         return self.status == "damaged"
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not a run, and why."""
+
+    folder: Path
+    words: str
+
+
+def find_runs(folders: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
+    """The runs in ``folders`` and below, symbolic links followed, each folder visited once.
+
+    Returns:
+        Folders of runs, in the order of the folders given and by path in each; folders that cannot be read, and jobs
+        that never began.
+
+    Raises:
+        ConfigurationError: a folder is not there, or no run is below any of them.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            near = did_you_mean(folder.name, _names(folder.parent))
+            raise ConfigurationError(f"'{folder}': {'not a folder' if folder.exists() else 'no such folder'}{near}")
+    problems: list[Problem] = []
+    visited: set[str] = set()
+    runs = [found for folder in folders for found in _below(folder, visited, problems)]
+    if not runs and not problems:
+        below = " ".join(repr(str(folder)) for folder in folders)
+        raise ConfigurationError(f"no runs below {below}: no {SUMMARY} there")
+    known = {os.path.realpath(run) for run in runs if (run / SUMMARY).exists()}
+    return runs, [problem for problem in problems if os.path.realpath(problem.folder) not in known]
+
+
 def read_run(folder: Path) -> Run:
     """The run in ``folder``; whatever is wrong with its files is reported and not raised."""
     try:
@@ -66,10 +98,6 @@ def read_run(folder: Path) -> Run:
     status = summary.get("status")
     if status not in STATUSES:
         return Run(folder, "damaged", f"{SUMMARY} has status {json.dumps(status)}, not one of {', '.join(STATUSES)}")
-    return _run_of(folder, status, summary)
-
-
-def _run_of(folder: Path, status: str, summary: Mapping[str, Any]) -> Run:
     faults: list[str] = []
     overrides = summary.get("overrides")
     changed = overridden([str(override) for override in overrides] if isinstance(overrides, list) else [])
@@ -126,3 +154,55 @@ def _number(value: object) -> float | None:
     except OverflowError:
         return None
     return number if is_usable(number) else None
+
+
+def _below(folder: Path, visited: set[str], problems: list[Problem]) -> Iterator[Path]:
+    pending = [folder]
+    while pending:
+        here = pending.pop()
+        real = os.path.realpath(here)
+        if real in visited:
+            continue
+        visited.add(real)
+        try:
+            with os.scandir(here) as entries:
+                found = {entry.name: _is_folder(entry) for entry in entries}
+        except OSError as error:
+            problems.append(Problem(here, f"cannot be read: {error.strerror}"))
+            continue
+        if SUMMARY in found:
+            yield here
+            continue
+        if _BEGUN & found.keys() and not _OF_A_SWEEP & found.keys():
+            yield here
+        if SWEEP_TABLE in found:
+            problems.extend(_jobs_without_run(here))
+        inside = (name for name, is_folder in found.items() if is_folder and name not in _NOT_SEARCHED)
+        pending.extend(here / name for name in sorted(inside, reverse=True))
+
+
+def _jobs_without_run(sweep: Path) -> Iterator[Problem]:
+    """The jobs of a sweep's table that did not complete: those with a run folder are reported by it."""
+    try:
+        rows = read_sweep_table(sweep)
+    except UnreadableError as error:
+        yield Problem(sweep, str(error))
+        return
+    for row in rows:
+        if row.status != "completed":
+            words = f"{row.status}: {row.overrides or ''}: {row.error or 'no reason given'}"
+            yield Problem(sweep / row.folder, words)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

@@ -37,9 +37,7 @@ class Row:
     """A setting in a table.
 
     Attributes:
-        setting: its name.
         scores: one array per environment, in the table's order of environments.
-        n_seeds: how many seeds its runs have.
         iqm: interquartile mean.
         mean: mean of the environments' means.
         median: median of the environments' means; of one environment, of its runs.
@@ -64,7 +62,6 @@ class Table:
 
     Attributes:
         name: of the environment; ``all`` for several.
-        environments: names.
         rows: the settings that have a score in each of them.
         missing: setting → environments in which it has none.
     """
@@ -121,15 +118,7 @@ def score_of(run: Run, metric: str) -> float | None:
 def compare(
     scored: Sequence[Scored], groups: Groups, name: str, environments: Sequence[str], *, lower_is_better: bool
 ) -> Table:
-    """Compares settings on ``environments``.
-
-    Args:
-        scored: the runs that count.
-        groups: their settings, in order.
-        name: of the table.
-        environments: those to take, one stratum each.
-        lower_is_better: the order of the rows.
-    """
+    """Compares settings on ``environments``, one stratum each, by the runs that count."""
     rows = []
     missing = {}
     for setting in groups.settings:

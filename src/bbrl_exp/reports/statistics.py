@@ -52,14 +52,9 @@ def median(strata: Strata) -> Array:
 
 
 def performance_profile(strata: Strata, thresholds: Array) -> Array:
-    """Fraction of scores above each threshold, each environment weighing the same (section 4.2, equation 2).
+    """Fraction of scores above each of X thresholds, each environment weighing the same; ``[…, X]``.
 
-    Args:
-        strata: the scores.
-        thresholds: ``[X]``.
-
-    Returns:
-        ``[…, X]``.
+    Section 4.2, equation 2.
     """
     above = [(scores[..., None, :] > thresholds[:, None]).mean(axis=-1) for scores in strata]
     return np.asarray(np.mean(above, axis=0))
@@ -68,11 +63,8 @@ def performance_profile(strata: Strata, thresholds: Array) -> Array:
 def probability_of_improvement(one: Strata, other: Strata) -> float:
     """Probability that a run of ``one`` scores more than one of ``other``, ties counting half; mean over environments.
 
-    That is the Mann-Whitney U statistic divided by the number of pairs (section 4.3, equation 3).
-
-    Args:
-        one: its scores, each ``[N_k]``.
-        other: its scores, each ``[M_k]``, on the same environments.
+    That is the Mann-Whitney U statistic divided by the number of pairs (section 4.3, equation 3). The environments of
+    the strata, each ``[N_k]`` and ``[M_k]``, are the same.
     """
     return float(np.mean([_pairs(x, y).mean() for x, y in zip(one, other, strict=True)]))
 
@@ -80,16 +72,13 @@ def probability_of_improvement(one: Strata, other: Strata) -> float:
 def resampled_improvement(
     one: Strata, other: Strata, one_counts: Sequence[Array], other_counts: Sequence[Array]
 ) -> Array:
-    """:func:`probability_of_improvement` of resampled scores.
+    """:func:`probability_of_improvement` of R resamples; ``[R]``.
 
     Args:
         one: its scores, each ``[N_k]``.
         other: its scores, each ``[M_k]``.
         one_counts: ``[R, N_k]``, how often each resample holds each score.
         other_counts: ``[R, M_k]``, of draws that are independent of those.
-
-    Returns:
-        ``[R]``.
     """
     found = []
     for x, y, x_counts, y_counts in zip(one, other, one_counts, other_counts, strict=True):
@@ -100,23 +89,14 @@ def resampled_improvement(
 def draw(strata: Strata, name: str) -> list[Indices]:
     """Draws with replacement within each environment: ``[R, N_k]``, which scores each resample holds.
 
-    Args:
-        strata: the scores, each ``[N_k]``.
-        name: of the setting: each has its own draws, the same in every report.
+    The setting ``name`` has its own draws, the same in every report.
     """
     generator = np.random.default_rng([SEED, zlib.crc32(name.encode("utf-8", "backslashreplace"))])
     return [generator.integers(0, len(scores), (RESAMPLES, len(scores))) for scores in strata]
 
 
 def counts(drawn: Indices) -> Array:
-    """How often each of the N scores is in each resample.
-
-    Args:
-        drawn: ``[R, N]``, as :func:`draw` gives for one environment.
-
-    Returns:
-        ``[R, N]``.
-    """
+    """How often each of the N scores of an environment is in each resample of :func:`draw`; ``[R, N]``."""
     n_resamples, size = drawn.shape
     flat = drawn + size * np.arange(n_resamples)[:, None]
     return np.bincount(flat.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
@@ -128,13 +108,7 @@ def has_interval(strata: Strata) -> bool:
 
 
 def estimate(statistic: Statistic, strata: Strata, drawn: Sequence[Indices]) -> Estimate:
-    """A statistic with its percentile bootstrap interval.
-
-    Args:
-        statistic: of strata.
-        strata: the scores, each ``[N_k]``.
-        drawn: as :func:`draw` gives.
-    """
+    """A statistic with its percentile bootstrap interval, from what :func:`draw` gives."""
     value = float(statistic(strata))
     if not has_interval(strata):
         return Estimate(value)
@@ -143,14 +117,7 @@ def estimate(statistic: Statistic, strata: Strata, drawn: Sequence[Indices]) -> 
 
 
 def interval(resampled: Array) -> tuple[Array, Array]:
-    """The ends of the percentile interval: quantiles over the first axis, the resamples.
-
-    Args:
-        resampled: ``[R, …]``.
-
-    Returns:
-        Lower and upper end, each ``[…]``.
-    """
+    """The lower and upper end of the percentile interval, ``[…]``: quantiles over the R resamples ``[R, …]``."""
     tail = 50 * (1 - CONFIDENCE)
     lower, upper = np.percentile(resampled, [tail, 100 - tail], axis=0)
     return np.asarray(lower), np.asarray(upper)

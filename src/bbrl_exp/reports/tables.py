@@ -1,4 +1,4 @@
-"""The tables of a report as CSV: numbers in full, one file a table."""
+"""The tables of a report as CSV: numbers in full, one file per table."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bbrl_exp.reports.contents import Report
-from bbrl_exp.reports.links import relative
-from bbrl_exp.reports.readable import readable
+from bbrl_exp.reports.readable import readable, relative
 from bbrl_exp.reports.statistics import Estimate
 from bbrl_exp.text import csv_table
 
@@ -17,12 +16,7 @@ _ESTIMATE = ("", "_lower", "_upper")
 
 
 def csv_files(report: Report, folder: Path) -> dict[str, str]:
-    """The tables: file name → contents.
-
-    Args:
-        report: what the tables show.
-        folder: where the files will be; paths of runs are relative to it.
-    """
+    """The tables, file name → contents; paths of runs are relative to ``folder``, where the files will be."""
     return {
         "settings.csv": _settings(report),
         "improvement.csv": _improvement(report),
@@ -53,19 +47,13 @@ def _improvement(report: Report) -> str:
 
 
 def _curves(report: Report) -> str:
-    rows = (
-        [
-            curve.environment,
-            curve.setting,
-            curve.n_runs,
-            float(curve.env_steps[index]),
-            float(curve.center[index]),
-            None if curve.lower is None else float(curve.lower[index]),
-            None if curve.upper is None else float(curve.upper[index]),
-        ]
-        for curve in report.curves
-        for index in range(len(curve.env_steps))
-    )
+    rows: list[list[Cell]] = []
+    for curve in report.curves:
+        none = [None] * len(curve.env_steps)
+        columns = (
+            none if of is None else of.tolist() for of in (curve.env_steps, curve.center, curve.lower, curve.upper)
+        )
+        rows += ([curve.environment, curve.setting, curve.n_runs, *point] for point in zip(*columns, strict=True))
     return _text(["environment", "setting", "runs", "env_steps", *(f"iqm{end}" for end in _ESTIMATE)], rows)
 
 
@@ -89,25 +77,21 @@ def _speed(report: Report) -> str:
 
 
 def _runs(report: Report, folder: Path) -> str:
-    names = ["folder", "status", "counts", "setting", "environment", "seed", "score"]
-    rows: list[Sequence[Cell]] = [
+    names = ["setting", "environment", "seed", "score", "env_steps", "steps_per_second", "wall_seconds"]
+    rows: list[list[Cell]] = [
         [
             relative(line.folder, folder),
             line.status,
             "yes" if line.counts else "no",
-            line.setting,
-            line.environment,
-            line.seed,
-            line.score,
-            line.env_steps,
-            line.steps_per_second,
-            line.wall_seconds,
+            *(getattr(line, name) for name in names),
             line.words,
         ]
         for line in report.lines
     ]
-    rows += [[relative(item.folder, folder), "none", "no", *[None] * 7, item.words] for item in report.problems]
-    return _text([*names, "env_steps", "steps_per_second", "wall_seconds", "what_is_wrong"], rows)
+    rows += [
+        [relative(item.folder, folder), "none", "no", *[None] * len(names), item.words] for item in report.problems
+    ]
+    return _text(["folder", "status", "counts", *names, "what_is_wrong"], rows)
 
 
 def _differences(report: Report) -> str:

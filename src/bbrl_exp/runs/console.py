@@ -66,7 +66,7 @@ class Terminal:
         from bbrl_exp.tracking.console import make_console
 
         print_any_character()
-        self._console = make_console(True)
+        self._console = make_console()
 
     def line(self, text: str) -> None:
         """Show one line of text."""
@@ -167,14 +167,13 @@ def show_start(console: Console, prepared: PreparedRun, folder: Path) -> None:
 
 def describe(tracker: Tracker, prepared: PreparedRun) -> None:
     """Puts the same on TensorBoard's TEXT and IMAGES pages, and the configuration."""
-    from bbrl_exp.tracking.pictures import Line, graph_picture, png
+    from bbrl_exp.tracking.summaries import graph_picture, png
 
     tracker.config(as_yaml(prepared.run.config))
     tracker.text("graph", "\n".join(f"    {line}" for line in _graph_lines(prepared.graph)))
     tracker.text("workspace", markdown_table(_COLUMNS, _rows(prepared.variables)))
     tracker.text("plan", markdown_table(("plan", ""), _plan_in_words(prepared.run)))
-    lines = [Line(variable.name, variable.writers, variable.readers) for variable in prepared.variables]
-    picture = graph_picture(lines)
+    picture = graph_picture(prepared.variables)
     tracker.image("variables", png(picture), picture.size)  # a tag is on one page only
 
 

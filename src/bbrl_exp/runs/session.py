@@ -113,8 +113,7 @@ def run_session(
         )
         progress.evaluations = evaluations = Evaluations(prepared, folder, tracker, console, stop.came)
         with contextlib.closing(tracker), contextlib.closing(evaluations):
-            if tracker.is_new_in_tensorboard:
-                tracker.begin(run.hparams)
+            if tracker.begin(run.hparams):
                 describe(tracker, prepared)
             loop = _Loop(prepared, folder, console, progress, stop, tracker, evaluations, stopwatch)
             try:

@@ -1,4 +1,4 @@
-"""What a run says while it runs: a progress bar on a terminal, plain lines in a file, or nothing."""
+"""What a run says while it runs: a progress bar on a terminal, or plain lines in a file."""
 
 from __future__ import annotations
 
@@ -23,42 +23,16 @@ class Console(Protocol):
         """Show a table."""
 
     def progress(self, done: int, total: int, steps_per_second: float | None, mean_return: float | None) -> None:
-        """Say how far the run is.
-
-        Args:
-            done: environment steps done.
-            total: environment steps planned.
-            steps_per_second: speed of late, None before it has been measured.
-            mean_return: mean return of the last episodes, None before the first end.
+        """Say how far the run is, in environment steps; ``steps_per_second`` is None before it is measured,
+        ``mean_return`` before the first end of an episode.
         """
 
     def close(self) -> None:
         """End the progress; lines and tables may still follow."""
 
 
-class SilentConsole:
-    """Says nothing."""
-
-    def line(self, text: str) -> None:
-        """Nothing."""
-
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Nothing."""
-
-    def progress(self, done: int, total: int, steps_per_second: float | None, mean_return: float | None) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
-
-
 class PlainConsole:
-    """Plain lines, for logs: progress at most once in 10 % of the run and once in 5 seconds, and at its end.
-
-    Args:
-        stream: where to write.
-        clock: seconds from any origin.
-    """
+    """Plain lines, for logs: progress at most once in 10 % of the run and once in 5 seconds, and at its end."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -92,12 +66,7 @@ class PlainConsole:
 
 
 class TerminalConsole:
-    """A progress bar that stays below the lines, redrawn at most twice a second.
-
-    Args:
-        stream: a terminal.
-        clock: seconds from any origin.
-    """
+    """A progress bar on a terminal that stays below the lines, redrawn at most twice a second."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console as RichConsole  # 50 ms that only a terminal needs
@@ -151,14 +120,7 @@ class TerminalConsole:
         self._bar.stop()
 
 
-def make_console(shown: bool, stream: TextIO | None = None) -> Console:
-    """The console that fits: none, a terminal's or a plain one.
-
-    Args:
-        shown: whether to say anything.
-        stream: where to write; standard output by default.
-    """
-    if not shown:
-        return SilentConsole()
+def make_console(stream: TextIO | None = None) -> Console:
+    """The console that fits ``stream``, by default standard output: a terminal's or a plain one."""
     stream = stream or sys.stdout
     return TerminalConsole(stream) if stream.isatty() else PlainConsole(stream)

@@ -33,14 +33,8 @@ def finished_episodes(
     An episode ends in the row in which ``done`` becomes true. The repeated last row of an environment that is frozen
     until the others are done (without automatic reset) is no further episode, also not in the next chunk.
 
-    Args:
-        done: ``env/done`` of the whole chunk, ``[T, B]``.
-        cumulated_reward: ``env/cumulated_reward``, ``[T, B]``.
-        timestep: ``env/timestep``, ``[T, B]``.
-        first_new_row: 0 in a recording's first chunk, otherwise the number of rows kept from the chunk before.
-
-    Returns:
-        ``time`` counts rows of this chunk.
+    The arguments are those variables of the whole chunk, ``[T, B]``; ``time`` counts its rows. ``first_new_row`` is 0
+    in a recording's first chunk, otherwise the number of rows kept from the chunk before.
     """
     ends = done[first_new_row:].copy()
     if first_new_row > 0:

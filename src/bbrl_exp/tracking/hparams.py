@@ -23,8 +23,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
-from bbrl_exp.records.event_file import FOOTER_LENGTH, EventFile
-from bbrl_exp.records.event_reader import whole_records
+from bbrl_exp.records.event_file import EventFile, whole_length
 from bbrl_exp.records.layout import EVENTS
 
 _FAILED = "failed"
@@ -34,11 +33,9 @@ Parameter = bool | int | float | str
 
 @dataclass(frozen=True)
 class HparamsEntry:
-    """What the page shows of a run before it has results.
+    """What the page shows of a run before it has results: what it was asked, flat, one column each.
 
-    Attributes:
-        parameters: what the run was asked, flat: one column of the page each.
-        setting: equal for runs that differ in their seed alone: the page shows their mean in one row.
+    ``setting`` is equal for runs that differ in their seed alone: the page shows their mean in one row.
     """
 
     parameters: Mapping[str, Parameter]
@@ -60,13 +57,10 @@ def write_start(events: EventFile, entry: HparamsEntry) -> None:
 
 
 def write_end(events: EventFile, env_steps: int, metrics: Mapping[str, float | None], *, failed: bool) -> None:
-    """Tells the page how the run ended.
+    """Says on the page how the run ended.
 
-    Args:
-        events: the run's file.
-        env_steps: environment steps done.
-        metrics: what came out, no times: each becomes a scalar ``Final/<name>``; None and NaN are left out.
-        failed: also a scalar, ``Final/failed``, whose mean is the fraction of a setting's runs that failed.
+    Each metric (no time is one) becomes a scalar ``Final/<name>``; None and NaN are left out. So does ``failed``, whose
+    mean is the fraction of a setting's runs that failed.
     """
     found = {name: value for name, value in metrics.items() if value is not None and not math.isnan(value)}
     values = {**found, _FAILED: float(failed)}
@@ -82,21 +76,15 @@ def write_end(events: EventFile, env_steps: int, metrics: Mapping[str, float | N
 def mark_failed(folder: Path, env_steps: int, entry: HparamsEntry | None) -> None:
     """Marks a run as failed that could not record so itself: its process was killed, or it could not start.
 
-    A record that was cut off at the end of its event file is removed. A run whose end is in the file already is left
-    as it is.
-
-    Args:
-        folder: of the run; it must exist, and no process may write in it.
-        env_steps: environment steps that the run is known to have done.
-        entry: the run, for which a file is made where there is none; None where it is to have none.
+    No process may write in its folder. A record that was cut off at the end of its event file is removed. A run whose
+    end is in the file already is left as it is. Where there is no file, one is made if there is an ``entry``.
 
     Raises:
         BbrlExpError: the file cannot be made or written.
     """
     there = max(folder.glob(f"{EVENTS}*"), default=None)
     data = there.read_bytes() if there is not None else b""
-    records, _ = whole_records(data)
-    end = records[-1].stop + FOOTER_LENGTH if records else 0
+    end = whole_length(data)
     has_started = data.find(metadata.SESSION_START_INFO_TAG.encode(), 0, end) >= 0
     if data.find(metadata.SESSION_END_INFO_TAG.encode(), 0, end) >= 0 or (entry is None and not has_started):
         return

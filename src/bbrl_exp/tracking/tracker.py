@@ -15,12 +15,11 @@ from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.event_file import EventFile
 from bbrl_exp.records.metrics import SPEED, MetricsFile
 from bbrl_exp.text import size_in_words
-from bbrl_exp.tracking.console import Console, SilentConsole
+from bbrl_exp.tracking.console import Console
 from bbrl_exp.tracking.episodes import EpisodeCount, FinishedEpisodes, finished_episodes
-from bbrl_exp.tracking.histogram import histogram_values
 from bbrl_exp.tracking.hparams import HparamsEntry, write_end, write_start
 from bbrl_exp.tracking.settings import Thinning, TrackingSettings
-from bbrl_exp.tracking.summaries import image_summary, layout_summary, text_summary
+from bbrl_exp.tracking.summaries import histogram_values, image_summary, layout_summary, text_summary
 from bbrl_exp.tracking.workspace_series import rows_on_cpu, workspace_series
 from bbrl_exp.workspace import Workspace
 
@@ -36,11 +35,9 @@ class Tracker:
 
     Args:
         folder: the run's folder, which exists; unused without files.
-        settings: what is recorded.
         batch_size: number B of environments; time step g of the run is environment step g · B.
         planned_time_steps: time steps that the run will have, not counting the first row.
         discrete_actions: name → (smallest value, number of values) of action variables from discrete spaces.
-        console: where progress is shown.
         clock: seconds spent in the loop, from any origin; a clock that stands still during evaluations keeps them out
             of the measured speed.
         continued: what :meth:`positions` gave, for a tracker that continues these files: what is beyond is cut
@@ -70,7 +67,7 @@ class Tracker:
         self._batch_size = batch_size
         self._planned_time_steps = planned_time_steps
         self._discrete_actions = dict(discrete_actions or {})
-        self._console = console if console is not None and settings.console else SilentConsole()
+        self._console = console if settings.console else None
         self._positions = dict(continued or {"csv": None, "events": None, "seconds_at_last_speed": clock()})
         csv, events = self._positions["csv"], self._positions["events"]
         self._csv = MetricsFile(folder, csv) if settings.enabled and settings.csv else None
@@ -114,8 +111,9 @@ class Tracker:
             episodes = finished_episodes(done, cumulated_reward, timestep, before)
             self._write_episodes(episodes, (episodes.time - before + first_global_time) * self._batch_size)
         self._measure_speed(self._settings.speed_every)
-        total = self._planned_time_steps * self._batch_size
-        self._console.progress(self._env_steps, total, self._speed.latest, self.episodes.return_mean)
+        if self._console:
+            total = self._planned_time_steps * self._batch_size
+            self._console.progress(self._env_steps, total, self._speed.latest, self.episodes.return_mean)
 
     def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
         """Record single numbers (an evaluation, losses) at an environment step, in TensorBoard and CSV."""
@@ -128,7 +126,7 @@ class Tracker:
     def evaluation(self, env_steps: int, name: str, values: Mapping[str, float], returns: Sequence[float]) -> None:
         """Record an evaluation of the policy at an environment step: ``<name>/<value>``, and every single return.
 
-        The returns are a histogram in TensorBoard and one row an environment in CSV.
+        The returns are a histogram in TensorBoard and one row per environment in CSV.
         """
         self.scalars(env_steps, {f"{name}/{key}": value for key, value in values.items()})
         tag = f"{name}/return"
@@ -148,32 +146,23 @@ class Tracker:
         self.text("config", f"```yaml\n{yaml_text.strip()}\n```")
 
     def image(self, tag: str, data: bytes, size: tuple[int, int]) -> None:
-        """Put a picture on TensorBoard's IMAGES page.
-
-        Args:
-            tag: its name.
-            data: a file that browsers show: PNG, GIF, …; an animated one plays.
-            size: width and height in pixels.
-        """
+        """Put a picture on TensorBoard's IMAGES page: a file that browsers show (an animated one plays), its size."""
         if self._events:
             self._events.summary(self._env_steps, image_summary(tag, data, size))
 
-    @property
-    def is_new_in_tensorboard(self) -> bool:
-        """Whether the run has an event file that says nothing of it yet."""
-        return self._events is not None and self._events.is_new
+    def begin(self, entry: HparamsEntry) -> bool:
+        """Put the run on TensorBoard's HPARAMS page; the event file of a resumed run has it there already.
 
-    def begin(self, entry: HparamsEntry) -> None:
-        """Put the run on TensorBoard's HPARAMS page; the event file of a resumed run has it there already."""
-        if self._events and self._events.is_new:
-            write_start(self._events, entry)
+        Returns:
+            Whether there is an event file that says nothing of the run yet.
+        """
+        if self._events is None or not self._events.is_new:
+            return False
+        write_start(self._events, entry)
+        return True
 
     def complete(self, metrics: Mapping[str, float | None]) -> None:
-        """Tell TensorBoard's HPARAMS page that the run is complete.
-
-        Args:
-            metrics: what came out, no times: each becomes a scalar ``Final/<name>``; None is left out.
-        """
+        """Say on TensorBoard's HPARAMS page that the run is complete, and what came out, as :func:`write_end` does."""
         if self._events:
             write_end(self._events, self._env_steps, metrics, failed=False)
 
@@ -216,7 +205,8 @@ class Tracker:
 
     def close(self) -> None:
         """Record the last speed, end the progress and close the files; closing again does nothing."""
-        self._console.close()
+        if self._console:
+            self._console.close()
         try:
             self._measure_speed(least_env_steps=1)
         finally:
@@ -255,6 +245,8 @@ class Tracker:
             self._announce(len(tags_of_all), events.record_length(tags_of_all))
 
     def _announce(self, n_series: int, bytes_per_step: int) -> None:
+        if self._console is None:
+            return
         planned, full, stride = self._planned_time_steps, self._thinning.full_steps, self._thinning.stride
         size = size_in_words(self._thinning.n_kept(planned + 1) * bytes_per_step)
         if planned < full or stride == 1:

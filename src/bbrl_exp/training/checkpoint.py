@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
-from bbrl_exp.records.json_file import replace_file
+from bbrl_exp.records.files import replace_file
 
 _EXTRA_STATE = "_extra_state"
 

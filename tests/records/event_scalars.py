@@ -1,4 +1,4 @@
-"""Reads TensorBoard event files, those of `event_file` and of other writers, up to where they are damaged."""
+"""Reads the scalars of event files, those of `EventFile` and of other writers, up to where they are damaged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_scalars(path: Path) -> EventScalars:
     """All scalars of the event file at ``path``; every record is compared with its checksum."""
     data = path.read_bytes()
     points: dict[str, list[tuple[int, float]]] = {}
-    records, damage = whole_records(data)
+    records, damage = _whole_records(data)
     for record in records:
         if struct.pack("<I", masked_crc(data[record])) != data[record.stop : record.stop + FOOTER_LENGTH]:
             damage = f"wrong checksum of the record at byte {record.start - HEADER_LENGTH}"
@@ -54,7 +54,7 @@ def read_scalars(path: Path) -> EventScalars:
     return EventScalars(series, damage)
 
 
-def whole_records(data: bytes) -> tuple[list[slice], str | None]:
+def _whole_records(data: bytes) -> tuple[list[slice], str | None]:
     """Where the payloads of an event file are that are whole, and what is wrong with the rest."""
     found: list[slice] = []
     position = 0
