@@ -203,7 +203,7 @@ def test_the_current_folder_of_a_run_is_its_own_if_asked_for(
 ) -> None:
     made = "+agent.members.made={_target_: users_own.Made}"
     assert command_line(*launcher, "name=s", "hydra.job.chdir=true", made, "seed=1", *SHORT).code == 0
-    (found,) = tmp_path.rglob("here")
+    (found,) = (tmp_path / "outputs").rglob("here")
     assert (found.parent / "summary.json").exists()
 
 
@@ -253,7 +253,7 @@ def test_a_signal_ends_the_sweep_and_the_table_tells_what_was_not_begun(tmp_path
     assert "interrupted" in out
     assert [row["error"] for row in table_of(tmp_path / "outputs" / "multirun" / "s")] == [
         "stopped by SIGTERM",
-        "not begun",
+        "not started",
     ]
 
 

@@ -17,7 +17,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.evaluations import EvaluationPlan
 from bbrl_exp.search.pruning import rungs_of
 from bbrl_exp.search.space import Parameter, Value, grid, read_space
-from bbrl_exp.search.storage import check_storage
+from bbrl_exp.search.study import check_storage
 from bbrl_exp.settings import bad_value
 
 _OF_EVALUATIONS = {
