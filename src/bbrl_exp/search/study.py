@@ -69,11 +69,7 @@ class SearchStudy:
         return [trial for trial in self._study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
     def next_batch(self, given_up: set[int]) -> list[Trial]:
-        """The trials to run next: those that were interrupted, then new ones up to a whole batch.
-
-        Args:
-            given_up: numbers of trials that were interrupted while this command ran.
-        """
+        """The trials to run next: interrupted ones that this command has not given up, then new ones for a batch."""
         interrupted = (trial for trial in self.trials if trial.state == TrialState.RUNNING)
         batch = [
             self._proposed(Trial(self._study, trial._trial_id)) for trial in interrupted if trial.number not in given_up
@@ -115,7 +111,7 @@ class SearchStudy:
         return rung in self.trials[trial.number].intermediate_values
 
     def gives_up(self, trial: Trial, rung: int) -> bool:
-        """Whether the pruner gives the trial up at a rung; it is then over. One that came farther has gone on there."""
+        """Whether the pruner gives the trial up at a rung; it is then over. One that came farther has passed it."""
         if self.trials[trial.number].last_step != rung or not trial.should_prune():
             return False
         self._study.tell(trial, state=TrialState.PRUNED)
