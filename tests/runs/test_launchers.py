@@ -157,8 +157,8 @@ def test_jobs_side_by_side_save_when_their_sweep_is_asked_to_stop(number: signal
         assert (summary["status"], summary["error"]) == ("interrupted", "stopped by SIGTERM")
         assert (folder / "checkpoints" / f"step_{summary['env_steps']}.pt").exists()
     rows = table_of(sweep)
-    assert [row["error"] for row in rows] == ["stopped by SIGTERM", "stopped by SIGTERM", "not begun"]
-    assert "not begun" in out
+    assert [row["error"] for row in rows] == ["stopped by SIGTERM", "stopped by SIGTERM", "not started"]
+    assert "not started" in out
     assert not list(sweep.glob(".stop_*"))
     wait_until(lambda: not any(is_alive(child) for child in children))
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bbrl_exp.records.layout import METRICS
 from bbrl_exp.records.metrics import EVALUATIONS, MetricsFile
-from bbrl_exp.sweeps.batches import JobResult, Stopped
+from bbrl_exp.sweeps.batches import JobResult
+from bbrl_exp.sweeps.stopping import SweepStoppedError
 
 Overrides = dict[str, str]
 
@@ -37,7 +38,7 @@ class FakeJobs:
         """Gives what comes of each job."""
         self.batches.append([dict(text.split("=", 1) for text in job) for job in jobs])  # type: ignore[misc]
         if self.stop_in == len(self.batches) - 1:
-            raise Stopped(128 + 15)
+            raise SweepStoppedError(128 + 15)
         return [self._result(list(job), self.folder / folder) for job, folder in zip(jobs, folders, strict=True)]
 
     def _result(self, job: list[str], folder: Path) -> JobResult:

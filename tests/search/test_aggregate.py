@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from bbrl_exp.functional.statistics import interquartile_mean
-from bbrl_exp.search.aggregate import AGGREGATES
+from bbrl_exp.search.search import AGGREGATES
 
 
 def test_a_quarter_is_dropped_at_each_end() -> None:

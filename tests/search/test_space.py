@@ -107,7 +107,7 @@ def test_what_is_typed_wins_over_the_space_of_the_file(composer: Composer) -> No
         ({}, ["seed=1,2"], r"key 'seed' cannot be set in a search"),
         ({"a": "choice(1, 2)"}, ["seed=1"], r"key 'seed' cannot be set in a search"),
         ({"a": "choice(1, 2)"}, ["pause_after=100"], "key 'pause_after' cannot be set in a search"),
-        ({}, ["name=a,b"], "key 'name' cannot be set in a search: the search has one folder"),
+        ({}, ["name=a,b"], "key 'name' cannot be set in a search: the search names its one folder"),
         ({"hydra.launcher.n_jobs": "choice(1, 2)"}, [], "key 'hydra.launcher.n_jobs' cannot be searched"),
     ],
 )

@@ -42,10 +42,10 @@ def test_a_damaged_table_is_read_as_if_there_were_none(tmp_path: Path) -> None:
     ("status", "is_stopped", "expected"),
     [
         ("completed", True, ("completed", None)),
-        ("running", False, ("failed", "its process ended without a word")),
-        ("running", True, ("interrupted", "its process ended without a word")),
-        (None, True, ("interrupted", "not begun")),
-        (None, False, ("failed", "its process ended without a word")),
+        ("running", False, ("failed", "its process ended without saying why")),
+        ("running", True, ("interrupted", "its process ended without saying why")),
+        (None, True, ("interrupted", "not started")),
+        (None, False, ("failed", "its process ended without saying why")),
     ],
 )
 def test_a_row_tells_how_a_job_stands(
@@ -61,7 +61,7 @@ def test_a_job_whose_folder_is_held_still_runs(tmp_path: Path) -> None:
     write(tmp_path, "job", "running")
     with FolderClaim(tmp_path / "job"):
         row = row_of(tmp_path, "job", ["seed=1"], None, is_stopped=False)
-    assert (row.status, row.error, is_job_fine(row)) == ("running", "it still runs", False)
+    assert (row.status, row.error, is_job_fine(row)) == ("running", "still running", False)
 
 
 def test_a_job_that_was_paused_has_done_what_it_was_asked_to(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def _are_growing_ints(value: object) -> bool:
 
 @dataclass
 class SearchSettings:
-    """What stands below ``hydra.sweeper`` of a search."""
+    """The keys below ``hydra.sweeper`` of a search."""
 
     params: Any = setting(
         "the space: key -> choice(...), range(...), interval(...) or tag(log, ...), also typed as key=choice(...)",
@@ -59,7 +59,7 @@ class SearchSettings:
     pruner: Any = setting("what gives up trials at a rung", one_of(PRUNERS), default="none")
     startup_trials: Any = setting("complete trials before median and percentile give up others", integer(1), default=5)
     keep_percent: Any = setting(
-        "of trials that go on: of the complete ones (percentile, null: 25), of those there (halving, null: 50)",
+        "of trials that continue: of the complete ones (percentile, null: 25), of those there (halving, null: 50)",
         number_between("a number above 0 and below 100", 0, 100).or_null,
         default=None,
     )

@@ -87,18 +87,13 @@ class SweepConfig:
         return folder_of(self.config, "sweep")
 
     def claim(self) -> FolderClaim:
-        """The right to write in the sweep's folder, or in a new one beside it where the sweep has no name.
-
-        Raises:
-            ConfigurationError: another sweep holds it, or it cannot be made.
-        """
+        """Claims the sweep's folder, or a new one beside it where the sweep has no name."""
         return FolderClaim(self.folder) if is_named(self.config, "sweep") else claim_new_folder(self.folder)
 
     def in_folder(self, composer: Composer, folder: Path) -> SweepConfig:
         """The same sweep with the folder that it has claimed, and its configuration in that folder."""
-        found = SweepConfig.of(
-            composer, [*self.of_hydra, f"hydra.sweep.dir={quoted(str(folder))}", *_texts(self.typed)]
-        )
+        typed = [str(override.input_line) for override in self.typed]
+        found = SweepConfig.of(composer, [*self.of_hydra, f"hydra.sweep.dir={quoted(str(folder))}", *typed])
         OmegaConf.save(found.config, folder / SWEEP_CONFIG)
         return found
 
@@ -120,11 +115,7 @@ def values_of(override: Override) -> list[str]:
 
 
 def refusal_of_all(errors: Sequence[str]) -> ConfigurationError:
-    """The error of a sweep each of whose jobs has an error.
-
-    Args:
-        errors: the different ones.
-    """
+    """The error of a sweep each of whose jobs has an error, from the different ones."""
     return ConfigurationError(errors[0] if len(errors) == 1 else f"no job of the sweep can run: {'; '.join(errors)}")
 
 
@@ -132,7 +123,3 @@ def _points(typed: Sequence[Override]) -> Iterator[tuple[str, ...]]:
     """The overrides of each job; intervals, of which only a search has any use, are left out."""
     finite = [each for each in typed if not each.is_sweep_override() or each.is_discrete_sweep()]
     yield from product(*map(values_of, finite))
-
-
-def _texts(overrides: Sequence[Override]) -> list[str]:
-    return [str(override.input_line) for override in overrides]

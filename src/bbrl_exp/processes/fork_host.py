@@ -53,7 +53,7 @@ class ForkHost:
 
         Args:
             content: what the fork is to do.
-            is_wanted: asked about once a second; the fork is asked to stop where it is not.
+            is_wanted: asked once a second; the fork is asked to stop when it is not.
 
         Raises:
             WorkerError: the host has died, and the fork with it.

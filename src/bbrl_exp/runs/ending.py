@@ -1,4 +1,4 @@
-"""What a job's process left when it ended, and the record of one that could not tell it itself."""
+"""How a job's process ended, and the record of one that could not write it itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class JobEnding:
 
     Attributes:
         code: its exit code; negative: the number of the signal that killed it.
-        refusal: why the job was not begun, None where it was.
+        refusal: why the job did not start, None where it did.
     """
 
     code: int
@@ -49,7 +49,7 @@ class JobEnding:
 
 
 def record_death(folder: Path, ending: JobEnding, overrides: Sequence[str]) -> None:
-    """Completes the summary of a job whose process ended without a word; leaves every other as it is.
+    """Completes the summary of a job whose process ended without doing so; leaves every other as it is.
 
     Args:
         folder: of the job; not in use by another process.

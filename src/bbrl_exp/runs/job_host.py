@@ -20,6 +20,7 @@ from bbrl_exp.runs.ending import JobEnding
 _IMPORTED = (
     "torch",
     "gymnasium",
+    "threadpoolctl",
     "bbrl_exp.runs.job",
     "bbrl_exp.tracking.tracker",
     "bbrl_exp.training.checkpoints",

@@ -1,4 +1,4 @@
-"""A configuration told by what differs from that of its groups: a command line, or a file of ``conf/experiment``."""
+"""A configuration as what differs from that of its groups: a command line, or a file of ``conf/experiment``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WORDS = ("true", "false", "null", "nan", "inf")
 
 @dataclass(frozen=True)
 class Difference:
-    """What makes a configuration from that of its groups.
+    """What a configuration changes in that of its groups.
 
     Attributes:
         groups: option of each group that is to be named.
@@ -60,7 +60,7 @@ def difference_of(
     Args:
         config: with its ``hydra`` node.
         compose: gives a configuration from overrides.
-        extra_dir: the user's own folder of options, None for none.
+        extra_dir: ``--config-dir``.
     """
     choices = config.hydra.runtime.choices
     groups = {group: choices[group] for group, default in _GROUPS.items() if choices.get(group) not in (None, default)}
@@ -82,12 +82,7 @@ def as_command(difference: Difference) -> str:
 
 
 def as_experiment(difference: Difference, title: str) -> str:
-    """The contents of a file of ``conf/experiment``.
-
-    Args:
-        difference: what it states.
-        title: its first comment.
-    """
+    """The contents of a file of ``conf/experiment``, whose first comment is ``title``."""
     nested: dict[str, Any] = {}
     for key, value in {**difference.changed, **difference.added}.items():
         *parents, last = key.split(".")

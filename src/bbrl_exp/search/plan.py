@@ -1,4 +1,4 @@
-"""What a search is going to do, checked before anything is made."""
+"""What a search will do, checked before anything is made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.evaluations import EvaluationPlan
 from bbrl_exp.search.pruning import rungs_of
 from bbrl_exp.search.space import Parameter, Value, grid, read_space
-from bbrl_exp.search.storage import check_storage
+from bbrl_exp.search.study import check_storage
 from bbrl_exp.settings import bad_value
 
 _OF_EVALUATIONS = {
@@ -29,10 +29,10 @@ _OF_EVALUATIONS = {
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """A search, ready to begin or to go on.
+    """A search, ready to begin or to resume.
 
     Attributes:
-        settings: what stands below ``hydra.sweeper``.
+        settings: the keys below ``hydra.sweeper``.
         space: what is searched.
         constant: the overrides that all runs have.
         n_trials: of the whole search.
@@ -58,12 +58,7 @@ class SearchPlan:
     extra_dir: Path | None
 
     def runs_of(self, params: Mapping[str, Value], pause_after: int | None = None) -> list[list[str]]:
-        """The overrides of the runs of a trial, one a seed.
-
-        Args:
-            params: what the sampler proposed.
-            pause_after: where they are to pause, None for their end.
-        """
+        """The overrides of the runs of a trial, one per seed, with ``params`` as the sampler proposed them."""
         varied = [parameter.override(params[parameter.key]) for parameter in self.space]
         pause = [] if pause_after is None else [f"pause_after={pause_after}"]
         return [[*self.constant, *varied, f"seed={seed}", *pause] for seed in self.settings.seeds]
@@ -74,7 +69,7 @@ class SearchPlan:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What must not change while a search goes on."""
+        """What must not change when a search resumes."""
         return {
             **{f"space of {parameter.key}": parameter.written for parameter in self.space},
             "what all trials share": self.base_hash,

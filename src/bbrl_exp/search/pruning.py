@@ -62,10 +62,6 @@ def make_pruner(settings: SearchSettings) -> optuna.pruners.BasePruner:
 def rungs_of(settings: SearchSettings, run: CheckedRun) -> tuple[int, ...]:
     """The environment steps at which trials are compared, none without a pruner.
 
-    Args:
-        settings: of the search.
-        run: one of its runs.
-
     Raises:
         ConfigurationError: there is no evaluation of its own at each of them, or the run is not longer than they are.
     """
@@ -85,7 +81,7 @@ def rungs_of(settings: SearchSettings, run: CheckedRun) -> tuple[int, ...]:
             f"with an evaluation up to the first and between any two; eval.every is {every:,}",
         )
     if not run.checkpoint_every:
-        raise ConfigurationError("key 'checkpoint.every' = 0: must be more to prune, runs go on from rung to rung")
+        raise ConfigurationError("key 'checkpoint.every' = 0: must be more to prune: runs resume from rung to rung")
     if not (run.tracking.enabled and run.tracking.csv):
         raise ConfigurationError("key 'tracking.csv' = false: must be true to prune by what metrics.csv holds")
     return rungs

@@ -1,4 +1,4 @@
-"""What came of a search: its table, ``search.json``, ``search.csv``, and the best trial as ``best.yaml``."""
+"""The result of a search: its table, ``search.json``, ``search.csv``, and the best trial as ``best.yaml``."""
 
 from __future__ import annotations
 
@@ -28,41 +28,36 @@ _ORDER = ("completed", "pruned", "interrupted", "failed")
 _SHOWN = 20
 
 
-class SearchResults:
-    """Shows and writes the trials of a search.
+def status_of(trial: FrozenTrial) -> str:
+    """``completed``, ``pruned``, ``failed`` or ``interrupted``."""
+    return _STATUS[trial.state]
 
-    Args:
-        plan: of the search.
-        folder: of the search.
-    """
+
+class SearchResults:
+    """Shows and writes the trials of a search."""
 
     def __init__(self, plan: SearchPlan, folder: Path) -> None:
         self._plan, self._folder = plan, folder
         self._console = Terminal()
         self._best: tuple[int, Difference] | None = None
 
-    def status_of(self, trial: FrozenTrial) -> str:
-        """``completed``, ``pruned``, ``failed`` or ``interrupted``."""
-        return _STATUS[trial.state]
-
     def best_of(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
         """The best of the complete trials, the first of equal ones; None where there is none."""
         complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         return min(complete, key=self._rank, default=None)
 
-    def tell(self, trials: Sequence[FrozenTrial], number: int) -> None:
-        """Says what came of a trial, in one line."""
+    def print_trial(self, trials: Sequence[FrozenTrial], number: int) -> None:
+        """Prints what came of a trial, in one line."""
         trial, best = trials[number], self.best_of(trials)
         value = {
             "completed": f"{_shown(trial.value)}",
             "pruned": f"pruned at {trial.last_step or 0:,} steps, {_shown(trial.value)}",
             "failed": f"failed: {error_of(trial)}",
             "interrupted": "interrupted",
-        }[self.status_of(trial)]
+        }[status_of(trial)]
         so_far = f"; best {_shown(best.value)} (trial {best.number})" if best is not None else ""
         names = _short([parameter.key for parameter in self._plan.space])
-        values = [text.partition("=")[2] for text in self._overrides(trial)]
-        settings = " ".join(f"{name}={text}" for name, text in zip(names, values, strict=True))
+        settings = " ".join(f"{name}={text}" for name, text in zip(names, self._values(trial), strict=True))
         self._console.line(f"trial {number}: {settings}: {value}{so_far}")
 
     def write(self, trials: Sequence[FrozenTrial]) -> None:
@@ -100,10 +95,10 @@ class SearchResults:
             [
                 (
                     str(trial.number),
-                    self.status_of(trial),
+                    status_of(trial),
                     _shown(trial.value),
                     " ".join(map(_shown, values_of(trial) or [])) or "-",
-                    *(text.partition("=")[2] for text in self._overrides(trial)),
+                    *self._values(trial),
                 )
                 for trial in ranked[:_SHOWN]
             ],
@@ -121,11 +116,12 @@ class SearchResults:
     def _rank(self, trial: FrozenTrial) -> tuple[int, float, int]:
         value = trial.value if trial.value is not None else 0.0
         best_first = -value if self._plan.settings.direction == "maximize" else value
-        return _ORDER.index(self.status_of(trial)), best_first, trial.number
+        return _ORDER.index(status_of(trial)), best_first, trial.number
 
-    def _overrides(self, trial: FrozenTrial) -> list[str]:
+    def _values(self, trial: FrozenTrial) -> list[str]:
+        """The values of its parameters, as they are written."""
         return [
-            parameter.override(trial.params[parameter.key])
+            parameter.override(trial.params[parameter.key]).partition("=")[2]
             for parameter in self._plan.space
             if parameter.key in trial.params
         ]
@@ -153,7 +149,7 @@ class SearchResults:
         seeds = self._plan.settings.seeds
         return {
             "number": trial.number,
-            "status": self.status_of(trial),
+            "status": status_of(trial),
             "value": trial.value,
             "values": None if values is None else dict(zip(map(str, seeds), values, strict=True)),
             "params": {
@@ -177,7 +173,7 @@ class SearchResults:
             rows.append(
                 [
                     trial.number,
-                    self.status_of(trial),
+                    status_of(trial),
                     trial.value,
                     *(params.get(key) for key in keys),
                     *(values_of(trial) or itertools.repeat(None, len(seeds))),

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from bbrl_exp.functional.statistics import interquartile_mean
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.runs.stop import STOPPED_BY
-from bbrl_exp.search.aggregate import AGGREGATES
 from bbrl_exp.search.pruning import evaluation_at
-from bbrl_exp.search.results import SearchResults
-from bbrl_exp.sweeps.batches import JobResult, Stopped
+from bbrl_exp.search.results import SearchResults, status_of
+from bbrl_exp.sweeps.batches import JobResult
+from bbrl_exp.sweeps.stopping import SweepStoppedError
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
     from bbrl_exp.search.plan import SearchPlan
     from bbrl_exp.search.study import SearchStudy
+
+
+# How the runs of a trial, one per seed, make one value.
+AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "iqm": lambda values: float(interquartile_mean(values)),
+    "mean": lambda values: float(np.mean(values)),
+    "median": lambda values: float(np.median(values)),
+    "min": lambda values: float(np.min(values)),
+}
 
 
 class JobRunner(Protocol):
@@ -32,12 +44,7 @@ class JobRunner(Protocol):
 
 
 def run_search(plan: SearchPlan, runner: JobRunner, study: SearchStudy) -> int:
-    """Runs what is left of a search, shows its table and writes its files.
-
-    Args:
-        plan: of the search.
-        runner: of its jobs, with the claimed folder.
-        study: the trials so far.
+    """Runs what is left of a search in the claimed folder of ``runner``, shows its table and writes its files.
 
     Returns:
         The exit code: 0 where every trial is complete or was pruned, 1 where one failed, 128+n where signal n came.
@@ -47,13 +54,13 @@ def run_search(plan: SearchPlan, runner: JobRunner, study: SearchStudy) -> int:
     exit_code = 0
     try:
         search.run()
-    except Stopped as stopped:
-        exit_code = stopped.exit_code
+    except SweepStoppedError as stopped:
+        exit_code = stopped.code
     except KeyboardInterrupt:  # between two batches
         exit_code = STOPPED_BY + signal.SIGINT
     results.write(study.trials)
     results.show(study.trials)
-    return exit_code or int(any(results.status_of(trial) in ("failed", "interrupted") for trial in study.trials))
+    return exit_code or int(any(status_of(trial) in ("failed", "interrupted") for trial in study.trials))
 
 
 @dataclass
@@ -78,7 +85,7 @@ class _Search:
             self._to_end(alive)
             self.results.write(self.study.trials)
             for trial in batch:
-                self.results.tell(self.study.trials, trial.number)
+                self.results.print_trial(self.study.trials, trial.number)
 
     def _to_rung(self, trials: Sequence[Trial], rung: int) -> list[Trial]:
         """Runs trials to a rung, and gives those that go on."""

@@ -1,4 +1,4 @@
-"""The space that is searched: what Hydra's sweep grammar says of each key, as Optuna's distributions."""
+"""The space of a search: Hydra's sweeps of keys as Optuna's distributions."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _MOST_VALUES = 10_000
 _SWEEP = "choice(...), range(...) or interval(...), of which tag(log, ...) is drawn by its logarithm"
 _NOT_SEARCHED = {
     "seed": "the seeds of each trial's runs are hydra.sweeper.seeds",
-    "name": "the search has one folder, which it names",
-    "resume": "a search goes on by its name",
+    "name": "the search names its one folder",
+    "resume": "a search resumes by its name",
     "pause_after": "the search sets it, at hydra.sweeper.rungs",
 }
 
@@ -40,8 +40,8 @@ class Parameter:
     """One dimension of the space.
 
     Attributes:
-        key: as it stands before ``=`` in an override.
-        written: what stands behind it.
+        key: before ``=`` in an override.
+        written: after ``=``.
         distribution: as Optuna has it.
         values: of a choice or a range, in the order in which they are written.
         texts: how each of them is written in an override.
@@ -55,29 +55,24 @@ class Parameter:
 
     def suggest(self, trial: Trial) -> Value:
         """The value that the sampler proposes for the trial, or has proposed before."""
-        distribution = self.distribution
-        if isinstance(distribution, FloatDistribution):
-            return trial.suggest_float(
-                self.key, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-            )
-        if isinstance(distribution, IntDistribution):
-            return trial.suggest_int(
-                self.key, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-            )
-        assert isinstance(distribution, CategoricalDistribution)
-        found: Value = trial.suggest_categorical(self.key, distribution.choices)
+        asked = self.distribution
+        if isinstance(asked, FloatDistribution):
+            return trial.suggest_float(self.key, asked.low, asked.high, step=asked.step, log=asked.log)
+        if isinstance(asked, IntDistribution):
+            return trial.suggest_int(self.key, asked.low, asked.high, step=asked.step, log=asked.log)
+        assert isinstance(asked, CategoricalDistribution)
+        found: Value = trial.suggest_categorical(self.key, asked.choices)
         return found
 
     def used(self, value: Value) -> Value:
         """The value that runs have: that of an interval is rounded to four digits, within its ends."""
         if self.values:
             return self.values[self._index(value)]
-        distribution = self.distribution
-        assert isinstance(distribution, FloatDistribution | IntDistribution)
-        if isinstance(distribution, IntDistribution):
+        if isinstance(self.distribution, IntDistribution):
             return value
+        assert isinstance(self.distribution, FloatDistribution)
         assert isinstance(value, int | float)
-        return min(max(float(f"{value:.{_DIGITS}g}"), distribution.low), distribution.high)
+        return min(max(float(f"{value:.{_DIGITS}g}"), self.distribution.low), self.distribution.high)
 
     def override(self, value: Value) -> str:
         """The override that gives runs this value."""
@@ -104,8 +99,7 @@ class Parameter:
 def read_space(params: Mapping[str, Any], typed: Sequence[Override]) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
     """The space, and the overrides that all trials have.
 
-    What is typed wins over ``params``: a sweep takes the place of the one that stands there, a single value takes the
-    key out of the space.
+    What is typed wins over ``params``: a sweep replaces the one there, a single value takes the key out of the space.
 
     Args:
         params: ``hydra.sweeper.params``.
@@ -161,17 +155,13 @@ def _of_params(key: str, value: object) -> Override:
 
 def _check_searched(key: str, *, of_all: bool = False) -> None:
     if key.startswith(("hydra.", "hydra/")):
-        raise ConfigurationError(f"key '{key}' cannot be searched: it is none of the runs'")
+        raise ConfigurationError(f"key '{key}' cannot be searched: it is not a key of the runs")
     if key in _NOT_SEARCHED and not (of_all and key == "name"):
         raise ConfigurationError(f"key '{key}' cannot be set in a search: {_NOT_SEARCHED[key]}")
 
 
 def _is_log(sweep: IntervalSweep | RangeSweep | ChoiceSweep, *, may_be: bool = True) -> bool:
-    """Whether it is tagged ``log``.
-
-    Raises:
-        ValueError: it has another tag, or must have none.
-    """
+    """Whether it is tagged ``log``; ValueError where it has another tag, or must have none."""
     allowed = {"log"} if may_be else set()
     if unknown := sorted(sweep.tags - allowed):
         raise ValueError(f"tag '{unknown[0]}' is not known here; known: {'log' if may_be else 'none'}")

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.search.plan import SearchPlan
 from bbrl_exp.search.pruning import make_pruner
-from bbrl_exp.search.storage import open_storage
+from bbrl_exp.settings import bad_value
+
+if TYPE_CHECKING:
+    from bbrl_exp.search.plan import SearchPlan
 
 _FACTS = "bbrl_exp"
+_JOURNAL = "optuna.journal"
 _ERROR, _VALUES, _FOLDERS = "error", "values", "folders"
 
 
@@ -22,11 +30,7 @@ class SearchStudy:
     """The study of a search: asks the sampler for trials, and keeps what came of them.
 
     A trial's proposal depends on the sampler's seed, the trial's number and the trials before it, and so does not
-    depend on whether the search was interrupted.
-
-    Args:
-        plan: of the search.
-        folder: of the search; the study has its name.
+    depend on whether the search was interrupted. The study has the name of the search's folder.
 
     Raises:
         ConfigurationError: the storage does not open, or it holds another search of this name.
@@ -36,7 +40,7 @@ class SearchStudy:
         self._plan = plan
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(
-            storage=open_storage(plan.settings.storage, folder),
+            storage=_open_storage(plan.settings.storage, folder),
             study_name=folder.name,
             direction=plan.settings.direction,
             pruner=make_pruner(plan.settings),
@@ -65,11 +69,7 @@ class SearchStudy:
         return [trial for trial in self._study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
     def next_batch(self, given_up: set[int]) -> list[Trial]:
-        """The trials to run next: those that were interrupted, then new ones up to a whole batch.
-
-        Args:
-            given_up: numbers of trials that were interrupted while this command ran.
-        """
+        """The trials to run next: interrupted ones that this command has not given up, then new ones for a batch."""
         interrupted = (trial for trial in self.trials if trial.state == TrialState.RUNNING)
         batch = [
             self._proposed(Trial(self._study, trial._trial_id)) for trial in interrupted if trial.number not in given_up
@@ -111,7 +111,7 @@ class SearchStudy:
         return rung in self.trials[trial.number].intermediate_values
 
     def gives_up(self, trial: Trial, rung: int) -> bool:
-        """Whether the pruner gives the trial up at a rung; it is then over. One that came farther has gone on there."""
+        """Whether the pruner gives the trial up at a rung; it is then over. One that came farther has passed it."""
         if self.trials[trial.number].last_step != rung or not trial.should_prune():
             return False
         self._study.tell(trial, state=TrialState.PRUNED)
@@ -149,3 +149,53 @@ def folders_of(trial: FrozenTrial) -> list[str]:
     """The folders of the trial's runs, in that of the search."""
     folders: list[str] = trial.user_attrs.get(_FOLDERS, [])
     return folders
+
+
+def check_storage(url: str | None) -> None:
+    """Refuses the URL of a database that cannot be used here; nothing is opened.
+
+    Raises:
+        ConfigurationError: it cannot be read, or what reads such a database is not installed.
+    """
+    if url is None:
+        return
+    try:
+        make_url(url).get_dialect().import_dbapi()
+    except (SQLAlchemyError, ImportError) as error:
+        allowed = f"null or the URL of a database that can be opened ({error})"
+        raise bad_value("hydra.sweeper.storage", _without_password(url), allowed) from error
+
+
+def _open_storage(url: str | None, folder: Path) -> BaseStorage:
+    """The storage of the search in ``folder``.
+
+    Raises:
+        ConfigurationError: the database does not open.
+    """
+    if url is None:
+        path = folder / _JOURNAL
+        _cut_torn_line(path)
+        return JournalStorage(JournalFileBackend(str(path)))
+    try:
+        return RDBStorage(url)
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(
+            f"key 'hydra.sweeper.storage' = '{_without_password(url)}' does not open: {reason}"
+        ) from error
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Drops the end of a journal that a power cut or a full disk left without its newline."""
+    if not path.is_file():
+        return
+    with path.open("r+b") as file:
+        contents = file.read()
+        file.truncate(contents.rfind(b"\n") + 1)
+
+
+def _without_password(url: str) -> str:
+    try:
+        return make_url(url).render_as_string()
+    except SQLAlchemyError:
+        return url

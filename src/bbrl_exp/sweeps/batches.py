@@ -17,23 +17,12 @@ from bbrl_exp.runs.ending import record_refusal
 from bbrl_exp.sweeps.folders import with_folders
 from bbrl_exp.sweeps.jobs import Job, JobChecks, named_jobs
 from bbrl_exp.sweeps.launching import Launched, launch
+from bbrl_exp.sweeps.stopping import SweepStoppedError
 from bbrl_exp.sweeps.table import is_job_fine, other_rows, row_of
 from bbrl_exp.sweeps.watch import SweepWatch
 
 _SECONDS_TO_SAVE = 60.0
 _SECONDS_BETWEEN_LOOKS = 0.1
-
-
-class Stopped(Exception):  # noqa: N818 (no error: somebody asked for it)
-    """A signal asked the sweep to stop; its jobs have saved, and its table is written.
-
-    Args:
-        exit_code: 128 + the number of the signal.
-    """
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(exit_code)
-        self.exit_code = exit_code
 
 
 @dataclass(frozen=True)
@@ -56,13 +45,7 @@ class JobResult:
 
 
 class SweepJobs:
-    """Runs jobs through the launcher, each in a process of its own, and keeps the table of all of them.
-
-    Args:
-        config: of the sweep, in its folder.
-        folder: of the sweep, claimed.
-        checks: of jobs.
-    """
+    """Runs jobs in the claimed folder of a sweep, each in its own process, and keeps the table of all of them."""
 
     def __init__(self, config: SweepConfig, folder: Path, checks: JobChecks) -> None:
         self.folder = folder
@@ -92,7 +75,7 @@ class SweepJobs:
             What came of each, in order; of a job that is there twice, twice.
 
         Raises:
-            Stopped: a signal asked for it.
+            SweepStoppedError: a signal asked for it; the jobs have saved, and the table is written.
         """
         named = named_jobs(jobs, constant, folders)
         results = dict(zip((job.overrides for job in named), self.run_checked(self._checks(named)), strict=True))
@@ -117,7 +100,7 @@ class SweepJobs:
             self._rows[job.folder] = row
         write_sweep_table(self.folder, self.rows)
         if launched.exit_code:
-            raise Stopped(launched.exit_code)
+            raise SweepStoppedError(launched.exit_code)
         return [self._result(job) for job in jobs]
 
     def _not_begun(self, job: Job, launched: Launched) -> str | None:

@@ -22,10 +22,6 @@ def with_folders(jobs: Sequence[Job], sweep: Path) -> list[Job]:
 
     What a job's folder is called depends on what the sweep varies. A sweep that varies more than it did knows its jobs
     by their configurations, and leaves their folders as they are.
-
-    Args:
-        jobs: checked.
-        sweep: the sweep's folder.
     """
     hashes = hashes_in(sweep)
     found: dict[str, str] = {}
@@ -59,8 +55,8 @@ def _free_name(job: Job, sweep: Path, hashes: dict[str, str]) -> str:
     """The name of a folder for a job whose own name belongs to another one; its own if that is the same but shorter."""
     if job.run is not None and _is_made_longer(sweep / job.folder, job.run):
         return job.folder
-    told = [text for text in job.overrides if text in job.varied or not is_free(text.lstrip("+~").partition("=")[0])]
-    name = job_folder_name(",".join(sorted(told)))
+    naming = [text for text in job.overrides if text in job.varied or not is_free(text.lstrip("+~").partition("=")[0])]
+    name = job_folder_name(",".join(sorted(naming)))
     is_untaken = hashes.get(name, job.config_hash) == job.config_hash
     return name if is_untaken else f"{name}_{(job.config_hash or '')[:_DIGITS]}"
 
@@ -69,11 +65,11 @@ def _is_made_longer(folder: Path, run: CheckedRun) -> bool:
     try:
         return differing_keys(saved_identity(folder), run.identity) == ["total_steps"]
     except ConfigurationError:
-        return True  # nothing is known of it: the run itself tells what is wrong
+        return True  # nothing is known of it: the run itself says what is wrong
 
 
 def _with_state(job: Job, sweep: Path) -> Job:
-    if job.error is not None or job.run is None:
+    if job.run is None or job.error is not None:
         return job
     try:
         return replace(job, is_complete=is_complete(sweep / job.folder, job.run))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -18,6 +19,7 @@ from bbrl_exp.runs.resume import AUTO, NEVER
 from bbrl_exp.settings import bad_value
 
 _PAUSE = "pause_after="
+_SEED = re.compile(r"seed=\d+")
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,7 @@ def named_jobs(
 
 
 class JobChecks:
-    """Composes and checks jobs; of those that differ in their seed alone only the first is built for a try.
-
-    Args:
-        composer: of their configurations.
-        of_hydra: the overrides of the sweep that are about Hydra itself.
-    """
+    """Composes and checks the jobs of a sweep; of those that differ in their seed alone only the first is built."""
 
     def __init__(self, composer: Composer, of_hydra: Sequence[str]) -> None:
         self._composer, self._of_hydra = composer, of_hydra
@@ -123,19 +120,10 @@ class JobChecks:
 
 def kind_of(job: Job) -> tuple[str, ...]:
     """Equal for jobs that differ in their seed alone."""
-    return tuple(text for text in job.overrides if not _is_plain_seed(text))
+    return tuple(text for text in job.overrides if not _SEED.fullmatch(text))
 
 
 def refuse_if_none_can_run(jobs: Sequence[Job]) -> None:
-    """Refuses a sweep of which no job can run.
-
-    Raises:
-        ConfigurationError: with the error that all jobs have, or with all their errors.
-    """
+    """Raises the error that all jobs have, or all their errors, where no job can run."""
     if all(job.error is not None for job in jobs):
         raise refusal_of_all(list(dict.fromkeys(job.error for job in jobs if job.error is not None)))
-
-
-def _is_plain_seed(text: str) -> bool:
-    key, _, value = text.partition("=")
-    return key == "seed" and value.isdigit()

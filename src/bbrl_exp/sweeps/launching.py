@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.launchers import LOCAL, open_launcher
@@ -19,7 +19,6 @@ from bbrl_exp.runs.console import Terminal
 from bbrl_exp.runs.ending import JobEnding
 from bbrl_exp.runs.stop import CAUGHT, STOPPED_BY
 from bbrl_exp.sweeps.jobs import Job
-from bbrl_exp.sweeps.patience import patience
 from bbrl_exp.sweeps.stopping import OrderlyStop, SweepStoppedError
 from bbrl_exp.sweeps.task import SweepTask
 
@@ -48,9 +47,6 @@ class Launched:
 def check_launcher(config: SweepConfig) -> None:
     """Refuses a launcher that cannot work on this machine.
 
-    Args:
-        config: of the sweep.
-
     Raises:
         ConfigurationError: it is Slurm's, and Slurm's commands are not installed.
     """
@@ -63,12 +59,7 @@ def check_launcher(config: SweepConfig) -> None:
 
 
 def launch(config: SweepConfig, jobs: Sequence[Job]) -> Launched:
-    """Runs jobs through the launcher of the sweep's configuration.
-
-    Args:
-        config: of the sweep, in its folder.
-        jobs: those to run.
-    """
+    """Runs jobs through the launcher of the sweep's configuration, in the sweep's folder."""
     name, folder, launched = config.launcher, config.folder, Launched()
     try:
         with _stopping_signals():
@@ -79,7 +70,7 @@ def launch(config: SweepConfig, jobs: Sequence[Job]) -> Launched:
     except (KeyboardInterrupt, SweepStoppedError) as stopped:
         launched.outlives_sweep = name in _OF_A_CLUSTER
         if launched.outlives_sweep:
-            Terminal().line("jobs that were submitted go on; the table shows how they are now")
+            Terminal().line("submitted jobs keep running; the table shows their state now")
         launched.exit_code = stopped.code if isinstance(stopped, SweepStoppedError) else STOPPED_BY + signal.SIGINT
     except Exception as error:
         complaint = f"the launcher gave up: {_in_one_line(error)}"
@@ -102,13 +93,53 @@ def _launch_through_hydra(config: SweepConfig, jobs: Sequence[Job], launched: La
     stop = OrderlyStop(folder, [folder / job.folder for job in jobs]) if name in _OF_WORKERS else None
     task = SweepTask.of_this_process(outlives_it=name in _OF_A_CLUSTER, mark=stop.mark if stop else None)
     launch_all = open_launcher(config.config, task)
-    with stop or contextlib.nullcontext(), patience(name, stop.heed if stop else None):
+    with stop or contextlib.nullcontext(), lost_jobs_as_results(name, stop.heed if stop else None):
         results = launch_all([(job.overrides, job.folder) for job in jobs])
     for job, result in zip(jobs, results, strict=True):
         if isinstance(result, JobEnding):
             launched.endings[job.folder] = result
         else:
             launched.lost[job.folder] = f"the launcher lost it: {_in_one_line(result)}"
+
+
+@contextlib.contextmanager
+def lost_jobs_as_results(launcher: str, when_waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """While the block runs, the error of a lost job takes the place of its result.
+
+    Ray's and submitit's launchers give up at the first job whose worker, machine or place in a queue has gone. The
+    others run on, and nobody would wait for them.
+
+    Args:
+        launcher: its name in Hydra's group ``hydra/launcher``.
+        when_waiting: called before Ray is waited for, which takes the handlers of signals for itself when it starts.
+    """
+    owner: Any
+    if launcher == "ray":
+        import ray
+
+        owner, name, as_list = ray, "get", False
+    elif launcher.startswith("submitit"):
+        import submitit
+
+        owner, name, as_list = submitit.Job, "results", True
+    else:
+        yield
+        return
+    get = getattr(owner, name)
+
+    def result_or_error(*arguments: Any) -> Any:
+        if when_waiting is not None:
+            when_waiting()
+        try:
+            return get(*arguments)
+        except Exception as error:
+            return [error] if as_list else error
+
+    setattr(owner, name, result_or_error)
+    try:
+        yield
+    finally:
+        setattr(owner, name, get)
 
 
 @contextlib.contextmanager

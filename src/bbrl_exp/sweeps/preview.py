@@ -21,12 +21,7 @@ Estimates = Mapping[tuple[str, ...], Estimate | MeasurementFailure | None]
 
 
 def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> None:
-    """Prints the jobs, their number, and an estimate of time, memory and disk; makes nothing.
-
-    Args:
-        config: of the sweep.
-        jobs: with their folders.
-    """
+    """Prints the jobs, their number, and an estimate of time, memory and disk; makes nothing."""
     terminal, folder = Terminal(), config.folder
     left = [job for job in jobs if job.is_runnable]
     estimates = _estimates(left)

@@ -8,11 +8,12 @@ from bbrl_exp.config.overrides import parse
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.records.layout import check_sweep_folder
 from bbrl_exp.runs.console import Terminal
-from bbrl_exp.sweeps.batches import Stopped, SweepJobs
+from bbrl_exp.sweeps.batches import SweepJobs
 from bbrl_exp.sweeps.folders import with_folders
 from bbrl_exp.sweeps.jobs import JobChecks, expand, refuse_if_none_can_run
 from bbrl_exp.sweeps.launching import check_launcher
 from bbrl_exp.sweeps.preview import show_jobs
+from bbrl_exp.sweeps.stopping import SweepStoppedError
 from bbrl_exp.sweeps.table import show_table
 from bbrl_exp.sweeps.task import environment_to_carry, job_host
 
@@ -45,7 +46,7 @@ def run_sweep(composer: Composer, config: SweepConfig) -> int:
         exit_code = 0
         try:
             sweep.run_checked(jobs)
-        except Stopped as stopped:
-            exit_code = stopped.exit_code
+        except SweepStoppedError as stopped:
+            exit_code = stopped.code
         show_table(sweep.rows, claim.folder)
     return 0 if sweep.is_fine else exit_code or 1

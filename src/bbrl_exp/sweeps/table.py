@@ -19,25 +19,17 @@ def is_job_fine(row: SweepRow) -> bool:
 
 
 def row_of(sweep: Path, folder: str, varied: Sequence[str], error: str | None, *, is_stopped: bool) -> SweepRow:
-    """The row of one job, from what its folder holds.
-
-    Args:
-        sweep: the sweep's folder.
-        folder: the name of the job's folder in it.
-        varied: the overrides in which jobs differ.
-        error: why the job did not run, None where it did.
-        is_stopped: whether a signal stopped the sweep.
-    """
+    """The row of one job, from what its folder holds, unless an ``error`` kept it from running."""
     summary = read_summary(sweep / folder) or {}
     status = str(summary.get("status", "failed"))
     if error is not None:
         status = "failed"
     elif is_stopped and not summary:
-        status, error = "interrupted", "not begun"
+        status, error = "interrupted", "not started"
     elif status == "running" and is_in_use(sweep / folder):
-        error = "it still runs"
+        error = "still running"
     elif status == "running" or not summary:
-        status, error = ("interrupted" if is_stopped else "failed"), "its process ended without a word"
+        status, error = ("interrupted" if is_stopped else "failed"), "its process ended without saying why"
     else:
         error = summary.get("error")
     return SweepRow(

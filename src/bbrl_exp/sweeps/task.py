@@ -1,4 +1,4 @@
-"""What a launcher runs for each job, wherever that is: it hands the job to a process of its own, and waits for it."""
+"""What a launcher runs for each job, wherever that is: it hands the job to its own process, and waits for it."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 
 def environment_to_carry() -> tuple[tuple[str, str], ...]:
-    """What a job must find in the environment of its process, with folders that mean the same anywhere."""
+    """What a job must find in the environment of its process; folders are absolute."""
     found = {name: os.environ[name] for name in _CARRIED if name in os.environ}
     if "PYTHONPATH" in found:
-        places = (str(Path(place).absolute()) for place in found["PYTHONPATH"].split(os.pathsep) if place)
-        found["PYTHONPATH"] = os.pathsep.join(places)
+        folders = (str(Path(folder).absolute()) for folder in found["PYTHONPATH"].split(os.pathsep) if folder)
+        found["PYTHONPATH"] = os.pathsep.join(folders)
     return tuple(found.items())
 
 
@@ -51,11 +51,11 @@ class SweepTask:
     Attributes:
         directory: from which relative paths of the configuration count.
         environment: variables that a job must find.
-        process: of the sweep, without which its jobs are not to go on; None where they may.
+        process: of the sweep, without which its jobs stop; None where they keep running.
         started: when that process was started, seconds since the epoch.
         machine: on which it runs.
         arguments: of the command that leads the sweep, for the records of its jobs.
-        mark: a file that is there once the sweep is to stop; empty where none tells so.
+        mark: a file that exists once the sweep is to stop; empty for none.
     """
 
     directory: str
@@ -68,12 +68,7 @@ class SweepTask:
 
     @classmethod
     def of_this_process(cls, *, outlives_it: bool, mark: Path | None = None) -> SweepTask:
-        """The task of a sweep that this process leads.
-
-        Args:
-            outlives_it: whether jobs that run go on without this process, as those of a cluster do.
-            mark: a file that is there once the sweep is to stop.
-        """
+        """The task of a sweep that this process leads; jobs that outlive it, as those of a cluster, do not need it."""
         if outlives_it:
             return cls(os.getcwd())
         return cls(
@@ -94,13 +89,9 @@ class SweepTask:
         return self.run(job, job.folder)
 
     def run(self, job: CheckedRun | CarriedJob, folder: Path) -> JobEnding:
-        """Runs one job in a process of its own and records what it could not record itself.
+        """Runs one job in its own process and records what it could not record itself.
 
         Signals are handed to the job; once it has saved and ended, they are left to whoever would have had them.
-
-        Args:
-            job: see :func:`~bbrl_exp.runs.job.run_job`.
-            folder: of the job.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with _signals_to(host := job_host(self.environment)) as came:
@@ -141,7 +132,7 @@ class SweepTask:
         os._exit(1)
 
     def _is_led(self) -> bool:
-        """Whether the sweep goes on."""
+        """Whether the sweep still runs."""
         return not (self.mark and Path(self.mark).exists()) and self._has_its_sweep()
 
     def _has_its_sweep(self) -> bool:
@@ -163,11 +154,7 @@ def _wait_until_saved(folder: Path) -> None:
 
 @functools.lru_cache(maxsize=1)
 def job_host(environment: tuple[tuple[str, str], ...]) -> JobHost:
-    """The process that this process's jobs are forked from, one after the other.
-
-    Args:
-        environment: variables that jobs must find.
-    """
+    """The process that this process's jobs are forked from, which have these variables in their environment."""
     os.environ.update(environment)
     return JobHost()
 
@@ -196,7 +183,7 @@ def _signals_to(host: JobHost) -> Iterator[list[int]]:
 
 
 def _is_over(ending: JobEnding) -> bool:
-    """Whether submitit need not queue a job again to which a signal came: it has completed, or failed by itself."""
+    """Whether submitit need not queue a job again that got a signal: it has completed, or failed by itself."""
     was_stopped = ending.was_asked_to_stop or ending.code - STOPPED_BY in CAUGHT
     return _OF_SUBMITIT in os.environ and not was_stopped
 

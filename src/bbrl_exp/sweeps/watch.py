@@ -31,12 +31,10 @@ class WatchedJob:
     """What is known of a job.
 
     Attributes:
-        folder: of the job.
         planned: environment steps that it will have.
-        changed: when its summary was written last, as the file system tells; 0 where there is none.
+        changed: modification time of its summary; 0 where there is none.
         status: of its run, ``"waiting"`` before it begins.
-        summary: its contents, as far as the run has ended.
-        env_steps: environment steps done.
+        summary: None until the run has ended.
         newest_return: of an evaluation or a training episode.
     """
 
@@ -57,11 +55,7 @@ class WatchedJob:
 class SweepWatch:
     """A thread that reads what jobs leave in their folders, wherever they run; used as a context.
 
-    On a terminal it draws a table anew twice a second; elsewhere it prints a line for each job that ends.
-
-    Args:
-        sweep: the sweep's folder.
-        jobs: of the sweep; those that are not to run count as they are.
+    On a terminal it redraws a table twice a second; elsewhere it prints a line for each job that ends.
     """
 
     def __init__(self, sweep: Path, jobs: Sequence[Job]) -> None:
@@ -103,11 +97,7 @@ class SweepWatch:
             self._live.update(Text("\n".join(self.lines(time.monotonic() - self._started))), refresh=True)
 
     def lines(self, seconds: float) -> list[str]:
-        """The live table: how many jobs stand where, and how far those are that run.
-
-        Args:
-            seconds: since the sweep began.
-        """
+        """The live table, ``seconds`` after the sweep began: how many jobs are in which state, and their progress."""
         n_failed = sum(job.has_ended and job.status != "completed" for job in self._jobs)
         n_done = sum(job.status == "completed" for job in self._jobs)
         running = [job for job in self._jobs if job.status == "running"]

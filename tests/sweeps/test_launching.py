@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from bbrl_exp.sweeps.patience import patience
+from bbrl_exp.sweeps.launching import lost_jobs_as_results
 
 
 def test_submitits_error_for_a_job_without_a_result_is_its_result(tmp_path: Path) -> None:
     submitit = pytest.importorskip("submitit", reason="needs the extra slurm")
     lost = submitit.LocalJob(tmp_path, "7")
-    with patience("submitit_local"):
+    with lost_jobs_as_results("submitit_local"):
         (error,) = lost.results()
     assert isinstance(error, submitit.core.utils.UncompletedJobError)
     with pytest.raises(submitit.core.utils.UncompletedJobError):
@@ -26,12 +26,12 @@ def test_rays_error_for_a_job_whose_worker_died_is_its_result(monkeypatch: pytes
         return reference
 
     monkeypatch.setattr(ray, "get", get)
-    with patience("ray"):
+    with lost_jobs_as_results("ray"):
         results = [ray.get(reference) for reference in ("dead", "well")]
     assert isinstance(results[0], ray.exceptions.WorkerCrashedError)
     assert results[1] == "well"
 
 
 def test_other_launchers_are_left_as_they_are() -> None:
-    with patience("joblib"):
+    with lost_jobs_as_results("joblib"):
         pass
