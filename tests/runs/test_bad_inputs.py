@@ -176,7 +176,7 @@ PRINTER = "_target_: bbrl_exp.agents.tools.PrintAgent"
         (["env.workers=9"], ["'env.workers' = 9", "at most batch_size, which is 8"]),
         (["seed=${nope}"], ["'seed': ", "'nope' not found"]),
         (["agent=ppo", "agent.learner.discount=${nope}"], ["'agent.learner.discount': ", "'nope' not found"]),
-        (["seed=${seed}"], ["'seed': ", "recursion"]),
+        (["seed=${seed}"], ["'seed': ", "Recursive"]),
         ([f"+{DEEP}=1"], ["nested too deeply"]),
         ([f"{DEEP}=1"], ["key 'a' is not known"]),
         ([f"~{DEEP}"], ["cannot be removed"]),

@@ -206,18 +206,17 @@ class _Loop:
             self._tracker.complete({name: results[name] for name in _ON_THE_HPARAMS_PAGE})
 
     def _tell_if_nothing_was_learned(self, learner: Learner, env_steps: int) -> None:
-        """Says so at the end of a run in which there was no update.
+        """Prints a warning at the end of a run in which there was no update.
 
         Raises:
-            BbrlExpError: the learner learns from whole episodes, and none has ended.
+            BbrlExpError: the learner learns from whole episodes, none has ended, and the environment sets no limit.
         """
         if (awaited := learner.awaits()) is None:
             return
         said = f"{type(learner).__name__} has learned nothing in {env_steps:,} environment steps: it awaits {awaited}"
-        if learner.needs_episodes and not self._tracker.episodes.finished:
-            raise BbrlExpError(
-                f"{said}, and no episode has ended; give the environment a time limit, or the run more total_steps"
-            )
+        may_never_end = not self._run.size.has_time_limit and not self._tracker.episodes.finished
+        if learner.needs_episodes and may_never_end:
+            raise BbrlExpError(f"{said}, and no episode has ended; give the environment a time limit")
         self._console.line(f"warning: {said}")
 
     def _film(self) -> None:
