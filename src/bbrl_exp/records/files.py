@@ -1,4 +1,4 @@
-"""Files that are never seen in parts: those that only grow by whole pieces, and JSON that is replaced as a whole.
+"""Files that are never seen in parts: those that only grow by whole pieces, and those that are replaced as a whole.
 
 Where the disk refuses there is one error that names the file.
 """
@@ -114,18 +114,32 @@ def write_json(path: Path, contents: object) -> None:
     Raises:
         BbrlExpError: the disk refuses; the old contents are still there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps(_without_nan(contents), indent=2, allow_nan=False) + "\n"
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        replace_file(path, text.encode())
+    except OSError as error:
+        raise _refusal(path, error) from error
+
+
+def replace_file(path: Path, contents: bytes | memoryview) -> None:
+    """Writes ``contents`` to the disk beside ``path`` and then replaces the file at once.
+
+    What a killed process leaves behind is named ``.<name>.<process id>.part``.
+
+    Raises:
+        OSError: the disk refuses; the old contents are still there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(contents)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except OSError:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise _refusal(path, error) from error
+        raise
 
 
 def _without_nan(value: object) -> object:

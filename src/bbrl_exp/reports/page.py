@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import resources
@@ -15,6 +14,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.records.files import replace_file
 from bbrl_exp.records.metrics import EVALUATIONS
 from bbrl_exp.reports.contents import Report
 from bbrl_exp.reports.curves import FIRST_EPISODE, WINDOW
@@ -59,9 +59,7 @@ def write_report(report: Report, title: str, folder: Path) -> Path:
                 (folder / f"{name}.svg").unlink(missing_ok=True)
                 (folder / f"{name}.png").unlink(missing_ok=True)
         for name, contents in files.items():
-            temporary = folder / f".{name}.{os.getpid()}"
-            temporary.write_bytes(contents)
-            temporary.replace(folder / name)
+            replace_file(folder / name, contents)
     except OSError as error:
         raise BbrlExpError(f"cannot write the report in '{folder}': {error.strerror or error}") from error
     return folder / PAGE
