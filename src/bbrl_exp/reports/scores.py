@@ -37,7 +37,7 @@ class Row:
     """A setting in a table.
 
     Attributes:
-        scores: one array per environment, in the table's order of environments.
+        scores: one array per environment, in the order in which they were given.
         iqm: interquartile mean.
         mean: mean of the environments' means.
         median: median of the environments' means; of one environment, of its runs.
@@ -67,7 +67,6 @@ class Table:
     """
 
     name: str
-    environments: tuple[str, ...]
     rows: tuple[Row, ...]
     missing: Mapping[str, tuple[str, ...]]
 
@@ -133,7 +132,7 @@ def compare(
         estimates = (estimate(statistic, strata, drawn) for statistic in (pooled_interquartile_mean, mean, median))
         rows.append(Row(setting, tuple(strata), len(seeds), *estimates))
     rows.sort(key=lambda row: row.iqm.value if lower_is_better else -row.iqm.value)
-    return Table(name, tuple(environments), tuple(rows), missing)
+    return Table(name, tuple(rows), missing)
 
 
 def normalize(scored: Sequence[Scored], bounds: Mapping[str, tuple[float, float]]) -> list[Scored]:
