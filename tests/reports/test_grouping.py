@@ -27,7 +27,7 @@ def run(agent: str = "ppo", env: str = "cartpole", seed: int = 0, env_id: str | 
 
 
 def names(groups: Groups) -> list[str]:
-    return [setting.name for setting in groups.settings]
+    return list(groups.settings)
 
 
 def test_runs_that_differ_by_their_seed_and_by_what_changes_no_result_are_one_setting() -> None:
@@ -60,7 +60,7 @@ def test_names_are_as_short_as_they_can_be_and_still_differ() -> None:
     (setting,) = group(
         [run(agent__learner__rate="1", agent__critic__rate="2", agent__learner__clip="3")], keys
     ).settings
-    assert setting.name == "learner.rate=1 critic.rate=2 clip=3"
+    assert setting == "learner.rate=1 critic.rate=2 clip=3"
 
 
 def test_a_key_that_is_tuned_for_each_environment_splits_no_setting() -> None:

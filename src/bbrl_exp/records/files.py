@@ -1,4 +1,4 @@
-"""Files that are never seen in parts: those that only grow by whole pieces, and JSON that is replaced as a whole.
+"""Files that are never seen in parts: those that only grow by whole pieces, and those that are replaced as a whole.
 
 Where the disk refuses there is one error that names the file.
 """

@@ -30,7 +30,7 @@ def make_report(runs: Sequence[Run], problems: Sequence[Problem], options: Optio
     complete = [index for index, run in enumerate(readable) if run.status == "completed"]
     again = {complete[index]: complete[of] for index, of in repeats([readable[index] for index in complete]).items()}
     metric = choose_metric([readable[index] for index in complete] or readable, options.metric)
-    places = [(setting.name, env) for setting, env in zip(groups.setting_of, groups.environment_of, strict=True)]
+    places = list(zip(groups.setting_of, groups.environment_of, strict=True))
     scores = {index: score for index, run in enumerate(readable) if (score := score_of(run, metric)) is not None}
     counted = {index: scores[index] for index in complete if index not in again and index in scores}
     scored = [Scored(*places[index], readable[index].seed, score) for index, score in counted.items()]

@@ -20,28 +20,20 @@ ABSENT = "–"
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Values of the keys that distinguish settings, ``–`` where a run has none; named ``agent=ppo batch_size=8``."""
-
-    name: str
-    values: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class Groups:
     """Runs by setting and environment.
 
     Attributes:
         keys: the dotted keys that distinguish settings.
-        settings: in the order of their values.
+        settings: names such as ``agent=ppo batch_size=8``, in the order of their values.
         setting_of: for each run, in the order given; ``environment_of`` too.
         differences: each key that differs between runs → for each setting, its values.
     """
 
     keys: tuple[str, ...]
-    settings: tuple[Setting, ...]
+    settings: tuple[str, ...]
     environments: tuple[str, ...]
-    setting_of: tuple[Setting, ...]
+    setting_of: tuple[str, ...]
     environment_of: tuple[str, ...]
     differences: Mapping[str, Mapping[str, tuple[str, ...]]]
 
@@ -70,11 +62,11 @@ def group(runs: Sequence[Run], by: Sequence[str] | None = None) -> Groups:
     values_of = [{key: run.config.get(key, ABSENT) for key in keys} for run in runs]
     ordered = sorted({tuple(values.values()): values for values in values_of}.items(), key=lambda item: _order(item[0]))
     names = _unique([_name(values, labels) for _, values in ordered])
-    settings = {found: Setting(name, values) for name, (found, values) in zip(names, ordered, strict=True)}
-    setting_of = tuple(settings[tuple(values.values())] for values in values_of)
+    name_of = {found: name for name, (found, _) in zip(names, ordered, strict=True)}
+    setting_of = tuple(name_of[tuple(values.values())] for values in values_of)
     return Groups(
         keys=keys,
-        settings=tuple(settings.values()),
+        settings=tuple(names),
         environments=tuple(sorted(set(environments), key=lambda name: _order([name]))),
         setting_of=setting_of,
         environment_of=tuple(environments),
@@ -183,14 +175,14 @@ def _unique(names: Sequence[str]) -> list[str]:
     return found
 
 
-def _differences(runs: Sequence[Run], setting_of: Sequence[Setting]) -> dict[str, dict[str, tuple[str, ...]]]:
+def _differences(runs: Sequence[Run], setting_of: Sequence[str]) -> dict[str, dict[str, tuple[str, ...]]]:
     keys = sorted({key for run in runs for key in (*run.config, *run.texts) if not is_free(key)})
     found: dict[str, dict[str, tuple[str, ...]]] = {}
     for key in keys:
         values: dict[str, set[str]] = {}
         for run, setting in zip(runs, setting_of, strict=True):
             value = run.config.get(key, run.texts.get(key, ABSENT if run.has_config else "?"))
-            values.setdefault(setting.name, set()).add(value)
+            values.setdefault(setting, set()).add(value)
         if len(set().union(*values.values()) - {"?"}) > 1:
             found[key] = {name: tuple(sorted(of, key=lambda value: _order([value]))) for name, of in values.items()}
     return found

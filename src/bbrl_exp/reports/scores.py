@@ -37,7 +37,7 @@ class Row:
     """A setting in a table.
 
     Attributes:
-        scores: one array per environment, in the table's order of environments.
+        scores: one array per environment, in the order in which they were given.
         iqm: interquartile mean.
         mean: mean of the environments' means.
         median: median of the environments' means; of one environment, of its runs.
@@ -67,7 +67,6 @@ class Table:
     """
 
     name: str
-    environments: tuple[str, ...]
     rows: tuple[Row, ...]
     missing: Mapping[str, tuple[str, ...]]
 
@@ -122,18 +121,18 @@ def compare(
     rows = []
     missing = {}
     for setting in groups.settings:
-        of = [run for run in scored if run.setting == setting.name]
+        of = [run for run in scored if run.setting == setting]
         strata = [np.array([run.score for run in of if run.environment == environment]) for environment in environments]
         lacking = tuple(env for env, scores in zip(environments, strata, strict=True) if not len(scores))
         if lacking:
-            missing[setting.name] = lacking
+            missing[setting] = lacking
             continue
-        drawn = draw(strata, setting.name)
+        drawn = draw(strata, setting)
         seeds = {run.seed for run in of if run.environment in environments}
         estimates = (estimate(statistic, strata, drawn) for statistic in (pooled_interquartile_mean, mean, median))
-        rows.append(Row(setting.name, tuple(strata), len(seeds), *estimates))
+        rows.append(Row(setting, tuple(strata), len(seeds), *estimates))
     rows.sort(key=lambda row: row.iqm.value if lower_is_better else -row.iqm.value)
-    return Table(name, tuple(environments), tuple(rows), missing)
+    return Table(name, tuple(rows), missing)
 
 
 def normalize(scored: Sequence[Scored], bounds: Mapping[str, tuple[float, float]]) -> list[Scored]:
