@@ -12,6 +12,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from bbrl_exp.config.compose import quoted
+from bbrl_exp.errors import WorkerError
 
 LOCAL = "basic"
 
@@ -21,7 +22,7 @@ def open_launcher(
 ) -> Callable[[Sequence[tuple[Sequence[str], str]]], list[object]]:
     """The launcher of a sweep's configuration, as a function of the overrides and the folder's name of each job.
 
-    It gives what the task gave for each job, or the exception that came instead.
+    It gives what the task returned or raised for each job, and a WorkerError for one that the launcher lost.
 
     Args:
         master: the configuration of the sweep, with the sweep's folder as an override.
@@ -34,6 +35,16 @@ def open_launcher(
         overrides = [[*texts, f"hydra.sweep.subdir={quoted(folder)}"] for texts, folder in jobs]
         found: Sequence[object] = launcher.launch(overrides, initial_job_idx=0)
         # The property return_value would raise what failed, and print it.
-        return [result._return_value if isinstance(result, JobReturn) else result for result in found]
+        return [
+            result._return_value
+            if isinstance(result, JobReturn)
+            else WorkerError(f"the launcher lost it: {in_one_line(result)}")
+            for result in found
+        ]
 
     return launch
+
+
+def in_one_line(error: object) -> str:
+    """What an error says first; some continue with the whole output of a job."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])

@@ -12,9 +12,9 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from bbrl_exp.config.check import CheckedRun
-from bbrl_exp.config.launchers import LOCAL, open_launcher
+from bbrl_exp.config.launchers import LOCAL, in_one_line, open_launcher
 from bbrl_exp.config.sweep_config import SweepConfig
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import ConfigurationError, WorkerError
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.runs.ending import JobEnding
 from bbrl_exp.runs.stop import CAUGHT, STOPPED_BY
@@ -73,7 +73,7 @@ def launch(config: SweepConfig, jobs: Sequence[Job]) -> Launched:
             Terminal().line("submitted jobs keep running; the table shows their state now")
         launched.exit_code = stopped.code if isinstance(stopped, SweepStoppedError) else STOPPED_BY + signal.SIGINT
     except Exception as error:
-        complaint = f"the launcher gave up: {_in_one_line(error)}"
+        complaint = f"the launcher gave up: {in_one_line(error)}"
         Terminal().line(complaint)
         launched.lost |= {job.folder: complaint for job in jobs if job.folder not in launched.endings}
     return launched
@@ -96,10 +96,12 @@ def _launch_through_hydra(config: SweepConfig, jobs: Sequence[Job], launched: La
     with stop or contextlib.nullcontext(), lost_jobs_as_results(name, stop.heed if stop else None):
         results = launch_all([(job.overrides, job.folder) for job in jobs])
     for job, result in zip(jobs, results, strict=True):
-        if isinstance(result, JobEnding):
+        if isinstance(result, WorkerError):
+            launched.lost[job.folder] = str(result)
+        elif isinstance(result, JobEnding):
             launched.endings[job.folder] = result
-        else:
-            launched.lost[job.folder] = f"the launcher lost it: {_in_one_line(result)}"
+        else:  # submitit raises in a job that it does not queue again
+            launched.endings[job.folder] = JobEnding(1, in_one_line(result))
 
 
 @contextlib.contextmanager
@@ -151,11 +153,6 @@ def _stopping_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _in_one_line(error: object) -> str:
-    """What an error says first; some continue with the whole output of a job."""
-    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 
 def _interrupts(number: int) -> bool:
