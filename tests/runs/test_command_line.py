@@ -30,7 +30,7 @@ def test_help_begins_with_commands_and_fits_two_screens_before_the_keys(help_pag
     assert len(lines) <= 60
     assert max(map(len, lines)) <= 120
     assert before.index("A run") < before.index("A sweep") < before.index("Groups")
-    assert "goes on where it was stopped" in before
+    assert "resumes where it was stopped" in before
     assert "python scripts/list.py" in before
     assert "\n  batch_size                       environments side by side [an integer of at least 1; 8]\n" in keys
 

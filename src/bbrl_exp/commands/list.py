@@ -33,12 +33,7 @@ def first_comment(path: Path) -> str:
 
 
 def listing(folders: Sequence[Path], groups: Sequence[str]) -> str:
-    """The groups as text: a block a group, a line an option.
-
-    Args:
-        folders: of configuration; of options of the same name the first counts.
-        groups: of ``GROUPS``.
-    """
+    """The groups as text: a block a group, a line an option."""
     blocks = []
     for group in groups:
         found = option_files(folders, group)

@@ -26,9 +26,6 @@ def arguments_of_agent(file: Path) -> str:
     An argument in the file is written as it is there, ``agent.learner.discount=0.99``; one that is not,
     with the ``+`` that adds it and the class's default, ``+agent.learner.target_kl=null``.
 
-    Args:
-        file: an option of the group ``agent``.
-
     Raises:
         ConfigurationError: a target of the file is refused.
     """

@@ -94,9 +94,6 @@ class CheckedRun:
 def check(config: DictConfig) -> CheckedRun:
     """Checks a composed configuration.
 
-    Args:
-        config: with its ``hydra`` node.
-
     Raises:
         ConfigurationError: something cannot be used; the message names key, value and what is allowed.
     """

@@ -134,9 +134,6 @@ class Composer:
     def folders(self, parsed: Sequence[Override] = ()) -> list[Path]:
         """The folders of options: ``config_dir``, those of ``hydra.searchpath``, the user's own.
 
-        Args:
-            parsed: overrides, of which one may be ``hydra.searchpath``.
-
         Raises:
             ConfigurationError: one of them is a package, which Hydra would import.
         """
@@ -175,12 +172,7 @@ def _groups_in(folders: Sequence[Path]) -> set[str]:
 
 
 def is_choice(override: Override, folders: Sequence[Path]) -> bool:
-    """Whether an override chooses an option of a group: Hydra applies it, before all others.
-
-    Args:
-        override: parsed.
-        folders: of options.
-    """
+    """Whether an override chooses an option of a group: Hydra applies it, before all others."""
     key = override.key_or_group
     return "/" in key or key in _groups_in(folders)
 

@@ -27,10 +27,6 @@ LEARNER_KEY = "agent.learner"
 def check_nodes(config: Mapping[str, Any], written: Callable[[str], str] = str) -> None:
     """Checks every target of the configuration, the keys of every node, and the order of the members; builds nothing.
 
-    Args:
-        config: the resolved configuration.
-        written: where the user writes what is found at a key.
-
     Raises:
         ConfigurationError: a node is refused.
     """

@@ -85,9 +85,6 @@ def check_hydra_node(config: DictConfig) -> None:
 
     What counts is what is written: an interpolation may lead to nothing now, and to a class once a job has its number.
 
-    Args:
-        config: composed, with its ``hydra`` node.
-
     Raises:
         ConfigurationError: anything but :data:`_MAY_BE_SET` is not as Hydra has it, or a launcher would run a program.
     """

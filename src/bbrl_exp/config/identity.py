@@ -121,10 +121,6 @@ def _flat(value: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def hparams_of(config: DictConfig, plain: Mapping[str, Any]) -> HparamsEntry:
     """What the page shows of a run. ``total_steps`` is left out: a run can be made longer, and the page cannot change.
 
-    Args:
-        config: composed, with its ``hydra`` node.
-        plain: the same, resolved.
-
     Raises:
         ConfigurationError: an interpolation leads nowhere.
     """

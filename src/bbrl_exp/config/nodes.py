@@ -50,13 +50,7 @@ class Node:
 
 
 def nodes_below(config: object, key: str, kind: NodeKind = "argument") -> Iterator[Node]:
-    """All nodes of a resolved configuration, outer ones first.
-
-    Args:
-        config: the part of it that is at ``key``.
-        key: dotted.
-        kind: what is found at ``key`` itself.
-    """
+    """All nodes of a resolved configuration, outer ones first."""
     has_target = isinstance(config, Mapping) and "_target_" in config
     if has_target or kind in ("wrapper", "learner"):
         yield Node(key, kind, cast("Mapping[str, Any]", config) if has_target else {})
@@ -207,12 +201,6 @@ def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any
 def _construct(target: type[Any], arguments: Mapping[str, Any], key: str, written: Collection[str]) -> Any:
     """Calls ``target``; a wrapper of environments is not called yet, its environment comes later.
 
-    Args:
-        target: the class.
-        arguments: all that it is given, by name.
-        key: of its node, for messages.
-        written: the arguments that are written in the node.
-
     Raises:
         ConfigurationError: a required argument is missing, or the class refuses its arguments.
     """
@@ -256,13 +244,7 @@ def _wrap(env: object, target: type[Any], arguments: Mapping[str, Any], key: str
 
 @contextlib.contextmanager
 def refusals(target: type[Any], names: Collection[str], key: str) -> Iterator[None]:
-    """Turns what ``target`` raises into an error that names the key: of an argument, if it begins with one's name.
-
-    Args:
-        target: the class that refuses.
-        names: of the arguments that have keys.
-        key: of its node.
-    """
+    """Turns what ``target`` raises into an error that names the key: of an argument, if it begins with one's name."""
     try:
         yield
     except ConfigurationError as error:

@@ -56,12 +56,7 @@ def _contents(path: Path | None) -> dict[str, Any]:
 
 
 def other_experiment(choices: Mapping[str, str | None], folders: Sequence[Path]) -> str | None:
-    """The agent and environment that the chosen experiment is made for, if others are chosen beside it; else None.
-
-    Args:
-        choices: option of each group.
-        folders: of options.
-    """
+    """The agent and environment that the chosen experiment is made for, if others are chosen beside it; else None."""
     experiment = choices["experiment"]
     defaults = _contents(option_files(folders, "experiment").get(experiment or "")).get("defaults") or []
     others = [
@@ -76,12 +71,6 @@ def other_experiment(choices: Mapping[str, str | None], folders: Sequence[Path])
 
 def check_action_space(asked: str, spec: EnvSpec, agent: str | None, folders: Sequence[Path]) -> None:
     """Refuses an agent that cannot choose the actions of the environment, and names those of its group that can.
-
-    Args:
-        asked: ``agent.action_space``.
-        spec: facts about the environment.
-        agent: the option of the group ``agent``.
-        folders: of options.
 
     Raises:
         ConfigurationError: the agent does not fit.

@@ -76,10 +76,6 @@ def is_of_hydra(text: str) -> bool:
 def apply(override: Override, config: DictConfig) -> None:
     """Changes, adds or removes a value of ``config``, by the rules of Hydra.
 
-    Args:
-        override: of a value, not of a group, with a single value.
-        config: composed.
-
     Raises:
         ConfigurationError: the key does not exist, or exists and is added; or the value cannot be put there.
     """

@@ -174,11 +174,6 @@ def build_learner_of(
     A constructor parameter of the learner, or of a node inside it, that is named like an agent of the graph is that
     agent unless YAML says otherwise; ``env_spec`` is filled in as in the graph.
 
-    Args:
-        config: resolved and checked.
-        graph: what was built from it.
-        written: where the user writes what is found at a key.
-
     Raises:
         ConfigurationError: a required parameter is missing, or a class refuses its arguments.
     """

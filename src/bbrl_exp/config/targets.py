@@ -51,10 +51,6 @@ def import_allowed_packages() -> None:
 def check_prefix(target: object, key: str) -> tuple[str, ...]:
     """Refuses a target that is not of an allowed package; imports nothing. Gives the allowed packages.
 
-    Args:
-        target: the value at ``key``.
-        key: for messages.
-
     Raises:
         ConfigurationError: it is no dotted name, or is not allowed.
     """
@@ -94,11 +90,6 @@ def find_target(target: object, key: str) -> type[Any]:
 
 def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     """Refuses a class that is not of the kind that is needed.
-
-    Args:
-        target: the class.
-        kind: a member of a graph, a wrapper of environments, the learner, or an argument of another class.
-        where: the start of the message.
 
     Raises:
         ConfigurationError: a member that is no agent, a wrapper that is none or that shows and records, a learner that

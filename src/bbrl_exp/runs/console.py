@@ -266,13 +266,7 @@ def show_error(line: str) -> None:
 
 
 def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
-    """A short summary of the run, how to resume one that is not complete, and its folder.
-
-    Args:
-        summary: of the run.
-        folder: of the run.
-        is_saved: whether it has a checkpoint.
-    """
+    """A short summary of the run, how to resume one that is not complete, and its folder."""
     recent = "(last 100)" if summary.episodes >= 100 else "(all)"
     mean = "none ended" if summary.return_mean is None else f"mean return {summary.return_mean:.4g} {recent}"
     speed = f", {summary.steps_per_second:,.0f} steps/s" if summary.steps_per_second is not None else ""

@@ -76,14 +76,6 @@ def run_session(
 ) -> None:
     """Runs what is prepared to the end, chunk by chunk.
 
-    Args:
-        prepared: graph and learner, with the configuration.
-        folder: of the run, claimed.
-        console: where the run reports.
-        progress: kept up to date.
-        stop: whether the run was asked to stop.
-        before: where the run resumes.
-
     Raises:
         DivergedError: also where other code stumbled over a parameter that is NaN or infinite.
     """
