@@ -339,5 +339,5 @@ def test_discrete_sac_learns_from_actions_of_any_integers() -> None:
 
 
 def test_discrete_critics_refuse_other_actions() -> None:
-    with pytest.raises(ConfigurationError, match="needs one discrete action"):
+    with pytest.raises(ConfigurationError, match="need one discrete action"):
         DiscreteQEnsemble(spec())
