@@ -14,7 +14,7 @@ from remote_toys import Counts, Misbehaves
 
 from bbrl_exp.agents import TemporalAgent
 from bbrl_exp.agents.remote import AsynchronousAgent, NRemoteAgent, RemoteAgent
-from bbrl_exp.errors import ConfigurationError, RemoteAgentError
+from bbrl_exp.errors import ConfigurationError, RemoteAgentError, UserCodeError
 from bbrl_exp.workspace import Workspace
 
 
@@ -33,13 +33,15 @@ def test_what_an_agent_raises_there_comes_out_with_its_traceback():
     assert remote_processes() == []
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [("exit", "SystemExit: the toy leaves"), ("end of file", "EOFError: the toy has read all")],
-)
-def test_what_would_end_the_process_silently_is_an_error(wrong, said):
-    with pytest.raises(RemoteAgentError, match=rf"^remote agent 0 \(pid \d+\) raised {said}\n"):
-        RemoteAgent(TemporalAgent(Misbehaves(wrong)))(Workspace(), t=0, n_steps=4)
+def test_what_would_end_the_process_silently_is_an_error_that_names_the_agent_and_the_process():
+    with pytest.raises(UserCodeError, match=r"^SystemExit: the toy leaves \(in Misbehaves, ") as raised:
+        RemoteAgent(TemporalAgent(Misbehaves("exit")))(Workspace(), t=0, n_steps=4)
+    assert raised.value.__notes__[0].startswith("in remote agent 0 (pid ")
+
+
+def test_what_would_look_like_the_end_of_the_connection_is_an_error():
+    with pytest.raises(RemoteAgentError, match=r"^remote agent 0 \(pid \d+\) raised EOFError: the toy has read all\n"):
+        RemoteAgent(TemporalAgent(Misbehaves("end of file")))(Workspace(), t=0, n_steps=4)
 
 
 def test_an_error_of_this_project_stays_what_it_is_and_a_note_names_the_process():

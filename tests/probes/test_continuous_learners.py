@@ -81,11 +81,13 @@ def renormalized(env_spec: EnvSpec) -> QEnsemble:
 LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], Learner]]] = {
     "ddpg": (
         deterministic,
-        lambda spec, policy: DDPG(policy, critic(spec, 1), 3e-3, target_rate=0.05, **REPLAY),
+        lambda spec, policy: DDPG(policy, critic(spec, 1), policy_learning_rate=3e-3, target_rate=0.05, **REPLAY),
     ),
     "td3": (
         deterministic,
-        lambda spec, policy: TD3(policy, critic(spec), 1e-2, target_rate=0.1, smoothing_std=0.02, **REPLAY),
+        lambda spec, policy: TD3(
+            policy, critic(spec), policy_learning_rate=1e-2, target_rate=0.1, smoothing_std=0.02, **REPLAY
+        ),
     ),
     "sac": (
         squashed,
@@ -94,7 +96,13 @@ LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], L
     "tqc": (
         squashed,
         lambda spec, policy: TQC(
-            policy, critic(spec, n_quantiles=3), 0, policy_learning_rate=3e-3, target_rate=0.05, **COLD, **REPLAY
+            policy,
+            critic(spec, n_quantiles=3),
+            dropped_quantiles=0,
+            policy_learning_rate=3e-3,
+            target_rate=0.05,
+            **COLD,
+            **REPLAY,
         ),
     ),
     "droq": (
@@ -102,7 +110,7 @@ LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], L
         lambda spec, policy: DroQ(
             policy,
             critic(spec),
-            2,
+            policy_delay=2,
             policy_learning_rate=3e-3,
             updates_per_step=1.0,
             target_rate=0.05,
@@ -112,7 +120,15 @@ LEARNERS: dict[str, tuple[Callable[[EnvSpec], Agent], Callable[[EnvSpec, Any], L
     ),
     "crossq": (
         squashed,
-        lambda spec, policy: CrossQ(policy, renormalized(spec), 2, 0.9, policy_learning_rate=3e-3, **COLD, **REPLAY),
+        lambda spec, policy: CrossQ(
+            policy,
+            renormalized(spec),
+            policy_delay=2,
+            first_moment_decay=0.9,
+            policy_learning_rate=3e-3,
+            **COLD,
+            **REPLAY,
+        ),
     ),
 }
 
@@ -179,7 +195,7 @@ def test_droq_finds_the_right_actions_by_critics_of_which_units_are_silent() -> 
         lambda spec, policy: DroQ(
             policy,
             critic(spec, dropout=0.1),
-            2,
+            policy_delay=2,
             policy_learning_rate=3e-3,
             updates_per_step=1.0,
             target_rate=0.05,

@@ -141,7 +141,7 @@ def test_a_folder_of_other_files_is_no_sweeps(tmp_path: Path) -> None:
     check_sweep_folder(tmp_path / "new")
     check_sweep_folder(tmp_path)
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ConfigurationError, match="files that are no sweep's"):
+    with pytest.raises(ConfigurationError, match="other files than those of a sweep"):
         check_sweep_folder(tmp_path)
     (tmp_path / "multirun.yaml").touch()
     check_sweep_folder(tmp_path)

@@ -83,7 +83,7 @@ def test_a_folder_of_foreign_files_is_refused_and_left_as_it_is(
     key = "hydra.sweep.dir" if arguments else "hydra.run.dir"
     ended = command_line(*arguments, f"{key}=thesis", *SHORT)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "holds files that are no" in ended.err
+    assert "holds other files than those of a" in ended.err
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
 
 

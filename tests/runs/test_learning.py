@@ -227,7 +227,7 @@ def test_a_learner_begins_with_the_parameters_of_another_run_and_goes_on(agent: 
 
 def test_a_population_begins_a_generation_around_the_mean_and_with_the_deviation_of_another_run() -> None:
     tiny = ["agent=cem", "batch_size=4", "eval.every=0", "eval.final_episodes=0", "tracking=none"]
-    tiny += ["agent.members.policy.population_size=8", "agent.learner.extra_variance=0"]
+    tiny += ["agent.members.policy.population_size=12", "agent.learner.extra_variance=0"]
     first = run([*tiny, "agent.learner.initial_std=1e-3", "total_steps=1024", "name=first"])
     saved = state_of(first.folder, "last")["state"]
     mean = next(tensor for name, tensor in saved["graph"].items() if name.endswith("mean"))

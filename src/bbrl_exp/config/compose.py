@@ -88,6 +88,7 @@ class Composer:
         version.setbase(VERSION_BASE)
         GlobalHydra.instance().clear()
         hydra.initialize_config_dir(str(self._config_dir), job_name="run", version_base=VERSION_BASE)
+        self._hydra = GlobalHydra.instance().hydra
 
     def close(self) -> None:
         """Puts Hydra's global state back."""
@@ -160,6 +161,7 @@ class Composer:
         if texts not in self._composed:
             others = ",".join(quoted(f"file://{folder}") for folder in folders[1:])
             place = [f"hydra.searchpath=[{others}]"] if others else []
+            GlobalHydra.instance().hydra = self._hydra  # another composer may have been opened since
             with _refusals():
                 for override in choices:
                     _check_choice(override, option_files(folders, override.key_or_group))

@@ -38,7 +38,7 @@ def check_sweep_folder(folder: Path) -> None:
     """
     names = {entry.name for entry in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
     if names and SWEEP_CONFIG not in names:
-        raise ConfigurationError(f"folder {folder} holds files that are no sweep's; choose another name")
+        raise ConfigurationError(f"folder {folder} holds other files than those of a sweep; choose another name")
 
 
 def run_folder_name(name: object) -> str:
