@@ -53,9 +53,9 @@ def test_what_cannot_be_recorded_is_refused_in_one_line(teacher: str, capsys: py
         ([teacher, "--out", "it.pt", "--steps", "0"], "error: steps=0: must be at least 1"),
         (
             [teacher, "--out", f"{teacher}/checkpoints/last.pt"],
-            "error: out='outputs/teacher/checkpoints/last.pt': is there",
+            "error: out='outputs/teacher/checkpoints/last.pt': exists already",
         ),
-        ([teacher, "--out", "no/folder/it.pt"], "error: out='no/folder/it.pt': must be a file in a folder"),
+        ([teacher, "--out", "no/folder/it.pt"], "error: out='no/folder/it.pt': the folder must exist"),
     ):
         assert main(arguments) == 2
         assert capsys.readouterr().err.startswith(message)
