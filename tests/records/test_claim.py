@@ -15,7 +15,7 @@ import pytest
 
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.claim import FolderClaim, FolderInUseError, claim_new_folder
-from bbrl_exp.records.layout import check_sweep_folder, job_folder_name
+from bbrl_exp.records.layout import LOCK, check_sweep_folder, job_folder_name
 
 HOLD = """
 import sys, time
@@ -51,6 +51,17 @@ def test_a_folder_held_by_another_process_is_refused_and_taken_over_when_it_dies
         holder.wait()
         holder.stdout.close()
     FolderClaim(tmp_path / "x").release()
+
+
+def test_a_claim_removes_the_unfinished_files_of_a_holder_that_was_killed(tmp_path: Path) -> None:
+    replace = "import os, pathlib; pathlib.Path.replace = lambda *_: os.kill(os.getpid(), 9)"
+    for name in ("summary.json", "provenance.json", "sweep.json", "search.json", "notes.json"):
+        write = f"from bbrl_exp.records.files import write_json; write_json(pathlib.Path({name!r}), 1)"
+        assert subprocess.run([sys.executable, "-c", f"{replace}\n{write}"], cwd=tmp_path).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 5
+    with FolderClaim(tmp_path):
+        left = sorted(path.name.rpartition(".json")[0] for path in tmp_path.iterdir() if path.name != LOCK)
+    assert left == [".notes"]
 
 
 def test_a_claim_that_nobody_used_leaves_nothing(tmp_path: Path) -> None:

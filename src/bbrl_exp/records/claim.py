@@ -12,7 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.layout import LOCK
+from bbrl_exp.records.files import remove_unfinished
+from bbrl_exp.records.layout import LOCK, PROVENANCE, SEARCH_TABLE, SUMMARY, SWEEP_TABLE
 
 _ATTEMPTS = 100
 
@@ -24,6 +25,7 @@ class FolderInUseError(ConfigurationError):
 class FolderClaim:
     """The exclusive right to write in a folder, until ``release`` or the end of the process.
 
+    It begins by removing the unfinished files of a holder that was killed.
     It is a lock of the kernel on a file in the folder, which ends with its holder whatever ends that. On a network
     drive the server keeps it, and ends it for a host that has died after its lease (NFS); where the server keeps no
     locks the folder is refused, and where a mount keeps them on its own host (``nolock``, ``local_lock``) the claim
@@ -46,6 +48,7 @@ class FolderClaim:
         self._made = list(itertools.takewhile(lambda parent: not parent.exists(), (folder, *folder.parents)))
         try:
             self._file = _make_and_lock(folder, is_new)
+            remove_unfinished(folder, (SUMMARY, PROVENANCE, SWEEP_TABLE, SEARCH_TABLE))
         except FileExistsError:
             if is_new:
                 raise

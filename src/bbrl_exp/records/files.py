@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,17 @@ def replace_file(path: Path, contents: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
+    """Removes what processes that were killed in :func:`replace_file` have left of the files ``names`` of ``folder``.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    for name in names:
+        for path in folder.glob(f".{name}.*.part"):
+            path.unlink(missing_ok=True)
 
 
 def _without_nan(value: object) -> object:
