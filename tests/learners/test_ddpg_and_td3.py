@@ -41,6 +41,12 @@ def test_no_gradient_of_the_critics_loss_reaches_policy_or_targets() -> None:
     assert all(p.grad is not None for p in learner.critic.parameters())
 
 
+def test_the_state_of_td3_has_the_same_names_with_every_delay() -> None:
+    assert "policy_objective" in td3(policy_delay=1).state_dict()
+    assert td3(policy_delay=1).state_dict().keys() == td3(policy_delay=2).state_dict().keys()
+    assert "policy_objective" not in ddpg().state_dict()
+
+
 def test_td3_without_smoothing_and_with_one_critic_is_ddpg() -> None:
     one, other = ddpg(), td3(1, smoothing_std=0.0, policy_delay=1)
     losses = [

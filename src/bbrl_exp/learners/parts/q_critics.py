@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Literal, TypeVar
 
 import torch
@@ -49,8 +49,9 @@ class ReplayedActorCritic(ReplayOptions, Learner):
         self.keep_metric("policy_objective")
 
     def keep_metric(self, name: str) -> None:
-        """Makes a buffer for a metric of the policy: with a delay it outlives a chunk, and perhaps the session."""
-        self.register_buffer(name, torch.zeros(()), persistent=self.policy_delay > 1)
+        """Makes a buffer for a metric of the policy: where there can be a delay it outlives a chunk, and a session."""
+        can_delay = any(option.name == "policy_delay" for option in fields(self))
+        self.register_buffer(name, torch.zeros(()), persistent=can_delay)
 
     def awaits(self) -> str | None:
         return self.first_update(self._replayed.n_updates)
