@@ -143,7 +143,7 @@ def check_saved(folder: Path) -> dict[str, Any]:
     try:
         contents = OmegaConf.to_container(load_config(path), resolve=True, throw_on_missing=True)
     except UnreadableError as error:
-        raise ConfigurationError(f"folder {folder} is no run's: {error}") from error
+        raise ConfigurationError(f"{folder} is not a run folder: {error}") from error
     except OmegaConfBaseException as error:
         raise ConfigurationError(f"{path} cannot be read: {one_line(error)}") from error
     config = {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
@@ -162,7 +162,7 @@ def with_note(error: ConfigurationError, note: str | None) -> ConfigurationError
 
 
 def resolve_device(device: str) -> str:
-    """The device to use: ``auto`` becomes an accelerator where there is one, else ``cpu``.
+    """The device to use: ``auto`` becomes an accelerator if the machine has one, else ``cpu``.
 
     Raises:
         ConfigurationError: the device does not exist here.

@@ -144,7 +144,7 @@ def replace_file(path: Path, contents: bytes | memoryview) -> None:
 
 
 def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
-    """Removes what processes that were killed in :func:`replace_file` have left of the files ``names`` of ``folder``.
+    """Removes the temporary files of ``names`` in ``folder`` that processes killed in :func:`replace_file` left behind.
 
     Raises:
         OSError: the disk refuses.
