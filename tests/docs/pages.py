@@ -1,0 +1,66 @@
+"""Pages of the documentation as a reader uses them: their files in a folder outside the repository, their commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+_FILE = re.compile(r"^`(\S+)`:\n\n```\w+\n(.*?)```", re.DOTALL | re.MULTILINE)
+_COMMANDS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of ``docs/``.
+
+    Attributes:
+        files: the contents of each file that the page shows below a line that is its name in backquotes and a colon.
+        commands: its blocks of shell commands.
+    """
+
+    files: dict[str, str]
+    commands: list[str]
+
+    @classmethod
+    def read(cls, name: str) -> Page:
+        """The page ``docs/<name>``."""
+        text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        return cls(dict(_FILE.findall(text)), _COMMANDS.findall(text))
+
+    def write_files(self, folder: Path) -> None:
+        """Writes the page's files into a folder."""
+        for name, contents in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(contents, encoding="utf-8")
+
+
+def run(folder: Path, command: str, *options: str, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Runs a command of a page, ``NAME=value … python scripts/run.py …``, with more options in ``folder``."""
+    words = shlex.split(command.replace("\\\n", " "))
+    python = words.index("python")
+    variables = dict(word.split("=", 1) for word in words[:python])
+    script, *arguments = words[python + 1 :]
+    called = [sys.executable, str(ROOT / script), *arguments, *options]
+    ended = subprocess.run(called, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True)
+    assert ended.returncode == exit_code, f"{ended.stdout}\n{ended.stderr}"
+    return ended
+
+
+def summary(folder: Path, name: str) -> dict[str, Any]:
+    """The summary of the run ``name`` below ``folder``."""
+    found: dict[str, Any] = json.loads((folder / "outputs" / name / "summary.json").read_text(encoding="utf-8"))
+    return found
+
+
+def job_summaries(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The summaries of the jobs of the sweep ``name`` below ``folder``, by the names of their folders."""
+    paths = sorted((folder / "outputs" / "multirun" / name).glob("*/summary.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
