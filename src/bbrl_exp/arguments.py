@@ -94,6 +94,34 @@ Count = Annotated[int, AT_LEAST_1]
 CountOrZero = Annotated[int, COUNT_FROM_0]
 
 
+@dataclass(frozen=True)
+class NodeOf:
+    """What the node of an argument must be, as a mark in its annotation: ``Annotated[Loss, NodeOf("loss")]``.
+
+    Attributes:
+        kind: one that ``config/targets.py`` knows.
+    """
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class BuiltLater(NodeOf):
+    """Marks an argument whose node the class calls itself, when it has the rest of what the node's class needs.
+
+    From a node such an argument gets a callable that takes what is ``given`` and has all that the node says:
+    ``optimizer: Annotated[Callable[..., Optimizer], BuiltLater("optimizer", ("params", "lr"))]`` is called as
+    ``optimizer(parameters, lr=1e-3)``.
+
+    Attributes:
+        given: names of the parameters that the class fills in, which no node may set.
+        instead: options of the class by which the user sets them, for the message.
+    """
+
+    given: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
+
+
 def check_fields(instance: object) -> None:
     """Refuses the first field of a dataclass that is out of the range in its type; None passes.
 

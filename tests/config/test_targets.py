@@ -76,6 +76,9 @@ def test_a_misspelt_target_is_told_with_the_nearest_name(target: str, near: str)
         ("wrapper", "gymnasium.wrappers.RecordVideo"),
         ("argument", "gymnasium.wrappers.TimeLimit"),
         ("argument", "bbrl_exp.envs.spec.EnvSpec"),
+        ("argument", "torch.optim.Adam"),
+        ("optimizer", "torch.nn.ReLU"),
+        ("optimizer", "torch.optim.lr_scheduler.StepLR"),
     ],
 )
 def test_a_class_of_another_kind_than_its_place_asks_for_is_refused(kind: NodeKind, target: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import inspect
 import re
 import types
@@ -12,6 +11,7 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
+from bbrl_exp.arguments import BuiltLater, NodeOf
 from bbrl_exp.config.targets import NodeKind, check_kind, find_target, is_wrapper
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, described, did_you_mean, ends_silently
 from bbrl_exp.settings import shown
@@ -30,11 +30,13 @@ class Node:
         key: dotted.
         kind: what it must be.
         content: what is written there; without a ``_target_`` where a wrapper or a learner lacks it.
+        owner: the node that it is an argument of, and the argument's name; the class may say which kind it must be.
     """
 
     key: str
     kind: NodeKind
     content: Mapping[str, Any]
+    owner: tuple[Node, str] | None = None
 
     def check(self) -> None:
         """Finds the target and compares the keys with its signature; builds nothing.
@@ -45,29 +47,59 @@ class Node:
         if "_target_" not in self.content:
             raise ConfigurationError(f"key '{self.key}' has no _target_, and a {self.kind} needs one")
         target = find_target(self.content["_target_"], f"{self.key}._target_")
-        check_kind(target, self.kind, f"key '{self.key}._target_' = {shown(self.content['_target_'])}")
-        _check_keys(target, self.content, self.key, also=ORDER_KEYS if self.kind == "member" else ())
+        mark = self._mark()
+        kind = self.kind if mark is None else cast("NodeKind", mark.kind)
+        check_kind(target, kind, f"key '{self.key}._target_' = {shown(self.content['_target_'])}")
+        given = mark.given if isinstance(mark, BuiltLater) else ()
+        if isinstance(mark, BuiltLater):
+            self._check_given(mark)
+        _check_keys(target, self.content, self.key, also=ORDER_KEYS if self.kind == "member" else (), given=given)
+
+    def _mark(self) -> NodeOf | None:
+        """What the class that it is an argument of says of it."""
+        if self.owner is None:
+            return None
+        node, name = self.owner
+        return marks(find_target(node.content["_target_"], f"{node.key}._target_")).get(name)
+
+    def _check_given(self, mark: BuiltLater) -> None:
+        for name in mark.given:
+            if name in self.content:
+                assert self.owner is not None
+                owner = self.owner[0]
+                filling = find_target(owner.content["_target_"], f"{owner.key}._target_").__name__
+                keys = " and ".join(f"{owner.key}.{option}" for option in mark.instead)
+                fix = f"set {keys} instead" if name != mark.given[0] and keys else "remove it"
+                raise ConfigurationError(f"key '{self.key}.{name}': {filling} fills it in; {fix}")
 
 
-def nodes_below(config: object, key: str, kind: NodeKind = "argument") -> Iterator[Node]:
+def nodes_below(
+    config: object, key: str, kind: NodeKind = "argument", owner: tuple[Node, str] | None = None
+) -> Iterator[Node]:
     """All nodes of a resolved configuration, outer ones first."""
     has_target = isinstance(config, Mapping) and "_target_" in config
+    node = Node(key, kind, cast("Mapping[str, Any]", config) if has_target else {}, owner)
     if has_target or kind in ("wrapper", "learner"):
-        yield Node(key, kind, cast("Mapping[str, Any]", config) if has_target else {})
+        yield node
     for name, child in _children(config):
         if name in _KINDS and isinstance(child, Mapping | list):
             for inner, grandchild in _children(child):
                 yield from nodes_below(grandchild, f"{key}.{name}.{inner}", _KINDS[name])
         else:
-            yield from nodes_below(child, f"{key}.{name}")
+            yield from nodes_below(child, f"{key}.{name}", owner=(node, str(name)) if has_target else None)
 
 
 def _children(node: object) -> Iterable[tuple[object, object]]:
     return node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
 
 
-def _check_keys(target: type[Any], node: Mapping[str, Any], key: str, also: Collection[str]) -> None:
-    """Compares the keys of ``node`` with the signature of ``target``, and plain values with its annotations."""
+def _check_keys(
+    target: type[Any], node: Mapping[str, Any], key: str, also: Collection[str], given: Collection[str] = ()
+) -> None:
+    """Compares the keys of ``node`` with the signature of ``target``, and plain values with its annotations.
+
+    ``also`` are keys that are no parameters, ``given`` parameters that are no keys.
+    """
     parameters = inspect.signature(target).parameters
     known = [name for name, parameter in parameters.items() if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
     open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -79,7 +111,7 @@ def _check_keys(target: type[Any], node: Mapping[str, Any], key: str, also: Coll
             continue
         if name not in known and not open_ended:
             near = did_you_mean(str(name), known) or ";"
-            named = ", ".join(parameters_of(target)) or "none"
+            named = ", ".join(other for other in parameters_of(target) if other not in given) or "none"
             raise ConfigurationError(f"key '{key}': {target.__name__} has no parameter '{name}'{near} known: {named}")
         if name in hints and name in parameters:
             many = parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
@@ -103,7 +135,7 @@ def _in_words(hint: object) -> str:
         return " or ".join(_in_words(argument) for argument in arguments)
     if typing.get_origin(hint) is typing.Literal:
         return f"one of {', '.join(map(str, arguments))}"
-    if _is_module(hint):
+    if _is_module(hint) or _is_callable(hint):
         return "a node with a _target_"
     if _is_sequence(hint):
         return f"a list, each {_in_words(arguments[0])}" if arguments else "a list"
@@ -111,12 +143,24 @@ def _in_words(hint: object) -> str:
     return words.get(hint, inspect.formatannotation(hint)) if isinstance(hint, type) else str(hint)
 
 
-def _annotations(target: type[Any]) -> dict[str, Any]:
+def _annotations(target: type[Any], *, with_marks: bool = False) -> dict[str, Any]:
     """The types of a constructor's parameters; the fields of a dataclass have them from the modules they are from."""
+    of = target if dataclasses.is_dataclass(target) else target.__init__
     try:
-        return typing.get_type_hints(target if dataclasses.is_dataclass(target) else target.__init__)
+        return typing.get_type_hints(of, include_extras=with_marks)
     except (NameError, AttributeError, TypeError):
         return {}
+
+
+def marks(target: type[Any]) -> dict[str, NodeOf]:
+    """What a class says of the nodes that are its arguments, by their names."""
+    return {
+        name: mark
+        for name, hint in _annotations(target, with_marks=True).items()
+        for part in (hint, *typing.get_args(hint))  # a mark may be on one of several kinds
+        for mark in getattr(part, "__metadata__", ())
+        if isinstance(mark, NodeOf)
+    }
 
 
 def _accepts(hint: object, value: object) -> bool:
@@ -137,7 +181,12 @@ def _accepts(hint: object, value: object) -> bool:
         return isinstance(value, list | Mapping) and (
             isinstance(value, Mapping) or len(inner) != 1 or all(_accepts(inner[0], item) for item in value)
         )
-    return not _is_module(hint)
+    return not _is_module(hint) and not _is_callable(hint)
+
+
+def _is_callable(hint: object) -> bool:
+    """Whether an annotation asks for something to call, which only a node can describe."""
+    return typing.get_origin(hint) is Callable
 
 
 def _is_module(hint: object) -> bool:
@@ -167,7 +216,7 @@ def _as_annotated(hint: object, value: object) -> object:
     return value
 
 
-def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any]]) -> Any:
+def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any]], mark: NodeOf | None = None) -> Any:
     """Builds what ``node`` describes: nodes with a ``_target_`` become objects, mappings and lists keep their shape.
 
     Where a class wants a sequence, a mapping gives its values: Hydra can add to a mapping from the command line, not to
@@ -177,6 +226,7 @@ def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any
         node: resolved and checked configuration.
         key: its key, for messages.
         filled: the arguments that a class gets without any YAML, by its class.
+        mark: what the class that it is an argument of says of it.
 
     Raises:
         ConfigurationError: a required argument is missing, or the class refuses its arguments.
@@ -189,17 +239,37 @@ def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any
         return {name: build(child, f"{key}.{name}", filled) for name, child in node.items()}
     target = find_target(node["_target_"], f"{key}._target_")
     arguments = dict(filled(target))
-    hints = _annotations(target)
+    hints, marked = _annotations(target), marks(target)
     for name, child in node.items():
         if name != "_target_":
-            value = build(child, f"{key}.{name}", filled)
+            value = build(child, f"{key}.{name}", filled, marked.get(name))
             is_named_list = isinstance(child, Mapping) and "_target_" not in child and _is_sequence(hints.get(name))
             arguments[name] = list(value.values()) if is_named_list else _as_annotated(hints.get(name), value)
-    return _construct(target, arguments, key, [name for name in node if name in arguments])
+    given = ("env",) if is_wrapper(target) else mark.given if isinstance(mark, BuiltLater) else None
+    return _construct(target, arguments, key, [name for name in node if name in arguments], given)
 
 
-def _construct(target: type[Any], arguments: Mapping[str, Any], key: str, written: Collection[str]) -> Any:
-    """Calls ``target``; a wrapper of environments is not called yet, its environment comes later.
+@dataclasses.dataclass(frozen=True)
+class CalledLater:
+    """A node of which its owner gives some arguments; it is called with them.
+
+    Raises:
+        ConfigurationError: when it is called, where the class refuses its arguments; the message names the key.
+    """
+
+    target: type[Any]
+    arguments: Mapping[str, Any]
+    key: str
+
+    def __call__(self, /, *first: object, **given: object) -> Any:
+        with refusals(self.target, self.arguments, self.key):
+            return self.target(*first, **self.arguments, **given)
+
+
+def _construct(
+    target: type[Any], arguments: Mapping[str, Any], key: str, written: Collection[str], given: Collection[str] | None
+) -> Any:
+    """Calls ``target``, unless its owner gives some arguments, such as a wrapper's environment: those come later.
 
     Raises:
         ConfigurationError: a required argument is missing, or the class refuses its arguments.
@@ -207,12 +277,11 @@ def _construct(target: type[Any], arguments: Mapping[str, Any], key: str, writte
     parameters = inspect.signature(target).parameters.values()
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     needed = [each.name for each in parameters if each.kind in by_name and each.default is inspect.Parameter.empty]
-    comes_later = is_wrapper(target)
-    missing = [name for name in needed if name not in arguments and not (comes_later and name == "env")]
+    missing = [name for name in needed if name not in arguments and name not in (given or ())]
     if missing:
         raise ConfigurationError(f"key '{key}': {target.__name__} needs {', '.join(missing)}")
-    if comes_later:
-        return functools.partial(_wrap, target=target, arguments=arguments, key=key)
+    if given is not None:
+        return CalledLater(target, arguments, key)
     # The list for a parameter *names is given under its name.
     many = next((each.name for each in parameters if each.kind is inspect.Parameter.VAR_POSITIONAL), None)
     with refusals(target, written, key):
@@ -235,11 +304,6 @@ def _argument_of_another_kind(target: type[Any], arguments: Mapping[str, Any]) -
         if not isinstance(value, (int, float) if kind is float else kind):
             return f"{name}: {target.__name__} needs a {kind.__name__}, not a {type(value).__name__}"
     return None
-
-
-def _wrap(env: object, target: type[Any], arguments: Mapping[str, Any], key: str) -> Any:
-    with refusals(target, arguments, key):
-        return target(env, **arguments)
 
 
 @contextlib.contextmanager

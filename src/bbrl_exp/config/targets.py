@@ -1,7 +1,7 @@
 """Classes named by ``_target_``: which may be named, and where they are.
 
 A configuration may come from anywhere, so a target is a class of this project's agents, environments, policies and
-networks, of ``torch.nn``, of ``gymnasium.wrappers`` or of a package that the user allows by
+networks, of ``torch.nn``, ``torch.optim`` or ``gymnasium.wrappers``, or of a package that the user allows by
 ``BBRL_EXP_ALLOW=mypackage,other``, and it is of the kind that is needed there. Nothing is imported before every target
 of the whole configuration has been found to be allowed.
 """
@@ -23,10 +23,11 @@ ALLOW_VARIABLE = "BBRL_EXP_ALLOW"
 _OWN_PREFIXES = (
     *(f"bbrl_exp.{package}" for package in ("agents", "envs", "policies", "nn", "functional", "learners")),
     "torch.nn",
+    "torch.optim",
     "gymnasium.wrappers",
 )
 _WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
-NodeKind = Literal["member", "wrapper", "learner", "argument"]
+NodeKind = Literal["member", "wrapper", "learner", "argument", "optimizer"]
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -93,9 +94,10 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
 
     Raises:
         ConfigurationError: a member that is no agent, a wrapper that is none or that shows and records, a learner that
-            is none, an argument that is neither a module of torch nor of the user's own package.
+            is none, an optimizer that is none, an argument that is neither a module of torch nor of the user's own
+            package.
     """
-    from torch import nn
+    from torch import nn, optim
 
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.learners.learner import Learner
@@ -111,6 +113,9 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     elif kind == "learner":
         if not issubclass(target, Learner):
             raise ConfigurationError(f"{where}: must be a Learner")
+    elif kind == "optimizer":
+        if not issubclass(target, optim.Optimizer):
+            raise ConfigurationError(f"{where}: must be a torch.optim.Optimizer")
     elif not issubclass(target, nn.Module) and not _is_below(f"{target.__module__}.", allowed_packages()):
         raise ConfigurationError(f"{where}: must be an Agent or a torch.nn.Module")
 
