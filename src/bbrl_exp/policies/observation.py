@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bbrl_exp.arguments import BuiltLater
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.convolution import ImageFeatures, is_image
@@ -17,7 +18,8 @@ from bbrl_exp.nn.mlp import ArrayMlp, Mlp
 from bbrl_exp.nn.network import InputShape, MakeNetwork, as_input, build_network
 from bbrl_exp.workspace import Workspace
 
-NetworkNode = MakeNetwork | None
+# The argument ``network`` of policies and critics.
+NetworkNode = Annotated[MakeNetwork, BuiltLater("network", ("input_shape",))] | None
 
 
 class ObservationFeatures(nn.Module):
