@@ -9,6 +9,7 @@ of the whole configuration has been found to be allowed.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
 import re
@@ -27,7 +28,7 @@ _OWN_PREFIXES = (
     "gymnasium.wrappers",
 )
 _WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
-NodeKind = Literal["member", "wrapper", "learner", "argument", "optimizer"]
+NodeKind = Literal["member", "wrapper", "learner", "argument", "optimizer", "network"]
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -94,8 +95,8 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
 
     Raises:
         ConfigurationError: a member that is no agent, a wrapper that is none or that shows and records, a learner that
-            is none, an optimizer that is none, an argument that is neither a module of torch nor of the user's own
-            package.
+            is none, an optimizer that is none, a network that is none or has no ``input_shape``, an argument that is
+            neither a module of torch nor of the user's own package.
     """
     from torch import nn, optim
 
@@ -116,6 +117,9 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     elif kind == "optimizer":
         if not issubclass(target, optim.Optimizer):
             raise ConfigurationError(f"{where}: must be a torch.optim.Optimizer")
+    elif kind == "network":
+        if not issubclass(target, nn.Module) or "input_shape" not in inspect.signature(target).parameters:
+            raise ConfigurationError(f"{where}: must be a torch.nn.Module with a parameter input_shape")
     elif not issubclass(target, nn.Module) and not _is_below(f"{target.__module__}.", allowed_packages()):
         raise ConfigurationError(f"{where}: must be an Agent or a torch.nn.Module")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @torch.no_grad()
@@ -29,3 +29,15 @@ def copy_tensors(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
         sources: what they become, of the same shapes and in the same order.
     """
     torch._foreach_copy_(list(targets), list(sources))
+
+
+@torch.no_grad()
+def copy_buffers(pairs: Iterable[tuple[nn.Module, nn.Module]]) -> None:
+    """target ← source, in place, for all buffers: the averages of batch normalisation belong to the parameters.
+
+    Args:
+        pairs: a module whose buffers are overwritten, and one that is built alike.
+    """
+    for target, source in pairs:
+        for overwritten, buffer in zip(target.buffers(), source.buffers(), strict=True):
+            overwritten.copy_(buffer)

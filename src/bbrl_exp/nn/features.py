@@ -31,6 +31,11 @@ class OneHot(nn.Module):
         """Number of features."""
         return sum(self.counts)
 
+    @property
+    def shape(self) -> tuple[int]:
+        """Shape of one row of features."""
+        return (self.n_features,)
+
     def forward(self, values: Tensor) -> Tensor:
         """Features float32 ``[B, n_features]`` of integers ``[B, …]`` with K components."""
         indexes = values.reshape(len(values), -1).to(torch.int64) - self.start
@@ -52,3 +57,17 @@ class Flat(nn.Module):
         """Features float32 ``[B, n_features]`` of numbers ``[B, …]``."""
         flat = values.reshape(len(values), -1).float()
         return flat if self.scale == 1.0 else flat * self.scale
+
+
+class Scaled(nn.Module):
+    """Numbers of any dtype as float32, divided by ``divisor``, in their shape; a single number is a vector of one."""
+
+    def __init__(self, shape: tuple[int, ...], divisor: int = 1) -> None:
+        super().__init__()
+        self.shape = shape or (1,)
+        self.divisor = divisor
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Float32 ``[N, *shape]`` of numbers ``[N, …]``."""
+        numbers = values.reshape(len(values), *self.shape).float()
+        return numbers if self.divisor == 1 else numbers / self.divisor

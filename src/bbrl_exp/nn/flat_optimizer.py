@@ -19,7 +19,8 @@ class FlatOptimizer:
     clipping and the step itself are one call each.
 
     Args:
-        parameters: of any number of modules; one that occurs twice counts once. All of one dtype and device.
+        parameters: of any number of modules; one that occurs twice counts once, one without gradients not at all. All
+            of one dtype and device.
         make: gives the optimizer of a list of parameters, such as ``lambda p: torch.optim.Adam(p, 3e-4, fused=True)``;
             one whose step treats every number by itself, as Adam and RMSprop do.
         max_grad_norm: the gradient is scaled down to this norm; None for no limit.
@@ -28,7 +29,7 @@ class FlatOptimizer:
     def __init__(
         self, parameters: Iterable[nn.Parameter], make: MakeOptimizer, max_grad_norm: float | None = None
     ) -> None:
-        self._parameters = list(dict.fromkeys(parameters))
+        self._parameters = list(dict.fromkeys(each for each in parameters if each.requires_grad))
         self._make = make
         self._max_grad_norm = max_grad_norm
         self._lay_out()

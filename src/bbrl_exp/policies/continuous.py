@@ -15,7 +15,7 @@ from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.nn.mlp import Mlp
 from bbrl_exp.policies.bounds import ActionBounds
 from bbrl_exp.policies.exploration import Exploration
-from bbrl_exp.policies.observation import ObservationFeatures
+from bbrl_exp.policies.observation import NetworkNode, ObservationFeatures
 from bbrl_exp.seeding import torch_generator
 
 
@@ -34,6 +34,7 @@ class ContinuousPolicy(Agent):
         observation_prefix: of the variables to read instead of the environment's own.
         seed: root seed of the initial weights and of the exploration, which have separate streams.
         name: the agent's name.
+        network: your own, which makes the features that the hidden layers see (docs/networks.md).
     """
 
     def __init__(
@@ -47,12 +48,13 @@ class ContinuousPolicy(Agent):
         observation_prefix: str,
         seed: int,
         name: str | None,
+        network: NetworkNode,
     ) -> None:
         super().__init__(name)
         check_sizes(hidden_sizes=hidden_sizes)
         generator = torch_generator(seed, "init", "policy")
         self.bounds = ActionBounds(env_spec)
-        self.features = ObservationFeatures(env_spec, observation_prefix, generator)
+        self.features = ObservationFeatures(env_spec, observation_prefix, generator, network)
         self.reads: tuple[str, ...] = self.features.names
         self.writes: tuple[str, ...] = (self.bounds.variable,)
         sizes = [self.features.n_features, *hidden_sizes, outputs_per_component * self.bounds.n_components]

@@ -12,6 +12,7 @@ from torch import Tensor
 from bbrl_exp.arguments import AT_LEAST_0
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.policies.continuous import ContinuousPolicy
+from bbrl_exp.policies.observation import NetworkNode
 
 
 class DeterministicPolicy(ContinuousPolicy):
@@ -29,6 +30,7 @@ class DeterministicPolicy(ContinuousPolicy):
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights and of the exploration, which have separate streams.
         name: the agent's name.
+        network: your own, which makes the features that the hidden layers see (docs/networks.md).
 
     Raises:
         ConfigurationError: the action is no bounded box of floats, or a value out of its range.
@@ -45,10 +47,20 @@ class DeterministicPolicy(ContinuousPolicy):
         observation_prefix: str = "",
         seed: int = 0,
         name: str | None = None,
+        network: NetworkNode = None,
     ) -> None:
         AT_LEAST_0.check(noise_std=noise_std)
         super().__init__(
-            env_spec, hidden_sizes, activation, 1, noise_correlation, random_steps, observation_prefix, seed, name
+            env_spec,
+            hidden_sizes,
+            activation,
+            1,
+            noise_correlation,
+            random_steps,
+            observation_prefix,
+            seed,
+            name,
+            network,
         )
         self._noise_std = noise_std
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.nn.recurrent import ArrayRecurrentNet, RecurrentKind, RecurrentNet
-from bbrl_exp.policies.observation import ObservationFeatures
+from bbrl_exp.policies.observation import NetworkNode, ObservationFeatures
 from bbrl_exp.policies.rows import Facts
 
 INITIAL_STATE = "env/initial_state"
@@ -33,6 +33,7 @@ class Memory(nn.Module):
         kind: ``gru`` or ``lstm``.
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         generator: source of the initial weights.
+        network: your own, which makes the features that it sees (docs/networks.md).
 
     Attributes:
         features: what is seen of the observation.
@@ -49,9 +50,10 @@ class Memory(nn.Module):
         kind: RecurrentKind,
         observation_prefix: str = "",
         generator: torch.Generator | None = None,
+        network: NetworkNode = None,
     ) -> None:
         super().__init__()
-        self.features = ObservationFeatures(env_spec, observation_prefix, generator)
+        self.features = ObservationFeatures(env_spec, observation_prefix, generator, network)
         self.network = RecurrentNet(self.features.n_features, n_hidden, kind, generator)
         self.state_name = f"{name}/state"
         self.next_state_name = f"{name}/next_state"

@@ -3,40 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bbrl_exp.arguments import BuiltLater
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.convolution import ImageFeatures, is_image
-from bbrl_exp.nn.features import Flat, OneHot
+from bbrl_exp.nn.features import Flat, OneHot, Scaled
 from bbrl_exp.nn.mlp import ArrayMlp, Mlp
+from bbrl_exp.nn.network import InputShape, MakeNetwork, as_input, build_network
 from bbrl_exp.workspace import Workspace
+
+# The argument ``network`` of policies and critics.
+NetworkNode = Annotated[MakeNetwork, BuiltLater("network", ("input_shape",))] | None
 
 
 class ObservationFeatures(nn.Module):
     """From the leaves of an observation to one vector: numbers as they are, discrete ones one-hot, images convolved.
 
+    A network of the user's own takes the place of all that. It sees every leaf as float32 of its own shape: discrete
+    components one-hot, uint8 divided by 255, all else as it is. It is in training mode where gradients are recorded,
+    and in evaluation mode where actions are chosen or targets made.
+
     Args:
         env_spec: facts of the environment.
         prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
-        generator: source of the initial weights of convolutions.
+        generator: source of the initial weights of convolutions or of the network.
+        network: makes the network, of the shape of an observation; see :mod:`bbrl_exp.nn.network`.
 
     Attributes:
         names: the variables, in the order of the space's leaves.
         row_shapes: the shape of one environment's row of each: the environment's own, whatever the prefix.
+        network: the user's own; None where there is none.
         n_features: number F of features.
         is_one_vector: whether the features are the observation itself: one float32 vector.
     """
 
-    def __init__(self, env_spec: EnvSpec, prefix: str = "", generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        env_spec: EnvSpec,
+        prefix: str = "",
+        generator: torch.Generator | None = None,
+        network: NetworkNode = None,
+    ) -> None:
         super().__init__()
         leaves = env_spec.observations
         self.names = tuple(prefix + leaf.name for leaf in leaves)
         self.row_shapes = {prefix + leaf.name: leaf.shape for leaf in leaves}
+        self.is_one_vector = False
+        self.network: nn.Module | None = None
+        if network is not None:
+            inputs = [_input(leaf) for leaf in leaves]
+            self.parts = nn.ModuleList(inputs)
+            self._input_shape = _input_shape(leaves, [part.shape for part in inputs])
+            self.network, self.n_features = build_network(network, self._input_shape, generator)
+            return
         parts = [_features(leaf, generator) for leaf in leaves]
         self.parts = nn.ModuleList(parts)
         self.n_features = sum(part.n_features for part in parts)
@@ -47,6 +72,11 @@ class ObservationFeatures(nn.Module):
         if self.is_one_vector:
             return observations[0]
         features = [part(leaf) for part, leaf in zip(self.parts, observations, strict=True)]
+        if self.network is not None:
+            learns = self.training and torch.is_grad_enabled()
+            if self.network.training is not learns:
+                self.network.train(learns)
+            return self.network(as_input(features, self._input_shape))  # type: ignore[no-any-return]
         return features[0] if len(features) == 1 else torch.cat(features, dim=1)
 
     def on_arrays(self, mlp: Mlp) -> ArrayMlp | None:
@@ -71,10 +101,33 @@ def check_same_observations(policy: ObservationFeatures, critic: ObservationFeat
         )
 
 
+def own_networks(module: nn.Module) -> list[nn.Module]:
+    """The user's networks inside ``module``, of which a slow copy follows the buffers as well as the parameters."""
+    parts = [part.network for part in module.modules() if isinstance(part, ObservationFeatures)]
+    return [network for network in parts if network is not None]
+
+
+def _one_hot(leaf: LeafSpec) -> OneHot | None:
+    if leaf.kind not in ("discrete", "multi_discrete"):
+        return None
+    counts = cast("np.ndarray[Any, Any]", leaf.counts).ravel().tolist()
+    return OneHot(counts, [0] * len(counts) if leaf.start is None else leaf.start.ravel().tolist())
+
+
+def _input(leaf: LeafSpec) -> OneHot | Scaled:
+    return _one_hot(leaf) or Scaled(leaf.shape, 255 if leaf.dtype == "uint8" else 1)
+
+
+def _input_shape(leaves: Sequence[LeafSpec], shapes: Sequence[tuple[int, ...]]) -> InputShape:
+    """The shape of the one leaf of a plain space, or the shapes by the keys of a Dict or the indexes of a Tuple."""
+    names = [leaf.name.removeprefix("env/env_obs/") for leaf in leaves]
+    is_plain = len(leaves) == 1 and names[0] == leaves[0].name
+    return shapes[0] if is_plain else dict(zip(names, shapes, strict=True))
+
+
 def _features(leaf: LeafSpec, generator: torch.Generator | None) -> OneHot | Flat | ImageFeatures:
-    if leaf.kind in ("discrete", "multi_discrete"):
-        counts = cast("np.ndarray[Any, Any]", leaf.counts).ravel().tolist()
-        return OneHot(counts, [0] * len(counts) if leaf.start is None else leaf.start.ravel().tolist())
+    if (one_hot := _one_hot(leaf)) is not None:
+        return one_hot
     if leaf.dtype == "uint8" and leaf.kind == "box" and is_image(leaf.shape):
         return ImageFeatures(leaf.shape, generator)
     return Flat(leaf.size, scale=1 / 255 if leaf.dtype == "uint8" else 1.0)

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.func import functional_call
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AT_LEAST_1, check_sizes
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.memory import check_parameters
-from bbrl_exp.policies.observation import ObservationFeatures
+from bbrl_exp.policies.observation import NetworkNode, ObservationFeatures
 
 CANDIDATE = "policy/candidate"
 MEAN = -1
@@ -41,6 +42,7 @@ class PopulationPolicy(Agent):
         hidden_sizes: units of the hidden layers; none for linear policies.
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         name: the agent's name.
+        network: your own, before the hidden layers, whose parameters are a candidate's too (docs/networks.md).
 
     Attributes:
         mean: mean of the distribution of the candidates' parameters, ``[D]``.
@@ -48,7 +50,8 @@ class PopulationPolicy(Agent):
         episodes_per_candidate: episodes that each candidate plays.
 
     Raises:
-        ConfigurationError: a value out of its range, observed images, or actions that are boxes of integers.
+        ConfigurationError: a value out of its range, observed images without a network, or actions that are boxes of
+            integers.
     """
 
     mean: Tensor
@@ -62,15 +65,16 @@ class PopulationPolicy(Agent):
         hidden_sizes: Sequence[int] = (),
         observation_prefix: str = "",
         name: str | None = None,
+        network: NetworkNode = None,
     ) -> None:
         super().__init__(name)
         AT_LEAST_1.check(population_size=population_size, episodes_per_candidate=episodes_per_candidate)
         check_sizes(hidden_sizes=hidden_sizes)
-        self.features = ObservationFeatures(env_spec, observation_prefix)
-        if next(self.features.parameters(), None) is not None:
+        self.features = ObservationFeatures(env_spec, observation_prefix, network=network)
+        if network is None and next(self.features.parameters(), None) is not None:
             raise ConfigurationError(
-                "observed images need convolutions, which a population of policies does not have; "
-                "the policies of all other learners have them (docs/learners/images.md)"
+                "observed images need convolutions, which a population of policies has only in a network of your own "
+                "(docs/networks.md)"
             )
         self._leaves = [_Leaf(leaf) for leaf in env_spec.actions]
         self.reads: tuple[str, ...] = (*self.features.names, "env/initial_state")
@@ -78,10 +82,14 @@ class PopulationPolicy(Agent):
         self._n_outputs = [leaf.n_outputs for leaf in self._leaves]
         sizes = [self.features.n_features, *hidden_sizes, sum(self._n_outputs)]
         self._layers = list(pairwise(sizes))
-        n_parameters = sum((n_in + 1) * n_out for n_in, n_out in self._layers)
+        own = {name: each for name, each in self.features.named_parameters() if each.requires_grad}
+        self._own_shapes = {name: each.shape for name, each in own.items()}
+        initial = [each.detach().flatten() for each in own.values()]
+        self._n_own = sum(map(len, initial))
+        n_parameters = self._n_own + sum((n_in + 1) * n_out for n_in, n_out in self._layers)
         check_parameters(population_size * n_parameters, f"population_size={population_size}")
         self.episodes_per_candidate = episodes_per_candidate
-        self.register_buffer("mean", torch.zeros(n_parameters))
+        self.register_buffer("mean", torch.cat((*initial, torch.zeros(n_parameters - self._n_own))))
         self.register_buffer("candidates", torch.zeros(population_size, n_parameters))
         self._n_begun = population_size * episodes_per_candidate
         self._playing: NDArray[np.int64] = np.empty(0, np.int64)
@@ -94,13 +102,14 @@ class PopulationPolicy(Agent):
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype, and the candidates."""
-        observation = self.features([self.get((name, t)) for name in self.features.names])
-        playing = torch.from_numpy(self._players(t, len(observation))).to(observation.device)
-        parameters = self.mean.expand(len(observation), -1)
+        observations = [self.get((name, t)) for name in self.features.names]
+        playing = torch.from_numpy(self._players(t, len(observations[0]))).to(observations[0].device)
+        parameters = self.mean.expand(len(playing), -1)
         if bool((playing != MEAN).any()):
             chosen = self.candidates.index_select(0, playing.clamp(min=0))
             parameters = torch.where((playing == MEAN).unsqueeze(1), parameters, chosen)
-        outputs = torch.split(self._outputs(observation, parameters), self._n_outputs, dim=1)
+        features = self._features(observations, playing, parameters)
+        outputs = torch.split(self._outputs(features, parameters[:, self._n_own :]), self._n_outputs, dim=1)
         for leaf, output in zip(self._leaves, outputs, strict=True):
             self.set((self.prefix + leaf.name, t), leaf.action(output))
         self.set((self.prefix + CANDIDATE, t), playing)
@@ -117,6 +126,19 @@ class PopulationPolicy(Agent):
                 self._playing[environment] = self._n_begun % len(self.candidates)
                 self._n_begun += 1
         return self._playing.copy()
+
+    def _features(self, observations: Sequence[Tensor], playing: Tensor, parameters: Tensor) -> Tensor:
+        """What the players' own networks make of the observations, ``[B, F]``: a call for each player, on its rows."""
+        if not self._n_own:
+            return self.features(observations)  # type: ignore[no-any-return]
+        sizes = [shape.numel() for shape in self._own_shapes.values()]
+        features = parameters.new_empty(len(playing), self.features.n_features)
+        for player in set(playing.tolist()):
+            rows = (playing == player).nonzero().squeeze(1)
+            parts = torch.split(parameters[rows[0], : self._n_own], sizes)
+            own = {name: part.view(shape) for (name, shape), part in zip(self._own_shapes.items(), parts, strict=True)}
+            features[rows] = functional_call(self.features, own, ([leaf[rows] for leaf in observations],))
+        return features
 
     def _outputs(self, inputs: Tensor, parameters: Tensor) -> Tensor:
         """The networks' outputs ``[B, n_out]`` for inputs ``[B, n_in]``, each with its own parameters of ``[B, D]``."""

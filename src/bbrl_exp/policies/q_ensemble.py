@@ -13,7 +13,7 @@ from bbrl_exp.arguments import AT_LEAST_1, check_sizes
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.nn.ensemble import EnsembleMlp
 from bbrl_exp.policies.bounds import ActionBounds
-from bbrl_exp.policies.observation import ObservationFeatures
+from bbrl_exp.policies.observation import NetworkNode, ObservationFeatures
 from bbrl_exp.policies.q_network import discrete_action
 from bbrl_exp.seeding import torch_generator
 
@@ -26,7 +26,7 @@ class QEnsemble(Agent):
 
     Args:
         env_spec: facts of the environment.
-        n_critics: number M of critics, with weights of their own; of images they share the convolutions.
+        n_critics: number M of critics, with weights of their own; they share convolutions and ``network``.
         hidden_sizes: units of the hidden layers.
         activation: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``.
         normalization: ``none``, ``layer`` or ``batch``; see :class:`bbrl_exp.nn.ensemble.EnsembleMlp`.
@@ -35,6 +35,8 @@ class QEnsemble(Agent):
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights.
         name: the agent's name.
+        network: your own, one for all critics, which makes the features that their hidden layers see
+            (docs/networks.md).
 
     Raises:
         ConfigurationError: the action is no bounded box of floats, or a value out of its range.
@@ -52,13 +54,14 @@ class QEnsemble(Agent):
         observation_prefix: str = "",
         seed: int = 0,
         name: str | None = None,
+        network: NetworkNode = None,
     ) -> None:
         super().__init__(name)
         AT_LEAST_1.check(n_critics=n_critics, n_quantiles=n_quantiles)
         check_sizes(hidden_sizes=hidden_sizes)
         generator = torch_generator(seed, "init", "critic")
         self.bounds = ActionBounds(env_spec)
-        self.features = ObservationFeatures(env_spec, observation_prefix, generator)
+        self.features = ObservationFeatures(env_spec, observation_prefix, generator, network)
         self.reads: tuple[str, ...] = (*self.features.names, self.bounds.variable)
         self.writes: tuple[str, ...] = ("critic/q_value",)
         self.n_critics = n_critics
@@ -100,13 +103,15 @@ class DiscreteQEnsemble(Agent):
 
     Args:
         env_spec: facts of the environment.
-        n_critics: number M of critics, with weights of their own; of images they share the convolutions.
+        n_critics: number M of critics, with weights of their own; they share convolutions and ``network``.
         hidden_sizes: units of the hidden layers.
         activation: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``.
         normalization: ``none``, ``layer`` or ``batch``; see :class:`bbrl_exp.nn.ensemble.EnsembleMlp`.
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights.
         name: the agent's name.
+        network: your own, one for all critics, which makes the features that their hidden layers see
+            (docs/networks.md).
 
     Raises:
         ConfigurationError: the action is anything but one discrete action, or a value out of its range.
@@ -122,13 +127,14 @@ class DiscreteQEnsemble(Agent):
         observation_prefix: str = "",
         seed: int = 0,
         name: str | None = None,
+        network: NetworkNode = None,
     ) -> None:
         super().__init__(name)
         AT_LEAST_1.check(n_critics=n_critics)
         check_sizes(hidden_sizes=hidden_sizes)
         self.n_actions, self.first_action = discrete_action(env_spec)
         generator = torch_generator(seed, "init", "critic")
-        self.features = ObservationFeatures(env_spec, observation_prefix, generator)
+        self.features = ObservationFeatures(env_spec, observation_prefix, generator, network)
         self.reads: tuple[str, ...] = self.features.names
         self.writes: tuple[str, ...] = ("critic/q_values",)
         sizes = [self.features.n_features, *hidden_sizes, self.n_actions]

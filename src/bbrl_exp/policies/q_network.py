@@ -15,7 +15,7 @@ from bbrl_exp.arguments import FINITE, Range
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.mlp import Mlp
-from bbrl_exp.policies.observation import ObservationFeatures
+from bbrl_exp.policies.observation import NetworkNode, ObservationFeatures
 
 DistributionKind = Literal["none", "categorical", "quantile"]
 _N_ATOMS: dict[DistributionKind, int] = {"none": 1, "categorical": 51, "quantile": 50}
@@ -100,6 +100,7 @@ class QNetwork(nn.Module):
         atoms: how the return of an action is represented.
         observation_prefix: of the variables to read instead of the environment's own.
         generator: source of the initial weights.
+        network: your own, which makes the features that the hidden layers see (docs/networks.md).
 
     Raises:
         ConfigurationError: another action than one discrete one.
@@ -116,12 +117,13 @@ class QNetwork(nn.Module):
         atoms: ReturnAtoms,
         observation_prefix: str,
         generator: torch.Generator,
+        network: NetworkNode,
     ) -> None:
         super().__init__()
         self.n_actions, _ = discrete_action(env_spec)
         self.atoms = atoms
         self.dueling = dueling
-        self.features = ObservationFeatures(env_spec, observation_prefix, generator)
+        self.features = ObservationFeatures(env_spec, observation_prefix, generator, network)
         n_outputs = (self.n_actions + dueling) * atoms.n_atoms
         sizes = [self.features.n_features, *hidden_sizes, n_outputs]
         self.mlp = Mlp(sizes, activation, layer_norm=layer_norm, generator=generator)

@@ -16,6 +16,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.mlp import Mlp
 from bbrl_exp.nn.recurrent import RecurrentKind
 from bbrl_exp.policies.memory import Memory
+from bbrl_exp.policies.observation import NetworkNode
 from bbrl_exp.policies.q_network import combined, combined_arrays, discrete_action
 from bbrl_exp.policies.q_values import EpsilonGreedy
 from bbrl_exp.policies.rows import RowsByBatchSize
@@ -36,6 +37,7 @@ class RecurrentQNetwork(nn.Module):
         dueling: whether Q = V + A - mean A (Wang et al., 2016, eq. 9).
         observation_prefix: of the variables to read instead of the environment's own.
         generator: source of the initial weights.
+        network: your own, which makes the features that the memory sees (docs/networks.md).
     """
 
     def __init__(
@@ -51,11 +53,12 @@ class RecurrentQNetwork(nn.Module):
         dueling: bool,
         observation_prefix: str,
         generator: torch.Generator,
+        network: NetworkNode,
     ) -> None:
         super().__init__()
         self.n_actions, _ = discrete_action(env_spec)
         self.dueling = dueling
-        self.memory = Memory(env_spec, name, n_hidden, kind, observation_prefix, generator)
+        self.memory = Memory(env_spec, name, n_hidden, kind, observation_prefix, generator, network)
         sizes = [n_hidden, *head_sizes, self.n_actions + dueling]
         self.mlp = Mlp(sizes, activation, layer_norm=layer_norm, generator=generator)
 
@@ -100,6 +103,7 @@ class RecurrentQPolicy(Agent):
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights and of the exploration, which have separate streams.
         name: the agent's name, and the first part of its states' names.
+        network: your own, which makes the features that the memory sees (docs/networks.md).
 
     Attributes:
         network: the action values.
@@ -122,6 +126,7 @@ class RecurrentQPolicy(Agent):
         observation_prefix: str = "",
         seed: int = 0,
         name: str = "policy",
+        network: NetworkNode = None,
     ) -> None:
         super().__init__(name)
         check_sizes(head_sizes=head_sizes)
@@ -138,6 +143,7 @@ class RecurrentQPolicy(Agent):
             dueling=dueling,
             observation_prefix=observation_prefix,
             generator=torch_generator(seed, "init", "recurrent q_values"),
+            network=network,
         )
         self.exploration = EpsilonGreedy(env_spec, seed)
         memory = self.network.memory

@@ -14,6 +14,7 @@ from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.streams import BlockedDraws, RandomStreams
 from bbrl_exp.arguments import check_sizes
 from bbrl_exp.envs.spec import EnvSpec
+from bbrl_exp.policies.observation import NetworkNode
 from bbrl_exp.policies.q_network import DistributionKind, QNetwork, ReturnAtoms, discrete_action
 from bbrl_exp.policies.rows import Facts, RowsByBatchSize
 from bbrl_exp.seeding import numpy_generator, torch_generator
@@ -101,6 +102,7 @@ class QPolicy(Agent):
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights and of the exploration, which have separate streams.
         name: the agent's name.
+        network: your own, which makes the features that the hidden layers see (docs/networks.md).
 
     Attributes:
         network: the action values.
@@ -124,6 +126,7 @@ class QPolicy(Agent):
         observation_prefix: str = "",
         seed: int = 0,
         name: str | None = None,
+        network: NetworkNode = None,
     ) -> None:
         super().__init__(name)
         check_sizes(hidden_sizes=hidden_sizes)
@@ -136,6 +139,7 @@ class QPolicy(Agent):
             atoms=ReturnAtoms.of_options(distribution, n_atoms, lowest_return, highest_return),
             observation_prefix=observation_prefix,
             generator=torch_generator(seed, "init", "q_values"),
+            network=network,
         )
         self.exploration = EpsilonGreedy(env_spec, seed)
         self.reads: tuple[str, ...] = self.network.features.names

@@ -17,6 +17,7 @@ from bbrl_exp.nn.mlp import Mlp
 from bbrl_exp.nn.recurrent import RecurrentKind
 from bbrl_exp.policies.action_heads import ActionHeads
 from bbrl_exp.policies.memory import Memory
+from bbrl_exp.policies.observation import NetworkNode
 from bbrl_exp.policies.rows import RowsByBatchSize
 from bbrl_exp.seeding import torch_generator
 
@@ -38,6 +39,7 @@ class RecurrentPolicy(Agent):
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights and of the action noise, which have separate streams.
         name: the agent's name, and the first part of its states' names.
+        network: your own, which makes the features that the memory sees (docs/networks.md).
 
     Raises:
         ConfigurationError: a space, a kind or an activation that is not supported.
@@ -54,11 +56,12 @@ class RecurrentPolicy(Agent):
         observation_prefix: str = "",
         seed: int = 0,
         name: str = "policy",
+        network: NetworkNode = None,
     ) -> None:
         super().__init__(name)
         check_sizes(head_sizes=head_sizes)
         generator = torch_generator(seed, "init", "recurrent policy")
-        self.memory = Memory(env_spec, name, n_hidden, kind, observation_prefix, generator)
+        self.memory = Memory(env_spec, name, n_hidden, kind, observation_prefix, generator, network)
         self.heads = ActionHeads(env_spec.actions, initial_log_std)
         self.actions = self.heads.names
         self.reads: tuple[str, ...] = self.memory.reads
@@ -160,6 +163,7 @@ class MemoryCritic(RecurrentCritic):
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights.
         name: the agent's name, and the first part of its variables' names.
+        network: your own, which makes the features that the memory sees (docs/networks.md).
     """
 
     memory: Memory
@@ -174,11 +178,12 @@ class MemoryCritic(RecurrentCritic):
         observation_prefix: str = "",
         seed: int = 0,
         name: str = "critic",
+        network: NetworkNode = None,
     ) -> None:
         super().__init__(name)
         check_sizes(head_sizes=head_sizes)
         generator = torch_generator(seed, "init", "critic")
-        self.memory = Memory(env_spec, name, n_hidden, kind, observation_prefix, generator)
+        self.memory = Memory(env_spec, name, n_hidden, kind, observation_prefix, generator, network)
         self.network = Mlp([n_hidden, *head_sizes, 1], activation, generator=generator)
         self._value = f"{name}/value"
         self.reads: tuple[str, ...] = self.memory.reads

@@ -12,6 +12,7 @@ from torch import Tensor
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.functional.squashing import SquashedSample, squashed_normal
 from bbrl_exp.policies.continuous import ContinuousPolicy
+from bbrl_exp.policies.observation import NetworkNode
 
 _SMALLEST_LOG_STD = -20.0
 _LARGEST_LOG_STD = 2.0
@@ -31,6 +32,7 @@ class SquashedNormalPolicy(ContinuousPolicy):
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights and of the exploration, which have separate streams.
         name: the agent's name.
+        network: your own, which makes the features that the hidden layers see (docs/networks.md).
 
     Raises:
         ConfigurationError: the action is no bounded box of floats, or a value out of its range.
@@ -46,9 +48,19 @@ class SquashedNormalPolicy(ContinuousPolicy):
         observation_prefix: str = "",
         seed: int = 0,
         name: str | None = None,
+        network: NetworkNode = None,
     ) -> None:
         super().__init__(
-            env_spec, hidden_sizes, activation, 2, noise_correlation, random_steps, observation_prefix, seed, name
+            env_spec,
+            hidden_sizes,
+            activation,
+            2,
+            noise_correlation,
+            random_steps,
+            observation_prefix,
+            seed,
+            name,
+            network,
         )
 
     def mean_and_log_std(self, observations: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

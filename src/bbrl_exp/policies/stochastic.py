@@ -15,7 +15,7 @@ from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.nn.distributions import ActionDistribution
 from bbrl_exp.nn.mlp import Mlp
 from bbrl_exp.policies.action_heads import ActionHeads
-from bbrl_exp.policies.observation import ObservationFeatures
+from bbrl_exp.policies.observation import NetworkNode, ObservationFeatures
 from bbrl_exp.policies.rows import RowsByBatchSize
 from bbrl_exp.seeding import torch_generator
 
@@ -35,6 +35,7 @@ class StochasticPolicy(Agent):
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights and of the action noise, which have separate streams.
         name: the agent's name.
+        network: your own, which makes the features that the hidden layers see (docs/networks.md).
 
     Raises:
         ConfigurationError: a space or an activation that is not supported.
@@ -49,11 +50,12 @@ class StochasticPolicy(Agent):
         observation_prefix: str = "",
         seed: int = 0,
         name: str | None = None,
+        network: NetworkNode = None,
     ) -> None:
         super().__init__(name)
         check_sizes(hidden_sizes=hidden_sizes)
         generator = torch_generator(seed, "init", "mlp")
-        self.features = ObservationFeatures(env_spec, observation_prefix, generator)
+        self.features = ObservationFeatures(env_spec, observation_prefix, generator, network)
         self.heads = ActionHeads(env_spec.actions, initial_log_std)
         self.reads: tuple[str, ...] = self.features.names
         self.writes: tuple[str, ...] = self.heads.names

@@ -11,7 +11,7 @@ from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import check_sizes
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.nn.mlp import Mlp
-from bbrl_exp.policies.observation import ObservationFeatures
+from bbrl_exp.policies.observation import NetworkNode, ObservationFeatures
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.seeding import torch_generator
 
@@ -49,6 +49,7 @@ class ValueCritic(Critic):
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights.
         name: the agent's name.
+        network: your own, which makes the features that the hidden layers see (docs/networks.md).
     """
 
     def __init__(
@@ -59,11 +60,12 @@ class ValueCritic(Critic):
         observation_prefix: str = "",
         seed: int = 0,
         name: str | None = None,
+        network: NetworkNode = None,
     ) -> None:
         super().__init__(name)
         check_sizes(hidden_sizes=hidden_sizes)
         generator = torch_generator(seed, "init", "critic")
-        self.features = ObservationFeatures(env_spec, observation_prefix, generator)
+        self.features = ObservationFeatures(env_spec, observation_prefix, generator, network)
         self.network = Mlp([self.features.n_features, *hidden_sizes, 1], activation, generator=generator)
 
     def values(self, observations: Sequence[Tensor], policy_latent: Tensor | None = None) -> Tensor:
@@ -71,7 +73,7 @@ class ValueCritic(Critic):
 
 
 class SharedTrunkCritic(Critic):
-    """One linear layer on the policy's last hidden layer: features, convolutions and hidden layers are shared.
+    """One linear layer on the policy's last hidden layer: network, convolutions and hidden layers are shared.
 
     Args:
         policy: whose trunk is shared.

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AboveZero, AboveZeroToOne
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.functional.targets import polyak_update
+from bbrl_exp.functional.targets import copy_buffers, polyak_update
 from bbrl_exp.learners.learner import Learner
 from bbrl_exp.learners.parts.descent import descend
 from bbrl_exp.learners.parts.replayed import ReplayedBatches, ReplayOptions
 from bbrl_exp.learners.parts.with_options import WithOptions
 from bbrl_exp.policies.deterministic import DeterministicPolicy
-from bbrl_exp.policies.observation import check_same_observations
+from bbrl_exp.policies.observation import check_same_observations, own_networks
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble, QEnsemble
 from bbrl_exp.policies.squashed import SquashedNormalPolicy
 from bbrl_exp.policies.stochastic import StochasticPolicy
@@ -40,7 +40,7 @@ class ReplayedActorCritic(ReplayOptions, Learner):
         self.reads = self.reads_with(policy)
         self._replayed = ReplayedBatches(policy, self)
         decays = (first_moment_decay, 0.999)
-        self._policy_parameters = list(policy.parameters())
+        self._policy_parameters = [each for each in policy.parameters() if each.requires_grad]
         self._policy_optimizer = torch.optim.Adam(
             self._policy_parameters, self.policy_learning_rate, decays, fused=True
         )
@@ -76,17 +76,20 @@ class TargetOptions(WithOptions):
     """τ, by which the targets move towards what they follow."""
     _targets: list[Tensor] = field(init=False, default_factory=list)
     _sources: list[Tensor] = field(init=False, default_factory=list)
+    _networks: list[tuple[nn.Module, nn.Module]] = field(init=False, default_factory=list)
 
     def target_of(self, network: M) -> M:
         """A copy of ``network`` that learns nothing, and moves with :meth:`follow`."""
         target = copy.deepcopy(network).requires_grad_(False)
         self._targets += target.parameters()
         self._sources += network.parameters()
+        self._networks += zip(own_networks(target), own_networks(network), strict=True)
         return target
 
     def follow(self) -> None:
         """Moves all targets by τ."""
         polyak_update(self._targets, self._sources, self.target_rate)
+        copy_buffers(self._networks)
 
 
 def check_q_critic(

@@ -7,7 +7,8 @@ from torch import nn
 from bbrl_exp.arguments import ABOVE_0_TO_1, AT_LEAST_1
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.schedules import completes_period
-from bbrl_exp.functional.targets import copy_tensors, polyak_update
+from bbrl_exp.functional.targets import copy_buffers, copy_tensors, polyak_update
+from bbrl_exp.policies.observation import own_networks
 
 
 class TargetFollower:
@@ -37,6 +38,7 @@ class TargetFollower:
             )
         self._targets = list(target.parameters())
         self._sources = list(source.parameters())
+        self._networks = list(zip(own_networks(target), own_networks(source), strict=True))
         self._rate = rate
         self._updates_per_copy = (period or 1) * updates_per_step
 
@@ -44,5 +46,7 @@ class TargetFollower:
         """Moves the target after update number ``n_updates``, counted from 1."""
         if self._rate is not None:
             polyak_update(self._targets, self._sources, self._rate)
+            copy_buffers(self._networks)
         elif completes_period(n_updates, self._updates_per_copy):
             copy_tensors(self._targets, self._sources)
+            copy_buffers(self._networks)
