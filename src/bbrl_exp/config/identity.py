@@ -181,7 +181,12 @@ def _parsed(overrides: Sequence[str]) -> list[Override]:
 def _of_the_setting(overrides: Iterable[Override]) -> Iterable[Override]:
     for override in overrides:
         key = override.key_or_group
-        if key not in _NOT_SHOWN and key.partition(".")[0] != _STOPPING and not is_free(key) and not key.startswith(("hydra.", "hydra/")):
+        if (
+            key not in _NOT_SHOWN
+            and key.partition(".")[0] != _STOPPING
+            and not is_free(key)
+            and not key.startswith(("hydra.", "hydra/"))
+        ):
             yield override
 
 

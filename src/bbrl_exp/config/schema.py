@@ -294,7 +294,8 @@ def read_root(values: Mapping[str, Any]) -> RootSettings:
     _read(EvalSettings, root.eval, "eval")
     _read(CheckpointSettings, root.checkpoint, "checkpoint")
     if root.eval["judged_by"] not in (None, *measured_of(root.eval)):
-        allowed = f"null or {root.eval['policy']} with eval.policy={root.eval['policy']}; both measures the other too"
+        policy = root.eval["policy"]
+        allowed = f"null or {policy} with eval.policy={policy}, or eval.policy=both"
         raise bad_value("eval.judged_by", root.eval["judged_by"], allowed)
     if root.stop_when is not None:
         _check_stopping(_read(StopSettings, root.stop_when, "stop_when"), root)
@@ -323,8 +324,8 @@ def _check_stopping(stop: StopSettings, root: RootSettings) -> None:
     measured = measured_of(root.eval)
     acting = next((each for each in ACTING if stop.metric.startswith(f"eval_{each}_")), measured[0])
     if acting not in measured:
-        allowed = f"{stop.metric.replace(f'_{acting}_', '_')} with eval.policy={measured[0]}; both measures the other too"
-        raise bad_value("stop_when.metric", stop.metric, allowed)
+        other = stop.metric.replace(f"_{acting}_", "_")
+        raise bad_value("stop_when.metric", stop.metric, f"{other} with eval.policy={measured[0]}, or eval.policy=both")
     key = "stop_when.at_least" if stop.at_least is not None else "stop_when.no_improvement"
     value = stop.at_least if stop.at_least is not None else stop.no_improvement
     every = root.eval["every"]
