@@ -24,7 +24,7 @@ def test_a_run_that_was_paused_twice_ends_like_one_that_was_not(agent: list[str]
     for pause_after in (300, 600):
         assert command_line(*agent, "name=run", f"pause_after={pause_after}").code == 0
         summary = summary_of(RUN)
-        assert summary["status"] == "interrupted"
+        assert summary["status"] == "paused"
         assert pause_after <= summary["env_steps"] < pause_after + 128
         assert summary["error"] == f"paused after {summary['env_steps']} environment steps (pause_after)"
     assert command_line(*agent, "name=run").code == 0

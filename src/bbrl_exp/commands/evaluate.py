@@ -19,6 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run_folder", help="folder of the run, such as outputs/mine")
     parser.add_argument("--episodes", type=int, help="how many; as many as the run's own final evaluation if not given")
     parser.add_argument("--which", choices=("last", "best"), default="last", help="which policy of the run")
+    parser.add_argument(
+        "--policy",
+        choices=("mode", "sample"),
+        help="likeliest or sampled actions; what the run is judged by if not given",
+    )
     parser.add_argument("--seed", type=int, help="another list of episodes than the run's own")
     parser.add_argument("--animation", metavar="FILE.gif", help="make an animated picture of the first episode")
     return exit_code_of(lambda: _evaluate(parser.parse_args(arguments)))
@@ -27,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     from bbrl_exp.runs.policy import evaluate
 
-    evaluation = evaluate(args.run_folder, args.episodes, args.which, args.seed, args.animation)
+    evaluation = evaluate(args.run_folder, args.episodes, args.which, args.seed, args.animation, args.policy)
     numbers = evaluation.scalars()
     lines = [
         f"return {evaluation.return_mean:.6g} ± {evaluation.return_std:.4g} over {len(evaluation.returns)} episodes",

@@ -15,7 +15,7 @@ from bbrl_exp.config.graph import check_nodes
 from bbrl_exp.config.identity import hparams_of, identity, task_overrides
 from bbrl_exp.config.options import other_experiment
 from bbrl_exp.config.run_size import RunSize, chunks_per_recording
-from bbrl_exp.config.schema import RootSettings, check_keys, read_root
+from bbrl_exp.config.schema import RootSettings, check_keys, read_root, with_defaults
 from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.config import load_config
@@ -99,7 +99,7 @@ def check(config: DictConfig) -> CheckedRun:
     """
     from bbrl_exp.tracking.settings import TrackingSettings
 
-    plain, as_written = resolve(config), written(config)
+    plain, as_written = with_defaults(resolve(config)), written(config)
     root = read_root(plain)
     check_keys(root.tracking, [field.name for field in fields(TrackingSettings)], "tracking")
     tracking = TrackingSettings(**root.tracking)
@@ -146,7 +146,7 @@ def check_saved(folder: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{folder} is not a run folder: {error}") from error
     except OmegaConfBaseException as error:
         raise ConfigurationError(f"{path} cannot be read: {one_line(error)}") from error
-    config = {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
+    config = with_defaults(contents if isinstance(contents, dict) else {})  # type: ignore[arg-type]
     import_allowed_packages()
     try:
         read_root(config)
@@ -189,4 +189,6 @@ def _size(root: RootSettings) -> RunSize:
     total_steps = root.total_steps
     if root.debug:
         total_steps = min(total_steps, _DEBUG_RECORDINGS * chunks * steps_per_chunk * root.batch_size)
-    return RunSize(total_steps, root.batch_size, steps_per_chunk, chunks, bytes_per_time_step=0)
+    return RunSize(
+        total_steps, root.batch_size, steps_per_chunk, chunks, bytes_per_time_step=0, asked_schedule=root.schedule_steps
+    )

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.config import load_config
+from bbrl_exp.records.config import ADDED_KEYS, load_config
 from bbrl_exp.records.layout import CONFIG, UnreadableError
 from bbrl_exp.records.provenance import config_hash
 from bbrl_exp.text import one_line
@@ -34,10 +34,12 @@ _FREE: Mapping[str, Any] = {
 # Left out when all is resolved: a setting that refers to one of them counts.
 _FREE_GROUPS = ("tracking", "checkpoint")
 _SAME_ROWS = ("auto", "scalar", "workers")
+# When a run stops before its end is no part of what it is: it can be extended.
+_STOPPING = "stop_when"
 # Agents run, and wrappers wrap, in the order in which they stand.
 _ORDERED = ("agent.members", "env.wrappers")
 # Not shown as a part of the setting, besides what changes no number.
-_NOT_SHOWN = ("seed", "launcher", "search", "total_steps")
+_NOT_SHOWN = ("seed", "launcher", "search", "total_steps", "schedule_steps", _STOPPING)
 _NO_FILE = ("tracking=none", "tracking.enabled=false", "tracking.tensorboard=false")
 _DIGITS = 8
 
@@ -68,7 +70,20 @@ def identity(config: DictConfig, changes: Mapping[str, Any] | None = None) -> di
     except OmegaConfBaseException as error:
         raise ConfigurationError(one_line(error)) from error
     found = {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
-    return {**found, **{key: {} for key in _FREE_GROUPS}}
+    if found.get("schedule_steps") == found.get("total_steps"):
+        found["schedule_steps"] = None
+    return _without_added({**found, **{key: {} for key in _FREE_GROUPS}})
+
+
+def _without_added(found: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
+    """An identity without the keys that earlier versions lack, where nothing is different: the hash is the same."""
+    kept = {}
+    for name, value in found.items():
+        key = f"{parent}{name}"
+        if key == _STOPPING or (key in ADDED_KEYS and value == ADDED_KEYS[key]):
+            continue
+        kept[name] = _without_added(value, f"{key}.") if key == "eval" and isinstance(value, Mapping) else value
+    return kept
 
 
 def saved_identity(folder: Path) -> dict[str, Any]:
@@ -166,7 +181,12 @@ def _parsed(overrides: Sequence[str]) -> list[Override]:
 def _of_the_setting(overrides: Iterable[Override]) -> Iterable[Override]:
     for override in overrides:
         key = override.key_or_group
-        if key not in _NOT_SHOWN and not is_free(key) and not key.startswith(("hydra.", "hydra/")):
+        if (
+            key not in _NOT_SHOWN
+            and key.partition(".")[0] != _STOPPING
+            and not is_free(key)
+            and not key.startswith(("hydra.", "hydra/"))
+        ):
             yield override
 
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from bbrl_exp.config.identity import differing_keys, is_free
 from bbrl_exp.config.overrides import Override, parse
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.config import load_config
+from bbrl_exp.records.config import ADDED_KEYS, load_config
 from bbrl_exp.records.layout import CONFIG, HYDRA_CONFIG, OVERRIDES, SWEEP_CONFIG, UnreadableError
 from bbrl_exp.records.provenance import git_commit, versions
 from bbrl_exp.records.summary import read_summary
@@ -134,7 +134,7 @@ class PastRun:
         keys = [
             key
             for key in differing_keys(self.config, written)
-            if not is_free(key) and key.partition(".")[0] not in changed
+            if not is_free(key) and key.partition(".")[0] not in changed and not _is_added(key, self.config, written)
         ]
         found += [f"{key} {_at(self.config, key)} → {_at(written, key)}" for key in keys[:_SHOWN]]
         found += [f"{len(keys) - _SHOWN} keys more"] if len(keys) > _SHOWN else []
@@ -162,6 +162,11 @@ def _check(folder: Path, config: Mapping[str, Any], choices: Mapping[str, Any]) 
         is_name = isinstance(option, str) and _OPTION.fullmatch(option) is not None
         if not is_name and not (option is None and group == "experiment"):
             raise ConfigurationError(f"{folder / HYDRA_CONFIG}: group '{group}' = {shown(option)}: no option")
+
+
+def _is_added(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a key is one that the version of the old run did not have, at the value at which nothing is different."""
+    return key in ADDED_KEYS and _at(old, key) in (_at({}, key), "null") and _at(new, key) == shown(ADDED_KEYS[key])
 
 
 def _is_replaced(key: str, new: set[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.text import size_in_words
@@ -24,11 +24,12 @@ class RunSize:
         bytes_per_time_step: memory of one row of all variables.
         replay_capacity: transitions that the learner's replay buffers keep.
         replay_bytes: memory of these buffers once they are full.
-        schedules: options below ``agent.learner`` that depend on ``total_steps``.
+        schedules: options below ``agent.learner`` that depend on ``total_steps``, or on ``asked_schedule``.
         begun_again: attributes of the learner with parameters that the run ``init_from`` could not give.
         idle: agents of the graph that the learner does not change, and how many parameters they have.
         not_repeatable: why the environment may keep runs from repeating themselves; None where nothing does.
         has_time_limit: whether the environment ends its episodes.
+        asked_schedule: environment steps that schedules refer to; None for ``total_steps``.
     """
 
     total_steps: int
@@ -43,6 +44,7 @@ class RunSize:
     idle: Mapping[str, int] = field(default_factory=dict)
     not_repeatable: str | None = None
     has_time_limit: bool = True
+    asked_schedule: int | None = None
 
     @property
     def chunks(self) -> int:
@@ -60,6 +62,11 @@ class RunSize:
     def env_steps(self) -> int:
         """Environment steps that the run will have: those asked for, rounded up to a whole chunk."""
         return self.time_steps * self.batch_size
+
+    @property
+    def schedule_steps(self) -> int | None:
+        """``asked_schedule``, rounded up to a whole chunk as the run is."""
+        return None if self.asked_schedule is None else replace(self, total_steps=self.asked_schedule).env_steps
 
     @property
     def steps_per_recording(self) -> int:

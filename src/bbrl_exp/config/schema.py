@@ -7,12 +7,14 @@ composed configuration is compared with these classes afterwards.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.records.metrics import MEASURED, Acting
 from bbrl_exp.settings import (
     MAPPING,
     NODE,
@@ -26,18 +28,24 @@ from bbrl_exp.settings import (
     number_between,
     one_of,
     setting,
+    shown,
     text,
 )
 
 _DEVICE = re.compile(r"cpu|auto|cuda|cuda:\d+|mps")
 _FOLDER_NAME = re.compile(r"[^\W_][\w.=,+-]{0,119}")
-_Settings = TypeVar("_Settings", "RootSettings", "AgentSettings", "EnvSettings", "EvalSettings", "CheckpointSettings")
+_Settings = TypeVar(
+    "_Settings", "RootSettings", "AgentSettings", "EnvSettings", "EvalSettings", "CheckpointSettings", "StopSettings"
+)
 SWEEPS_FOLDER = "multirun"
 _MOST_THREADS = 4096
 _MOST_STEPS = 10**15  # 30 years at a million steps per second; products with it are exact in 64 bits
 _MOST_EPISODES = 100_000  # each has its own environment
 STEPPINGS = ("auto", "scalar", "workers", "vectorized")
 ACTION_SPACES = ("any", "discrete", "continuous")
+ACTING: tuple[Acting, ...] = get_args(Acting)
+BOTH = "both"
+STOP_METRICS = tuple(f"eval_{policy}{name}" for policy in ("", *(f"{each}_" for each in ACTING)) for name in MEASURED)
 
 
 def _is_device(value: object) -> bool:
@@ -57,7 +65,7 @@ def _is_folder_name(value: object) -> bool:
     return value is None or (_FOLDER_NAME.fullmatch(str(value)) is not None and value != SWEEPS_FOLDER)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RootSettings:
     """The root of a configuration. The fields without a plain value are the groups and the graph."""
 
@@ -77,6 +85,11 @@ class RootSettings:
         "environment steps after which the run stops; the same command with a larger number or null resumes it",
         integer(1).or_null,
     )
+    stop_when: dict[str, Any] | None = setting(
+        "ends the run as completed before total_steps, where one of its keys says so; null: never",
+        MAPPING.or_null,
+        default=None,
+    )
     name: str | None = setting(
         "folder of the run, outputs/<name>; null: date and time",
         Allowed(
@@ -88,6 +101,12 @@ class RootSettings:
     seed: int = setting("root of all random streams", integer(0))
     batch_size: int = setting("environments side by side", integer(1))
     total_steps: int = setting("environment steps of the run, rounded up to a whole chunk", integer(1, _MOST_STEPS))
+    schedule_steps: int | None = setting(
+        "environment steps that schedules (anneal_...) refer to, keeping their last values after them; null: "
+        "total_steps",
+        integer(1, _MOST_STEPS).or_null,
+        default=None,
+    )
     device: str = setting(
         "where networks live; auto takes an accelerator where there is one, and says so",
         Allowed("cpu, auto, cuda, cuda:<n> or mps", _is_device),
@@ -130,7 +149,7 @@ class EnvSettings:
     agent: dict[str, Any] = setting("the node of the environment agent", NODE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvalSettings:
     """The keys below ``eval``."""
 
@@ -142,6 +161,22 @@ class EvalSettings:
     final_episodes: int | None = setting(
         "episodes of the evaluation after the last step; 0: none; null: 20 if the agent learns",
         integer(0, _MOST_EPISODES).or_null,
+    )
+    policy: str = setting(
+        "how actions are chosen: mode takes the likeliest, sample draws them, both plays the same episodes both ways",
+        one_of((*ACTING, BOTH)),
+        default="mode",
+    )
+    judged_by: str | None = setting(
+        "of both, the one that eval_return_mean, the best checkpoint and stop_when follow; null: mode",
+        one_of(ACTING).or_null,
+        default=None,
+    )
+    success: str | None = setting(
+        "key of info, recorded by env.info_keys, that says at an episode's end whether it was a success; null: "
+        "is_success where it is recorded",
+        text("a key of info, such as is_success").or_null,
+        default=None,
     )
     seed: int = setting("root of the lists of episodes, which are the same for every run", integer(0))
     workers: int = setting(
@@ -160,6 +195,63 @@ class CheckpointSettings:
         integer(0).or_null,
     )
     keep: int = setting("how many of the newest are kept", integer(1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopSettings:
+    """The keys below ``stop_when``."""
+
+    metric: str = setting(
+        "the number of the evaluations along the run that at_least and no_improvement are about",
+        one_of(STOP_METRICS),
+        default=STOP_METRICS[0],
+    )
+    at_least: float | None = setting(
+        "stop where the metric is at least this", number_between("a number", -math.inf).or_null, default=None
+    )
+    evaluations: int = setting("in how many evaluations in a row it must be", integer(1), default=1)
+    no_improvement: int | None = setting(
+        "stop after so many evaluations in a row without a new best", integer(1).or_null, default=None
+    )
+    wall_minutes: float | None = setting(
+        "stop after so many minutes of the run, all its sessions together",
+        number_between("a number above 0", 0).or_null,
+        default=None,
+    )
+
+    @property
+    def needs_evaluations(self) -> bool:
+        """Whether the evaluations along the run are looked at."""
+        return self.at_least is not None or self.no_improvement is not None
+
+
+def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the keys that those of earlier versions lack."""
+    found = {**_defaults(RootSettings), **values}
+    for key, kind in (("eval", EvalSettings), ("stop_when", StopSettings)):
+        if isinstance(found.get(key), Mapping):
+            found[key] = {**_defaults(kind), **found[key]}
+    return found
+
+
+def _defaults(kind: type[Any]) -> dict[str, Any]:
+    fields = dataclasses.fields(kind)
+    return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+
+
+def acting_of(settings: Mapping[str, Any]) -> Acting:
+    """How the policy acts in the evaluations that a run is judged by.
+
+    Args:
+        settings: the keys below ``eval``.
+    """
+    policy: Acting = settings["policy"] if settings["policy"] in ACTING else settings["judged_by"] or ACTING[0]
+    return policy
+
+
+def measured_of(settings: Mapping[str, Any]) -> tuple[Acting, ...]:
+    """The ways in which the policy acts in evaluations, one or both."""
+    return ACTING if settings["policy"] == BOTH else (acting_of(settings),)
 
 
 def check_keys(values: Mapping[str, Any], known: Collection[str], key: str = "") -> None:
@@ -196,11 +288,17 @@ def read_root(values: Mapping[str, Any]) -> RootSettings:
     Raises:
         ConfigurationError: a key is unknown or missing, or a value is not allowed.
     """
-    root = _read(RootSettings, values, "")
+    root = _read(RootSettings, with_defaults(values), "")
     _read(AgentSettings, root.agent, "agent")
     env = _read(EnvSettings, root.env, "env")
     _read(EvalSettings, root.eval, "eval")
     _read(CheckpointSettings, root.checkpoint, "checkpoint")
+    if root.eval["judged_by"] not in (None, *measured_of(root.eval)):
+        policy = root.eval["policy"]
+        allowed = f"null or {policy} with eval.policy={policy}, or eval.policy=both"
+        raise bad_value("eval.judged_by", root.eval["judged_by"], allowed)
+    if root.stop_when is not None:
+        _check_stopping(_read(StopSettings, root.stop_when, "stop_when"), root)
     if env.workers and env.stepping not in ("auto", "workers"):
         raise bad_value("env.workers", env.workers, f"0 with env.stepping={env.stepping}")
     if env.workers > root.batch_size:
@@ -212,3 +310,27 @@ def read_root(values: Mapping[str, Any]) -> RootSettings:
             "pause_after", root.pause_after, "null with checkpoint.every=0, which leaves nothing to resume from"
         )
     return dataclasses.replace(root, name=None if root.name is None else str(root.name))
+
+
+def _check_stopping(stop: StopSettings, root: RootSettings) -> None:
+    """Refuses keys without effect, numbers that are not measured, and what no evaluation could ever fulfil."""
+    if stop.at_least is None and stop.evaluations != 1:
+        raise bad_value("stop_when.evaluations", stop.evaluations, "left out without stop_when.at_least")
+    if not stop.needs_evaluations:
+        if stop.metric != STOP_METRICS[0]:
+            allowed = "left out without stop_when.at_least and stop_when.no_improvement"
+            raise bad_value("stop_when.metric", stop.metric, allowed)
+        return
+    measured = measured_of(root.eval)
+    acting = next((each for each in ACTING if stop.metric.startswith(f"eval_{each}_")), measured[0])
+    if acting not in measured:
+        other = stop.metric.replace(f"_{acting}_", "_")
+        raise bad_value("stop_when.metric", stop.metric, f"{other} with eval.policy={measured[0]}, or eval.policy=both")
+    key = "stop_when.at_least" if stop.at_least is not None else "stop_when.no_improvement"
+    value = stop.at_least if stop.at_least is not None else stop.no_improvement
+    every = root.eval["every"]
+    if every == 0 or (every is None and root.agent["learner"] is None):
+        raise bad_value(key, value, f"null with eval.every={shown(every)}, which evaluates nothing along the run")
+    if every is not None and every > root.total_steps:
+        allowed = f"null with eval.every={every}, which is more than total_steps, {root.total_steps}"
+        raise bad_value(key, value, allowed)

@@ -24,25 +24,34 @@ class Progress:
         env_steps: environment steps done since the beginning of the run.
         total_steps: environment steps that the run will have.
         new_steps: environment steps of the new rows, which are among ``env_steps``.
+        schedule_steps: environment steps that schedules refer to, after which they keep their last values; None for
+            ``total_steps``.
     """
 
     first_row: int
     env_steps: int
     total_steps: int
     new_steps: int
+    schedule_steps: int | None = None
 
     @property
     def fraction(self) -> float:
-        """The part of the run that is done, between 0 and 1."""
-        return min(self.env_steps / self.total_steps, 1.0)
+        """The part of the schedules' steps that is done, between 0 and 1."""
+        return min(self.env_steps / self._schedule_steps, 1.0)
 
     @property
     def remaining(self) -> float:
-        """The part of the run that was to come when the new rows began: 1 for the first chunk, above 0 for the last.
+        """The part of the schedules' steps that was to come when the new rows began: 1 for the first chunk.
 
-        What anneals to zero is multiplied with it, so that every chunk is learned from.
+        It is above 0 for the last, whose value it keeps if the run is longer. What anneals to zero is multiplied with
+        it, so that every chunk is learned from.
         """
-        return 1.0 - min((self.env_steps - self.new_steps) / self.total_steps, 1.0)
+        begun = max(min(self.env_steps, self._schedule_steps) - self.new_steps, 0)
+        return 1.0 - begun / self._schedule_steps
+
+    @property
+    def _schedule_steps(self) -> int:
+        return self.total_steps if self.schedule_steps is None else self.schedule_steps
 
     def updates_due(self, learning_starts: int, updates_per_step: float) -> int:
         """How many updates there are to be by now: so many an environment step after the first ``learning_starts``."""

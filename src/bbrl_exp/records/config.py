@@ -20,6 +20,19 @@ from bbrl_exp.text import one_line
 if TYPE_CHECKING:
     from omegaconf import DictConfig, ListConfig
 
+# Keys that configurations of earlier versions lack, with the values at which nothing is different.
+ADDED_KEYS: Mapping[str, Any] = {
+    "eval.policy": "mode",
+    "eval.judged_by": None,
+    "eval.success": None,
+    "schedule_steps": None,
+    "stop_when": None,
+    "stop_when.metric": "eval_return_mean",
+    "stop_when.at_least": None,
+    "stop_when.evaluations": 1,
+    "stop_when.no_improvement": None,
+    "stop_when.wall_minutes": None,
+}
 _MOST_BYTES = 1_000_000
 _DEEPEST = 50
 
@@ -70,6 +83,8 @@ def load_config(path: Path) -> DictConfig | ListConfig:
 def read_texts(folder: Path) -> dict[str, str]:
     """The configuration in ``folder``: dotted keys, values as text, interpolations not resolved.
 
+    Left out are :data:`ADDED_KEYS` at their defaults, so that runs of different versions compare.
+
     Raises:
         UnreadableError: there is none, or it is not a configuration.
     """
@@ -88,7 +103,8 @@ def read_texts(folder: Path) -> dict[str, str]:
         loaded = yaml.load(contents, Loader=loader)
         if not isinstance(loaded, dict):
             raise UnreadableError(f"{CONFIG} is not a mapping")
-        return dict(_flat(loaded, ""))
+        added = {key: as_text(value) for key, value in ADDED_KEYS.items()}
+        return {key: value for key, value in _flat(loaded, "") if added.get(key) != value}
     except (yaml.YAMLError, TypeError, ValueError) as error:  # a 13th month, keys that cannot be sorted
         raise UnreadableError(f"{CONFIG} is not YAML") from error
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from bbrl_exp.records.files import AppendOnlyFile
 from bbrl_exp.records.layout import METRICS, UnreadableError
 
+Acting = Literal["mode", "sample"]
+MEASURED = ("return_mean", "success_rate")
 EVALUATIONS = "eval/return_mean"
 TRAINING_RETURNS = "train/return"
 SPEED = "time/steps_per_second"
@@ -29,6 +31,17 @@ _SPECIAL = frozenset(',"\r\n')
 # Sums and squares of what is beyond overflow; no return is.
 _LARGEST = 1e100
 _TAIL_BYTES = 4096
+
+
+def evaluation_name(role: str, acting: str) -> str:
+    """What begins the names of an evaluation's numbers: ``eval``, and ``eval_sample`` where actions are drawn."""
+    return role if acting == "mode" else f"{role}_{acting}"
+
+
+def evaluations_of(acting: str) -> str:
+    """The name of the mean returns of the evaluations along a run, which is :data:`EVALUATIONS` for the mode."""
+    role, _, name = EVALUATIONS.partition("/")
+    return f"{evaluation_name(role, acting)}/{name}"
 
 
 class MetricsFile(AppendOnlyFile):
@@ -94,7 +107,8 @@ class Metrics:
 
     Attributes:
         last: the last value of each name, possibly NaN.
-        series: the evaluations and the returns of training episodes, as far as the file has them.
+        series: the evaluations that the run is judged by, as :data:`EVALUATIONS`, and the returns of training
+            episodes, as far as the file has them.
         faults: what is wrong with the file, in words.
     """
 
@@ -103,13 +117,19 @@ class Metrics:
     faults: tuple[str, ...] = ()
 
 
-def read_metrics(folder: Path) -> Metrics:
-    """The metrics of the run in ``folder``; rows that cannot be read are left out and reported in ``faults``."""
+def read_metrics(folder: Path, acting: str = "mode") -> Metrics:
+    """The metrics of the run in ``folder``; rows that cannot be read are left out and reported in ``faults``.
+
+    Args:
+        folder: of the run.
+        acting: how the policy acts in the evaluations that the run is judged by.
+    """
     try:
         text, is_whole = _contents(folder)
     except UnreadableError as error:
         return Metrics(faults=(str(error),))
     last: dict[str, float] = {}
+    kept_as = {evaluations_of(acting): EVALUATIONS, TRAINING_RETURNS: TRAINING_RETURNS}
     kept: dict[str, list[tuple[float, float]]] = {EVALUATIONS: [], TRAINING_RETURNS: []}
     n_unreadable = n_not_finite = 0
     for row in _rows(text):
@@ -120,9 +140,9 @@ def read_metrics(folder: Path) -> Metrics:
             n_unreadable += 1
             continue
         last[name] = value
-        if name in kept:
+        if name in kept_as:
             if is_usable(step) and is_usable(value):
-                kept[name].append((step, value))
+                kept[kept_as[name]].append((step, value))
             else:
                 n_not_finite += 1
     faults = [] if is_whole else [f"the last row of {METRICS} is not whole"]

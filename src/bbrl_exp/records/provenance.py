@@ -150,6 +150,7 @@ def record_start(
     device: str,
     known_as: str | None,
     packages: Sequence[str] = (),
+    total_steps: int | None = None,
 ) -> None:
     """Adds this start of the run to ``provenance.json`` in its folder; a resumed run has several.
 
@@ -165,6 +166,7 @@ def record_start(
         "overrides": list(overrides),
         "directory": os.getcwd(),
         "process": os.getpid(),
+        "total_steps": total_steps,
         "config_hash": known_as,
         "seeds": dict(seeds),
         "threads": threads,
@@ -178,11 +180,11 @@ def record_start(
     write_json(folder / PROVENANCE, {"sessions": [*read_sessions(folder), session]})
 
 
-def record_end(folder: Path, status: str) -> None:
-    """Notes when the newest session of the run ended, and how."""
+def record_end(folder: Path, status: str, facts: Mapping[str, Any] | None = None) -> None:
+    """Notes when the newest session of the run ended, and how; ``facts`` are what else is to be known of its end."""
     sessions = read_sessions(folder)
     if sessions:
-        sessions[-1] |= {"ended": _now(), "status": status}
+        sessions[-1] |= {"ended": _now(), "status": status, **(facts or {})}
         write_json(folder / PROVENANCE, {"sessions": sessions})
 
 

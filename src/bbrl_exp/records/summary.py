@@ -11,8 +11,9 @@ from typing import Any, Literal, get_args
 from bbrl_exp.records.files import read_json, write_json
 from bbrl_exp.records.layout import SUMMARY, UnreadableError
 
-Status = Literal["running", "completed", "interrupted", "failed", "diverged"]
+Status = Literal["running", "completed", "paused", "interrupted", "failed", "diverged"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+PAUSED = "paused after"
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,20 @@ class Summary:
         env_steps: environment steps done.
         episodes: training episodes finished.
         return_mean: mean return of the last 100 training episodes.
+        stopped_because: why a completed run ended before ``total_steps`` (``stop_when``); None where it did not.
+        extended_from: the environment steps at which the run was complete before it was extended.
+        eval_policy: how the policy acts in the evaluations below that name no other: ``mode`` or ``sample``; None in
+            summaries of earlier versions, where it is the mode.
         eval_return_mean: mean return of the last policy; None where it was never measured.
         eval_return_std: its standard deviation over episodes.
         eval_returns: the return of each of these episodes.
-        evaluations: of each evaluation along the run: ``env_steps``, ``return_mean``, ``return_std`` and ``returns``.
+        eval_success_rate: the part of them that were successes; None where successes are not recorded.
+        eval_mode_return_mean: mean return of the last policy by its likeliest actions, None where it was not measured.
+        eval_mode_success_rate: likewise.
+        eval_sample_return_mean: mean return of the last policy by drawn actions, likewise.
+        eval_sample_success_rate: likewise.
+        evaluations: of each evaluation along the run: ``env_steps``, ``return_mean``, ``return_std`` and ``returns``;
+            ``success_rate`` where it is recorded; with ``eval.policy=both`` also ``mode_return_mean`` and so on.
         eval_curve_mean: mean of the mean returns of the evaluations along the run; None where there were none.
         best_eval_return_mean: the best of the evaluations along the run, that of ``checkpoints/best.pt``.
         wall_seconds: from the start of the task to its end.
@@ -54,9 +65,17 @@ class Summary:
     env_steps: int = 0
     episodes: int = 0
     return_mean: float | None = None
+    stopped_because: str | None = None
+    extended_from: tuple[int, ...] = ()
+    eval_policy: str | None = None
     eval_return_mean: float | None = None
     eval_return_std: float | None = None
     eval_returns: tuple[float, ...] | None = None
+    eval_success_rate: float | None = None
+    eval_mode_return_mean: float | None = None
+    eval_mode_success_rate: float | None = None
+    eval_sample_return_mean: float | None = None
+    eval_sample_success_rate: float | None = None
     evaluations: tuple[dict[str, Any], ...] = ()
     eval_curve_mean: float | None = None
     best_eval_return_mean: float | None = None
@@ -88,3 +107,11 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         return read_json(folder / SUMMARY)
     except UnreadableError:
         return None
+
+
+def status_of(summary: Mapping[str, Any]) -> str | None:
+    """The status in a summary of this or an earlier version, which called a paused run interrupted."""
+    status = summary.get("status")
+    if status == "interrupted" and str(summary.get("error")).startswith(PAUSED):
+        return "paused"
+    return status if isinstance(status, str) else None

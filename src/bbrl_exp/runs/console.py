@@ -15,7 +15,8 @@ from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.config import as_yaml
 from bbrl_exp.records.summary import Summary
-from bbrl_exp.runs.evaluations import EvaluationPlan
+from bbrl_exp.runs.evaluations import ACTIONS_IN_WORDS, EvaluationPlan
+from bbrl_exp.runs.stop_rule import StopRule
 from bbrl_exp.text import markdown_table, print_any_character, size_in_words
 
 if TYPE_CHECKING:
@@ -213,8 +214,10 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
             if starts >= plan.env_steps
             else []
         ),
+        *([("schedules", f"over {plan.schedule_steps:,} environment steps")] if plan.schedule_steps else []),
         ("checkpoints", _checkpoints_in_words(run)),
         ("evaluation", _evaluation_in_words(run)),
+        *([("stops early", f"where {stopping}")] if (stopping := StopRule.of(run).in_words) else []),
         ("seed", str(root.seed)),
         ("device", f"{device}, {root.num_threads} thread{'s' if root.num_threads > 1 else ''}"),
     ]
@@ -255,6 +258,10 @@ def _evaluation_in_words(run: CheckedRun) -> str:
     in_chunk = run.size.steps_per_chunk * run.size.batch_size
     parts = [f"{_every(plan.every, in_chunk, 'chunk')}, {plan.episodes:,} episodes"] if plan.every else []
     parts += [f"at the end {plan.final_episodes:,} episodes"] if plan.final_episodes else []
+    if parts and len(plan.measured) > 1:
+        parts.append(f"by the likeliest actions and by sampled ones, judged by the {ACTIONS_IN_WORDS[plan.judged_by]}")
+    elif parts and plan.judged_by != "mode":
+        parts.append(ACTIONS_IN_WORDS[plan.judged_by])
     return "; ".join(parts) or "none"
 
 
@@ -274,16 +281,29 @@ def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
         f"{summary.status}: {summary.env_steps:,} environment steps in {summary.wall_seconds:.1f} s{speed}",
         f"{summary.episodes:,} episodes, {mean}",
     ]
+    if summary.stopped_because is not None:
+        lines.insert(1, f"stopped early: {summary.stopped_because}")
     if summary.eval_return_mean is not None and summary.eval_returns is not None:
+        how = ", sampled actions" if summary.eval_policy == "sample" else ""
+        success = "" if summary.eval_success_rate is None else f", success rate {summary.eval_success_rate:.3g}"
         lines.append(
             f"last policy: return {summary.eval_return_mean:.4g} ± {summary.eval_return_std:.3g} "
-            f"({len(summary.eval_returns)} episodes)"
+            f"({len(summary.eval_returns)} episodes{how}){success}{_other_in_words(summary)}"
         )
     if summary.error is not None:
-        lines.append(f"{'reason' if summary.status == 'interrupted' else 'error'}: {_without_traceback(summary.error)}")
+        is_asked_for = summary.status in ("paused", "interrupted")
+        lines.append(f"{'reason' if is_asked_for else 'error'}: {_without_traceback(summary.error)}")
     if summary.status != "completed" and is_saved:
         lines.append(f"to resume: {shlex.join([*_command_again(summary), f'resume={folder}'])}")
     return [*lines, f"folder: {folder}"]
+
+
+def _other_in_words(summary: Summary) -> str:
+    """What the other way of acting has given, where both were measured."""
+    other = "mode" if summary.eval_policy == "sample" else "sample"
+    mean, rate = (getattr(summary, f"eval_{other}_{name}") for name in ("return_mean", "success_rate"))
+    success = "" if rate is None else f", success rate {rate:.3g}"
+    return "" if mean is None else f"; {ACTIONS_IN_WORDS[other]}: return {mean:.4g}{success}"
 
 
 def _without_traceback(error: str) -> str:

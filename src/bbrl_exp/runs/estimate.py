@@ -74,7 +74,8 @@ def _to_measure(run: CheckedRun) -> CheckedRun:
         speed_every=1,
     )
     no_evaluations = {**run.root.eval, "every": 0, "final_episodes": 0}
-    return replace(run, root=replace(run.root, dry_run=False, resume="auto", eval=no_evaluations), tracking=tracking)
+    root = replace(run.root, dry_run=False, resume="auto", eval=no_evaluations, stop_when=None)
+    return replace(run, root=root, tracking=tracking)
 
 
 def _found_in(folder: Path) -> Estimate | MeasurementFailure | None:

@@ -42,6 +42,7 @@ def evaluate(connection: socket.socket, setup: bytes) -> None:
     """
     import torch
 
+    from bbrl_exp.config.schema import measured_of
     from bbrl_exp.config.targets import import_allowed_packages
     from bbrl_exp.envs.registered import register_missing
     from bbrl_exp.processes.threads import set_threads
@@ -61,11 +62,11 @@ def evaluate(connection: socket.socket, setup: bytes) -> None:
         if kind == LEAVE:
             return
         task = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        role = task["role"]
+        role, stopped = task["role"], SignOfLife(connection)
         if role not in evaluators:
             evaluators[role] = build_evaluator(config, role, facts["episodes"][role], device=facts["device"])
         evaluators[role].load(task["graph"])
-        send(connection, DONE, pickle.dumps(evaluators[role].run(SignOfLife(connection))))
+        send(connection, DONE, pickle.dumps(evaluators[role].run_each(measured_of(config["eval"]), stopped)))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bbrl_exp.config.schema import acting_of, measured_of
+from bbrl_exp.records.metrics import MEASURED, Acting, evaluation_name
 from bbrl_exp.runs.evaluator import FINAL, PERIODIC, build_evaluator
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _EVALUATIONS_OF_A_RUN = 20
 _FINAL_EPISODES = 20
+ACTIONS_IN_WORDS: Mapping[str, str] = {"mode": "likeliest actions", "sample": "sampled actions"}
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,15 @@ class EvaluationPlan:
         every: environment steps between two evaluations, 0 for none.
         episodes: of each of them.
         final_episodes: of the last policy, 0 for none.
+        measured: how the policy acts in them, both ways perhaps.
+        judged_by: the one of these that the run is judged by.
     """
 
     every: int
     episodes: int
     final_episodes: int
+    measured: tuple[Acting, ...] = ("mode",)
+    judged_by: Acting = "mode"
 
     @classmethod
     def of(cls, run: CheckedRun) -> EvaluationPlan:
@@ -46,7 +53,7 @@ class EvaluationPlan:
             every = math.ceil(run.size.total_steps / _EVALUATIONS_OF_A_RUN) if learns else 0
         if final_episodes is None:
             final_episodes = _FINAL_EPISODES if learns else 0
-        return cls(every, settings["episodes"], final_episodes)
+        return cls(every, settings["episodes"], final_episodes, measured_of(settings), acting_of(settings))
 
     def episodes_of(self, role: str) -> int:
         """Number of episodes of an evaluation."""
@@ -62,7 +69,18 @@ class PendingEvaluation:
     policy: dict[str, dict[str, Any]]
 
 
-DoneEvaluation = tuple[PendingEvaluation, "Evaluation"]
+Measured = Mapping[Acting, "Evaluation"]
+DoneEvaluation = tuple[PendingEvaluation, Measured]
+
+
+def _numbers(measured: Measured) -> dict[str, float]:
+    """``mode_return_mean``, ``sample_success_rate`` and so on, as far as they were measured."""
+    return {
+        f"{acting}_{name}": value
+        for acting, found in measured.items()
+        for name in MEASURED
+        if (value := getattr(found, name)) is not None
+    }
 
 
 class EvaluationBackend(Protocol):
@@ -100,7 +118,7 @@ class InThisProcess:
             episodes = self._plan.episodes_of(role)
             self._evaluators[role] = build_evaluator(self._run.config, role, episodes, device=self._run.device)
         self._evaluators[role].load(evaluation.policy["graph"])
-        result = self._evaluators[role].run(self._stopped)
+        result = self._evaluators[role].run_each(self._plan.measured, self._stopped)
         if result is None:
             self._gave_up = True
         else:
@@ -137,7 +155,7 @@ class Evaluations:
 
     Attributes:
         best_mean: the best mean return of the periodic evaluations, None before the first.
-        final: the evaluation of the last policy, None where it was not done.
+        final: the evaluation of the last policy that the run is judged by, None where it was not done.
     """
 
     def __init__(
@@ -149,7 +167,8 @@ class Evaluations:
         stopped: Callable[[], bool],
     ) -> None:
         self.best_mean: float | None = None
-        self.final: Evaluation | None = None
+        self._final: Measured | None = None
+        self._has_warned = False
         self._periodic: list[dict[str, Any]] = []
         self._run, self._folder = prepared.run, folder
         self._graph, self._learner = prepared.graph, prepared.learner
@@ -167,8 +186,26 @@ class Evaluations:
         return InThisProcess(self._run, self._plan, stopped)
 
     @property
+    def final(self) -> Evaluation | None:
+        """The evaluation of the last policy that the run is judged by, None where it was not done."""
+        return None if self._final is None else self._final[self._plan.judged_by]
+
+    @property
+    def final_numbers(self) -> dict[str, float]:
+        """What was measured of the last policy, ``eval_mode_return_mean`` and the like."""
+        return {f"eval_{name}": value for name, value in _numbers(self._final or {}).items()}
+
+    @property
+    def judged_by(self) -> Acting:
+        """How the policy acts in the evaluations that the run is judged by."""
+        return self._plan.judged_by
+
+    @property
     def periodic(self) -> tuple[dict[str, Any], ...]:
-        """Of each periodic evaluation: ``env_steps``, ``return_mean``, ``return_std`` and all ``returns``."""
+        """Of each periodic evaluation: ``env_steps``, ``return_mean``, ``return_std``, all ``returns``, and more.
+
+        See :class:`~bbrl_exp.records.summary.Summary`.
+        """
         return tuple(self._periodic)
 
     @property
@@ -247,15 +284,19 @@ class Evaluations:
         self._backend.submit(PendingEvaluation(role, env_steps, policy_state(self._graph, self._learner)))
 
     def _record_arrived(self) -> None:
-        for begun, evaluation in self._backend.arrived():
-            self._tracker.evaluation(begun.env_steps, begun.role, evaluation.scalars(), evaluation.returns)
+        for begun, measured in self._backend.arrived():
+            for acting, each in measured.items():
+                name = evaluation_name(begun.role, acting)
+                self._tracker.evaluation(begun.env_steps, name, each.scalars(), each.returns)
+            evaluation = measured[self._plan.judged_by]
             if evaluation.n_cut:
                 self._console.line(
                     f"{begun.role}: {evaluation.n_cut} of {len(evaluation.returns)} episodes were cut after "
                     f"{max(evaluation.lengths):,} steps: the environment sets no limit"
                 )
+            self._warn_of_difference(begun.role, measured)
             if begun.role == FINAL:
-                self.final = evaluation
+                self._final = measured
                 continue
             self._periodic.append(
                 {
@@ -263,16 +304,40 @@ class Evaluations:
                     "return_mean": evaluation.return_mean,
                     "return_std": evaluation.return_std,
                     "returns": list(evaluation.returns),
+                    **({} if evaluation.success_rate is None else {"success_rate": evaluation.success_rate}),
+                    **(_numbers(measured) if len(measured) > 1 else {}),
                 }
             )
             if self.best_mean is None or evaluation.return_mean > self.best_mean:
                 self.best_mean = evaluation.return_mean
                 self._keep("best", begun.env_steps, begun.policy, {"eval_return_mean": evaluation.return_mean})
-            self._console.line(
-                f"evaluation at {begun.env_steps:,} steps: return {evaluation.return_mean:.4g} "
-                f"± {evaluation.return_std:.3g} ({len(evaluation.returns)} episodes)"
-            )
+            self._console.line(f"evaluation at {begun.env_steps:,} steps: {self._in_words(measured)}")
         self._has_pending = bool(self._backend.pending())
+
+    def _in_words(self, measured: Measured) -> str:
+        """Returns and success rates, those that the run is judged by first."""
+        ways = sorted(measured, key=lambda acting: acting != self._plan.judged_by)
+        parts = []
+        for acting in ways:
+            found = measured[acting]
+            which = "" if ways == ["mode"] else f", {ACTIONS_IN_WORDS[acting]}"
+            returns = f"return {found.return_mean:.4g} ± {found.return_std:.3g} ({len(found.returns)} episodes{which})"
+            success = "" if found.success_rate is None else f", success rate {found.success_rate:.3g}"
+            parts.append(f"{returns}{success}")
+        return "; ".join(parts)
+
+    def _warn_of_difference(self, role: str, measured: Measured) -> None:
+        """Says at the end, and once before, where the two ways of acting give returns that differ much."""
+        if len(measured) < 2 or not measured["mode"].differs_much(measured["sample"]):
+            return
+        if role == FINAL or not self._has_warned:
+            mine, other = ("mode", "sample") if self._plan.judged_by == "mode" else ("sample", "mode")
+            self._console.line(
+                f"warning: the likeliest actions return {measured['mode'].return_mean:.4g}, sampled actions "
+                f"{measured['sample'].return_mean:.4g}: best.pt, report and search follow the "
+                f"{ACTIONS_IN_WORDS[mine]}, with eval.judged_by={other} they follow the other"
+            )
+        self._has_warned = True
 
     def _keep(self, name: str, env_steps: int, policy: dict[str, dict[str, Any]], meta: dict[str, Any]) -> None:
         from bbrl_exp.records.layout import CHECKPOINTS

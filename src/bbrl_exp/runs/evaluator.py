@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.config.graph import build_graph_of
 from bbrl_exp.config.nodes import ORDER_KEYS
+from bbrl_exp.config.schema import acting_of
 from bbrl_exp.config.targets import find_target
 from bbrl_exp.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from bbrl_exp.records.metrics import Acting
     from bbrl_exp.training.evaluation import Evaluator
 
 PERIODIC, FINAL = "eval", "final_eval"
@@ -26,6 +28,7 @@ def build_evaluator(
     device: str = "cpu",
     seed: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    acting: Acting | None = None,
 ) -> Evaluator:
     """Builds a second graph from the same nodes; global generators are where they were afterwards.
 
@@ -36,20 +39,24 @@ def build_evaluator(
         device: where networks live.
         seed: root of the list; None for ``eval.seed``.
         env_kwargs: more arguments of the environments.
+        acting: whether the likeliest actions are taken or actions drawn; None for what the run is judged by.
 
     Raises:
         ConfigurationError: the graph cannot be built, or has no environments.
     """
     from bbrl_exp.seeding import seed_global_generators, stream_seed, untouched_global_generators
-    from bbrl_exp.training.evaluation import Evaluator
+    from bbrl_exp.training.evaluation import IS_SUCCESS, Evaluator
 
     root_seed = config["eval"]["seed"] if seed is None else seed
+    sampling_seed = stream_seed(root_seed, role, "drawn actions")
     policy_seed = stream_seed(config["seed"], role, "policy")
     changes = {"batch_size": episodes, "seed": root_seed, "role": role, "stepping": "scalar", "workers": 0}
     with untouched_global_generators():
         seed_global_generators(root_seed, role, "made")
         graph = build_graph_of({"graph": _replaced(config["graph"], changes, env_kwargs or {})}).to(device)
-        return Evaluator(graph, root_seed, policy_seed)
+        acting = acting or acting_of(config["eval"])
+        success = config["eval"]["success"] or IS_SUCCESS
+        return Evaluator(graph, root_seed, policy_seed, sampling_seed, acting, success)
 
 
 def _replaced(node: Any, changes: Mapping[str, Any], env_kwargs: Mapping[str, Any]) -> Any:

@@ -9,10 +9,10 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.preparation import PreparedRun
@@ -22,13 +22,11 @@ from bbrl_exp.errors import BbrlExpError, DivergedError, described, ends_silentl
 from bbrl_exp.records.config import write_config
 from bbrl_exp.records.layout import LOG
 from bbrl_exp.records.provenance import command, git_commit, record_end, record_start, versions
-from bbrl_exp.records.summary import Status, Summary, read_summary
+from bbrl_exp.records.summary import PAUSED, Status, Summary, read_summary
 from bbrl_exp.runs.console import SeveralConsoles, Terminal, end_lines, open_log, show_error
 from bbrl_exp.runs.resume import ResumePoint
 from bbrl_exp.runs.session import RunProgress, run_session
 from bbrl_exp.runs.stop import STOPPED_BY, StopSignal
-
-PAUSED = "paused after"
 
 
 @dataclass(frozen=True)
@@ -68,13 +66,24 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
     with contextlib.chdir(folder) if run.hydra["job"]["chdir"] else contextlib.nullcontext():
         earlier = (read_summary(folder) or {}) if before.checkpoint is not None else {}
         seconds_before = earlier.get("wall_seconds", 0.0)
-        summary = replace(first_summary(run), wall_seconds=seconds_before)
+
+        def wall_seconds() -> float:
+            return float(seconds_before + time.perf_counter() - started)
+
+        summary = replace(first_summary(run), wall_seconds=seconds_before, extended_from=_extended_from(earlier))
         summary.write(folder)
         seeds = {"run": run.root.seed, "eval": run.root.eval["seed"]}
         record_start(
-            folder, run.overrides, seeds, run.root.num_threads, run.device, run.config_hash, allowed_packages()
+            folder,
+            run.overrides,
+            seeds,
+            run.root.num_threads,
+            run.device,
+            run.config_hash,
+            allowed_packages(),
+            run.root.total_steps,
         )
-        progress, stop = RunProgress(), StopSignal()
+        progress, stop = RunProgress(wall_seconds), StopSignal()
         error: BaseException | None = None
         with open_log(folder / LOG) as log, _warnings_in(log), stop.caught():
             terminal, log_console = Terminal(), PlainConsole(log)
@@ -91,11 +100,11 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
                 progress.put_in(summary),
                 status=status,
                 error=_reason(error, stop, progress) if status != "completed" else None,
-                wall_seconds=seconds_before + time.perf_counter() - started,
+                wall_seconds=wall_seconds(),
             )
             try:
                 summary.write(folder)
-                record_end(folder, status)
+                record_end(folder, status, {"env_steps": summary.env_steps, "stopped_because": summary.stopped_because})
                 if status in ("failed", "diverged"):
                     mark_failed(folder, progress.env_steps, run.shown_hparams)
             except BbrlExpError as caught:
@@ -131,12 +140,18 @@ def first_summary(run: CheckedRun) -> Summary:
     )
 
 
+def _extended_from(earlier: Mapping[str, Any]) -> tuple[int, ...]:
+    """Where a run was complete before, given what its summary said."""
+    before = tuple(earlier.get("extended_from", ()))
+    return (*before, earlier["env_steps"]) if earlier.get("status") == "completed" else before
+
+
 def _outcome(error: BaseException | None, stop: StopSignal, progress: RunProgress) -> tuple[Status, int]:
     is_typed = isinstance(error, KeyboardInterrupt) and not ends_silently(error)
     if is_typed or (error is None and stop.number is not None and not progress.is_done):
         return "interrupted", STOPPED_BY + (stop.number or signal.SIGINT)
     if error is None:
-        return "interrupted" if progress.is_paused else "completed", 0
+        return "paused" if progress.is_paused else "completed", 0
     if isinstance(error, DivergedError):
         return "diverged", error.exit_code
     return "failed", error.exit_code if isinstance(error, BbrlExpError) else 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.config.check import check_saved
 from bbrl_exp.config.graph import build_graph_of
+from bbrl_exp.config.schema import ACTING
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.evaluator import FINAL, build_evaluator
 from bbrl_exp.training.saved_state import Which, policy_path, read_state, summary_of_run
@@ -17,6 +18,7 @@ from bbrl_exp.training.saved_state import Which, policy_path, read_state, summar
 if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.agents.combinators import Agents
+    from bbrl_exp.records.metrics import Acting
     from bbrl_exp.training.evaluation import Evaluation
 
 _DEFAULT_EPISODES = 20
@@ -93,6 +95,7 @@ def evaluate(
     which: Which = "last",
     seed: int | None = None,
     animation: str | os.PathLike[str] | None = None,
+    policy: Acting | None = None,
 ) -> Evaluation:
     """Evaluates the policy of a run as the run does at its end; with the same numbers, to the same returns.
 
@@ -102,25 +105,28 @@ def evaluate(
         which: ``last``, or ``best`` by the evaluations along the run.
         seed: root of the list of episodes; None for the run's own ``eval.seed``.
         animation: a ``.gif`` file to make, of the first of these episodes.
+        policy: ``mode`` takes the likeliest actions, ``sample`` draws them; None does what the run is judged by.
 
     Raises:
         ConfigurationError: a folder, a policy or a number that cannot be used.
     """
     if episodes is not None and episodes < 1:
         raise ConfigurationError(f"episodes={episodes}: must be at least 1")
+    if policy not in (None, *ACTING):
+        raise ConfigurationError(f"policy={policy!r}: must be {' or '.join(ACTING)}")
     path = None if animation is None else Path(animation)
     if path is not None and (path.suffix != ".gif" or not path.absolute().parent.is_dir()):
         raise ConfigurationError(f"animation='{path}': only .gif is supported, and the folder must exist")
     saved = SavedRun.read(run_folder, which)
     n_episodes = episodes or saved.config["eval"]["final_episodes"] or _DEFAULT_EPISODES
-    evaluation = _evaluated(saved, n_episodes, seed)
+    evaluation = _evaluated(saved, n_episodes, seed, policy)
     if path is not None:
-        _animate(saved, seed, path)
+        _animate(saved, seed, path, policy)
     return evaluation
 
 
-def _evaluated(saved: SavedRun, episodes: int, seed: int | None) -> Evaluation:
-    with contextlib.closing(build_evaluator(saved.config, FINAL, episodes, seed=seed)) as evaluator:
+def _evaluated(saved: SavedRun, episodes: int, seed: int | None, acting: Acting | None) -> Evaluation:
+    with contextlib.closing(build_evaluator(saved.config, FINAL, episodes, seed=seed, acting=acting)) as evaluator:
         if saved.graph_state:
             evaluator.load(saved.graph_state)
         evaluation = evaluator.run()
@@ -128,13 +134,14 @@ def _evaluated(saved: SavedRun, episodes: int, seed: int | None) -> Evaluation:
     return evaluation
 
 
-def _animate(saved: SavedRun, seed: int | None, path: Path) -> None:
+def _animate(saved: SavedRun, seed: int | None, path: Path, acting: Acting | None) -> None:
     from bbrl_exp.envs.pictures import PICTURES, prepare_pictures
     from bbrl_exp.training.animation import record
 
     prepare_pictures()
     frames = {"render_mode": PICTURES}
-    with contextlib.closing(build_evaluator(saved.config, FINAL, 1, seed=seed, env_kwargs=frames)) as evaluator:
+    built = build_evaluator(saved.config, FINAL, 1, seed=seed, env_kwargs=frames, acting=acting)
+    with contextlib.closing(built) as evaluator:
         if saved.graph_state:
             evaluator.load(saved.graph_state)
         record(evaluator, path)

@@ -11,6 +11,7 @@ from bbrl_exp.config.identity import differing_keys, saved_identity
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.layout import LOG
 from bbrl_exp.records.summary import read_summary
+from bbrl_exp.runs.stop_rule import StopRule
 from bbrl_exp.settings import shown
 
 if TYPE_CHECKING:
@@ -52,9 +53,18 @@ def is_complete(folder: Path, run: CheckedRun) -> bool:
             f"key 'resume' = 'never': folder {folder} holds a run ({summary.get('status')}); choose another name"
         )
     is_longer = _check_same(folder, summary, run)
+    if summary.get("status") != "completed":
+        return False
     # The folder's configuration may be that of a longer run which was killed before its summary said so.
     is_whole = summary.get("env_steps", 0) >= run.size.env_steps
-    return summary.get("status") == "completed" and is_whole and not is_longer
+    evaluations, wall_seconds = summary.get("evaluations") or (), summary.get("wall_seconds") or 0.0
+    return (is_whole and not is_longer) or StopRule.of(run).reason(evaluations, wall_seconds) is not None
+
+
+def complete_in_words(folder: Path) -> str:
+    """What is printed of a run that has nothing left to do."""
+    stopped_because = (read_summary(folder) or {}).get("stopped_because")
+    return f"already complete{f': {stopped_because}' if stopped_because else ''}\nfolder: {folder}"
 
 
 def resume_point(folder: Path, run: CheckedRun) -> ResumePoint:
@@ -75,7 +85,7 @@ def resume_point(folder: Path, run: CheckedRun) -> ResumePoint:
     if checkpoint is None and summary.get("status") == "completed":
         raise ConfigurationError(
             f"key 'total_steps' = {run.root.total_steps}: the run in {folder} is complete, and cannot be made longer "
-            "without a checkpoint"
+            f"without a checkpoint; another run can begin with what it has learned: init_from={folder}"
         )
     return ResumePoint(checkpoint, tuple(complaints), has_begun=True)
 
@@ -132,13 +142,17 @@ def _check_same(folder: Path, summary: Mapping[str, Any], run: CheckedRun) -> bo
         return False  # also where Hydra was killed, or the power cut, while it wrote its copy of the configuration
     saved = saved_identity(folder)
     keys = differing_keys(saved, run.identity)
-    if keys == ["total_steps"] and run.root.total_steps > saved["total_steps"]:
-        if run.size.schedules:
+    if {*keys} <= {"total_steps", "schedule_steps"} and run.root.total_steps >= saved["total_steps"]:
+        before, now = (each.get("schedule_steps") or each["total_steps"] for each in (saved, run.identity))
+        if not run.size.schedules or before == now:
+            return bool(run.root.total_steps > saved["total_steps"])
+        if run.root.total_steps > saved["total_steps"]:
             raise ConfigurationError(
                 f"key 'total_steps' = {run.root.total_steps}: the run in {folder} has {saved['total_steps']}, and "
-                f"agent.learner.{run.size.schedules[0]} depends on it; must be the same"
+                f"agent.learner.{run.size.schedules[0]} depends on it; schedule_steps={before} keeps the schedule as "
+                f"it was, and its last value after that; init_from={folder} begins another run with what this one has "
+                "learned"
             )
-        return True
     if keys:
         first = keys[:_SHOWN_KEYS]
         more = f" and {len(keys) - len(first)} more" if len(keys) > len(first) else ""

@@ -16,7 +16,7 @@ from bbrl_exp.records.claim import FolderClaim, claim_new_folder
 from bbrl_exp.records.summary import Summary, read_summary
 from bbrl_exp.runs.console import Terminal, show_start
 from bbrl_exp.runs.execution import RunResult, execute
-from bbrl_exp.runs.resume import is_complete, resume_point, wanted_folder
+from bbrl_exp.runs.resume import complete_in_words, is_complete, resume_point, wanted_folder
 from bbrl_exp.settings import bad_value
 from bbrl_exp.text import size_in_words, time_in_words
 
@@ -107,7 +107,7 @@ def run_or_show(run: CheckedRun) -> int:
         return run_one(run).exit_code
     folder = wanted_folder(run)
     if run.is_named and is_complete(folder, run):
-        Terminal().line(f"already complete\nfolder: {folder}")
+        Terminal().line(complete_in_words(folder))
     else:
         _show(run, folder)
     return 0
@@ -151,6 +151,6 @@ def run_one(run: CheckedRun) -> RunResult:
         is_chosen = run.is_named or wanted != run.run_dir
         with FolderClaim(wanted) if is_chosen else claim_new_folder(wanted) as claim:
             if is_complete(claim.folder, run):
-                Terminal().line(f"already complete\nfolder: {wanted}")
+                Terminal().line(complete_in_words(wanted))
                 return RunResult(wanted, Summary.of(read_summary(wanted) or {}))
             return execute(prepared, claim.folder, resume_point(claim.folder, run))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from bbrl_exp.runs.console import describe, show_start
 from bbrl_exp.runs.evaluations import Evaluations
 from bbrl_exp.runs.resume import ResumePoint
 from bbrl_exp.runs.stop import StopSignal
+from bbrl_exp.runs.stop_rule import StopRule
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
@@ -34,13 +35,19 @@ _ON_THE_HPARAMS_PAGE = ("return_mean", "eval_return_mean", "eval_curve_mean", "b
 
 @dataclass
 class RunProgress:
-    """What has been done so far, kept for the summary whatever happens."""
+    """What has been done so far, kept for the summary whatever happens.
 
+    Attributes:
+        wall_seconds: gives the seconds of the run until now, all its sessions together.
+    """
+
+    wall_seconds: Callable[[], float]
     env_steps: int = 0
     loop_seconds: float = 0.0
     is_done: bool = False
     is_paused: bool = False
     is_saved: bool = False
+    stopped_because: str | None = None
     tracker: Tracker | None = None
     evaluations: Evaluations | None = None
 
@@ -55,6 +62,8 @@ class RunProgress:
             "eval_return_std": final.return_std if final else None,
             "eval_curve_mean": evaluations.curve_mean if evaluations else None,
             "best_eval_return_mean": evaluations.best_mean if evaluations else None,
+            "eval_success_rate": final.success_rate if final else None,
+            **(evaluations.final_numbers if evaluations else {}),
         }
 
     def put_in(self, summary: Summary) -> Summary:
@@ -63,6 +72,8 @@ class RunProgress:
         return replace(
             summary,
             env_steps=self.env_steps,
+            stopped_because=self.stopped_because if self.is_done else None,
+            eval_policy=self.evaluations.judged_by if self.evaluations else None,
             episodes=self.tracker.episodes.finished if self.tracker else 0,
             eval_returns=final.returns if final else None,
             evaluations=self.evaluations.periodic if self.evaluations else (),
@@ -145,6 +156,8 @@ class _Loop:
         self._tracker, self._evaluations, self._stopwatch = tracker, evaluations, stopwatch
         self._metrics = NewestMetrics(run.tracking.metrics_every, type(learner).__name__)
         self._parts = RunningParts(graph, learner, Workspace(), {"metrics": self._metrics, "tracker": tracker})
+        self._rule = StopRule.of(run)
+        self._most_seconds = self._rule.most_seconds
         self._versions = versions()
         self._keeps_checkpoints = _keeps_checkpoints(run, graph, console)
         buffers = {} if learner is None else learner.replay_buffers()
@@ -160,6 +173,9 @@ class _Loop:
             chunks_done = checkpoint.state["chunks"]
             self._resume_from(checkpoint)
         if self._stop.came():
+            return
+        if self._ends_early(self._progress.env_steps):
+            self._record_rest(chunks_done)
             return
         if self._pauses_at(self._progress.env_steps):
             self._evaluations.wait()
@@ -187,7 +203,7 @@ class _Loop:
             self._tracker.scalars(env_steps, self._metrics.take(env_steps))
         self._evaluations.keep_last(env_steps)
         with self._stopwatch.pause():
-            is_whole = env_steps == self._plan.env_steps
+            is_whole = env_steps == self._plan.env_steps or self._progress.stopped_because is not None
             if is_whole and self._learner is not None:
                 self._tell_if_nothing_was_learned(self._learner, env_steps)
             self._progress.is_done = is_whole and self._evaluations.finish(env_steps)
@@ -222,8 +238,6 @@ class _Loop:
 
     def _resume_from(self, checkpoint: Checkpoint) -> None:
         """Puts everything to where the checkpoint was written, and does what came after that."""
-        from bbrl_exp.training.loop import recorded_rows
-
         env_steps = self._progress.env_steps = checkpoint.meta["env_steps"]
         self._progress.loop_seconds = checkpoint.meta["loop_seconds"]
         self._progress.is_saved = True
@@ -231,10 +245,17 @@ class _Loop:
         self._checkpoints.load_rows(checkpoint)
         self._evaluations.load_state(checkpoint.meta["evaluations"])
         self._console.line(f"resumes after {env_steps:,} environment steps, from {checkpoint.path.name}")
-        plan, chunks_done = self._plan, checkpoint.state["chunks"]
-        if chunks_done == plan.chunks and chunks_done % plan.chunks_per_recording:
-            self._record(recorded_rows(chunks_done, plan.steps_per_chunk, plan.chunks_per_recording))
+        if checkpoint.state["chunks"] == self._plan.chunks:
+            self._record_rest(checkpoint.state["chunks"])
         self._evaluate_if_due(env_steps)
+
+    def _record_rest(self, chunks_done: int) -> None:
+        """Records the rows of a recording that is not whole, where no chunk follows."""
+        from bbrl_exp.training.loop import recorded_rows
+
+        plan = self._plan
+        if chunks_done % plan.chunks_per_recording:
+            self._record(recorded_rows(chunks_done, plan.steps_per_chunk, plan.chunks_per_recording))
 
     def _learn_from(self, chunk: Chunk) -> None:
         from bbrl_exp.learners.learner import Progress
@@ -242,7 +263,9 @@ class _Loop:
 
         if self._learner is None:
             return
-        progress = Progress(chunk.first_row, chunk.env_steps, self._plan.env_steps, chunk.new_steps)
+        progress = Progress(
+            chunk.first_row, chunk.env_steps, self._plan.env_steps, chunk.new_steps, self._plan.schedule_steps
+        )
         self._metrics.add(self._learner.update(self._parts.workspace, progress))
         if self._metrics.due(chunk.env_steps):
             self._tracker.scalars(chunk.env_steps, self._metrics.take(chunk.env_steps))
@@ -255,11 +278,14 @@ class _Loop:
         """Writes the checkpoint that is due, then evaluates if that is due; True where the run stops here.
 
         The checkpoint is of the moment before the evaluation: a run that resumes evaluates again, and records again
-        what was not recorded before. At a pause it is of the moment after: what was evaluated is not evaluated again.
+        what was not recorded before. At a pause, and where ``stop_when`` ends the run, it is of the moment after: what
+        was evaluated is not evaluated again.
         """
         is_stopped, is_paused = self._stop.came(), self._pauses_at(chunk.env_steps)
         is_regular = chunk.is_cut_next and self._checkpoints.is_due(chunk.env_steps)
-        if not (is_stopped or is_paused or is_regular or chunk.is_last or self._evaluations.is_due(chunk.env_steps)):
+        is_late = self._most_seconds is not None and self._progress.wall_seconds() >= self._most_seconds
+        is_any = is_stopped or is_paused or is_regular or is_late or chunk.is_last
+        if not is_any and not self._evaluations.is_due(chunk.env_steps):
             return False
         meta = self._meta(chunk)
         if is_paused and not is_stopped:
@@ -273,10 +299,17 @@ class _Loop:
         if (is_stopped or is_paused or chunk.is_last) and not chunk.is_cut_next:
             self._record(chunk.recorded)
         if is_stopped or is_paused:
+            if is_paused and self._ends_early(chunk.env_steps):
+                self._progress.is_paused = False
             return True
         self._evaluate_if_due(chunk.env_steps)
         if self._stop.came() and not is_saved:
             self._save(chunk, meta)
+        elif not self._stop.came() and self._ends_early(chunk.env_steps):
+            self._save(chunk, self._meta(chunk))
+            if not chunk.is_cut_next:
+                self._record(chunk.recorded)
+            return True
         return self._stop.came()
 
     def _meta(self, chunk: Chunk) -> dict[str, Any]:
@@ -289,6 +322,15 @@ class _Loop:
             "positions": self._tracker.positions(),
             "evaluations": self._evaluations.state(),
         }
+
+    def _ends_early(self, env_steps: int) -> bool:
+        """Whether the run is complete here by ``stop_when``, before its end."""
+        if env_steps < self._plan.env_steps:
+            reason = self._rule.reason(self._evaluations.periodic, self._progress.wall_seconds())
+            self._progress.stopped_because = reason
+            if reason is not None:
+                self._console.line(f"stopped after {env_steps:,} environment steps: {reason}")
+        return self._progress.stopped_because is not None
 
     def _pauses_at(self, env_steps: int) -> bool:
         """Whether the run is to stop here, by ``pause_after`` and before its end."""
@@ -312,6 +354,8 @@ class _Loop:
         if self._evaluations.is_due(env_steps):
             with self._stopwatch.pause():
                 self._evaluations.after_chunk(env_steps)
+                if self._rule.settings.needs_evaluations:
+                    self._evaluations.wait()  # so that the run ends at the same step wherever it is evaluated
 
 
 def _keeps_checkpoints(run: CheckedRun, graph: TemporalAgent, console: Console) -> bool:

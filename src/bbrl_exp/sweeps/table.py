@@ -7,21 +7,20 @@ from pathlib import Path
 
 from bbrl_exp.records.claim import is_in_use
 from bbrl_exp.records.layout import UnreadableError
-from bbrl_exp.records.summary import read_summary
+from bbrl_exp.records.summary import PAUSED, read_summary, status_of
 from bbrl_exp.records.tables import SweepRow, read_sweep_table
 from bbrl_exp.runs.console import Terminal
-from bbrl_exp.runs.execution import PAUSED
 
 
 def is_job_fine(row: SweepRow) -> bool:
     """Whether the job did all that it was asked to."""
-    return row.status == "completed" or (row.error or "").startswith(PAUSED)
+    return row.status in ("completed", "paused") or (row.error or "").startswith(PAUSED)
 
 
 def row_of(sweep: Path, folder: str, varied: Sequence[str], error: str | None, *, is_stopped: bool) -> SweepRow:
     """The row of one job, from what its folder holds, unless an ``error`` kept it from running."""
     summary = read_summary(sweep / folder) or {}
-    status = str(summary.get("status", "failed"))
+    status = status_of(summary) or "failed"
     if error is not None:
         status = "failed"
     elif is_stopped and not summary:

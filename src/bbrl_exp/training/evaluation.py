@@ -1,4 +1,4 @@
-"""Evaluation: complete episodes, one per environment, always the same ones, with the deterministic policy.
+"""Evaluation: complete episodes, one per environment, always the same ones, by the likeliest actions or drawn ones.
 
 With one episode per environment every episode counts once, however long it is; counting the first episodes that end
 would prefer the short ones.
@@ -7,7 +7,7 @@ would prefer the short ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,15 @@ import torch
 from bbrl_exp.agents.combinators import TemporalAgent
 from bbrl_exp.envs.gym_agents import NoAutoResetGymAgent
 from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.records.metrics import Acting
 from bbrl_exp.seeding import seed_global_generators, untouched_global_generators
 from bbrl_exp.workspace import Workspace
 
 MOST_STEPS_WITHOUT_LIMIT = 10_000
 _STEPS_AT_ONCE = 32
-_SUCCESS = "env/info/is_success"
+IS_SUCCESS = "is_success"
+# The two ways of acting differ much: by more than twice the error of their difference, and by a tenth of the larger.
+_ERRORS, _PART = 2.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Evaluation:
     Attributes:
         returns: sum of rewards of each.
         lengths: steps of each.
-        successes: whether ``info["is_success"]`` was true at the end of each, where it is recorded; else None.
+        successes: whether a key of ``info`` said at the end of each that it was one; None where it is not recorded.
         n_cut: how many were cut because their environment sets no limit of its own.
     """
 
@@ -51,6 +54,18 @@ class Evaluation:
         mean = self.return_mean
         return math.sqrt(math.fsum((value - mean) ** 2 for value in self.returns) / len(self.returns))
 
+    @property
+    def success_rate(self) -> float | None:
+        """The part of the episodes that were successes; None where that is not recorded."""
+        return None if self.successes is None else sum(self.successes) / len(self.successes)
+
+    def differs_much(self, other: Evaluation) -> bool:
+        """Whether another way of acting in the same episodes has given other returns, by far more than by chance."""
+        differences = Evaluation(tuple(a - b for a, b in zip(self.returns, other.returns, strict=True)), self.lengths)
+        error = differences.return_std / math.sqrt(len(self.returns))
+        larger = max(abs(self.return_mean), abs(other.return_mean))
+        return len(self.returns) > 1 and abs(differences.return_mean) > max(_ERRORS * error, _PART * larger)
+
     def scalars(self) -> dict[str, float]:
         """The numbers that are recorded as curves."""
         found = {
@@ -58,8 +73,8 @@ class Evaluation:
             "return_std": self.return_std,
             "length_mean": sum(self.lengths) / len(self.lengths),
         }
-        if self.successes is not None:
-            found["success_rate"] = sum(self.successes) / len(self.successes)
+        if self.success_rate is not None:
+            found["success_rate"] = self.success_rate
         return found
 
 
@@ -71,18 +86,30 @@ class Evaluator:
         seed: root of the list of episodes.
         policy_seed: root of the random streams of agents that are random even in evaluation mode, and of the global
             generators.
+        sampling_seed: the same where actions are drawn.
+        acting: whether the likeliest actions are taken or actions drawn, unless :meth:`run` says.
+        success: the key of ``info`` that says whether an episode was a success.
 
     Raises:
         BbrlExpError: the graph has not one environment agent without automatic reset.
     """
 
-    def __init__(self, graph: TemporalAgent, seed: int, policy_seed: int) -> None:
+    def __init__(
+        self,
+        graph: TemporalAgent,
+        seed: int,
+        policy_seed: int,
+        sampling_seed: int = 0,
+        acting: Acting = "mode",
+        success: str = IS_SUCCESS,
+    ) -> None:
         found = [module for module in graph.modules() if isinstance(module, NoAutoResetGymAgent)]
         if len(found) != 1:
             raise BbrlExpError(f"an evaluation needs one environment agent without automatic reset, found {len(found)}")
         self.graph = graph.train(False)
         self.environments = found[0]
-        self._seed, self._policy_seed = seed, policy_seed
+        self._seed, self._policy_seeds = seed, {"mode": policy_seed, "sample": sampling_seed}
+        self._acting, self._success = acting, f"env/info/{success}"
         limit = self.environments.env_spec.max_episode_steps
         self._limit = MOST_STEPS_WITHOUT_LIMIT if limit is None else limit
 
@@ -98,19 +125,29 @@ class Evaluator:
             raise BbrlExpError(f"the policy cannot be evaluated: {' '.join(str(error).split())}") from error
 
     def run(
-        self, stopped: Callable[[], bool] = lambda: False, after_step: Callable[[], None] | None = None
+        self,
+        stopped: Callable[[], bool] = lambda: False,
+        after_step: Callable[[], None] | None = None,
+        acting: Acting | None = None,
     ) -> Evaluation | None:
         """Plays all episodes to their ends; global generators are where they were afterwards.
 
         Args:
             stopped: asked from time to time; where it says yes, the evaluation is given up and None returned.
             after_step: called after every time step, to look at the environments.
+            acting: see the class; None for its own.
+
+        Raises:
+            ConfigurationError: actions are to be drawn, and no policy has a distribution.
         """
+        acting = acting or self._acting
+        policy_seed = self._policy_seeds[acting]
+        self.graph.sample_actions(acting == "sample")
         workspace = Workspace()
         steps_at_once = 1 if after_step is not None else _STEPS_AT_ONCE
         with untouched_global_generators(), torch.inference_mode():
-            seed_global_generators(self._seed, "evaluation", self._policy_seed)
-            self.graph.seed(self._policy_seed)
+            seed_global_generators(self._seed, "evaluation", policy_seed)
+            self.graph.seed(policy_seed)
             self.environments.seed(self._seed)
             t, steps_done = 0, 0
             while True:
@@ -121,18 +158,28 @@ class Evaluator:
                 steps_done += workspace.time_size() - t
                 done = workspace.get("env/done", workspace.time_size() - 1)
                 if bool(done.all()) or steps_done > self._limit:
-                    return _last_row(workspace)
+                    return _last_row(workspace, self._success)
                 if stopped():
                     return None
                 workspace.copy_n_last_steps(1)
                 t = 1
+
+    def run_each(self, ways: Sequence[Acting], stopped: Callable[[], bool]) -> dict[Acting, Evaluation] | None:
+        """Plays the same episodes once for each way of acting; None where that was given up."""
+        found: dict[Acting, Evaluation] = {}
+        for acting in ways:
+            evaluation = self.run(stopped, acting=acting)
+            if evaluation is None:
+                return None
+            found[acting] = evaluation
+        return found
 
     def close(self) -> None:
         """Closes the environments."""
         self.graph.close()
 
 
-def _last_row(workspace: Workspace) -> Evaluation:
+def _last_row(workspace: Workspace, success: str) -> Evaluation:
     """The episodes whose last row, repeated since each ended, is the last of the workspace."""
 
     def row(name: str) -> list[Any]:
@@ -142,6 +189,6 @@ def _last_row(workspace: Workspace) -> Evaluation:
     return Evaluation(
         returns=tuple(row("env/cumulated_reward")),
         lengths=tuple(row("env/timestep")),
-        successes=tuple(value > 0 for value in row(_SUCCESS)) if _SUCCESS in workspace else None,
+        successes=tuple(value > 0 for value in row(success)) if success in workspace else None,
         n_cut=row("env/done").count(False),
     )
