@@ -36,11 +36,14 @@ class Agent(nn.Module):
         prefix: put before the names of the variables that the agent writes, by agents that support it.
         reads: the variables that the agent reads, where it declares them; None lets the graph check find out.
         writes: the variables that the agent writes, likewise.
+        sampling: of a policy that has a distribution over actions, whether it draws from it in evaluation mode too;
+            None for agents that have none. Set by :meth:`sample_actions`; see there.
         is_on_cpu: whether ``to`` has left the agent on the CPU, where rows can be read and written as arrays.
     """
 
     reads: tuple[str, ...] | None = None
     writes: tuple[str, ...] | None = None
+    sampling: bool | None = None
 
     def __init__(self, name: str | None = None) -> None:
         super().__init__()
@@ -174,6 +177,26 @@ class Agent(nn.Module):
     def get_by_name(self, name: str) -> list[Agent]:
         """All agents of that name in the graph that begins here, this one included."""
         return [module for module in self.modules() if isinstance(module, Agent) and module.name == name]
+
+    def sample_actions(self, sampling: bool = True) -> Self:
+        """Sets whether the policies in the graph that begins here draw their actions in evaluation mode; returns it.
+
+        Training mode is left as it is, and with it all that learns or explores there: statistics of normalisers,
+        exploration noise, ε, actions at random. A policy of your own takes part with one attribute: it says
+        ``sampling = False`` in its class, and draws where ``self.training or self.sampling``.
+
+        Args:
+            sampling: True: actions are drawn; False, as at first: the likeliest ones are taken.
+
+        Raises:
+            ConfigurationError: True, and no agent in the graph has a distribution over actions.
+        """
+        policies = [module for module in self.modules() if isinstance(module, Agent) and module.sampling is not None]
+        if sampling and not policies:
+            raise ConfigurationError("there is no distribution over actions to sample from; use the likeliest action")
+        for policy in policies:
+            policy.sampling = sampling
+        return self
 
     def seed(self, seed: int) -> None:
         """Restarts the random streams of the agent and of its members from the root ``seed``."""

@@ -22,7 +22,8 @@ from bbrl_exp.seeding import torch_generator
 class ContinuousPolicy(Agent):
     """Writes an action that :meth:`unit_of` makes in [-1, 1], scaled to the bounds of the environment's actions.
 
-    The first actions of a run may be drawn at random. In evaluation mode (``policy.eval()``) nothing is.
+    The first actions of a run may be drawn at random. In evaluation mode (``policy.eval()``) nothing is, but where a
+    policy samples its actions.
 
     Args:
         env_spec: facts of the environment.
@@ -87,9 +88,9 @@ class ContinuousPolicy(Agent):
         self.set((self.prefix + bounds.variable, t), bounds.from_unit(action))
 
     def _explore(self, batch_size: int) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-        """Actions at random, or else noise for those of the network; neither in evaluation mode."""
-        if not self.training:
-            return None, None
+        """Actions at random, or else noise for those of the network; the latter at most in evaluation mode."""
         _, exploration = self._acting
+        if not self.training:
+            return None, exploration.normal(batch_size) if self.sampling else None
         drawn = exploration.uniform(batch_size)
         return drawn, exploration.normal(batch_size) if drawn is None else None

@@ -21,7 +21,8 @@ class Exploration(nn.Module):
 
     The noise of consecutive time steps is x' = ρ x + √(1 - ρ²) ε with standard normal ε: standard normal at every
     step, with the autocorrelation ρ^k over k steps. This is the Ornstein-Uhlenbeck process of Lillicrap et al. (2016)
-    at θ Δt = 1 - ρ. It knows no episodes: its first number in one follows its last in the one before.
+    at θ Δt = 1 - ρ. It knows no episodes: its first number in one follows its last in the one before. In evaluation
+    mode ρ is 0, for streams that begin there.
 
     How many actions at random there were is no part of the policy: a run that begins with the policy of another one
     makes its first actions at random as any other run does.
@@ -65,7 +66,7 @@ class Exploration(nn.Module):
     def _normal_draws(self, seed: int, batch_size: int) -> list[Draws]:
         generator = numpy_generator(seed, "action", self._name, "noise")
         draws = BlockedDraws(_normal, generator, (batch_size, self._n_components))
-        return [_Autoregression(draws, self._correlation) if self._correlation else draws]
+        return [_Autoregression(draws, self._correlation) if self._correlation and self.training else draws]
 
 
 def _uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -26,7 +26,8 @@ class RecurrentPolicy(Agent):
 
     A recurrent network over the observations, a perceptron on its output, and the distributions of a
     :class:`StochasticPolicy`. Beside the action it writes ``<name>/state`` and ``<name>/next_state`` (see
-    :class:`Memory`). In evaluation mode (``policy.eval()``) the likeliest action is taken.
+    :class:`Memory`). In evaluation mode (``policy.eval()``) the likeliest action is taken, unless
+    ``policy.sample_actions()`` was called.
 
     Args:
         env_spec: facts of the environment.
@@ -42,6 +43,8 @@ class RecurrentPolicy(Agent):
     Raises:
         ConfigurationError: a space, a kind or an activation that is not supported.
     """
+
+    sampling = False
 
     def __init__(
         self,
@@ -75,12 +78,12 @@ class RecurrentPolicy(Agent):
         memory, heads, noise = self._acting
         if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
             output, state, following = memory.step_on_arrays(self, t)
-            drawn = noise.next(len(output)) if self.training else None
+            drawn = noise.next(len(output)) if self.training or self.sampling else None
             actions = heads.actions_on_arrays(self._on_arrays(output), drawn)
             self.write_rows(t, self._rows[self.prefix, len(output)], [actions, state, following])
             return
         outputs = self.network(memory.step(self, t))
-        drawn = noise.next(len(outputs)) if self.training else None
+        drawn = noise.next(len(outputs)) if self.training or self.sampling else None
         for leaf, action in zip(self.actions, heads.actions(outputs, drawn), strict=True):
             self.set((self.prefix + leaf, t), action)
 

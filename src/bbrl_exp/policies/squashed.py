@@ -20,7 +20,8 @@ _LARGEST_LOG_STD = 2.0
 class SquashedNormalPolicy(ContinuousPolicy):
     """Writes tanh(μ(observation) + σ(observation) noise), scaled to the bounds of the environment's actions.
 
-    In evaluation mode (``policy.eval()``) it writes tanh(μ), without noise and without actions at random.
+    In evaluation mode (``policy.eval()``) it writes tanh(μ), without noise and without actions at random; after
+    ``policy.sample_actions()`` with noise that is independent at every step.
 
     Args:
         env_spec: facts of the environment.
@@ -35,6 +36,8 @@ class SquashedNormalPolicy(ContinuousPolicy):
     Raises:
         ConfigurationError: the action is no bounded box of floats, or a value out of its range.
     """
+
+    sampling = False
 
     def __init__(
         self,

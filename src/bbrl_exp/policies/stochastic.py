@@ -25,7 +25,7 @@ class StochasticPolicy(Agent):
 
     Discrete components are categorical over the network's logits; components of a box are normal around the network's
     output, with the standard deviation ``exp(log_std)``. Boxes of integers are not supported. In evaluation mode
-    (``policy.eval()``) the likeliest action is taken.
+    (``policy.eval()``) the likeliest action is taken, unless ``policy.sample_actions()`` was called.
 
     Args:
         env_spec: facts of the environment.
@@ -39,6 +39,8 @@ class StochasticPolicy(Agent):
     Raises:
         ConfigurationError: a space or an activation that is not supported.
     """
+
+    sampling = False
 
     def __init__(
         self,
@@ -69,12 +71,12 @@ class StochasticPolicy(Agent):
         heads, noise = self._acting
         if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
             (observation,) = self.read_rows(t, self.reads)
-            drawn = noise.next(len(observation)) if self.training else None
+            drawn = noise.next(len(observation)) if self.training or self.sampling else None
             actions = heads.actions_on_arrays(self._on_arrays(observation), drawn)
             self.write_rows(t, self._rows[self.prefix, len(observation)], [actions])
             return
         outputs = self.network(self.features([self.get((leaf, t)) for leaf in self.reads]))
-        drawn = noise.next(len(outputs)) if self.training else None
+        drawn = noise.next(len(outputs)) if self.training or self.sampling else None
         for leaf, action in zip(self.writes, heads.actions(outputs, drawn), strict=True):
             self.set((self.prefix + leaf, t), action)
 

@@ -1,8 +1,8 @@
 """The processes of a remote agent, seen from the parent: one, or several that share the batch.
 
-A ``CALL`` is (rows that go along, entries of the agent's state that have changed, whether each module is in training
-mode, run), with the tensors in shared memory, and a ``MORE`` is another run of the same call; a run is (keywords of the
-agent, stop variable of the whole batch). Both are answered with an :class:`Answer`.
+A ``CALL`` is (rows that go along, entries of the agent's state that have changed, the mode of each module, run), with
+the tensors in shared memory, and a ``MORE`` is another run of the same call; a run is (keywords of the agent, stop
+variable of the whole batch). Both are answered with an :class:`Answer`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.remote.memory import SharedMemory
 from bbrl_exp.agents.remote.rows import Rows, rows_from, write_changes
-from bbrl_exp.agents.remote.state import KnownState, State, kept, same_state
+from bbrl_exp.agents.remote.state import KnownState, State, kept, modes_of, same_state
 from bbrl_exp.agents.slices import BatchSlice
 from bbrl_exp.errors import ConfigurationError, RemoteAgentError
 from bbrl_exp.processes.crew import Crew
@@ -111,8 +111,8 @@ class Copies:
         with torch.no_grad():
             rows = [rows_from(workspace, t if isinstance(t, int) else 0, copy.part) for copy in self._processes]
         self._keywords, self._answers = dict(keywords), {}
-        changed, training = self._known.changed(), [module.training for module in agent.modules()]
-        calls = [(own_rows, changed, training, self._run(self._keywords)) for own_rows in rows]
+        changed, modes = self._known.changed(), modes_of(agent)
+        calls = [(own_rows, changed, modes, self._run(self._keywords)) for own_rows in rows]
         contents = {index: self._processes[index].to_there.dumps(call) for index, call in enumerate(calls)}
         self._crew.ask(CALL, contents, self._timeout)
         self._is_running = True

@@ -19,7 +19,7 @@ from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.remote.copies import CALL, GET_STATE, MORE, SEED, SET_STATE, Answer
 from bbrl_exp.agents.remote.memory import SharedMemory
 from bbrl_exp.agents.remote.rows import ReceivedWorkspace
-from bbrl_exp.agents.remote.state import KnownState
+from bbrl_exp.agents.remote.state import KnownState, take_modes
 from bbrl_exp.agents.resumable import load_run_state, run_state
 from bbrl_exp.processes.child import serve
 from bbrl_exp.processes.messages import ALIVE, DONE, LEAVE, receive, send
@@ -49,10 +49,9 @@ class _Server:
             kind, content = receive(self._connection)
             reply = b""
             if kind == CALL:
-                rows, state, training, run = self._to_here.loads(content)
+                rows, state, modes, run = self._to_here.loads(content)
                 self._state.take(state)
-                for module, is_training in zip(self._agent.modules(), training, strict=True):
-                    module.training = is_training
+                take_modes(self._agent, modes)
                 self._workspace = ReceivedWorkspace(rows)
                 reply = self._run(*pickle.loads(run))
             elif kind == MORE:

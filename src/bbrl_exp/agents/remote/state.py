@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from bbrl_exp.agents.agent import Agent
+
 State = dict[str, Tensor | bytes]
+Mode = tuple[bool, bool | None]
 
 
 class KnownState:
@@ -57,6 +60,19 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
+
+
+def modes_of(agent: nn.Module) -> list[Mode]:
+    """Of each module of an agent: whether it is in training mode, and an agent's ``sampling``."""
+    return [(each.training, each.sampling if isinstance(each, Agent) else None) for each in agent.modules()]
+
+
+def take_modes(agent: nn.Module, modes: Sequence[Mode]) -> None:
+    """Takes over what :func:`modes_of` gave on the other side."""
+    for module, (is_training, sampling) in zip(agent.modules(), modes, strict=True):
+        module.training = is_training
+        if isinstance(module, Agent):
+            module.sampling = sampling
 
 
 def _are_equal(one: Tensor | bytes | None, other: Tensor | bytes) -> bool:
