@@ -50,19 +50,22 @@ How it is written
 """
 
 
-def help_text(groups: Mapping[str, Sequence[str]], defaults: Mapping[str, Any], program: Invocation) -> str:
+def help_text(
+    groups: Mapping[str, Sequence[str]], defaults: Mapping[str, Any], program: Invocation | None = None
+) -> str:
     """What ``--help`` prints.
 
     Args:
         groups: the options of each group.
         defaults: the configuration that runs where nothing is asked.
-        program: whose commands are shown as examples.
+        program: whose commands are shown as examples; None for this process's.
     """
     from bbrl_exp.config.search_settings import SearchSettings
     from bbrl_exp.tracking.settings import TrackingSettings
 
     searched = {key.name: key.default for key in dataclasses.fields(SearchSettings)}
     names = [*GROUPS, *(group for group in groups if group not in GROUPS)]
+    program = program or Invocation.of_this_process()
     listing = shlex.join(program.calling("list"))
     lines = [
         _calling(program, _EXAMPLES),

@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from bbrl_exp import __version__
+from bbrl_exp.commands.parsing import version_line
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.records.invocation import PROGRAM, Invocation
 from bbrl_exp.text import print_any_character
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         near = did_you_mean(first, VERBS) or ";"
         sys.stderr.write(f"error: command '{first}' is not known{near} allowed: {', '.join(VERBS)}\n")
         return ConfigurationError.exit_code
-    sys.stdout.write(f"bbrl_exp {__version__}\n" if first == "--version" else _help())
+    sys.stdout.write(version_line() if first == "--version" else _help())
     return 0
 
 

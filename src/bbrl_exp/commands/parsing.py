@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import shlex
 import sys
 from collections.abc import Callable
@@ -33,6 +34,11 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigurationError(message)
+
+
+def version_line() -> str:
+    """What ``--version`` prints."""
+    return f"bbrl_exp {importlib.import_module('bbrl_exp').__version__}\n"
 
 
 def called(verb: str) -> str:

@@ -11,16 +11,14 @@ from pathlib import Path
 
 import hydra
 
-from bbrl_exp import __version__
 from bbrl_exp.commands.help import help_text
-from bbrl_exp.commands.parsing import CommandParser, exit_code_of
+from bbrl_exp.commands.parsing import CommandParser, exit_code_of, version_line
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import VERSION_BASE, Composer, SeveralValuesError, asks_for_sweep, register, resolve
 from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.overrides import parse
 from bbrl_exp.config.project import own_config_dir
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
-from bbrl_exp.records.invocation import Invocation
 from bbrl_exp.runs.run import CONFIG_NAME, open_composer, run_or_show
 
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -73,12 +71,11 @@ def _command(given: Sequence[str]) -> int:
         )
     try:
         if args.version:
-            sys.stdout.write(f"bbrl_exp {__version__}\n")
+            sys.stdout.write(version_line())
             return 0
         with open_composer(args.config_path, own_config_dir(args.config_dir), args.config_name) as composer:
             if args.help:
-                program = Invocation.of_this_process()
-                sys.stdout.write(f"{help_text(composer.groups(), resolve(composer.compose([])), program)}\n")
+                sys.stdout.write(f"{help_text(composer.groups(), resolve(composer.compose([])))}\n")
                 return 0
             if args.cfg or args.info or args.hydra_help or args.shell_completion:
                 return _show(composer, args, given)

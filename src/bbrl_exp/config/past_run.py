@@ -111,7 +111,7 @@ class PastRun:
         new = parse(more)
         keys = {override.key_or_group for override in new}
         if "experiment" in keys:
-            raise ConfigurationError("key 'experiment': a run cannot be run again as another experiment; use run.py")
+            raise ConfigurationError("key 'experiment': a run cannot be run again as another experiment; use run")
         kept = [
             _again(override)
             for override in parse(self.overrides)

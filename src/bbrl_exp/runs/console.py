@@ -314,6 +314,18 @@ def _command_again(overrides: Sequence[str]) -> list[str]:
     return [word for word in words if not word.startswith(("resume=", "pause_after=", "hydra.run.dir="))]
 
 
+def sweep_command(folder: Path, *, is_named: bool) -> str | None:
+    """What resumes a sweep or a search: the command as it was typed, with its folder where it has no name.
+
+    None where it was not started from a command line.
+    """
+    typed = Invocation.of_this_process()
+    if typed.verb != "run":
+        return None
+    words = [word for word in typed.words if not word.startswith("hydra.sweep.dir=")]
+    return shell_command(words if is_named else [*words, f"hydra.sweep.dir={quoted_where_needed(str(folder))}"])
+
+
 def _of_configuration(arguments: Sequence[str]) -> Iterator[str]:
     """The options that say where the configuration is, as they were typed."""
     following = iter(arguments)
