@@ -36,6 +36,7 @@ PACKAGES = [
     "sweeps",
     "search",
     "commands",
+    "__main__",
 ]
 HEIGHT = {package: height for height, package in enumerate(PACKAGES)}
 

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 
 class BbrlExpError(Exception):
-    """Root of the tree. ``exit_code`` is what ``scripts/run.py`` exits with when the error ends a run."""
+    """Root of the tree. ``exit_code`` is what ``bbrl-exp run`` exits with when the error ends a run."""
 
     exit_code: ClassVar[int] = 1
 

@@ -60,7 +60,7 @@ def test_any_other_file_is_refused_with_what_writes_recordings(tmp_path: Path) -
     for contents in (b"{}", b"", b"root:x:0:0:root:/root:/bin/bash\n"):
         path.write_bytes(contents)
         with pytest.raises(
-            ConfigurationError, match=r"^recording='.*it\.pt': no recording that scripts/record\.py wrote$"
+            ConfigurationError, match=r"^recording='.*it\.pt': no recording that bbrl-exp record wrote$"
         ):
             load_recording(path)
 

@@ -144,7 +144,7 @@ def test_a_restored_learner_goes_on_as_before(tmp_path: Path) -> None:
 def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
     facts = recording_of("CartPole-v1", tmp_path / "teacher.pt", n_steps=20)
     policy, teacher = StochasticPolicy(facts), str(tmp_path / "teacher.pt")
-    with pytest.raises(ConfigurationError, match=r"recording=null: a file is needed; scripts/record\.py"):
+    with pytest.raises(ConfigurationError, match=r"recording=null: a file is needed; bbrl-exp record"):
         BehaviourCloning(policy)
     with pytest.raises(ConfigurationError, match="there is no such file"):
         BehaviourCloning(policy, str(tmp_path / "nothing.pt"))

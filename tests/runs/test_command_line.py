@@ -1,5 +1,6 @@
 """``--help`` and completion by TAB."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.commands.help import help_text
+from bbrl_exp.commands.main import VERBS
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.options import default_config_dir
 
@@ -31,18 +33,35 @@ def test_help_begins_with_commands_and_fits_two_screens_before_the_keys(help_pag
     assert max(map(len, lines)) <= 120
     assert before.index("A run") < before.index("A sweep") < before.index("Groups")
     assert "resumes where it was stopped" in before
-    assert "python scripts/list.py" in before
+    assert "bbrl-exp list" in before
     assert "\n  batch_size                       environments side by side [an integer of at least 1; 8]\n" in keys
 
 
-def test_every_script_that_help_names_is_there(help_page: str):
-    scripts = {word for word in help_page.split() if word.startswith("scripts/")}
-    assert {"scripts/run.py", "scripts/rerun.py", "scripts/list.py", "scripts/evaluate.py"} <= scripts
-    assert all((SCRIPT.parents[1] / script).is_file() for script in scripts)
+def test_every_command_that_help_names_is_there(help_page: str):
+    verbs = set(re.findall(r"bbrl-exp (\w+)", help_page))
+    assert {"run", "rerun", "list", "evaluate", "report"} <= verbs <= set(VERBS)
+
+
+def test_the_examples_of_help_are_commands_of_the_program_that_was_called(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, help_page: str
+):
+    def examples(called: str) -> list[str]:
+        monkeypatch.setattr("sys.argv", [called, "run", "--help"])
+        return command_line("--help").out.split("\nGroups", 1)[0].splitlines()
+
+    installed, scripts, module = map(examples, ("/bin/bbrl-exp", "scripts/run.py", "src/bbrl_exp/__main__.py"))
+    assert installed == help_page.split("\nGroups", 1)[0].splitlines()
+    called = "an agent in an environment"
+    assert scripts[3] == f"  {'python scripts/run.py agent=random env=cartpole':<61} {called}"
+    assert installed[3] == f"  {'bbrl-exp run agent=random env=cartpole':<61} {called}"
+    assert module[3] == f"  {'python -m bbrl_exp run agent=random env=cartpole':<61} {called}"
+    completion = [[line for line in lines if "-sc install" in line] for lines in (installed, scripts, module)]
+    assert [len(lines) for lines in completion] == [1, 1, 0]  # no shell completes what follows -m
+    assert completion[0][0].startswith('  eval "$(bbrl-exp run -sc install=bash)"  ')
 
 
 def test_every_command_of_help_composes(help_page: str):
-    lines = [line.strip() for line in help_page.splitlines() if line.startswith("  python scripts/run.py")]
+    lines = [line.strip() for line in help_page.splitlines() if line.startswith("  bbrl-exp run")]
     commands = [shlex.split(line.partition("   ")[0])[2:] for line in lines]
     assert len(commands) >= 9
     with Composer(default_config_dir()) as composer:

@@ -143,7 +143,7 @@ def test_a_folder_that_cannot_be_used_is_one_line_and_nothing_is_made(command_li
     ("arguments", "said"),
     [
         (["outputs/absent"], "folder outputs/absent is not a run folder (no summary.json)"),
-        (["outputs/mine", "experiment=ppo_cartpole"], "use run.py"),
+        (["outputs/mine", "experiment=ppo_cartpole"], "use run"),
         (["outputs/mine", "sede=1"], "sede"),
         (["outputs/mine", "seed=1,2"], "seed"),
         (["outputs/mine", "agent=randm"], "did you mean 'random'?"),

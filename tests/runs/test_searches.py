@@ -66,7 +66,9 @@ def test_a_search_prunes_and_its_best_runs_again_to_the_same_value(
     assert len(json.loads((FOLDER / "sweep.json").read_text())["jobs"]) == 4
 
     command = shlex.split(search["best"]["command"])
-    assert ended.out.splitlines()[-2] == f"best: {search['best']['command']}"
+    assert command[:2] == ["bbrl-exp", "run"]
+    assert ended.out.splitlines()[-2].startswith("best: ")
+    assert ended.out.splitlines()[-2].endswith(f" run {shlex.join(command[2:])}")
     assert command_line(*command[2:], "seed=2", "eval.seed=1", "name=again").code == 0
     again = json.loads((Path("outputs") / "again" / "summary.json").read_text())
     assert again["eval_return_mean"] == search["best"]["values"]["2"]

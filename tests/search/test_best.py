@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from pathlib import Path
 
@@ -30,8 +29,8 @@ CASES = [
 @pytest.mark.parametrize("overrides", CASES, ids=str)
 def test_the_command_gives_the_configuration_again(overrides: list[str], composer: Composer) -> None:
     config = composer.compose([*overrides, "seed=3"])
-    command = shlex.split(as_command(difference_of(config, composer.compose)))
-    assert command[:2] == ["python", "scripts/run.py"]
+    command = as_command(difference_of(config, composer.compose))
+    assert command[:2] == ["bbrl-exp", "run"]
     expected = composer.compose([*overrides, "seed=3", "eval.seed=0"])
     assert identity_hash(composer.compose([*command[2:], "seed=3"])) == identity_hash(expected)
 
@@ -54,7 +53,7 @@ def test_a_folder_of_options_of_ones_own_is_in_the_command(tmp_path: Path) -> No
     (tmp_path / "env" / "mine.yaml").write_text("defaults: [cartpole, _self_]\nkwargs: {}\n")
     with Composer(default_config_dir(), extra_dir=tmp_path) as composer:
         difference = difference_of(composer.compose(["env=mine"]), composer.compose, composer.extra_dir)
-    assert as_command(difference) == f"python scripts/run.py --config-dir {tmp_path} agent=random env=mine"
+    assert as_command(difference) == ["bbrl-exp", "run", "--config-dir", str(tmp_path), "agent=random", "env=mine"]
 
 
 def test_what_a_search_found_is_not_reported_on_the_episodes_of_the_search(composer: Composer) -> None:

@@ -1,1 +1,1 @@
-"""The commands of ``scripts/``, one module each: parse, call, print."""
+"""The commands of ``bbrl-exp``, one module each: parse, call, print."""

@@ -1,4 +1,4 @@
-"""The command line of ``scripts/evaluate.py``."""
+"""The command ``evaluate``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None for those of the process.
     """
-    parser = CommandParser(prog="evaluate.py", description="Evaluates the policy of a finished run.")
+    parser = CommandParser("evaluate", description="Evaluates the policy of a finished run.")
     parser.add_argument("run_folder", help="folder of the run, such as outputs/mine")
     parser.add_argument("--episodes", type=int, help="how many; as many as the run's own final evaluation if not given")
     parser.add_argument("--which", choices=("last", "best"), default="last", help="which policy of the run")

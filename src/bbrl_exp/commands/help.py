@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bbrl_exp.commands.list import GROUPS
 from bbrl_exp.config.schema import AgentSettings, CheckpointSettings, EnvSettings, EvalSettings, RootSettings
+from bbrl_exp.records.invocation import Invocation
 from bbrl_exp.settings import shown
 
 _WIDTH = 118
@@ -41,27 +44,32 @@ How it is written
   null, true, 1e-3, '[64,64]', '{a: 1}'                         values; quote what the shell would read
   '+agent.members.printer={_target_: bbrl_exp.agents.tools.PrintAgent, names: [action], after: policy}'
                                                                 another agent in the graph
-  --config-dir <folder>, BBRL_EXP_ALLOW=mypackage               your own YAML and classes
+  --config-dir <folder>, BBRL_EXP_ALLOW=mypackage               your own YAML and classes; [tool.bbrl_exp] has both
   --cfg job       prints the configuration and runs nothing     --hydra-help Hydra's own options
   eval "$(python scripts/run.py -sc install=bash)"              completes groups, options and keys by TAB
 """
 
 
-def help_text(groups: Mapping[str, Sequence[str]], defaults: Mapping[str, Any]) -> str:
+def help_text(
+    groups: Mapping[str, Sequence[str]], defaults: Mapping[str, Any], program: Invocation | None = None
+) -> str:
     """What ``--help`` prints.
 
     Args:
         groups: the options of each group.
         defaults: the configuration that runs where nothing is asked.
+        program: whose commands are shown as examples; None for this process's.
     """
     from bbrl_exp.config.search_settings import SearchSettings
     from bbrl_exp.tracking.settings import TrackingSettings
 
     searched = {key.name: key.default for key in dataclasses.fields(SearchSettings)}
     names = [*GROUPS, *(group for group in groups if group not in GROUPS)]
+    program = program or Invocation.of_this_process()
+    listing = shlex.join(program.calling("list"))
     lines = [
-        _EXAMPLES,
-        "Groups (what each option is: python scripts/list.py [group]; what an agent takes: … agent ppo)",
+        _calling(program, _EXAMPLES),
+        f"Groups (what each option is: {listing} [group]; what an agent takes: … agent ppo)",
         *(_options(group, groups[group]) for group in names if group in groups),
         "",
         "Keys [allowed values; default]",
@@ -76,6 +84,18 @@ def help_text(groups: Mapping[str, Sequence[str]], defaults: Mapping[str, Any]) 
         *_help_lines(SearchSettings, "hydra.sweeper.", searched),
     ]
     return "\n".join(lines)
+
+
+def _calling(program: Invocation, text: str) -> str:
+    """The text with the commands of ``program``, and what follows a command at its place; no shell completes ``-m``."""
+
+    def called(found: re.Match[str]) -> str:
+        words = f"{shlex.join(program.calling(found['verb']))}{found['arguments']}"
+        return words + found["space"] and f"{words:<{len(found[0])}}"
+
+    if program.calling("run")[1] == "-m":
+        text = "".join(line for line in text.splitlines(keepends=True) if "-sc install" not in line)
+    return re.sub(r"python scripts/(?P<verb>\w+)\.py(?P<arguments>(?: \S+)*)(?P<space> *)", called, text)
 
 
 def _options(group: str, options: Sequence[str]) -> str:

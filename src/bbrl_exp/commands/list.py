@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bbrl_exp.commands.parsing import CommandParser, exit_code_of
 from bbrl_exp.config.options import default_config_dir, option_files
+from bbrl_exp.config.project import own_config_dir
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 
 GROUPS = {
@@ -72,18 +73,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None for those of the process.
     """
-    parser = CommandParser(prog="list.py", description="Lists what can be chosen by group=option, with one line each.")
+    parser = CommandParser("list", description="Lists what can be chosen by group=option, with one line each.")
     parser.add_argument("group", nargs="?", help=f"one of {', '.join(GROUPS)}; all if not given")
     parser.add_argument(
         "option", nargs="?", help="one of the group: its file is shown, or of an agent every argument that it takes"
     )
-    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="your own options, as for run.py")
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="your own options, as for run")
     return exit_code_of(lambda: _list(parser.parse_args(arguments)))
 
 
 def _list(args: argparse.Namespace) -> int:
-    if args.config_dir is not None and not args.config_dir.is_dir():
-        raise ConfigurationError(f"configuration folder {args.config_dir} is not there")
-    folders = [*([args.config_dir] if args.config_dir else []), default_config_dir()]
+    config_dir = own_config_dir(args.config_dir)
+    if config_dir is not None and not config_dir.is_dir():
+        raise ConfigurationError(f"configuration folder {config_dir} is not there")
+    folders = [*([config_dir] if config_dir else []), default_config_dir()]
     sys.stdout.write(f"{_answer(folders, args.group, args.option)}\n")
     return 0

@@ -1,4 +1,4 @@
-"""The command line of ``scripts/record.py``."""
+"""The command ``record``."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None for those of the process.
     """
-    parser = CommandParser(prog="record.py", description="Records what the policy of a finished run does.")
+    parser = CommandParser("record", description="Records what the policy of a finished run does.")
     parser.add_argument("run_folder", help="folder of the run, such as outputs/mine")
     parser.add_argument("--steps", type=int, default=10_000, help="environment steps (10000)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")

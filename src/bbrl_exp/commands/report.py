@@ -1,4 +1,4 @@
-"""The command line of ``scripts/report.py``."""
+"""The command ``report``."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(
-        prog="report.py", description="Compares the settings of sweeps and runs, with their uncertainty."
-    )
+    parser = CommandParser("report", description="Compares the settings of sweeps and runs, with their uncertainty.")
     parser.add_argument("folders", nargs="+", metavar="folder", type=Path, help="of a sweep, of runs, or above them")
     parser.add_argument(
         "--by",

@@ -1,4 +1,4 @@
-"""The command line of ``scripts/rerun.py``."""
+"""The command ``rerun``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.past_run import PastRun
+from bbrl_exp.config.project import own_config_dir
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.runs.run import run_or_show
 
@@ -23,19 +24,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None for those of the process.
     """
     parser = CommandParser(
-        prog="rerun.py",
+        "rerun",
         description="Runs a run again, in a new folder, with its own configuration, whatever conf/ says today.",
     )
     parser.add_argument("run_folder", type=Path, help="folder of the run, such as outputs/mine, or of a sweep's job")
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="your own options, as for run")
     parser.add_argument("overrides", nargs="*", help="what to change, such as seed=1 agent.learner.discount=0.9")
-    return exit_code_of(lambda: _rerun(parser.parse_args(arguments)), "interrupted before the run began")
+    return exit_code_of(lambda: _rerun(parser.parse_intermixed_args(arguments)), "interrupted before the run began")
 
 
 def _rerun(args: argparse.Namespace) -> int:
     past, config_dir = PastRun.read(args.run_folder), default_config_dir()
     with tempfile.TemporaryDirectory() as place:
         past.write_options(Path(place), config_dir)
-        with Composer(Path(place), extra_dir=config_dir) as composer:
+        with Composer(Path(place), extra_dir=own_config_dir(args.config_dir)) as composer:
             config = composer.compose(past.overrides_with(args.overrides))
             Terminal().line(past.differences(config))
             return run_or_show(check(config))

@@ -1,4 +1,4 @@
-"""The command line of ``scripts/run.py``: one run, a sweep or a search, or what only prints."""
+"""The command ``run``: one run, a sweep or a search, or what only prints."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pathlib import Path
 import hydra
 
 from bbrl_exp.commands.help import help_text
-from bbrl_exp.commands.parsing import CommandParser, exit_code_of
+from bbrl_exp.commands.parsing import CommandParser, exit_code_of, version_line
 from bbrl_exp.config.check import check
 from bbrl_exp.config.compose import VERSION_BASE, Composer, SeveralValuesError, asks_for_sweep, register, resolve
 from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.overrides import parse
+from bbrl_exp.config.project import own_config_dir
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.runs.run import CONFIG_NAME, open_composer, run_or_show
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser(prog="run.py", add_help=False, allow_abbrev=False)
+    parser = CommandParser("run", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--multirun", "-m", action="store_true")
@@ -69,11 +70,14 @@ def _command(given: Sequence[str]) -> int:
             f"option '{unknown[0]}' is not known: what a run takes has no dashes, such as agent=ppo (see --help)"
         )
     try:
-        with open_composer(args.config_path, args.config_dir, args.config_name) as composer:
+        if args.version:
+            sys.stdout.write(version_line())
+            return 0
+        with open_composer(args.config_path, own_config_dir(args.config_dir), args.config_name) as composer:
             if args.help:
                 sys.stdout.write(f"{help_text(composer.groups(), resolve(composer.compose([])))}\n")
                 return 0
-            if args.cfg or args.info or args.hydra_help or args.shell_completion or args.version:
+            if args.cfg or args.info or args.hydra_help or args.shell_completion:
                 return _show(composer, args, given)
             return _dispatch(composer, args)
     except BbrlExpError:
@@ -110,8 +114,9 @@ def _show(composer: Composer, args: argparse.Namespace, given: Sequence[str]) ->
     composer.close()
     register()
     config_dir = args.config_path.absolute() if args.config_path else default_config_dir()
+    of_project = [] if args.config_dir or not composer.extra_dir else ["--config-dir", str(composer.extra_dir)]
     # For --hydra-help Hydra sets up the logs that a configuration asks for, and nobody has checked them.
-    sys.argv[1:] = ["--hydra-help"] if args.hydra_help else list(given)
+    sys.argv[1:] = ["--hydra-help"] if args.hydra_help else [*of_project, *given]
     show = hydra.main(version_base=VERSION_BASE, config_path=str(config_dir), config_name=args.config_name)(_nothing)
     with contextlib.suppress(SystemExit):
         show()

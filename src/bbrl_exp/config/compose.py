@@ -327,3 +327,8 @@ def quoted(text: str) -> str:
     r"""``text`` as a quoted value of Hydra's grammar, where ``\`` escapes ``'``, the end, and itself before them."""
     escaped = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), text)
     return f"'{escaped}'"
+
+
+def quoted_where_needed(text: str) -> str:
+    """``text`` as a value of Hydra's grammar, which reads most paths as they are."""
+    return text if re.fullmatch(r"[\w./+-]*[A-Za-z/][\w./+-]*", text, re.ASCII) else quoted(text)

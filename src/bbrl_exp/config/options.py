@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bbrl_exp.config.targets import find_target
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.layout import PACKAGED_CONF
 
 if TYPE_CHECKING:
     from bbrl_exp.envs.spec import EnvSpec, LeafSpec
@@ -23,12 +24,12 @@ _IN_WORDS = {"discrete": "one discrete action", "continuous": "one bounded box o
 
 
 def default_config_dir() -> Path:
-    """The folder ``conf`` of the checkout of this package, else the one of the current directory.
+    """The configuration that belongs to this package: the copy in a wheel, or the folder ``conf`` of the checkout.
 
     Raises:
         ConfigurationError: neither exists.
     """
-    candidates = [Path(__file__).resolve().parents[3] / "conf", Path.cwd() / "conf"]
+    candidates = [PACKAGED_CONF, Path(__file__).resolve().parents[3] / "conf"]
     for folder in candidates:
         if (folder / "config.yaml").is_file():
             return folder

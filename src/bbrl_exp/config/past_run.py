@@ -74,7 +74,7 @@ class PastRun:
         return cls(folder, config, choices, tuple(map(str, overrides)), summary)
 
     def write_options(self, place: Path, config_dir: Path) -> None:
-        """Writes the configuration as a folder that is searched before ``config_dir``.
+        """Writes the configuration as a folder that is searched before ``config_dir``, which it names.
 
         Args:
             place: an empty folder.
@@ -92,9 +92,9 @@ class PastRun:
         root = {key: value for key, value in self.config.items() if key not in _GROUPS} | dict(_OF_THE_OLD_RUN)
         for key in _GROWN:
             root[key] = {**today[key], **root[key]}
-        _save(
-            {**today, **root, "defaults": [self._chosen(entry) for entry in today["defaults"]]}, place / "config.yaml"
-        )
+        contents = {**today, **root, "defaults": [self._chosen(entry) for entry in today["defaults"]]}
+        contents["hydra"] = {**today["hydra"], "searchpath": [f"file://{config_dir}"]}
+        _save(contents, place / "config.yaml")
 
     def _chosen(self, entry: Any) -> Any:
         """One line of a defaults list with the run's own choice."""
@@ -111,7 +111,7 @@ class PastRun:
         new = parse(more)
         keys = {override.key_or_group for override in new}
         if "experiment" in keys:
-            raise ConfigurationError("key 'experiment': a run cannot be run again as another experiment; use run.py")
+            raise ConfigurationError("key 'experiment': a run cannot be run again as another experiment; use run")
         kept = [
             _again(override)
             for override in parse(self.overrides)

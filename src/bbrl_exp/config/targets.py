@@ -2,7 +2,7 @@
 
 A configuration may come from anywhere, so a target is a class of this project's agents, environments, policies and
 networks, of ``torch.nn``, ``torch.optim`` or ``gymnasium.wrappers``, or of a package that the user allows by
-``BBRL_EXP_ALLOW=mypackage,other``, and it is of the kind that is needed there. Nothing is imported before every target
+``BBRL_EXP_ALLOW=mypackage,other`` or ``[tool.bbrl_exp]``, and it is of the kind that is needed there. Nothing is imported before every target
 of the whole configuration has been found to be allowed.
 """
 
@@ -17,6 +17,7 @@ import types
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from bbrl_exp.config.project import FILE, TABLE, current_project
 from bbrl_exp.errors import ConfigurationError, described, did_you_mean, ends_silently
 from bbrl_exp.settings import shown
 
@@ -33,8 +34,10 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def allowed_packages() -> tuple[str, ...]:
-    """The user's packages of ``BBRL_EXP_ALLOW``."""
-    return tuple(name.strip() for name in os.environ.get(ALLOW_VARIABLE, "").split(",") if name.strip())
+    """The user's packages: those of ``BBRL_EXP_ALLOW``, then those of the project in effect."""
+    named = [name.strip() for name in os.environ.get(ALLOW_VARIABLE, "").split(",") if name.strip()]
+    project = current_project()
+    return tuple(dict.fromkeys([*named, *(project.allow if project else ())]))
 
 
 def import_allowed_packages() -> None:
@@ -47,7 +50,14 @@ def import_allowed_packages() -> None:
         try:
             importlib.import_module(package)
         except BaseException as error:
-            raise _import_refusal(error, f"{ALLOW_VARIABLE} names '{package}', which cannot be imported") from error
+            where = f"{_allowed_by(package)} names '{package}'"
+            raise _import_refusal(error, f"{where}, which cannot be imported") from error
+
+
+def _allowed_by(package: str) -> str:
+    """Where the user allows a package."""
+    project = current_project()
+    return f"{FILE}: key '{TABLE}.allow'" if project and package in project.allow else ALLOW_VARIABLE
 
 
 def check_prefix(target: object, key: str) -> tuple[str, ...]:
@@ -63,7 +73,7 @@ def check_prefix(target: object, key: str) -> tuple[str, ...]:
     if not _is_below(target, prefixes):
         raise ConfigurationError(
             f"{where}: not allowed; a target is a class below {', '.join(prefixes)}; "
-            f"allow your own package by {ALLOW_VARIABLE}=<package>"
+            f"allow your own package by {ALLOW_VARIABLE}=<package>, or by allow in [{TABLE}] of {FILE}"
         )
     return prefixes
 

@@ -55,14 +55,14 @@ def load_recording(path: Path, env_id: str | None = None) -> Workspace:
     try:
         contents: Any = torch.load(path, weights_only=True)
     except FileNotFoundError:
-        raise ConfigurationError(f"recording='{path}': there is no such file; scripts/record.py writes one") from None
+        raise ConfigurationError(f"recording='{path}': there is no such file; bbrl-exp record writes one") from None
     except OSError as error:
         raise ConfigurationError(f"recording='{path}': cannot be read: {error.strerror}") from error
     except Exception as error:  # of a file of another kind torch raises what its bytes lead to
-        raise ConfigurationError(f"recording='{path}': no recording that scripts/record.py wrote") from error
+        raise ConfigurationError(f"recording='{path}': no recording that bbrl-exp record wrote") from error
     variables = contents.get("variables") if isinstance(contents, dict) and contents.get("format") == _FORMAT else None
     if not variables or not isinstance(variables, dict):
-        raise ConfigurationError(f"recording='{path}': no recording of format {_FORMAT}, as scripts/record.py writes")
+        raise ConfigurationError(f"recording='{path}': no recording of format {_FORMAT}, as bbrl-exp record writes")
     if env_id not in (None, contents.get("env_id")):
         raise ConfigurationError(f"recording='{path}': of {contents.get('env_id')}, and the environment is {env_id}")
     workspace = Workspace()

@@ -45,7 +45,7 @@ class BehaviourCloning(WithOptions, Learner):
     policy: StochasticPolicy = field(kw_only=False)
     """the policy that learns."""
     recording: str | None = field(default=None, kw_only=False)
-    """file that ``scripts/record.py`` wrote, with the variables that the policy reads and writes."""
+    """file that ``bbrl-exp record`` wrote, with the variables that the policy reads and writes."""
     learning_rate: AboveZero = 1e-3
     """of Adam."""
     minibatch_size: Count = 256
@@ -62,9 +62,7 @@ class BehaviourCloning(WithOptions, Learner):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.recording is None:
-            raise ConfigurationError(
-                "recording=null: a file is needed; scripts/record.py makes one from a run's folder"
-            )
+            raise ConfigurationError("recording=null: a file is needed; bbrl-exp record makes one from a run's folder")
         self.reads = self.policy.reads
         self._generator = numpy_generator(self.seed, "learner", "behaviour_cloning")
         pairs = _load_pairs(self.recording, self.policy, None if self.env_spec is None else self.env_spec.env_id)

@@ -18,9 +18,15 @@ from bbrl_exp.errors import WorkerError
 from bbrl_exp.processes.messages import ERROR, LEAVE, SETUP, receive, send
 
 GRACE_SECONDS = 2.0
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SINGLE_THREADED = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
+
+
+def _without_current_folder() -> list[str]:
+    """The option that keeps -m from importing what is in the current folder, unless this package itself is there."""
+    return [] if os.path.dirname(_PACKAGE) == os.getcwd() else ["-P"]
 
 
 class ChildProcess:
@@ -48,7 +54,7 @@ class ChildProcess:
         numbers = [child_side.fileno(), os.getpid(), int(bound_to_thread), *descriptors]
         with child_side:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, command_label, *map(str, numbers)],
+                [sys.executable, *_without_current_folder(), "-m", module, command_label, *map(str, numbers)],
                 pass_fds=(child_side.fileno(), *descriptors),
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **_SINGLE_THREADED},

@@ -23,6 +23,8 @@ EVENTS = "events.out.tfevents."
 SWEEP_CONFIG = "multirun.yaml"
 SWEEP_TABLE = "sweep.json"
 SEARCH_TABLE = "search.json"
+# Configuration in an installed wheel; a checkout has it at its top level.
+PACKAGED_CONF = Path(__file__).parents[1] / "conf"
 _LONGEST_NAME = 100
 
 

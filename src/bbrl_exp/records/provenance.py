@@ -23,7 +23,8 @@ from typing import Any
 import psutil
 
 from bbrl_exp.records.files import read_json, write_json
-from bbrl_exp.records.layout import PROVENANCE, UnreadableError
+from bbrl_exp.records.invocation import Invocation
+from bbrl_exp.records.layout import PACKAGED_CONF, PROVENANCE, UnreadableError
 
 _PACKAGES = ("bbrl_exp", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "tensorboard", "mujoco", "box2d")
 _NO_FILTER = {"clean": "", "process": "", "required": "false"}
@@ -41,12 +42,12 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 def command() -> str:
     """The command line of this process."""
-    return shlex.join(["python", *sys.argv])
+    return shlex.join(Invocation.of_this_process().words)
 
 
 def git_commit() -> str | None:
     """The commit of the checkout of this package, with ``+changes`` where it was edited; None without one."""
-    root = _repository_of(Path(__file__))
+    root = _repository_of_this_package()
     found = _commit(root) if root is not None else None
     return None if found is None else f"{found['commit']}{'+changes' if found['changes'] else ''}"
 
@@ -57,9 +58,15 @@ def repositories(packages: Sequence[str] = ()) -> list[dict[str, Any]]:
     Files that git does not track count for nothing; ``packages`` are imported ones of the user's own.
     """
     files = [getattr(sys.modules.get(package), "__file__", None) for package in packages]
-    places = [Path(__file__), Path.cwd() / "here", *(Path(file) for file in files if file)]
-    roots = dict.fromkeys(root for place in places if (root := _repository_of(place)) is not None)
+    places = [Path.cwd() / "here", *(Path(file) for file in files if file)]
+    found_roots = [_repository_of_this_package(), *map(_repository_of, places)]
+    roots = dict.fromkeys(root for root in found_roots if root is not None)
     return [{"folder": str(root), **found} for root in roots if (found := _commit(root)) is not None]
+
+
+def _repository_of_this_package() -> Path | None:
+    """None where a wheel was installed: a repository around it is another one."""
+    return None if PACKAGED_CONF.is_dir() else _repository_of(Path(__file__))
 
 
 def _repository_of(path: Path) -> Path | None:
@@ -151,10 +158,12 @@ def record_start(
     known_as: str | None,
     packages: Sequence[str] = (),
     total_steps: int | None = None,
+    project: Mapping[str, Any] | None = None,
 ) -> None:
     """Adds this start of the run to ``provenance.json`` in its folder; a resumed run has several.
 
-    Each of ``seeds`` is named by what it is the root of; the repositories of ``packages``, the user's own, are noted.
+    Each of ``seeds`` is named by what it is the root of; the repositories of ``packages``, the user's own, are noted,
+    and what the run has of a ``project``.
     """
     import torch  # the packages that only need `config_hash` do without it
 
@@ -165,6 +174,7 @@ def record_start(
         "command": command(),
         "overrides": list(overrides),
         "directory": os.getcwd(),
+        "project": project,
         "process": os.getpid(),
         "total_steps": total_steps,
         "config_hash": known_as,

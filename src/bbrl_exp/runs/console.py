@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from bbrl_exp.config.compose import quoted_where_needed
+from bbrl_exp.config.project import current_project
 from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.config import as_yaml
+from bbrl_exp.records.invocation import Invocation, shell_command
 from bbrl_exp.records.summary import Summary
 from bbrl_exp.runs.evaluations import ACTIONS_IN_WORDS, EvaluationPlan
 from bbrl_exp.runs.stop_rule import StopRule
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from bbrl_exp.tracking.console import Console
     from bbrl_exp.tracking.tracker import Tracker
 
-_RUN, _AGAIN = "run.py", "rerun.py"
+_CONFIGURATION = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 _COLUMNS = ("variable", "shape", "dtype", "writer", "readers")
 
 
@@ -198,6 +200,7 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
     device = f"{run.device} (auto)" if root.device == "auto" else run.device
     return [
         *([("note", run.note)] if run.note is not None else []),
+        *project_in_words(),
         *([("begins from", _beginning_in_words(run))] if root.init_from is not None else []),
         *([("not repeatable", plan.not_repeatable)] if plan.not_repeatable is not None else []),
         *([("not learned", _idle_in_words(plan))] if plan.idle else []),
@@ -221,6 +224,12 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
         ("seed", str(root.seed)),
         ("device", f"{device}, {root.num_threads} thread{'s' if root.num_threads > 1 else ''}"),
     ]
+
+
+def project_in_words() -> list[tuple[str, str]]:
+    """What the command has taken from the project of the working directory, as a line of a plan; empty for nothing."""
+    project = current_project()
+    return [] if project is None else [("project", project.in_words)]
 
 
 def _beginning_in_words(run: CheckedRun) -> str:
@@ -294,7 +303,8 @@ def end_lines(summary: Summary, folder: Path, *, is_saved: bool) -> list[str]:
         is_asked_for = summary.status in ("paused", "interrupted")
         lines.append(f"{'reason' if is_asked_for else 'error'}: {_without_traceback(summary.error)}")
     if summary.status != "completed" and is_saved:
-        lines.append(f"to resume: {shlex.join([*_command_again(summary), f'resume={folder}'])}")
+        words = [*_command_again(summary.overrides), f"resume={quoted_where_needed(str(folder))}"]
+        lines.append(f"to resume: {shell_command(words)}")
     return [*lines, f"folder: {folder}"]
 
 
@@ -313,22 +323,33 @@ def _without_traceback(error: str) -> str:
     return " ".join([first, *others[last_frame + 1 :]])
 
 
-def _command_again(summary: Summary) -> list[str]:
+def _command_again(overrides: Sequence[str]) -> list[str]:
     """The command line of a run without its folder: as it was typed, if it was one of this run alone."""
-    typed = shlex.split(summary.command or "")
-    script = Path(typed[1]).name if len(typed) > 1 else ""
+    typed = Invocation.of_this_process()
+    words = typed.words
     # The command of a sweep or a search has other overrides than each of its jobs.
-    is_of_one = not {"-m", "--multirun"} & set(typed) and set(summary.overrides) <= set(typed)
-    is_of_this_run = script == _AGAIN or (script == _RUN and is_of_one)
-    words = typed if is_of_this_run else ["python", "scripts/run.py", *_config_dir(typed), *summary.overrides]
+    is_of_one = not {"-m", "--multirun"} & set(words) and set(overrides) <= set(words)
+    if typed.verb != "rerun" and not (typed.verb == "run" and is_of_one):
+        words = [*typed.calling("run"), *_of_configuration(typed.arguments), *overrides]
     return [word for word in words if not word.startswith(("resume=", "pause_after=", "hydra.run.dir="))]
 
 
-def _config_dir(typed: Sequence[str]) -> Sequence[str]:
-    """The option that names the user's own folder of options, as it was typed."""
-    for position, word in enumerate(typed):
-        if word.startswith("--config-dir="):
-            return [word]
-        if word in ("--config-dir", "-cd"):
-            return typed[position : position + 2]
-    return []
+def sweep_command(folder: Path, *, is_named: bool) -> str | None:
+    """What resumes a sweep or a search: the command as it was typed, with its folder where it has no name.
+
+    None where it was not started from a command line.
+    """
+    typed = Invocation.of_this_process()
+    if typed.verb != "run":
+        return None
+    words = [word for word in typed.words if not word.startswith("hydra.sweep.dir=")]
+    return shell_command(words if is_named else [*words, f"hydra.sweep.dir={quoted_where_needed(str(folder))}"])
+
+
+def _of_configuration(arguments: Sequence[str]) -> Iterator[str]:
+    """The options that say where the configuration is, as they were typed."""
+    following = iter(arguments)
+    for word in following:
+        if (option := word.partition("=")[0]) in _CONFIGURATION:
+            yield word
+            yield from (next(following, "") for _ in range(option == word))

@@ -10,12 +10,13 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.preparation import PreparedRun
+from bbrl_exp.config.project import current_project
 from bbrl_exp.config.targets import allowed_packages
 from bbrl_exp.envs.mujoco_warnings import forget_told_warnings
 from bbrl_exp.errors import BbrlExpError, DivergedError, described, ends_silently
@@ -73,6 +74,7 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
         summary = replace(first_summary(run), wall_seconds=seconds_before, extended_from=_extended_from(earlier))
         summary.write(folder)
         seeds = {"run": run.root.seed, "eval": run.root.eval["seed"]}
+        project = current_project()
         record_start(
             folder,
             run.overrides,
@@ -82,6 +84,7 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
             run.config_hash,
             allowed_packages(),
             run.root.total_steps,
+            None if project is None else asdict(project),
         )
         progress, stop = RunProgress(wall_seconds), StopSignal()
         error: BaseException | None = None

@@ -13,6 +13,7 @@ from typing import Any
 
 from bbrl_exp.config.carried import CarriedJob
 from bbrl_exp.config.check import CheckedRun
+from bbrl_exp.config.project import import_from_project
 from bbrl_exp.processes.fork_host import ForkHost, serve_forks
 from bbrl_exp.records.layout import LOG
 from bbrl_exp.runs.ending import JobEnding
@@ -107,5 +108,6 @@ def _import(modules: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
+    import_from_project()
     _import(_IMPORTED)
     serve_forks(sys.argv[1:], _Preparation(), _run, _ended)

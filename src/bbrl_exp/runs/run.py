@@ -33,11 +33,11 @@ def run(
     extra_dir: str | os.PathLike[str] | None = None,
     config_name: str = CONFIG_NAME,
 ) -> RunResult:
-    """Runs one experiment, as ``python scripts/run.py`` with these overrides does.
+    """Runs one experiment, as ``bbrl-exp run`` with these overrides does.
 
     Args:
         overrides: ``["agent=mlp", "env=pendulum", "batch_size=64"]``.
-        config_dir: the configuration folder; None for the one of the checkout.
+        config_dir: the configuration folder; None for the one of this package.
         extra_dir: a folder of your own options, as ``--config-dir``.
         config_name: the root file, without ``.yaml``.
 
@@ -53,7 +53,7 @@ def run(
         if asks_for_sweep(config):
             raise ConfigurationError(
                 "the configuration describes a sweep (hydra.mode, hydra.sweeper), and this is one run; "
-                "scripts/run.py runs sweeps"
+                "bbrl-exp run runs sweeps"
             )
         checked = check(config)
         if checked.root.dry_run:
@@ -92,7 +92,7 @@ def open_composer(
     extra_dir: str | os.PathLike[str] | None = None,
     config_name: str = CONFIG_NAME,
 ) -> Composer:
-    """What composes configurations of a folder, by default of that of the checkout."""
+    """What composes configurations of a folder, by default of that of this package."""
     folder = default_config_dir() if config_dir is None else Path(config_dir).absolute()
     return Composer(folder, config_name, None if extra_dir is None else Path(extra_dir).absolute())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from bbrl_exp.config.identity import is_free
 from bbrl_exp.config.overrides import Quote, QuotedString
+from bbrl_exp.config.project import current_project
+from bbrl_exp.records.invocation import Invocation
 
 FILE_NAME = "best.yaml"
 _GROUPS = {"agent": None, "env": None, "tracking": "default"}
@@ -75,10 +76,12 @@ def difference_of(
     )
 
 
-def as_command(difference: Difference) -> str:
-    """The command line that runs it."""
-    options = [] if difference.config_dir is None else ["--config-dir", difference.config_dir]
-    return shlex.join(["python", "scripts/run.py", *options, *difference.overrides])
+def as_command(difference: Difference) -> list[str]:
+    """The words of the command line that runs it; a project that names the folder of options need not be told."""
+    project = current_project()
+    is_known = difference.config_dir in (None, project.config_dir if project else None)
+    options = [] if is_known else ["--config-dir", str(difference.config_dir)]
+    return [*Invocation.of_this_process().calling("run"), *options, *difference.overrides]
 
 
 def as_experiment(difference: Difference, title: str) -> str:

@@ -6,14 +6,14 @@ import importlib.util
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from bbrl_exp.config.compose import Composer
+from bbrl_exp.config.compose import Composer, is_named
 from bbrl_exp.config.launchers import LOCAL
 from bbrl_exp.config.schema import check_keys
 from bbrl_exp.config.search_settings import SearchSettings
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.layout import check_sweep_folder
-from bbrl_exp.runs.console import Terminal
+from bbrl_exp.runs.console import Terminal, project_in_words, sweep_command
 from bbrl_exp.sweeps.batches import SweepJobs
 from bbrl_exp.sweeps.jobs import JobChecks
 from bbrl_exp.sweeps.launching import check_launcher
@@ -50,11 +50,13 @@ def search(composer: Composer, config: SweepConfig) -> int:
         check_sweep_folder(config.folder)
         _show_plan(plan, config)
         return 0
+    has_name = is_named(config.config, "sweep")
     with config.claim() as claim:
         check_sweep_folder(claim.folder)
         study = SearchStudy(plan, claim.folder)
         config = config.in_folder(composer, claim.folder)
-        return run_search(plan, SweepJobs(config, claim.folder, JobChecks(composer, config.of_hydra)), study)
+        jobs = SweepJobs(config, claim.folder, JobChecks(composer, config.of_hydra))
+        return run_search(plan, jobs, study, sweep_command(claim.folder, is_named=has_name))
 
 
 def _show_plan(plan: SearchPlan, config: SweepConfig) -> None:
@@ -67,5 +69,7 @@ def _show_plan(plan: SearchPlan, config: SweepConfig) -> None:
     )
     if plan.rungs:
         terminal.line(f"compared by {settings.pruner} at {', '.join(f'{rung:,}' for rung in plan.rungs)} steps")
+    for name, value in project_in_words():
+        terminal.line(f"{name}: {value}")
     terminal.line(f"value of a trial: {settings.aggregate} of {settings.objective}, {settings.direction}")
     terminal.line(f"dry run: nothing was made; folder: {config.folder}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from bbrl_exp.records.invocation import shell_command
 from bbrl_exp.records.tables import write_search_table
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.search.best import FILE_NAME as BEST_NAME
@@ -77,7 +79,7 @@ class SearchResults:
             "pruner": settings.pruner,
             "rungs": self._plan.rungs,
             "space": {parameter.key: parameter.written for parameter in self._plan.space},
-            "best": None if best is None else {**self._as_json(best), "command": self._command(best)},
+            "best": None if best is None else {**self._as_json(best), "command": shlex.join(self._command(best))},
             "trials": [self._as_json(trial) for trial in ranked],
         }
         write_search_table(self._folder, contents, *self._csv_rows(ranked))
@@ -85,8 +87,8 @@ class SearchResults:
             text = as_experiment(self._difference(best), self._title(best))
             (self._folder / BEST_NAME).write_text(text, encoding="utf-8")
 
-    def show(self, trials: Sequence[FrozenTrial]) -> None:
-        """Prints the table, best first, the reasons of failures, and how to run the best."""
+    def show(self, trials: Sequence[FrozenTrial], again: str | None = None) -> None:
+        """Prints the table, best first, the reasons of failures, how to run the best and, by ``again``, to resume."""
         ranked = sorted(trials, key=self._rank)
         keys = [parameter.key for parameter in self._plan.space]
         self._console.table(
@@ -110,7 +112,9 @@ class SearchResults:
                 self._console.line(f"failed: trial {trial.number}: {error_of(trial)}")
         best = self.best_of(trials)
         if best is not None:
-            self._console.line(f"best: {self._command(best)}")
+            self._console.line(f"best: {shell_command(self._command(best))}")
+        if again is not None:
+            self._console.line(f"to resume: {again}")
         self._console.line(f"folder: {self._folder}")
 
     def _rank(self, trial: FrozenTrial) -> tuple[int, float, int]:
@@ -133,7 +137,7 @@ class SearchResults:
             self._best = trial.number, difference_of(config, self._plan.compose_alone, self._plan.extra_dir)
         return self._best[1]
 
-    def _command(self, trial: FrozenTrial) -> str:
+    def _command(self, trial: FrozenTrial) -> list[str]:
         return as_command(self._difference(trial))
 
     def _title(self, trial: FrozenTrial) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from bbrl_exp.functional.statistics import interquartile_mean
-from bbrl_exp.runs.console import Terminal
+from bbrl_exp.runs.console import Terminal, project_in_words
 from bbrl_exp.runs.stop import STOPPED_BY
 from bbrl_exp.search.pruning import evaluation_at
 from bbrl_exp.search.results import SearchResults, status_of
@@ -43,8 +43,14 @@ class JobRunner(Protocol):
         """Runs what is not complete, and gives what came of each, in order."""
 
 
-def run_search(plan: SearchPlan, runner: JobRunner, study: SearchStudy) -> int:
+def run_search(plan: SearchPlan, runner: JobRunner, study: SearchStudy, again: str | None = None) -> int:
     """Runs what is left of a search in the claimed folder of ``runner``, shows its table and writes its files.
+
+    Args:
+        plan: of the search.
+        runner: of its jobs.
+        study: what is known of its trials.
+        again: the command that resumes it, which is shown if it is stopped.
 
     Returns:
         The exit code: 0 where every trial is complete or was pruned, 1 where one failed, 128+n where signal n came.
@@ -59,7 +65,7 @@ def run_search(plan: SearchPlan, runner: JobRunner, study: SearchStudy) -> int:
     except KeyboardInterrupt:  # between two batches
         exit_code = STOPPED_BY + signal.SIGINT
     results.write(study.trials)
-    results.show(study.trials)
+    results.show(study.trials, again if exit_code else None)
     return exit_code or int(any(status_of(trial) in ("failed", "interrupted") for trial in study.trials))
 
 
@@ -78,6 +84,8 @@ class _Search:
             f"search: {self.plan.n_trials} trials of {len(self.plan.settings.seeds)} runs, {max(n_left, 0)} to run, "
             f"in {self.runner.folder}"
         )
+        for name, value in project_in_words():
+            Terminal().line(f"{name}: {value}")
         while batch := self.study.next_batch(self.given_up):
             alive = batch
             for rung in self.plan.rungs:

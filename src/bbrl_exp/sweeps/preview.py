@@ -9,7 +9,7 @@ from pathlib import Path
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.launchers import LOCAL
 from bbrl_exp.config.sweep_config import SweepConfig
-from bbrl_exp.runs.console import Terminal
+from bbrl_exp.runs.console import Terminal, project_in_words
 from bbrl_exp.runs.estimate import MEASURED_SECONDS, Estimate, MeasurementFailure, measure
 from bbrl_exp.runs.job_host import JobHost
 from bbrl_exp.sweeps.jobs import Job, kind_of
@@ -44,6 +44,8 @@ def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> None:
         terminal.line(line)
     steps = sum(job.run.size.env_steps for job in left if job.run)
     terminal.line(f"{len(jobs)} jobs, {len(left)} to run, {steps:,} environment steps")
+    for name, value in project_in_words():
+        terminal.line(f"{name}: {value}")
     for line in _totals(left, estimates, _side_by_side(config)):
         terminal.line(line)
     terminal.line(f"dry run: nothing was made; folder: {folder}")
@@ -78,7 +80,7 @@ def _state(job: Job, sweep: Path) -> str:
     if job.error is not None:
         return "cannot run"
     has_checkpoint = any((sweep / job.folder / "checkpoints").glob("step_*.pt"))
-    return "complete" if job.is_complete else "to go on" if has_checkpoint else "to run"
+    return "complete" if job.is_complete else "to resume" if has_checkpoint else "to run"
 
 
 def _seconds(job: Job, estimates: Estimates) -> float | None:

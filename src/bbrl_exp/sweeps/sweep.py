@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bbrl_exp.config.compose import Composer
+from bbrl_exp.config.compose import Composer, is_named
 from bbrl_exp.config.launchers import LOCAL
 from bbrl_exp.config.overrides import parse
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.records.layout import check_sweep_folder
-from bbrl_exp.runs.console import Terminal
+from bbrl_exp.runs.console import Terminal, project_in_words, sweep_command
 from bbrl_exp.sweeps.batches import SweepJobs
 from bbrl_exp.sweeps.folders import with_folders
 from bbrl_exp.sweeps.jobs import JobChecks, expand, refuse_if_none_can_run
@@ -37,16 +37,20 @@ def run_sweep(composer: Composer, config: SweepConfig) -> int:
         check_sweep_folder(config.folder)
         show_jobs(config, with_folders(jobs, config.folder))
         return 0
+    has_name = is_named(config.config, "sweep")
     with config.claim() as claim:
         check_sweep_folder(claim.folder)
         config = config.in_folder(composer, claim.folder)
         sweep = SweepJobs(config, claim.folder, checks)
         n_left = sum(job.is_runnable for job in with_folders(jobs, claim.folder))
-        Terminal().line(f"sweep: {len(jobs)} jobs, {n_left} to run, in {claim.folder}")
+        terminal = Terminal()
+        terminal.line(f"sweep: {len(jobs)} jobs, {n_left} to run, in {claim.folder}")
+        for name, value in project_in_words():
+            terminal.line(f"{name}: {value}")
         exit_code = 0
         try:
             sweep.run_checked(jobs)
         except SweepStoppedError as stopped:
             exit_code = stopped.code
-        show_table(sweep.rows, claim.folder)
+        show_table(sweep.rows, claim.folder, sweep_command(claim.folder, is_named=has_name))
     return 0 if sweep.is_fine else exit_code or 1

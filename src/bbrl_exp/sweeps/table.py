@@ -57,8 +57,14 @@ def other_rows(sweep: Path, known: Collection[str]) -> list[SweepRow]:
     return rows
 
 
-def show_table(rows: Sequence[SweepRow], folder: Path) -> None:
-    """Prints the table, and below it the reason of every job that did not complete."""
+def show_table(rows: Sequence[SweepRow], folder: Path, again: str | None = None) -> None:
+    """Prints the table, and below it the reason of every job that did not complete.
+
+    Args:
+        rows: one per job.
+        folder: of the sweep.
+        again: the command that resumes it, which is shown where a job was interrupted.
+    """
     console = Terminal()
     console.table(
         "sweep",
@@ -78,6 +84,8 @@ def show_table(rows: Sequence[SweepRow], folder: Path) -> None:
     for row in rows:
         if row.error is not None:
             console.line(f"{row.status}: {row.overrides or row.folder}: {row.error}")
+    if again is not None and any(row.status == "interrupted" for row in rows):
+        console.line(f"to resume: {again}")
     console.line(f"folder: {folder}")
 
 

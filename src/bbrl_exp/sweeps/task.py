@@ -21,13 +21,15 @@ from omegaconf import DictConfig
 
 from bbrl_exp.config.carried import CarriedJob
 from bbrl_exp.config.check import CheckedRun
+from bbrl_exp.config.project import VARIABLE as PROJECT_VARIABLE
 from bbrl_exp.errors import WorkerError
 from bbrl_exp.records.claim import is_in_use
+from bbrl_exp.records.invocation import VARIABLES
 from bbrl_exp.runs.ending import JobEnding, record_death
 from bbrl_exp.runs.job_host import JobHost
 from bbrl_exp.runs.stop import CAUGHT, STOPPED_BY
 
-_CARRIED = ("BBRL_EXP_ALLOW", "PYTHONPATH")
+_CARRIED = (*VARIABLES, PROJECT_VARIABLE)
 _OF_SUBMITIT = "SUBMITIT_EXECUTOR"
 _SECONDS_FOR_THE_SCHEDULER = 600
 _SECONDS_TO_SAVE = 30.0
