@@ -2,8 +2,8 @@
 
 A configuration may come from anywhere, so a target is a class of this project's agents, environments, policies and
 networks, of ``torch.nn``, ``torch.optim`` or ``gymnasium.wrappers``, or of a package that the user allows by
-``BBRL_EXP_ALLOW=mypackage,other`` or ``[tool.bbrl_exp]``, and it is of the kind that is needed there. Nothing is imported before every target
-of the whole configuration has been found to be allowed.
+``BBRL_EXP_ALLOW=mypackage,other`` or ``[tool.bbrl_exp]``, and it is of the kind that is needed there. Nothing is
+imported before every target of the whole configuration has been found to be allowed.
 """
 
 from __future__ import annotations
