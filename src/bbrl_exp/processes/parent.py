@@ -73,15 +73,9 @@ class ChildProcess:
         bound_to_thread = threading.current_thread() is threading.main_thread()
         numbers = [child_side.fileno(), os.getpid(), int(bound_to_thread), *descriptors]
         with child_side:
+            options = ["-m"] if _is_in_current_folder() else ["-P", "-m"]
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    *([] if _is_in_current_folder() else ["-P"]),
-                    "-m",
-                    module,
-                    command_label,
-                    *map(str, numbers),
-                ],
+                [sys.executable, *options, module, command_label, *map(str, numbers)],
                 pass_fds=(child_side.fileno(), *descriptors),
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **_SINGLE_THREADED},
