@@ -3,9 +3,9 @@
 import os
 import sys
 
-from bbrl_exp.commands.main import main
-
 if __name__ == "__main__":
     if sys.path[:1] == [os.getcwd()]:  # added by -m: a module there is imported only if the user says so
         del sys.path[0]
+    from bbrl_exp.commands.main import main
+
     sys.exit(main())

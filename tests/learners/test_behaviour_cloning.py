@@ -149,7 +149,7 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="there is no such file"):
         BehaviourCloning(policy, str(tmp_path / "nothing.pt"))
     (tmp_path / "text.pt").write_text("nonsense")
-    with pytest.raises(ConfigurationError, match="no recording that scripts"):
+    with pytest.raises(ConfigurationError, match="no recording that bbrl-exp record"):
         BehaviourCloning(policy, str(tmp_path / "text.pt"))
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(ConfigurationError, match="no recording of format 1"):

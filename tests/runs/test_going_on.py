@@ -326,9 +326,10 @@ def test_the_command_that_goes_on_is_the_one_that_was_typed(
 ) -> None:
     typed = ["scripts/run.py", "--config-dir", "my conf", *RANDOM, "name=run"]
     monkeypatch.setattr(sys, "argv", typed)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     Path("my conf").mkdir()
     with at(700, terminate):
         ended = command_line(*typed[1:])
     assert ended.code == 128 + signal.SIGTERM
     line = next(line for line in ended.out.splitlines() if line.startswith("to resume: "))
-    assert shlex.split(line.removeprefix("to resume: ")) == ["python", *typed, f"resume={RUN.absolute()}"]
+    assert shlex.split(line.removeprefix("to resume: "))[1:] == [*typed, f"resume={RUN.absolute()}"]

@@ -57,7 +57,7 @@ def test_the_command_that_a_paused_run_prints_goes_on_to_its_end(
     monkeypatch.setattr("sys.argv", ["scripts/run.py", *RANDOM, "name=run", "pause_after=300"])
     printed = command_line(*RANDOM, "name=run", "pause_after=300").out
     again = shlex.split(next(line for line in printed.splitlines() if line.startswith("to resume: ")))
-    assert command_line(*again[5:]).code == 0
+    assert command_line(*again[again.index("scripts/run.py") + 1 :]).code == 0
     assert summary_of(RUN)["status"] == "completed"
 
 

@@ -175,4 +175,5 @@ def test_a_stopped_rerun_tells_a_command_that_goes_on(command_line: CommandLine,
     assert ended.code in (0, 143)
     if ended.code == 143:
         (line,) = (line for line in ended.out.splitlines() if line.startswith("to resume: "))
-        assert line.startswith("to resume: python scripts/rerun.py outputs/mine total_steps=2048 name=yours resume=")
+        assert line.startswith("to resume: BBRL_EXP_ALLOW=users_own PYTHONPATH=")
+        assert " scripts/rerun.py outputs/mine total_steps=2048 name=yours resume=" in line

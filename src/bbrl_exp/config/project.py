@@ -57,7 +57,8 @@ class Project:
             "path": [os.path.relpath(each, folder) for each in self.path],
             "config_dir": [os.path.relpath(self.config_dir, folder)] if self.config_dir else [],
         }
-        return "; ".join([FILE, *(f"{key} {', '.join(texts)}" for key, texts in values.items() if texts)])
+        taken = "; ".join(f"{key} {', '.join(texts)}" for key, texts in values.items() if texts)
+        return f"{FILE}: {taken or 'nothing'}"
 
 
 def read_project(folder: Path) -> Project | None:

@@ -18,15 +18,35 @@ from bbrl_exp.errors import WorkerError
 from bbrl_exp.processes.messages import ERROR, LEAVE, SETUP, receive, send
 
 GRACE_SECONDS = 2.0
+_SAFE_PATH = "PYTHONSAFEPATH"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SINGLE_THREADED = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
 
 
-def _without_current_folder() -> list[str]:
-    """The option that keeps -m from importing what is in the current folder, unless this package itself is there."""
-    return [] if os.path.dirname(_PACKAGE) == os.getcwd() else ["-P"]
+def _is_in_current_folder() -> bool:
+    """Whether this package itself is imported from the current folder, as from that of a script."""
+    return os.path.dirname(_PACKAGE) == os.getcwd()
+
+
+@contextlib.contextmanager
+def without_current_folder() -> Iterator[None]:
+    """Processes that a library starts by ``python -m`` meanwhile import nothing that is in the current folder."""
+    if _is_in_current_folder() or _SAFE_PATH in os.environ:
+        yield
+        return
+    os.environ[_SAFE_PATH] = __name__
+    try:
+        yield
+    finally:
+        forget_safe_path()
+
+
+def forget_safe_path() -> None:
+    """Ends :func:`without_current_folder` for the processes of this process, such as those of user code."""
+    if os.environ.get(_SAFE_PATH) == __name__:
+        del os.environ[_SAFE_PATH]
 
 
 class ChildProcess:
@@ -53,8 +73,9 @@ class ChildProcess:
         bound_to_thread = threading.current_thread() is threading.main_thread()
         numbers = [child_side.fileno(), os.getpid(), int(bound_to_thread), *descriptors]
         with child_side:
+            options = ["-m"] if _is_in_current_folder() else ["-P", "-m"]
             self.process = subprocess.Popen(
-                [sys.executable, *_without_current_folder(), "-m", module, command_label, *map(str, numbers)],
+                [sys.executable, *options, module, command_label, *map(str, numbers)],
                 pass_fds=(child_side.fileno(), *descriptors),
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **_SINGLE_THREADED},

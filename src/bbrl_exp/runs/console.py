@@ -342,7 +342,7 @@ def sweep_command(folder: Path, *, is_named: bool) -> str | None:
     typed = Invocation.of_this_process()
     if typed.verb != "run":
         return None
-    words = [word for word in typed.words if not word.startswith("hydra.sweep.dir=")]
+    words = [word for word in typed.words if not word.startswith(("hydra.sweep.dir=", "pause_after="))]
     return shell_command(words if is_named else [*words, f"hydra.sweep.dir={quoted_where_needed(str(folder))}"])
 
 

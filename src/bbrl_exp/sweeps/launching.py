@@ -15,6 +15,7 @@ from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.launchers import LOCAL, in_one_line, open_launcher
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.errors import ConfigurationError, WorkerError
+from bbrl_exp.processes.parent import without_current_folder
 from bbrl_exp.runs.console import Terminal
 from bbrl_exp.runs.ending import JobEnding
 from bbrl_exp.runs.stop import CAUGHT, STOPPED_BY
@@ -93,7 +94,8 @@ def _launch_through_hydra(config: SweepConfig, jobs: Sequence[Job], launched: La
     stop = OrderlyStop(folder, [folder / job.folder for job in jobs]) if name in _OF_WORKERS else None
     task = SweepTask.of_this_process(outlives_it=name in _OF_A_CLUSTER, mark=stop.mark if stop else None)
     launch_all = open_launcher(config.config, task)
-    with stop or contextlib.nullcontext(), lost_jobs_as_results(name, stop.heed if stop else None):
+    results_of_lost = lost_jobs_as_results(name, stop.heed if stop else None)
+    with stop or contextlib.nullcontext(), results_of_lost, without_current_folder():
         results = launch_all([(job.overrides, job.folder) for job in jobs])
     for job, result in zip(jobs, results, strict=True):
         if isinstance(result, WorkerError):

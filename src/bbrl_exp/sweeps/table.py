@@ -84,7 +84,7 @@ def show_table(rows: Sequence[SweepRow], folder: Path, again: str | None = None)
     for row in rows:
         if row.error is not None:
             console.line(f"{row.status}: {row.overrides or row.folder}: {row.error}")
-    if again is not None and any(row.status == "interrupted" for row in rows):
+    if again is not None and any(row.status in ("interrupted", "paused") for row in rows):
         console.line(f"to resume: {again}")
     console.line(f"folder: {folder}")
 

@@ -23,6 +23,7 @@ from bbrl_exp.config.carried import CarriedJob
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.project import VARIABLE as PROJECT_VARIABLE
 from bbrl_exp.errors import WorkerError
+from bbrl_exp.processes.parent import forget_safe_path
 from bbrl_exp.records.claim import is_in_use
 from bbrl_exp.records.invocation import VARIABLES
 from bbrl_exp.runs.ending import JobEnding, record_death
@@ -157,6 +158,7 @@ def _wait_until_saved(folder: Path) -> None:
 @functools.lru_cache(maxsize=1)
 def job_host(environment: tuple[tuple[str, str], ...]) -> JobHost:
     """The process that this process's jobs are forked from, which have these variables in their environment."""
+    forget_safe_path()
     os.environ.update(environment)
     return JobHost()
 
