@@ -83,7 +83,7 @@ def load_config(path: Path) -> DictConfig | ListConfig:
 def read_texts(folder: Path) -> dict[str, str]:
     """The configuration in ``folder``: dotted keys, values as text, interpolations not resolved.
 
-    Left out are :data:`ADDED_KEYS` at their defaults, so that runs of different versions compare.
+    Keys that the version of the run did not have are there with their defaults, so that runs of all versions compare.
 
     Raises:
         UnreadableError: there is none, or it is not a configuration.
@@ -104,7 +104,9 @@ def read_texts(folder: Path) -> dict[str, str]:
         if not isinstance(loaded, dict):
             raise UnreadableError(f"{CONFIG} is not a mapping")
         added = {key: as_text(value) for key, value in ADDED_KEYS.items()}
-        return {key: value for key, value in _flat(loaded, "") if added.get(key) != value}
+        found = {**added, **dict(_flat(loaded, ""))}
+        del found["stop_when"]  # what is below it says the same
+        return found
     except (yaml.YAMLError, TypeError, ValueError) as error:  # a 13th month, keys that cannot be sorted
         raise UnreadableError(f"{CONFIG} is not YAML") from error
 
