@@ -83,8 +83,6 @@ def load_config(path: Path) -> DictConfig | ListConfig:
 def read_texts(folder: Path) -> dict[str, str]:
     """The configuration in ``folder``: dotted keys, values as text, interpolations not resolved.
 
-    Keys that the version of the run did not have are there with their defaults, so that runs of all versions compare.
-
     Raises:
         UnreadableError: there is none, or it is not a configuration.
     """
@@ -103,12 +101,16 @@ def read_texts(folder: Path) -> dict[str, str]:
         loaded = yaml.load(contents, Loader=loader)
         if not isinstance(loaded, dict):
             raise UnreadableError(f"{CONFIG} is not a mapping")
-        added = {key: as_text(value) for key, value in ADDED_KEYS.items()}
-        found = {**added, **dict(_flat(loaded, ""))}
-        del found["stop_when"]  # what is below it says the same
-        return found
+        return dict(_flat(loaded, ""))
     except (yaml.YAMLError, TypeError, ValueError) as error:  # a 13th month, keys that cannot be sorted
         raise UnreadableError(f"{CONFIG} is not YAML") from error
+
+
+def with_added_keys(texts: Mapping[str, str]) -> dict[str, str]:
+    """What :func:`read_texts` gave, with the keys that the run's version did not have, so that all versions compare."""
+    found = {**{key: as_text(value) for key, value in ADDED_KEYS.items()}, **texts}
+    del found["stop_when"]  # the keys below it say the same
+    return found
 
 
 def overridden(overrides: Sequence[str]) -> dict[str, str]:

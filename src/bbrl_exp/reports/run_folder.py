@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from bbrl_exp.errors import ConfigurationError, did_you_mean
-from bbrl_exp.records.config import overridden, read_texts
+from bbrl_exp.records.config import overridden, read_texts, with_added_keys
 from bbrl_exp.records.files import read_json
 from bbrl_exp.records.layout import CHECKPOINTS, HYDRA, METRICS, SUMMARY, SWEEP_CONFIG, SWEEP_TABLE, UnreadableError
 from bbrl_exp.records.metrics import Metrics, is_usable, read_metrics
@@ -113,7 +113,7 @@ def read_run(folder: Path) -> Run:
         faults.append(f"{SUMMARY} names no environment")
     numbers = {key: number for key, value in summary.items() if (number := _number(value)) is not None}
     try:
-        config, has_config = read_texts(folder), True
+        config, has_config = with_added_keys(read_texts(folder)), True
     except UnreadableError as error:
         faults.append(str(error))
         known = {key: str(summary[key]) for key in ("batch_size", "seed") if summary.get(key) is not None}
