@@ -56,7 +56,7 @@ def test_a_sweep_has_a_page_tables_and_pictures(sweep: Path, capsys: pytest.Capt
         *(f"{name}.{form}" for name in PICTURES for form in ("svg", "png")),
         *(
             f"{name}.csv"
-            for name in ("settings", "improvement", "curves", "efficiency", "speed", "runs", "differences")
+            for name in ("settings", "improvement", "curves", "efficiency", "speed", "courses", "runs", "differences")
         ),
     }
     best, worst = rows(report, "settings")

@@ -96,11 +96,11 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, write_run: WriteR
         (lambda data: b"\xff\xfe" + data, "summary.json is not UTF-8"),
         (
             lambda data: data.replace(b'"status"', b'"state"'),
-            "summary.json has status null, not one of running, completed, interrupted, failed, diverged",
+            "summary.json has status null, not one of running, completed, paused, interrupted, failed, diverged",
         ),
         (
             lambda data: data.replace(b'"completed"', b"[]"),
-            "summary.json has status [], not one of running, completed, interrupted, failed, diverged",
+            "summary.json has status [], not one of running, completed, paused, interrupted, failed, diverged",
         ),
     ],
 )

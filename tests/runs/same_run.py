@@ -14,6 +14,7 @@ from ..records.event_scalars import read_scalars
 
 _OF_TIME = ("time/", "system/")
 _OF_SESSIONS = ("wall_seconds", "steps_per_second", "command", "overrides", "config_hash", "versions", "git_commit")
+_OF_EXTENSIONS = ("extended_from",)
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -32,7 +33,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def summary_of(folder: Path) -> dict[str, Any]:
     found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    return {name: value for name, value in found.items() if name not in _OF_SESSIONS}
+    return {name: value for name, value in found.items() if name not in (*_OF_SESSIONS, *_OF_EXTENSIONS)}
 
 
 def csv_of(folder: Path) -> list[tuple[str, ...]]:

@@ -86,6 +86,7 @@ def _report(args: argparse.Namespace) -> int:
     uncounted = [line for line in report.lines if not line.counts]
     lines = [
         f"{counted} of {len(report.lines)} runs compared by {report.metric}, {len(report.best_first)} settings",
+        *(f"{line.folder}: {line.course}" for line in report.lines if line.course),
         *(f"{line.status}: {line.folder}: {line.words}" for line in uncounted),
         *(f"not a run: {problem.folder}: {problem.words}" for problem in problems),
         f"report: {page}",

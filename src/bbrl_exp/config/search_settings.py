@@ -15,7 +15,7 @@ SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("none", "median", "percentile", "halving")
 AGGREGATES = ("iqm", "mean", "median", "min")
 DIRECTIONS = ("maximize", "minimize")
-OBJECTIVES = ("eval_return_mean", "eval_curve_mean", "best_eval_return_mean", "return_mean")
+OBJECTIVES = ("eval_return_mean", "eval_success_rate", "eval_curve_mean", "best_eval_return_mean", "return_mean")
 TRIALS = 50
 
 

@@ -83,8 +83,6 @@ def load_config(path: Path) -> DictConfig | ListConfig:
 def read_texts(folder: Path) -> dict[str, str]:
     """The configuration in ``folder``: dotted keys, values as text, interpolations not resolved.
 
-    Left out are :data:`ADDED_KEYS` at their defaults, so that runs of different versions compare.
-
     Raises:
         UnreadableError: there is none, or it is not a configuration.
     """
@@ -103,10 +101,16 @@ def read_texts(folder: Path) -> dict[str, str]:
         loaded = yaml.load(contents, Loader=loader)
         if not isinstance(loaded, dict):
             raise UnreadableError(f"{CONFIG} is not a mapping")
-        added = {key: as_text(value) for key, value in ADDED_KEYS.items()}
-        return {key: value for key, value in _flat(loaded, "") if added.get(key) != value}
+        return dict(_flat(loaded, ""))
     except (yaml.YAMLError, TypeError, ValueError) as error:  # a 13th month, keys that cannot be sorted
         raise UnreadableError(f"{CONFIG} is not YAML") from error
+
+
+def with_added_keys(texts: Mapping[str, str]) -> dict[str, str]:
+    """What :func:`read_texts` gave, with the keys that the run's version did not have, so that all versions compare."""
+    found = {**{key: as_text(value) for key, value in ADDED_KEYS.items()}, **texts}
+    del found["stop_when"]  # the keys below it say the same
+    return found
 
 
 def overridden(overrides: Sequence[str]) -> dict[str, str]:

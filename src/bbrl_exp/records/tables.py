@@ -30,6 +30,8 @@ class SweepRow:
     steps_per_second: float | None
     folder: str
     error: str | None = None
+    eval_success_rate: float | None = None
+    stopped_because: str | None = None
 
 
 def write_sweep_table(sweep: Path, rows: Sequence[SweepRow]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.reports import curves as learning
 from bbrl_exp.reports.contents import Bounds, Line, Options, Report, Speed
+from bbrl_exp.reports.courses import courses, in_words
 from bbrl_exp.reports.curves import Curve
 from bbrl_exp.reports.grouping import Groups, group, repeats
 from bbrl_exp.reports.readable import relative
@@ -84,6 +85,7 @@ def make_report(runs: Sequence[Run], problems: Sequence[Problem], options: Optio
         thresholds=thresholds,
         chosen_thresholds=chosen,
         speeds=tuple(_speeds(lines, order, groups.environments)),
+        courses=courses([readable[index] for index in counted], [places[index] for index in counted], order),
         lines=tuple(lines),
         problems=tuple(problems),
         is_mixed=len({tuple(sorted(readable[index].texts.items())) for index in counted}) > 1,
@@ -114,6 +116,7 @@ def _line(
         env_steps=run.numbers.get("env_steps"),
         words="; ".join(words),
         counts=counts,
+        course=in_words(run) if counts else "",
     )
 
 

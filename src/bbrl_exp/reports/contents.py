@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bbrl_exp.reports.courses import Course
 from bbrl_exp.reports.curves import Curve, Efficiency
 from bbrl_exp.reports.grouping import Groups
 from bbrl_exp.reports.run_folder import Problem
@@ -44,6 +45,7 @@ class Line:
     Attributes:
         status: that of the run, ``damaged``, or ``repeat``.
         words: why it does not count, or what is wrong with its files.
+        course: what is special about a run that counts: it stopped early, was extended, or is judged otherwise.
         counts: whether its score is among those compared.
     """
 
@@ -58,6 +60,7 @@ class Line:
     wall_seconds: float | None = None
     env_steps: float | None = None
     counts: bool = False
+    course: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Report:
         curves: one per setting and environment, as ``efficiencies`` and ``speeds``.
         thresholds: environment → return.
         chosen_thresholds: environments whose threshold was chosen from the curves.
+        courses: how the runs of each setting went, in each environment.
         problems: what is not a run.
         is_mixed: commit or versions differ between runs that count.
     """
@@ -106,6 +110,7 @@ class Report:
     thresholds: Mapping[str, float]
     chosen_thresholds: tuple[str, ...]
     speeds: tuple[Speed, ...]
+    courses: tuple[Course, ...]
     lines: tuple[Line, ...]
     problems: tuple[Problem, ...]
     is_mixed: bool

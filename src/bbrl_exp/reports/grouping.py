@@ -78,6 +78,7 @@ def repeats(runs: Sequence[Run]) -> dict[int, int]:
     """The runs that repeat another, seed included, in all that changes a result: index of the repeat → of the first.
 
     It is decided by the configurations or by their hashes: a hash knows of ``env.stepping``, and not of ``eval.every``.
+    A run that stopped earlier than another, or was extended, does not repeat it.
     """
     first: dict[object, int] = {}
     found = {}
@@ -85,7 +86,7 @@ def repeats(runs: Sequence[Run]) -> dict[int, int]:
         same: list[object] = [] if run.config_hash is None else [run.config_hash]
         if run.has_config:
             same.append(tuple(sorted(item for item in run.config.items() if not is_free(item[0]))))
-        places = [(what, run.seed, run.env, run.env_id) for what in same]
+        places = [(what, run.seed, run.env, run.env_id, run.numbers.get("env_steps")) for what in same]
         original = min((first[place] for place in places if place in first), default=index)
         for place in places:
             first.setdefault(place, original)

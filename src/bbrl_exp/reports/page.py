@@ -17,6 +17,7 @@ from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.files import replace_file
 from bbrl_exp.records.metrics import EVALUATIONS
 from bbrl_exp.reports.contents import Report
+from bbrl_exp.reports.courses import MEASURES
 from bbrl_exp.reports.curves import FIRST_EPISODE, WINDOW
 from bbrl_exp.reports.line_pictures import MOST_LINES, draw_curves, draw_efficiency, draw_profiles
 from bbrl_exp.reports.panels import STYLE, Look, looks
@@ -99,6 +100,9 @@ def _page(report: Report, title: str, folder: Path, pictures: Mapping[str, tuple
         counted=counted,
         uncounted=[line for line in report.lines if not line.counts],
         flawed=[line for line in counted if line.words],
+        is_plain=all(course.is_plain for course in report.courses),
+        measured=[key for key in MEASURES if any(key in course.measures for course in report.courses)],
+        measures=MEASURES,
         smallest=min(
             (len(scores) for table in report.tables for row in table.rows for scores in row.scores), default=0
         ),

@@ -7,14 +7,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from bbrl_exp.errors import ConfigurationError, did_you_mean
-from bbrl_exp.records.config import overridden, read_texts
+from bbrl_exp.records.config import overridden, read_texts, with_added_keys
 from bbrl_exp.records.files import read_json
 from bbrl_exp.records.layout import CHECKPOINTS, HYDRA, METRICS, SUMMARY, SWEEP_CONFIG, SWEEP_TABLE, UnreadableError
 from bbrl_exp.records.metrics import Metrics, is_usable, read_metrics
-from bbrl_exp.records.summary import STATUSES
+from bbrl_exp.records.summary import STATUSES, status_of
 from bbrl_exp.records.tables import read_sweep_table
 
 _BEGUN = {HYDRA, METRICS}
@@ -29,6 +29,9 @@ class Run:
     Attributes:
         status: that of its summary, or ``damaged``.
         error: why it did not complete, or what is wrong with its summary.
+        judged_by: how the policy acts in its evaluations: ``mode`` or ``sample``.
+        stopped_because: why it is complete before ``total_steps``; None where it is not.
+        extended_from: environment steps at which it was complete before it was extended.
         numbers: the keys of the summary that have a finite number.
         texts: commit and versions.
         config: dotted keys and values, with the groups' options at ``agent``, ``env`` and ``experiment``.
@@ -48,6 +51,9 @@ class Run:
     config: Mapping[str, str] = field(default_factory=dict)
     has_config: bool = False
     config_hash: str | None = None
+    judged_by: str = "mode"
+    stopped_because: str | None = None
+    extended_from: tuple[int, ...] = ()
     metrics: Metrics = field(default_factory=Metrics)
     faults: tuple[str, ...] = ()
 
@@ -95,9 +101,10 @@ def read_run(folder: Path) -> Run:
         summary = read_json(folder / SUMMARY)
     except UnreadableError as error:
         return Run(folder, "damaged", str(error))
-    status = summary.get("status")
+    status = status_of(summary)
     if status not in STATUSES:
-        return Run(folder, "damaged", f"{SUMMARY} has status {json.dumps(status)}, not one of {', '.join(STATUSES)}")
+        shown = json.dumps(summary.get("status"))
+        return Run(folder, "damaged", f"{SUMMARY} has status {shown}, not one of {', '.join(STATUSES)}")
     faults: list[str] = []
     overrides = summary.get("overrides")
     changed = overridden([str(override) for override in overrides] if isinstance(overrides, list) else [])
@@ -106,13 +113,15 @@ def read_run(folder: Path) -> Run:
         faults.append(f"{SUMMARY} names no environment")
     numbers = {key: number for key, value in summary.items() if (number := _number(value)) is not None}
     try:
-        config, has_config = read_texts(folder), True
+        config, has_config = with_added_keys(read_texts(folder)), True
     except UnreadableError as error:
         faults.append(str(error))
         known = {key: str(summary[key]) for key in ("batch_size", "seed") if summary.get(key) is not None}
         config, has_config = known | changed, False
     options = {"agent": agent, "env": env, "experiment": changed.get("experiment")}
-    metrics = read_metrics(folder)
+    judged_by = "sample" if summary.get("eval_policy") == "sample" else "mode"
+    metrics = read_metrics(folder, judged_by)
+    extended_from = summary.get("extended_from")
     seed = summary.get("seed")
     return Run(
         folder=folder,
@@ -121,12 +130,15 @@ def read_run(folder: Path) -> Run:
         agent=agent,
         env=env,
         env_id=env_id,
-        seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+        seed=seed if _is_integer(seed) else None,
         numbers=numbers,
         texts=_texts(summary),
         config=config | {key: value for key, value in options.items() if value is not None},
         has_config=has_config,
         config_hash=_text(summary.get("config_hash")),
+        judged_by=judged_by,
+        stopped_because=_text(summary.get("stopped_because")),
+        extended_from=tuple(filter(_is_integer, extended_from if isinstance(extended_from, list) else ())),
         metrics=metrics,
         faults=(*faults, *metrics.faults),
     )
@@ -139,6 +151,10 @@ def _texts(summary: Mapping[str, Any]) -> dict[str, str]:
     )
     commit = _text(summary.get("git_commit"))
     return found | ({"commit": commit} if commit else {})
+
+
+def _is_integer(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _text(value: object) -> str | None:

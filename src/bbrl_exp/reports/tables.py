@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bbrl_exp.reports.contents import Report
+from bbrl_exp.reports.courses import MEASURES
 from bbrl_exp.reports.readable import readable, relative
 from bbrl_exp.reports.statistics import Estimate
 from bbrl_exp.text import csv_table
@@ -23,6 +24,7 @@ def csv_files(report: Report, folder: Path) -> dict[str, str]:
         "curves.csv": _curves(report),
         "efficiency.csv": _efficiency(report),
         "speed.csv": _speed(report),
+        "courses.csv": _courses(report),
         "runs.csv": _runs(report, folder),
         "differences.csv": _differences(report),
     }
@@ -76,6 +78,17 @@ def _speed(report: Report) -> str:
     return _text(["environment", "setting", "runs", *names], rows)
 
 
+def _courses(report: Report) -> str:
+    names = ["runs", "judged_by", "least_steps", "most_steps", "stopped_early", "extended"]
+    ends = [f"{key.removeprefix('eval_')}{end}" for key in MEASURES for end in _ESTIMATE]
+    rows: list[list[Cell]] = []
+    for of in report.courses:
+        row: list[Cell] = [of.environment, of.setting, of.n_runs, of.judged_by, of.least_steps, of.most_steps]
+        row += [of.n_stopped, of.n_extended]
+        rows.append(row + [end for key in MEASURES for end in _ends(of.measures.get(key, Estimate(math.nan)))])
+    return _text(["environment", "setting", *names, *ends], rows)
+
+
 def _runs(report: Report, folder: Path) -> str:
     names = ["setting", "environment", "seed", "score", "env_steps", "steps_per_second", "wall_seconds"]
     rows: list[list[Cell]] = [
@@ -85,13 +98,14 @@ def _runs(report: Report, folder: Path) -> str:
             "yes" if line.counts else "no",
             *(getattr(line, name) for name in names),
             line.words,
+            line.course,
         ]
         for line in report.lines
     ]
     rows += [
-        [relative(item.folder, folder), "none", "no", *[None] * len(names), item.words] for item in report.problems
+        [relative(item.folder, folder), "none", "no", *[None] * len(names), item.words, ""] for item in report.problems
     ]
-    return _text(["folder", "status", "counts", *names, "what_is_wrong"], rows)
+    return _text(["folder", "status", "counts", *names, "what_is_wrong", "course"], rows)
 
 
 def _differences(report: Report) -> str:

@@ -16,8 +16,9 @@ from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.config import as_yaml
 from bbrl_exp.records.invocation import Invocation, shell_command
+from bbrl_exp.records.metrics import ACTIONS_IN_WORDS
 from bbrl_exp.records.summary import Summary
-from bbrl_exp.runs.evaluations import ACTIONS_IN_WORDS, EvaluationPlan
+from bbrl_exp.runs.evaluations import EvaluationPlan
 from bbrl_exp.runs.stop_rule import StopRule
 from bbrl_exp.text import markdown_table, print_any_character, size_in_words
 

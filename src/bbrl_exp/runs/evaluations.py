@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bbrl_exp.config.schema import acting_of, measured_of
-from bbrl_exp.records.metrics import MEASURED, Acting, evaluation_name
+from bbrl_exp.records.metrics import ACTIONS_IN_WORDS, MEASURED, Acting, evaluation_name
 from bbrl_exp.runs.evaluator import FINAL, PERIODIC, build_evaluator
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _EVALUATIONS_OF_A_RUN = 20
 _FINAL_EPISODES = 20
-ACTIONS_IN_WORDS: Mapping[str, str] = {"mode": "likeliest actions", "sample": "sampled actions"}
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from bbrl_exp.settings import bad_value
 
 _OF_EVALUATIONS = {
     "eval_return_mean": ("final_episodes", "eval.final_episodes"),
+    "eval_success_rate": ("final_episodes", "eval.final_episodes"),
     "eval_curve_mean": ("every", "eval.every"),
     "best_eval_return_mean": ("every", "eval.every"),
 }
@@ -39,6 +40,7 @@ class SearchPlan:
         points: those of a grid, in the order in which they are tried; empty for other samplers.
         rungs: environment steps at which trials are compared, none without a pruner.
         evaluate_every: environment steps between two evaluations of a run.
+        judged_by: how the policy acts in those evaluations that a run is judged by.
         base_hash: of the configuration that all trials share.
         compose: gives the configuration of a run of the search from its overrides.
         compose_alone: gives that of a run alone.
@@ -52,6 +54,7 @@ class SearchPlan:
     points: tuple[Mapping[str, Value], ...]
     rungs: tuple[int, ...]
     evaluate_every: int
+    judged_by: str
     base_hash: str
     compose: Callable[[Sequence[str]], DictConfig]
     compose_alone: Callable[[Sequence[str]], DictConfig]
@@ -116,6 +119,7 @@ def plan_of(composer: Composer, config: SweepConfig) -> SearchPlan:
         points=tuple(points),
         rungs=rungs,
         evaluate_every=EvaluationPlan.of(run).every,
+        judged_by=EvaluationPlan.of(run).judged_by,
         base_hash=run.config_hash,
         compose=compose,
         compose_alone=composer.compose,

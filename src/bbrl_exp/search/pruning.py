@@ -9,7 +9,7 @@ import optuna
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.search_settings import SearchSettings
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.metrics import EVALUATIONS, read_points
+from bbrl_exp.records.metrics import evaluations_of, read_points
 from bbrl_exp.runs.evaluations import EvaluationPlan
 from bbrl_exp.settings import bad_value
 
@@ -87,12 +87,15 @@ def rungs_of(settings: SearchSettings, run: CheckedRun) -> tuple[int, ...]:
     return rungs
 
 
-def evaluation_at(folder: Path, due: int) -> float | None:
+def evaluation_at(folder: Path, due: int, acting: str = "mode", *, is_complete: bool = False) -> float | None:
     """The mean return of the evaluation that was due at an environment step, None where it has not been done.
 
     Args:
         folder: of the run.
         due: a multiple of ``eval.every``; the evaluation is done after the chunk in which the run comes to it.
+        acting: how the policy acts in the evaluations that the run is judged by.
+        is_complete: whether the run does no more; where it stopped early (``stop_when``), its last evaluation counts.
     """
-    evaluations = read_points(folder, EVALUATIONS)
-    return next((point.value for point in evaluations if point.env_steps >= due), None)
+    evaluations = read_points(folder, evaluations_of(acting))
+    last = evaluations[-1].value if evaluations and is_complete else None
+    return next((point.value for point in evaluations if point.env_steps >= due), last)

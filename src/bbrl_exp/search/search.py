@@ -99,7 +99,8 @@ class _Search:
         """Runs trials to a rung, and gives those that go on."""
         there = [trial for trial in trials if self.study.has_reported(trial, rung)]
         for trial, results in self._run([trial for trial in trials if trial not in there], rung).items():
-            found = [evaluation_at(result.folder, self.plan.due(rung)) for result in results]
+            due, acting, complete = self.plan.due(rung), self.plan.judged_by, "completed"
+            found = [evaluation_at(each.folder, due, acting, is_complete=each.status == complete) for each in results]
             values = [value for value in found if value is not None]
             if self._goes_on(trial, results, [value is not None for value in found]):
                 self.study.report(trial, AGGREGATES[self.plan.settings.aggregate](values), rung)

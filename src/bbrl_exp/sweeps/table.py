@@ -39,6 +39,8 @@ def row_of(sweep: Path, folder: str, varied: Sequence[str], error: str | None, *
         steps_per_second=summary.get("steps_per_second"),
         folder=folder,
         error=error,
+        eval_success_rate=summary.get("eval_success_rate"),
+        stopped_because=summary.get("stopped_because"),
     )
 
 
@@ -66,15 +68,17 @@ def show_table(rows: Sequence[SweepRow], folder: Path, again: str | None = None)
         again: the command that resumes it, which is shown where a job was interrupted.
     """
     console = Terminal()
+    has_successes = any(row.eval_success_rate is not None for row in rows)
     console.table(
         "sweep",
-        ("overrides", "status", "return", "evaluation", "steps/s", "folder"),
+        ("overrides", "status", "return", "evaluation", *(["success"] if has_successes else []), "steps/s", "folder"),
         [
             (
                 row.overrides,
                 row.status,
                 _number(row.return_mean, ".4g"),
                 _number(row.eval_return_mean, ".4g"),
+                *([_number(row.eval_success_rate, ".3g")] if has_successes else []),
                 _number(row.steps_per_second, ",.0f"),
                 row.folder,
             )
@@ -84,6 +88,8 @@ def show_table(rows: Sequence[SweepRow], folder: Path, again: str | None = None)
     for row in rows:
         if row.error is not None:
             console.line(f"{row.status}: {row.overrides or row.folder}: {row.error}")
+        elif row.stopped_because is not None:
+            console.line(f"stopped early: {row.overrides or row.folder}: {row.stopped_because}")
     if again is not None and any(row.status in ("interrupted", "paused") for row in rows):
         console.line(f"to resume: {again}")
     console.line(f"folder: {folder}")

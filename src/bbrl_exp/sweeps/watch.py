@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from bbrl_exp.config.schema import acting_of
 from bbrl_exp.records.layout import SUMMARY
-from bbrl_exp.records.metrics import EVALUATIONS, TRAINING_RETURNS, newest_points
-from bbrl_exp.records.summary import Summary, read_summary
+from bbrl_exp.records.metrics import TRAINING_RETURNS, evaluations_of, newest_points
+from bbrl_exp.records.summary import Summary, read_summary, status_of
 from bbrl_exp.runs.console import Terminal, end_lines
 from bbrl_exp.sweeps.jobs import Job
 from bbrl_exp.text import clock_time
@@ -36,6 +37,7 @@ class WatchedJob:
         status: of its run, ``"waiting"`` before it begins.
         summary: None until the run has ended.
         newest_return: of an evaluation or a training episode.
+        evaluations: the name of the mean returns of the evaluations that it is judged by.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class WatchedJob:
     summary: Summary | None = None
     env_steps: int = 0
     newest_return: float | None = None
+    evaluations: str = evaluations_of("mode")
 
     @property
     def has_ended(self) -> bool:
@@ -98,17 +101,18 @@ class SweepWatch:
 
     def lines(self, seconds: float) -> list[str]:
         """The live table, ``seconds`` after the sweep began: how many jobs are in which state, and their progress."""
-        n_failed = sum(job.has_ended and job.status != "completed" for job in self._jobs)
+        n_paused = sum(job.status == "paused" for job in self._jobs)
+        n_failed = sum(job.has_ended and job.status not in ("completed", "paused") for job in self._jobs)
         n_done = sum(job.status == "completed" for job in self._jobs)
         running = [job for job in self._jobs if job.status == "running"]
-        n_waiting = len(self._jobs) - n_done - n_failed - len(running)
+        n_waiting = len(self._jobs) - n_done - n_failed - n_paused - len(running)
         steps = sum(job.planned if job.has_ended else job.env_steps for job in self._jobs)
         planned = sum(job.planned for job in self._jobs)
         left = f", about {clock_time(seconds * (planned - steps) / steps)} left" if steps else ""
         before = f" (and {self._n_before} that were complete or cannot run)" if self._n_before else ""
         lines = [
-            f"{n_done} of {len(self._jobs)} jobs completed{before}, {n_failed} failed, {len(running)} running, "
-            f"{n_waiting} waiting; {clock_time(seconds)}{left}"
+            f"{n_done} of {len(self._jobs)} jobs completed{before}, {f'{n_paused} paused, ' if n_paused else ''}"
+            f"{n_failed} failed, {len(running)} running, {n_waiting} waiting; {clock_time(seconds)}{left}"
         ]
         width = max((len(job.folder.name) for job in running[:_SHOWN]), default=0)
         for job in running[:_SHOWN]:
@@ -127,7 +131,8 @@ class SweepWatch:
 def _watched(job: Job, sweep: Path) -> WatchedJob:
     assert job.run is not None
     folder = sweep / job.folder
-    return WatchedJob(folder, job.run.size.env_steps, _changed(folder))
+    evaluations = evaluations_of(acting_of(job.run.root.eval))
+    return WatchedJob(folder, job.run.size.env_steps, _changed(folder), evaluations=evaluations)
 
 
 def _changed(folder: Path) -> int:
@@ -143,14 +148,14 @@ def _update(job: WatchedJob) -> bool:
     if job.status == "running":
         for point in newest_points(job.folder):
             job.env_steps = max(job.env_steps, point.env_steps)
-            if point.name in (EVALUATIONS, TRAINING_RETURNS):
+            if point.name in (job.evaluations, TRAINING_RETURNS):
                 job.newest_return = point.value
     if changed == job.changed:
         return False
     contents = read_summary(job.folder)
     if contents is None:
         return False
-    job.changed, job.status = changed, str(contents.get("status"))
+    job.changed, job.status = changed, str(status_of(contents))
     if job.has_ended:
         job.summary = Summary.of(contents)
     return True
