@@ -29,6 +29,8 @@ class RunSize:
         idle: agents of the graph that the learner does not change, and how many parameters they have.
         not_repeatable: why the environment may keep runs from repeating themselves; None where nothing does.
         has_time_limit: whether the environment ends its episodes.
+        not_resumable: why the environment keeps the run from being resumed; None where nothing does.
+        longest_resumable_episode: steps after which an episode cannot be resumed; None for no limit.
     """
 
     total_steps: int
@@ -43,6 +45,8 @@ class RunSize:
     idle: Mapping[str, int] = field(default_factory=dict)
     not_repeatable: str | None = None
     has_time_limit: bool = True
+    not_resumable: str | None = None
+    longest_resumable_episode: int | None = None
 
     @property
     def chunks(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bbrl_exp.agents.combinators import TemporalAgent
-from bbrl_exp.envs.gym_agents import NoAutoResetGymAgent
+from bbrl_exp.envs.environment_agent import EnvironmentAgent
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.seeding import seed_global_generators, untouched_global_generators
 from bbrl_exp.workspace import Workspace
@@ -77,7 +77,7 @@ class Evaluator:
     """
 
     def __init__(self, graph: TemporalAgent, seed: int, policy_seed: int) -> None:
-        found = [module for module in graph.modules() if isinstance(module, NoAutoResetGymAgent)]
+        found = [module for module in graph.modules() if isinstance(module, EnvironmentAgent) and not module.auto_reset]
         if len(found) != 1:
             raise BbrlExpError(f"an evaluation needs one environment agent without automatic reset, found {len(found)}")
         self.graph = graph.train(False)
