@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 
 import gymnasium
@@ -236,20 +237,20 @@ def test_environments_that_have_failed_have_no_state():
 def test_vectorised_environments_that_cannot_be_saved_are_known_before_the_run(kind, message):
     agent = AutoResetGymAgent(SINGLE, 2, stepping="vectorized", kwargs={"kind": kind})
     with pytest.raises(ConfigurationError, match=message):
-        check_resumable(agent)
+        check_resumable(lambda: copy.deepcopy(agent))
     unroll(agent, 2)
     with pytest.raises(BbrlExpError, match=message):
         agent.run_state()
 
 
 def test_what_is_deterministic_is_known_before_the_run():
-    check_resumable(AutoResetGymAgent(SINGLE, 2, stepping="vectorized"))
-    check_resumable(AutoResetGymAgent("Pendulum-v1", 2))
-    check_resumable(AutoResetGymAgent(DictNoise, 2))
+    check_resumable(lambda: AutoResetGymAgent(SINGLE, 2, stepping="vectorized"))
+    check_resumable(lambda: AutoResetGymAgent("Pendulum-v1", 2))
+    check_resumable(lambda: AutoResetGymAgent(DictNoise, 2))
     with pytest.raises(ConfigurationError, match="Lottery is not deterministic"):
-        check_resumable(AutoResetGymAgent(Lottery, 1, kwargs={"length": 50}))
+        check_resumable(lambda: AutoResetGymAgent(Lottery, 1, kwargs={"length": 50}))
     with pytest.raises(ConfigurationError, match="Counting is not deterministic"):
-        check_resumable(AutoResetGymAgent(Counting, 1))  # shows how many episodes there were before
+        check_resumable(lambda: AutoResetGymAgent(Counting, 1))  # shows how many episodes there were before
 
 
 @pytest.mark.parametrize("kind", ["discrete", "box"])

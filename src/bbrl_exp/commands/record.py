@@ -37,7 +37,7 @@ def record(run_folder: str, env_steps: int, out: Path, seed: int = 0) -> float |
     from bbrl_exp.agents.combinators import Agents, TemporalAgent
     from bbrl_exp.config.graph import build_graph_of
     from bbrl_exp.data.recording import save_recording
-    from bbrl_exp.envs.gym_agents import GymAgent
+    from bbrl_exp.envs.environment_agent import EnvironmentAgent
     from bbrl_exp.runs.policy import SavedRun, load_policy
     from bbrl_exp.seeding import seed_global_generators, untouched_global_generators
     from bbrl_exp.training.loop import collect
@@ -48,7 +48,7 @@ def record(run_folder: str, env_steps: int, out: Path, seed: int = 0) -> float |
         seed_global_generators(seed)
         workspace, policy = Workspace(), load_policy(run_folder)
         graph = afterwards.enter_context(contextlib.closing(build_graph_of(SavedRun.read(run_folder).config)))
-        environments = next(module for module in graph.modules() if isinstance(module, GymAgent))
+        environments = next(module for module in graph.modules() if isinstance(module, EnvironmentAgent))
         environments.seed(seed)
         batch_size = environments.batch_size
         for _ in collect(

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bbrl_exp.config.nodes import ORDER_KEYS, Node, build, nodes_below
+from bbrl_exp.config.nodes import ORDER_KEYS, Node, build, nodes_below, refusals
 from bbrl_exp.config.targets import check_prefix, find_target
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.seeding import untouched_global_generators
@@ -15,12 +15,13 @@ from bbrl_exp.seeding import untouched_global_generators
 if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.agents.combinators import TemporalAgent
-    from bbrl_exp.envs.gym_agents import GymAgent
+    from bbrl_exp.envs.environment_agent import EnvironmentAgent
     from bbrl_exp.envs.spec import EnvSpec
 
-    StandIn = Callable[[GymAgent, int], Agent | None]
+    StandIn = Callable[[EnvironmentAgent, int, Callable[[], EnvironmentAgent]], Agent | None]
 
 Contents = dict[str, Any]
+Filled = Callable[[type[Any]], Mapping[str, Any]]
 LEARNER_KEY = "agent.learner"
 
 
@@ -119,13 +120,15 @@ def build_graph_of(
     """Builds the graph.
 
     A constructor parameter ``env_spec`` is filled in with the facts about the first environment; agents that
-    have one are therefore built after all others.
+    have one are therefore built after all others. An environment agent that takes ``batch_size`` and ``seed`` is given
+    those of the run where its node does not state them.
 
     Args:
         config: resolved and checked.
         written: where the user writes what is found at a key.
-        stand_in: gives what takes the place of an environment agent, from that agent with one environment and the
-            batch size that it should have; where it gives None, and where it is None, the agent itself is built.
+        stand_in: gives what takes the place of an environment agent, from that agent with one environment, the batch
+            size that it should have, and a function that builds another one; where it gives None, and where it is None,
+            the agent itself is built. The global generators are where they were when it is called.
 
     Raises:
         ConfigurationError: an agent refuses its arguments, an environment is unknown or lacks its extra.
@@ -133,8 +136,9 @@ def build_graph_of(
     from bbrl_exp.agents.combinators import TemporalAgent
 
     try:
-        members = _built_members(config["graph"], "graph", None, stand_in)
-        graph = build(members, "graph", lambda target: {})
+        filled = functools.partial(_of_run, run=config)
+        members = _built_members(config["graph"], "graph", None, filled, stand_in)
+        graph = build(members, "graph", filled)
     except ConfigurationError as error:
         raise with_written_key(error, written) from error
     if not isinstance(graph, TemporalAgent):
@@ -150,58 +154,68 @@ def env_spec_of(graph: Agent) -> EnvSpec | None:
     return next((spec for spec in specs if isinstance(spec, EnvSpec)), None)
 
 
-def _built_members(node: Contents, key: str, spec: EnvSpec | None, stand_in: StandIn | None) -> Contents:
+def _built_members(
+    node: Contents, key: str, spec: EnvSpec | None, filled: Filled, stand_in: StandIn | None
+) -> Contents:
     """``node`` with each mapping ``members`` in it replaced by agents."""
     replaced: Contents = {}
     for name, child in node.items():
         if name == "members" and isinstance(child, Mapping) and "_target_" in node:
-            replaced[name] = _build_members(dict(child), f"{key}.{name}", spec, stand_in)
+            replaced[name] = _build_members(dict(child), f"{key}.{name}", spec, filled, stand_in)
         elif isinstance(child, Mapping):
-            replaced[name] = _built_members(dict(child), f"{key}.{name}", spec, stand_in)
+            replaced[name] = _built_members(dict(child), f"{key}.{name}", spec, filled, stand_in)
         else:
             replaced[name] = child
     return replaced
 
 
 def _build_members(
-    members: dict[str, Contents], key: str, spec: EnvSpec | None, stand_in: StandIn | None
+    members: dict[str, Contents], key: str, spec: EnvSpec | None, filled: Filled, stand_in: StandIn | None
 ) -> dict[str, Any]:
     order = ordered_members(members, key)
     built: dict[str, Any] = {}
     for name in sorted(order, key=lambda name: _asks_for_facts(order[name], f"{key}.{name}")):
         without_order = {word: value for word, value in order[name].items() if word not in ORDER_KEYS}
-        node = _built_members(without_order, f"{key}.{name}", spec, stand_in)
+        node = _built_members(without_order, f"{key}.{name}", spec, filled, stand_in)
         target = find_target(node["_target_"], f"{key}.{name}._target_")
         if "name" in inspect.signature(target).parameters:
             node.setdefault("name", name)
         if stand_in is not None:
-            node = _with_stand_ins(node, f"{key}.{name}", stand_in)
-        built[name] = build(node, f"{key}.{name}", functools.partial(_env_spec_for, spec=spec, key=key))
+            node = _with_stand_ins(node, f"{key}.{name}", filled, stand_in)
+        given = functools.partial(_env_spec_for, spec=spec, key=key, filled=filled)
+        built[name] = build(node, f"{key}.{name}", given)
         if spec is None:
             spec = env_spec_of(built[name])
     return {name: built[name] for name in order}
 
 
-def _with_stand_ins(node: Any, key: str, stand_in: StandIn) -> Any:
+def _with_stand_ins(node: Any, key: str, filled: Filled, stand_in: StandIn) -> Any:
     """``node`` with its environment agents replaced, also those inside another agent, such as a remote one."""
-    from bbrl_exp.envs.gym_agents import GymAgent
+    from bbrl_exp.envs.environment_agent import EnvironmentAgent
 
     if isinstance(node, list):
-        return [_with_stand_ins(child, f"{key}.{index}", stand_in) for index, child in enumerate(node)]
+        return [_with_stand_ins(child, f"{key}.{index}", filled, stand_in) for index, child in enumerate(node)]
     if not isinstance(node, Mapping):
         return node
-    if "_target_" in node and issubclass(find_target(node["_target_"], f"{key}._target_"), GymAgent):
-        with untouched_global_generators():
-            replaced = _stand_in(dict(node), key, stand_in)
+    target = find_target(node["_target_"], f"{key}._target_") if "_target_" in node else None
+    if target is not None and issubclass(target, EnvironmentAgent):
+        replaced = _stand_in(target, {**filled(target), **node}, key, stand_in)
         return node if replaced is None else replaced
-    return {name: _with_stand_ins(child, f"{key}.{name}", stand_in) for name, child in node.items()}
+    return {name: _with_stand_ins(child, f"{key}.{name}", filled, stand_in) for name, child in node.items()}
 
 
-def _stand_in(node: Contents, key: str, stand_in: StandIn) -> Agent | None:
-    alone = {"batch_size": 1, **({"stepping": "scalar", "workers": 0} if node.get("workers") else {})}
-    single = build({name: alone.get(name, value) for name, value in node.items()}, key, lambda target: {})
+def _stand_in(target: type[EnvironmentAgent], node: Contents, key: str, stand_in: StandIn) -> Agent | None:
+    with refusals(target, node, key):
+        of_one = target.arguments_of_one(node)
+
+    def make() -> EnvironmentAgent:
+        with untouched_global_generators():
+            made: EnvironmentAgent = build(of_one, key, lambda target: {})
+        return made
+
+    single = make()
     try:
-        return stand_in(single, node.get("batch_size", single.batch_size))
+        return stand_in(single, node.get("batch_size", single.batch_size), make)
     except ConfigurationError as error:
         raise type(error)(str(error) if str(error).startswith("key '") else f"key '{key}': {error}") from error
     finally:
@@ -218,9 +232,18 @@ def _asks_for_facts(node: object, key: str) -> bool:
     return isinstance(node, list) and any(_asks_for_facts(child, key) for child in node)
 
 
-def _env_spec_for(target: type[Any], *, spec: EnvSpec | None, key: str) -> dict[str, Any]:
-    if "env_spec" not in inspect.signature(target).parameters:
+def _of_run(target: type[Any], *, run: Mapping[str, Any]) -> dict[str, Any]:
+    """What an environment agent is given of the run's own settings."""
+    from bbrl_exp.envs.environment_agent import EnvironmentAgent
+
+    if not issubclass(target, EnvironmentAgent):
         return {}
+    return {name: run[name] for name in ("batch_size", "seed") if name in inspect.signature(target).parameters}
+
+
+def _env_spec_for(target: type[Any], *, spec: EnvSpec | None, key: str, filled: Filled) -> dict[str, Any]:
+    if "env_spec" not in inspect.signature(target).parameters:
+        return dict(filled(target))
     if spec is None:
         raise ConfigurationError(
             f"key '{key}': {target.__name__} needs the facts of an environment, and no member is one"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bbrl_exp.config.graph import StandIn
     from bbrl_exp.data.replay import ReplayBuffer
     from bbrl_exp.data.ring import Field
-    from bbrl_exp.envs.gym_agents import GymAgent
+    from bbrl_exp.envs.environment_agent import EnvironmentAgent
     from bbrl_exp.learners.learner import Learner
 
 _NOT_FILLED = ("name",)
@@ -75,9 +75,9 @@ def prepare(run: CheckedRun, *, without_environments: bool = False, is_tried: bo
     """
     size = run.size
 
-    def try_out(single: GymAgent, batch_size: int) -> Agent | None:
+    def try_out(single: EnvironmentAgent, batch_size: int, make: Callable[[], EnvironmentAgent]) -> Agent | None:
         nonlocal size
-        size = _try_out(run, size, single, batch_size)
+        size = _try_out(run, size, single, batch_size, make)
         return single.dry_copy(batch_size) if without_environments else None
 
     import_allowed_packages()
@@ -96,25 +96,34 @@ def prepare(run: CheckedRun, *, without_environments: bool = False, is_tried: bo
         raise with_note(error, run.note) from error
 
 
-def _try_out(run: CheckedRun, size: RunSize, single: GymAgent, batch_size: int) -> RunSize:
+def _try_out(
+    run: CheckedRun, size: RunSize, single: EnvironmentAgent, batch_size: int, make: Callable[[], EnvironmentAgent]
+) -> RunSize:
     """Refuses an environment that the agent cannot act in, that fails at once, or whose batch does not fit in memory.
 
-    Gives the size with what was found: why the environment may not repeat itself, and whether it ends its episodes.
+    Gives the size with what was found: why the environment may not repeat itself or be resumed, and whether it ends its
+    episodes.
     """
-    from bbrl_exp.envs.checks import try_out
-    from bbrl_exp.envs.pictures import check_pictures
+    from bbrl_exp.envs.checks import row_bytes, try_out, why_not_resumable
 
     if batch_size != size.batch_size:
         raise bad_value("env.agent.batch_size", batch_size, f"the run's own batch_size, {size.batch_size}")
     check_action_space(run.config["agent"]["action_space"], single.env_spec, run.choices["agent"], run.folders)
     not_repeatable = size.not_repeatable or try_out(single)
     if run.tracking.films:
-        check_pictures(single)
+        single.check_frames()
     # Before a row of the whole batch is made: a mistyped batch size is refused, and not an attempt to hold it.
-    row = single.dry_copy().bytes_per_step * batch_size
-    replace(size, bytes_per_time_step=row).check_memory(available_memory())
-    has_time_limit = size.has_time_limit and single.env_spec.max_episode_steps is not None
-    return replace(size, not_repeatable=not_repeatable, has_time_limit=has_time_limit)
+    replace(size, bytes_per_time_step=row_bytes(single) * batch_size).check_memory(available_memory())
+    not_resumable = size.not_resumable or (why_not_resumable(single, make) if run.checkpoint_every else None)
+    if not_resumable is not None and run.root.pause_after is not None:
+        raise bad_value("pause_after", run.root.pause_after, f"null: {not_resumable}")
+    return replace(
+        size,
+        not_repeatable=not_repeatable,
+        not_resumable=not_resumable,
+        has_time_limit=size.has_time_limit and single.env_spec.max_episode_steps is not None,
+        longest_resumable_episode=size.longest_resumable_episode or single.longest_resumable_episode,
+    )
 
 
 def build_graph_and_learner(

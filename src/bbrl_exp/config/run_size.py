@@ -30,6 +30,8 @@ class RunSize:
         not_repeatable: why the environment may keep runs from repeating themselves; None where nothing does.
         has_time_limit: whether the environment ends its episodes.
         asked_schedule: environment steps that schedules refer to; None for ``total_steps``.
+        not_resumable: why the environment keeps the run from being resumed; None where nothing does.
+        longest_resumable_episode: steps after which an episode cannot be resumed; None for no limit.
     """
 
     total_steps: int
@@ -45,6 +47,8 @@ class RunSize:
     not_repeatable: str | None = None
     has_time_limit: bool = True
     asked_schedule: int | None = None
+    not_resumable: str | None = None
+    longest_resumable_episode: int | None = None
 
     @property
     def chunks(self) -> int:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bbrl_exp.envs.gym_agents import GymAgent
-from bbrl_exp.envs.spaces import flattener
+from bbrl_exp.envs.environment_agent import EnvironmentAgent
+from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, described
 from bbrl_exp.seeding import seed_global_generators, untouched_global_generators
 from bbrl_exp.workspace import Workspace
@@ -22,7 +25,7 @@ from bbrl_exp.workspace import Workspace
 _STEPS = 16
 
 
-def try_out(agent: GymAgent) -> str | None:
+def try_out(agent: EnvironmentAgent) -> str | None:
     """Resets the environments of ``agent``, which has one, and gives them one action; then plays a few steps twice.
 
     Returns:
@@ -33,12 +36,12 @@ def try_out(agent: GymAgent) -> str | None:
         ConfigurationError: they fail, or show what is not of their declared spaces.
     """
     name = agent.env_spec.env_id
-    actions = _actions(copy.deepcopy(agent.action_space), agent, _STEPS)
+    actions = random_actions(agent.env_spec, _STEPS)
     with untouched_global_generators(), warnings.catch_warnings():
         seed_global_generators(0)
         before = _generators()
         try:
-            _played(agent, Workspace(), actions[:2])
+            played(agent, Workspace(), actions[:2])
         except Exception as error:
             raise ConfigurationError(f"{name} fails at its first reset or step: {described(error)}") from error
         warnings.simplefilter("ignore")  # what they say of is said again in the run
@@ -46,7 +49,7 @@ def try_out(agent: GymAgent) -> str | None:
         for _ in range(2):
             agent.seed(0)
             try:
-                rows.append(_played(agent, Workspace(), actions))
+                rows.append(played(agent, Workspace(), actions))
             except Exception:
                 return None  # the run will say so
         if drawn := [generator for generator, state in _generators().items() if state != before[generator]]:
@@ -55,8 +58,7 @@ def try_out(agent: GymAgent) -> str | None:
                 "results depend on env.workers, and a run may not be resumable"
             )
     for variable in rows[0].keys():  # noqa: SIM118
-        # The whole state of vectorised environments is kept, and that is tried elsewhere.
-        if not agent.is_vectorized and not torch.equal(rows[0][variable], rows[1][variable]):
+        if agent.repeats_itself and not torch.equal(rows[0][variable], rows[1][variable]):
             return (
                 f"{name} shows another '{variable}' after the same seed and actions: it keeps something from episode "
                 "to episode, or draws numbers that no seed reaches; runs may differ, and may not be resumable"
@@ -72,73 +74,96 @@ def _generators() -> dict[str, bytes]:
     }
 
 
-def check_vectorized(graph: nn.Module) -> None:
-    """Tries the vectorised environments of a graph as :func:`check_resumable` does; their state may be of any kind.
-
-    The global generators are where they were afterwards.
-
-    Raises:
-        ConfigurationError: they cannot be saved, or are not deterministic.
-    """
-    for module in graph.modules():
-        if isinstance(module, GymAgent) and module.is_vectorized:
-            with untouched_global_generators():
-                check_resumable(module)
-
-
 def forget_actions(graph: nn.Module) -> None:
     """Lets the environments of a graph keep nothing by which they could be resumed, for a run without checkpoints."""
     for module in graph.modules():
-        if isinstance(module, GymAgent):
+        if isinstance(module, EnvironmentAgent):
             module.forget_actions()
 
 
-def check_resumable(agent: GymAgent) -> None:
+def why_not_resumable(agent: EnvironmentAgent, make: Callable[[], EnvironmentAgent]) -> str | None:
+    """Why a run in environments like those of ``agent`` cannot be resumed; None where nothing is known against it.
+
+    The global generators are where they were afterwards.
+
+    Args:
+        agent: what it says of itself counts first.
+        make: gives others like it, with the same arguments.
+    """
+    if agent.not_resumable is not None or agent.replays_actions:
+        return agent.not_resumable
+    try:
+        with untouched_global_generators():
+            check_resumable(make)
+    except ConfigurationError as error:
+        return str(error)
+    return None
+
+
+def check_resumable(make: Callable[[], EnvironmentAgent]) -> None:
     """Plays a few steps, takes up the state in other environments, and compares what both show in the next steps.
 
-    Two environment agents like ``agent`` are made for it, and closed. It cannot see what an environment does otherwise
-    later in an episode; a run that is resumed checks that again.
+    It cannot see what an environment does otherwise later in an episode; a run that is resumed checks that again where
+    it plays episodes once more.
+
+    Args:
+        make: gives environment agents with the same arguments; two are made, and closed.
 
     Raises:
-        ConfigurationError: they cannot be saved, or are not deterministic.
+        ConfigurationError: they cannot be saved, or do not go on as they would have.
     """
-    first, second = copy.deepcopy(agent), copy.deepcopy(agent)
-    try:
-        actions = _actions(copy.deepcopy(agent.action_space), agent, 2 * _STEPS)
-        _played(first, Workspace(), actions[_STEPS:])  # an episode before, of which nothing may be left
-        workspace = _played(first, Workspace(), actions[:_STEPS])
-        second.load_run_state(first.run_state())
-        rows = [_played(one, Workspace(workspace), actions[_STEPS:]) for one in (first, second)]
+    with closing(make()) as first, closing(make()) as second:
+        try:
+            actions = random_actions(first.env_spec, 2 * _STEPS)
+            played(first, Workspace(), actions[_STEPS:])  # an episode before, of which nothing may be left
+            workspace = played(first, Workspace(), actions[:_STEPS])
+            second.load_run_state(copy.deepcopy(first.run_state()))
+            rows = [played(one, Workspace(workspace), actions[_STEPS:]) for one in (first, second)]
+        except BbrlExpError as error:
+            raise ConfigurationError(str(error)) from error
         for name in rows[0].keys():  # noqa: SIM118
             if not torch.equal(rows[0][name], rows[1][name]):
-                raise BbrlExpError(
-                    f"{agent.env_spec.env_id} is not deterministic: played twice with the same seed and actions, it "
-                    f"shows two different '{name}'"
+                raise ConfigurationError(
+                    f"{first.env_spec.env_id} is not deterministic, or its run_state leaves something out: taken up "
+                    f"elsewhere, it shows another '{name}' after the same actions"
                 )
-    except ConfigurationError:
-        raise
-    except BbrlExpError as error:
-        raise ConfigurationError(str(error)) from error
-    finally:
-        first.close()
-        second.close()
 
 
-def _played(agent: GymAgent, workspace: Workspace, actions: Sequence[Sequence[Tensor]]) -> Workspace:
+def row_bytes(agent: EnvironmentAgent) -> int:
+    """Memory of one row of what the agent writes and of the actions that it reads, in bytes."""
+    rows = [
+        *agent.layout.values(),
+        *(((agent.batch_size, *leaf.shape), np.dtype(leaf.dtype)) for leaf in agent.env_spec.actions),
+    ]
+    return sum(math.prod(shape) * dtype.itemsize for shape, dtype in rows)
+
+
+def played(agent: EnvironmentAgent, workspace: Workspace, actions: Sequence[Sequence[Tensor]]) -> Workspace:
+    """The workspace after a row for each step of ``actions``, and that step's actions in it."""
     for leaves in actions:
         t = workspace.time_size() if workspace.keys() else 0
         agent(workspace, t=t)
         for leaf, values in zip(agent.env_spec.actions, leaves, strict=True):
-            workspace.set(leaf.name, t, values)
+            workspace.set(leaf.name, t, values.to(agent.agent_device))
     return workspace
 
 
-def _actions(space: gymnasium.Space[object], agent: GymAgent, n_steps: int) -> list[list[Tensor]]:
-    space.seed(0)
-    flatten = flattener(space)
-    steps = []
-    for _ in range(n_steps):
-        values = [flatten(space.sample()) for _ in range(agent.batch_size)]
-        leaves = zip(*values, strict=True)
-        steps.append([torch.from_numpy(np.stack([np.asarray(value) for value in leaf])) for leaf in leaves])
-    return steps
+def random_actions(spec: EnvSpec, n_steps: int, seed: int = 0) -> list[list[Tensor]]:
+    """For each step a value ``[B, *shape]`` of each leaf of the action, on the CPU."""
+    generator = np.random.default_rng(seed)
+    return [
+        [torch.from_numpy(_random(leaf, spec.batch_size, generator)) for leaf in spec.actions] for _ in range(n_steps)
+    ]
+
+
+def _random(leaf: LeafSpec, batch_size: int, generator: np.random.Generator) -> NDArray[Any]:
+    shape = (batch_size, *leaf.shape)
+    if leaf.counts is not None:
+        counted = generator.integers(0, leaf.counts, shape) + (0 if leaf.start is None else leaf.start)
+        return np.asarray(counted, leaf.dtype)
+    low, high = (np.asarray(0.0 if bound is None else bound, np.float64) for bound in (leaf.low, leaf.high))
+    # Where a bound is infinite, values are about 1 away from the other one, or from 0.
+    low = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, 0.0) - 1.0)
+    high = np.where(np.isfinite(high), high, low + 2.0)
+    values = low + (high - low) * generator.random(shape)
+    return np.asarray(values if leaf.dtype.startswith("float") else np.floor(values), leaf.dtype)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,39 +11,31 @@ from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.envs.actions import ActionReader
-from bbrl_exp.envs.rows import RowLayout
-from bbrl_exp.envs.spec import EnvSpec, LeafSpec
+from bbrl_exp.envs.rows import row_layout
+from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.envs.staging import torch_dtype
 from bbrl_exp.errors import GraphError
 
 
-class DryGymAgent(Agent):
+class DryEnvironmentAgent(Agent):
     """Writes rows of the right shape and dtype, and checks shape and dtype of the actions; there is no environment.
 
     Args:
         name: name of the agent that it stands in for.
         label: how messages call that agent.
         spec: what its environments show and accept.
-        layout: its rows.
-        readers: the reader of each leaf of its actions.
+        info: info key → dtype name of what they show besides.
         device: where its workspace lives.
     """
 
-    def __init__(
-        self,
-        name: str,
-        label: str,
-        spec: EnvSpec,
-        layout: RowLayout,
-        readers: Sequence[ActionReader],
-        device: torch.device,
-    ) -> None:
+    def __init__(self, name: str, label: str, spec: EnvSpec, info: Mapping[str, str], device: torch.device) -> None:
         super().__init__(name)
         self._label = label
         self.env_spec = spec
+        layout = row_layout(spec.observations, info, spec.batch_size)
         self.reads = tuple(leaf.name for leaf in spec.actions)
         self.writes = tuple(layout)
-        self._readers = readers
+        self._readers = [ActionReader(leaf, spec.batch_size, clip=False) for leaf in spec.actions]
         self._rows: dict[str, Tensor] = {
             variable: torch.zeros(shape, dtype=torch_dtype(dtype), device=device)
             for variable, (shape, dtype) in layout.items()
@@ -57,15 +48,6 @@ class DryGymAgent(Agent):
     def label(self) -> str:
         return self._label
 
-    @property
-    def bytes_per_step(self) -> int:
-        """Memory of one row of what it writes and of the actions that it reads, in bytes."""
-        actions = (math.prod(reader.shape) * np.dtype(leaf.dtype).itemsize for leaf, reader in self._actions())
-        return sum(row.nbytes for row in self._rows.values()) + sum(actions)
-
-    def _actions(self) -> Iterator[tuple[LeafSpec, ActionReader]]:
-        return zip(self.env_spec.actions, self._readers, strict=True)
-
     def forward(self, t: int, **kwargs: Any) -> None:
         """Row ``t``: zeros, and the smallest value of a discrete observation.
 
@@ -73,7 +55,7 @@ class DryGymAgent(Agent):
             GraphError: actions that the environments would refuse.
         """
         if t > 0:
-            for leaf, reader in self._actions():
+            for leaf, reader in zip(self.env_spec.actions, self._readers, strict=True):
                 actions = self.get((leaf.name, t - 1))
                 dtype = str(actions.dtype).removeprefix("torch.")
                 shape = tuple(actions.shape)

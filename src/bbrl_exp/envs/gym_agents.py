@@ -9,21 +9,23 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, Protocol, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.slices import BatchSlice
+from bbrl_exp.arguments import AT_LEAST_1, COUNT_FROM_0
 from bbrl_exp.envs.action_log import MOST_STEPS
 from bbrl_exp.envs.actions import ActionReader
 from bbrl_exp.envs.batch import BatchSetup
-from bbrl_exp.envs.dry_agent import DryGymAgent
+from bbrl_exp.envs.environment_agent import EnvironmentAgent
 from bbrl_exp.envs.episode_state import check_fits
-from bbrl_exp.envs.kernels import Stepping, open_kernel
+from bbrl_exp.envs.kernels import Stepping, check_stepping, open_kernel
 from bbrl_exp.envs.make import Env, EnvFactory, Wrapper, env_recipe
-from bbrl_exp.envs.rows import info_dtypes, row_layout
+from bbrl_exp.envs.pictures import PICTURES, check_pictures, prepare_pictures
+from bbrl_exp.envs.rows import info_dtypes
 from bbrl_exp.envs.scalar import ScalarKernel
 from bbrl_exp.envs.spaces import leaves_of
 from bbrl_exp.envs.spec import EnvSpec, SpaceMismatchError
@@ -44,7 +46,7 @@ class RowSink(Protocol):
         """Records row ``t``."""
 
 
-class GymAgent(Agent):
+class GymAgent(EnvironmentAgent):
     """B gymnasium environments side by side.
 
     Writes, each ``[B]`` unless said otherwise: ``env/env_obs`` (``[B, *shape]`` in the space's dtype; a Dict space
@@ -77,8 +79,6 @@ class GymAgent(Agent):
         ConfigurationError: an environment or a combination of arguments that is not possible.
     """
 
-    auto_reset: ClassVar[bool]
-
     def __init__(
         self,
         env: str | EnvFactory,
@@ -96,7 +96,17 @@ class GymAgent(Agent):
         first: int = 0,
         name: str | None = None,
     ) -> None:
-        super().__init__(name)
+        AT_LEAST_1.check(batch_size=batch_size)
+        COUNT_FROM_0.check(first=first)
+        if first and stepping == "vectorized":
+            raise ConfigurationError(f"first={first}: vectorised environments have one stream for their whole batch")
+        stream_seed(seed, role)
+        recipe, info = env_recipe(env, kwargs, wrappers), info_dtypes(info_keys or ())
+        setup = BatchSetup(recipe, batch_size, seed, role, self.auto_reset, info, first)
+        batch = open_kernel(setup, stepping, workers, worker_timeout)
+        observations, actions = leaves_of(recipe.name, batch.spaces)
+        spec = EnvSpec(recipe.name, batch_size, observations, actions, batch.max_episode_steps)
+        super().__init__(spec, info=info, role=role, auto_reset=self.auto_reset, name=name)
         self._options: dict[str, Any] = {
             "role": role,
             "stepping": stepping,
@@ -108,47 +118,40 @@ class GymAgent(Agent):
             "info_keys": info_keys,
             "first": first,
         }
-        self._env, self._seed = env, seed
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ConfigurationError(f"batch_size={batch_size!r}: expected an integer of 1 or more")
-        if isinstance(first, bool) or not isinstance(first, int) or first < 0:
-            raise ConfigurationError(f"first={first!r}: expected an integer of 0 or more")
-        if first and stepping == "vectorized":
-            raise ConfigurationError(f"first={first}: vectorised environments have one stream for their whole batch")
-        stream_seed(seed, role)
-        recipe = env_recipe(env, kwargs, wrappers)
-        setup = BatchSetup(recipe, batch_size, seed, role, self.auto_reset, info_dtypes(info_keys or ()), first)
-        batch = open_kernel(setup, stepping, workers, worker_timeout)
-        self._kernel = batch.kernel
+        self._env, self._seed, self._kernel = env, seed, batch.kernel
         self._finalizer = weakref.finalize(self, self._kernel.close)
         self.observation_space, self.action_space = batch.spaces
-        observations, actions = leaves_of(recipe.name, batch.spaces)
-        self.env_spec = EnvSpec(
-            env_id=recipe.name,
-            batch_size=batch_size,
-            observations=observations,
-            actions=actions,
-            max_episode_steps=batch.max_episode_steps,
-        )
-        self._layout = row_layout(self.env_spec.observations, setup.info, batch_size)
-        self._readers = [ActionReader(leaf, batch_size, clip_actions) for leaf in self.env_spec.actions]
-        self.reads: tuple[str, ...] = tuple(leaf.name for leaf in self.env_spec.actions)
-        self.writes = tuple(self._layout)
+        self._readers = [ActionReader(leaf, batch_size, clip_actions) for leaf in actions]
+        self.repeats_itself = self.replays_actions
+        self.longest_resumable_episode = MOST_STEPS if self.replays_actions else None
         self._sink: tuple[Workspace, RowSink] | None = None
         self._has_begun = False
         self._has_failed = False
-
-    @property
-    def batch_size(self) -> int:
-        """Number B of environments."""
-        return self.env_spec.batch_size
 
     @property
     def envs(self) -> list[Env]:
         """The environments, where they live in this process one by one; else an empty list."""
         return self._kernel.envs if isinstance(self._kernel, ScalarKernel) else []
 
-    def forward(self, t: int, **kwargs: Any) -> None:
+    def reset(self) -> None:
+        """Begins an episode everywhere and fills row 0.
+
+        Raises:
+            NonFiniteError: a NaN or an infinity in an observation.
+            SpaceMismatchError: an observation that is not of its space.
+            WorkerError: a worker that died, was stuck or raised.
+        """
+        sink = self._new_sink()
+        rows = sink.rows(0)
+        try:
+            self._kernel.reset(0, rows)
+        except BaseException:
+            self._sink, self._has_begun, self._has_failed = None, False, True
+            raise
+        self._has_begun, self._has_failed = True, False
+        sink.commit(0)
+
+    def step(self, t: int) -> None:
         """Fills row ``t``.
 
         Raises:
@@ -157,16 +160,17 @@ class GymAgent(Agent):
             WorkerError: a worker that died, was stuck or raised.
             WorkspaceError: the action at t - 1 was never written.
         """
-        workspace: Workspace = self.__dict__["workspace"]
-        sink = self._sink_for(workspace, t)
-        actions = self._read_actions(t - 1) if t > 0 else []
+        opened = self._sink
+        if opened is not None and opened[0] is self.__dict__["workspace"]:
+            sink = opened[1]
+        elif self._has_begun:
+            sink = self._new_sink()
+        else:
+            raise BbrlExpError(f"{self.label} at t={t}: its environments have not been reset; begin at t=0")
+        actions = self._read_actions(t - 1)
         rows = sink.rows(t)
         try:
-            if t == 0:
-                self._kernel.reset(t, rows)
-                self._has_begun, self._has_failed = True, False
-            else:
-                self._kernel.step(t, actions, rows)
+            self._kernel.step(t, actions, rows)
         except BaseException:
             self._sink, self._has_begun, self._has_failed = None, False, True
             raise
@@ -227,27 +231,56 @@ class GymAgent(Agent):
         self._seed = kernel_state["seed"]
         self._has_begun, self._has_failed = state["has_begun"], False
 
+    @classmethod
+    def arguments_of_one(cls, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One environment, in this process."""
+        how = {name: arguments[name] for name in ("stepping", "workers", "worker_timeout") if name in arguments}
+        check_stepping(arguments["batch_size"], **how)
+        return {**arguments, "batch_size": 1, **({"stepping": "scalar", "workers": 0} if how.get("workers") else {})}
+
+    def for_evaluation(self, batch_size: int, seed: int, role: str) -> NoAutoResetGymAgent:
+        """Environments that play one episode each, stepped one by one in this process."""
+        return self._like_this(batch_size, seed, role, self._options["kwargs"])
+
+    def _like_this(
+        self, batch_size: int, seed: int, role: str, kwargs: Mapping[str, Any] | None
+    ) -> NoAutoResetGymAgent:
+        alone = {"role": role, "stepping": "scalar", "workers": 0, "kwargs": kwargs}
+        return NoAutoResetGymAgent(self._env, batch_size, seed, name=self.name, **{**self._options, **alone})
+
+    def check_frames(self) -> None:
+        """See :class:`~bbrl_exp.envs.environment_agent.EnvironmentAgent`."""
+        if self.is_vectorized:
+            raise ConfigurationError(f"{self.env_spec.env_id} cannot be animated with env.stepping=vectorized")
+        check_pictures(self.env_spec.env_id, self.envs[0])
+
+    def with_frames(self) -> NoAutoResetGymAgent:
+        """Others like these that are made to show pictures, without automatic reset."""
+        prepare_pictures()
+        kwargs = {**(self._options["kwargs"] or {}), "render_mode": PICTURES}
+        shown = self._like_this(self.batch_size, self._seed, self.role, kwargs)
+        shown.frames_per_second = shown.envs[0].metadata.get("render_fps") or shown.frames_per_second
+        return shown
+
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        """What ``render`` of environment ``index`` gives."""
+        picture: Any = self.envs[index].render()
+        return picture  # type: ignore[no-any-return]
+
     @property
     def is_vectorized(self) -> bool:
         """Whether the environments step as one, by an implementation of their own."""
         return isinstance(self._kernel, VectorizedKernel)
 
+    @property
+    def replays_actions(self) -> bool:
+        """Whether the environments are stepped one by one."""
+        return not self.is_vectorized
+
     def close(self) -> None:
         """Closes the environments and ends the workers; may be called again."""
         self._sink = None
         self._finalizer()
-
-    def dry_copy(self, batch_size: int | None = None) -> DryGymAgent:
-        """A stand-in without environments that writes zeros and checks the actions.
-
-        Args:
-            batch_size: of how many environments; None for as many as there are.
-        """
-        size, options = batch_size or self.batch_size, self._options
-        spec = replace(self.env_spec, batch_size=size)
-        layout = row_layout(spec.observations, info_dtypes(options["info_keys"] or ()), size)
-        readers = [ActionReader(leaf, size, options["clip_actions"]) for leaf in spec.actions]
-        return DryGymAgent(self.name or type(self).__name__, self.label, spec, layout, readers, self.agent_device)
 
     def for_slice(self, part: BatchSlice) -> GymAgentOfSlice:
         if part.whole != self.batch_size:
@@ -281,17 +314,11 @@ class GymAgent(Agent):
             raise SpaceMismatchError(f"actions at t={t} cannot be given to environments: {error}") from None
         return [read(values, t) for read, values in zip(self._readers, found, strict=True)]
 
-    def _sink_for(self, workspace: Workspace, t: int) -> RowSink:
-        if t > 0 and self._sink is not None and self._sink[0] is workspace:
-            return self._sink[1]
+    def _new_sink(self) -> RowSink:
         if not self._finalizer.alive:
             raise BbrlExpError(f"{self.label} has been closed")
-        if t == 0:
-            workspace.truncate(1)
-        elif not self._has_begun:
-            raise BbrlExpError(f"{self.label} at t={t}: its environments have not been reset; begin at t=0")
-        sink = self._open_sink(workspace)
-        self._sink = (workspace, sink)
+        workspace: Workspace = self.__dict__["workspace"]
+        self._sink = (workspace, sink := self._open_sink(workspace))
         return sink
 
     def _open_sink(self, workspace: Workspace) -> RowSink:

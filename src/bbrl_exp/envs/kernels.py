@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import gymnasium
 
+from bbrl_exp.arguments import ABOVE_0, COUNT_FROM_0
 from bbrl_exp.envs.batch import BatchSetup, Kernel
 from bbrl_exp.envs.make import close_env, make_envs
 from bbrl_exp.envs.scalar import ScalarKernel
@@ -32,6 +33,26 @@ class OpenBatch:
     max_episode_steps: int | None
 
 
+def check_stepping(batch_size: int, stepping: str = "auto", workers: int = 0, worker_timeout: float = 60.0) -> None:
+    """Refuses arguments that are not possible, or not together; makes nothing.
+
+    Raises:
+        ConfigurationError: the argument, and what it may be.
+    """
+    known = get_args(Stepping)
+    if stepping not in known:
+        near = did_you_mean(str(stepping), known)
+        raise ConfigurationError(f"stepping={stepping!r}: must be one of {', '.join(known)}{near}")
+    COUNT_FROM_0.check(workers=workers)
+    ABOVE_0.check(worker_timeout=worker_timeout)
+    if workers and stepping not in ("auto", "workers"):
+        raise ConfigurationError(f"workers={workers}: must be 0 with stepping={stepping}")
+    if workers > batch_size:
+        raise ConfigurationError(f"workers={workers}: must be at most batch_size, which is {batch_size}")
+    if stepping == "workers" and not workers:
+        raise ConfigurationError(f"workers={workers}: must be at least 1 with stepping=workers")
+
+
 def open_kernel(setup: BatchSetup, stepping: Stepping, workers: int, worker_timeout: float) -> OpenBatch:
     """Makes the environments of ``setup``.
 
@@ -39,21 +60,9 @@ def open_kernel(setup: BatchSetup, stepping: Stepping, workers: int, worker_time
         ConfigurationError: arguments that contradict each other, or environments that cannot be made.
         WorkerError: a worker that cannot be started.
     """
-    if stepping not in get_args(Stepping):
-        known = get_args(Stepping)
-        raise ConfigurationError(
-            f"stepping={stepping!r}: possible: {', '.join(known)}{did_you_mean(str(stepping), known)}"
-        )
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
-        raise ConfigurationError(f"workers={workers!r}: expected an integer of 0 or more")
-    if not worker_timeout > 0:
-        raise ConfigurationError(f"worker_timeout={worker_timeout!r}: expected a number of seconds above 0")
+    check_stepping(setup.batch_size, stepping, workers, worker_timeout)
     if stepping == "auto":
         stepping = "workers" if workers else "scalar"
-    if (stepping == "workers") != (workers > 0):
-        raise ConfigurationError(
-            f"stepping={stepping} with workers={workers}: workers are used by stepping=workers, and by nothing else"
-        )
     if stepping == "vectorized":
         vectorized = VectorizedKernel(setup)
         return OpenBatch(vectorized, vectorized.spaces, vectorized.max_episode_steps)

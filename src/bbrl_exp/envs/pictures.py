@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from bbrl_exp.envs.gym_agents import GymAgent
+from bbrl_exp.envs.make import Env
 from bbrl_exp.errors import ConfigurationError
 
 PICTURES = "rgb_array"
@@ -16,19 +16,12 @@ def prepare_pictures() -> None:
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 
-def check_pictures(agent: GymAgent) -> None:
-    """Refuses environments that show no pictures, or end the process where there is no display.
-
-    Args:
-        agent: with one environment.
+def check_pictures(name: str, environment: Env) -> None:
+    """Refuses an environment that shows no pictures, or ends the process where there is no display.
 
     Raises:
-        ConfigurationError: they do.
+        ConfigurationError: it does.
     """
-    name = agent.env_spec.env_id
-    if not agent.envs:
-        raise ConfigurationError(f"{name} cannot be animated with env.stepping=vectorized")
-    environment = agent.envs[0]
     if PICTURES not in environment.metadata.get("render_modes", ()):
         raise ConfigurationError(f"{name} cannot be animated: it shows no pictures ({PICTURES})")
     is_mujoco = type(environment.unwrapped).__module__.startswith(_MUJOCO)

@@ -29,7 +29,7 @@ from bbrl_exp.envs.worker_protocol import (
     shared_arrays,
     shared_file,
 )
-from bbrl_exp.errors import ConfigurationError, WorkerError
+from bbrl_exp.errors import WorkerError
 from bbrl_exp.processes.crew import Crew
 from bbrl_exp.processes.parent import ChildProcess
 
@@ -47,11 +47,11 @@ class WorkersKernel:
     Args:
         batch: the batch.
         spaces: the observation and the action space of an environment.
-        n_workers: number of processes, at most one an environment.
+        n_workers: number of processes, at most one per environment.
         timeout: seconds after which a step that has not come back is an error.
 
     Raises:
-        ConfigurationError: more workers than environments, or an environment that cannot be made.
+        ConfigurationError: an environment that cannot be made.
         WorkerError: a worker that died, was stuck or raised.
     """
 
@@ -62,10 +62,6 @@ class WorkersKernel:
         n_workers: int,
         timeout: float,
     ) -> None:
-        if n_workers > batch.batch_size:
-            raise ConfigurationError(
-                f"workers={n_workers}: there are only {batch.batch_size} environments; possible: 1 … {batch.batch_size}"
-            )
         self._timeout = timeout
         observations, actions = leaves_of(batch.recipe.name, spaces)
         rows = row_layout(observations, batch.info, batch.batch_size)

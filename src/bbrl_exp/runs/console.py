@@ -249,12 +249,11 @@ def _recording_in_words(plan: RunSize) -> str:
 
 
 def _checkpoints_in_words(run: CheckedRun) -> str:
-    from bbrl_exp.envs.action_log import MOST_STEPS
-
-    every = run.checkpoint_every
-    if not every:
-        return "none: the run cannot be resumed once it has stopped"
-    endless = "" if run.size.has_time_limit else f"; none can be resumed within an episode of over {MOST_STEPS:,} steps"
+    every, longest = run.checkpoint_every, run.size.longest_resumable_episode
+    if not every or run.size.not_resumable is not None:
+        return f"none: {run.size.not_resumable or 'the run cannot be resumed once it has stopped'}"
+    is_endless = longest is not None and not run.size.has_time_limit
+    endless = f"; none can be resumed within an episode of over {longest:,} steps" if is_endless else ""
     return f"{_every(every, run.size.steps_per_recording, 'recording')}{endless}"
 
 

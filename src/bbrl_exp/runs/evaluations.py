@@ -238,13 +238,11 @@ class Evaluations:
 
     def film(self, most_steps: int) -> Animation:
         """The last policy in the first of the final evaluation's episodes."""
-        from bbrl_exp.envs.pictures import PICTURES, prepare_pictures
         from bbrl_exp.training.animation import film
         from bbrl_exp.training.checkpoint import policy_state
 
-        prepare_pictures()
-        config, device, pictures = self._run.config, self._run.device, {"render_mode": PICTURES}
-        with contextlib.closing(build_evaluator(config, FINAL, 1, device=device, env_kwargs=pictures)) as evaluator:
+        config, device = self._run.config, self._run.device
+        with contextlib.closing(build_evaluator(config, FINAL, 1, device=device, shows_frames=True)) as evaluator:
             evaluator.load(policy_state(self._graph, self._learner)["graph"])
             return film(evaluator, most_steps)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from bbrl_exp.training.saved_state import Which, policy_path, read_state, summar
 if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.agents.combinators import Agents
+    from bbrl_exp.envs.environment_agent import EnvironmentAgent
     from bbrl_exp.records.metrics import Acting
     from bbrl_exp.training.evaluation import Evaluation
 
@@ -72,16 +74,21 @@ def load_policy(run_folder: str | os.PathLike[str], which: Which = "last") -> Ag
         ConfigurationError: it is not a run folder, has no such policy, or its configuration cannot be used here.
     """
     from bbrl_exp.agents.combinators import Agents
-    from bbrl_exp.envs.dry_agent import DryGymAgent
 
     saved = SavedRun.read(run_folder, which)
-    graph = build_graph_of(saved.config, stand_in=lambda single, batch_size: single.dry_copy(batch_size))
+    environments: list[Agent] = []
+
+    def stand_in(single: EnvironmentAgent, batch_size: int, make: Callable[[], EnvironmentAgent]) -> Agent:
+        environments.append(single.dry_copy(batch_size))
+        return environments[-1]
+
+    graph = build_graph_of(saved.config, stand_in=stand_in)
     if saved.graph_state:
         graph.load_state_dict(saved.graph_state)
 
     def without_environments(agent: Agent) -> Agent:
         if isinstance(agent, Agents):
-            members = (member for member in agent if not isinstance(member, DryGymAgent))
+            members = (member for member in agent if member not in environments)
             return Agents(*(without_environments(member) for member in members), name=agent.name)
         return agent
 
@@ -135,12 +142,9 @@ def _evaluated(saved: SavedRun, episodes: int, seed: int | None, acting: Acting 
 
 
 def _animate(saved: SavedRun, seed: int | None, path: Path, acting: Acting | None) -> None:
-    from bbrl_exp.envs.pictures import PICTURES, prepare_pictures
     from bbrl_exp.training.animation import record
 
-    prepare_pictures()
-    frames = {"render_mode": PICTURES}
-    built = build_evaluator(saved.config, FINAL, 1, seed=seed, env_kwargs=frames, acting=acting)
+    built = build_evaluator(saved.config, FINAL, 1, seed=seed, shows_frames=True, acting=acting)
     with contextlib.closing(built) as evaluator:
         if saved.graph_state:
             evaluator.load(saved.graph_state)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.config.graph import env_spec_of
 from bbrl_exp.config.preparation import PreparedRun
-from bbrl_exp.errors import BbrlExpError, ConfigurationError, DivergedError
+from bbrl_exp.errors import BbrlExpError, DivergedError
 from bbrl_exp.records.layout import EVENTS, METRICS
 from bbrl_exp.records.provenance import versions
 from bbrl_exp.records.summary import Summary
@@ -359,18 +359,15 @@ class _Loop:
 
 
 def _keeps_checkpoints(run: CheckedRun, graph: TemporalAgent, console: Console) -> bool:
-    """Whether checkpoints are asked for and can be written; vectorised environments may have state that cannot."""
-    from bbrl_exp.envs.checks import check_vectorized, forget_actions
+    """Whether checkpoints are asked for and can be written; environments may have state that cannot."""
+    from bbrl_exp.envs.checks import forget_actions
 
-    if not run.checkpoint_every:
-        forget_actions(graph)
-        return False
-    try:
-        check_vectorized(graph)
-    except ConfigurationError as error:
-        console.line(f"no checkpoints, the run cannot be resumed once it has stopped: {error}")
-        return False
-    return True
+    if run.size.not_resumable is not None:
+        console.line(f"no checkpoints, the run cannot be resumed once it has stopped: {run.size.not_resumable}")
+    if run.checkpoint_every and run.size.not_resumable is None:
+        return True
+    forget_actions(graph)
+    return False
 
 
 def _remove_records(folder: Path, positions: Mapping[str, Any]) -> None:

@@ -13,7 +13,6 @@ from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.training.evaluation import Evaluator
 
 MOST_FRAMES = 1000
-_DEFAULT_FRAMES_PER_SECOND = 30
 _MOST_FRAMES_PER_SECOND = 50
 
 
@@ -28,25 +27,25 @@ def film(evaluator: Evaluator, most_frames: int = MOST_FRAMES) -> Animation:
     """Plays the episode of the first environment and shows its first steps.
 
     Args:
-        evaluator: of environments made with ``render_mode="rgb_array"``.
+        evaluator: of environments that show frames.
         most_frames: how many steps at most; the episode is given up after them.
 
     Raises:
         ConfigurationError: the environment shows no pictures.
     """
-    environment = evaluator.environments.envs[0]
+    environments = evaluator.environments
     frames: list[Image.Image] = []
 
     def look() -> None:
-        frame = environment.render()
+        frame: object = environments.frame(0)
         if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3:
-            name = evaluator.environments.env_spec.env_id
-            raise ConfigurationError(f"{name} cannot be animated: it shows no pictures (rgb_array)")
+            raise ConfigurationError(
+                f"{environments.env_spec.env_id} cannot be animated: its frames are not uint8 [H, W, 3]"
+            )
         frames.append(Image.fromarray(frame).convert("P", palette=Image.Palette.ADAPTIVE))
 
     evaluator.run(stopped=lambda: len(frames) >= most_frames, after_step=look)
-    per_second = environment.metadata.get("render_fps") or _DEFAULT_FRAMES_PER_SECOND
-    milliseconds = round(1000 / min(per_second, _MOST_FRAMES_PER_SECOND))
+    milliseconds = round(1000 / min(environments.frames_per_second, _MOST_FRAMES_PER_SECOND))
     file = io.BytesIO()
     frames[0].save(file, "gif", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
     return Animation(file.getvalue(), frames[0].size)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bbrl_exp.agents.combinators import TemporalAgent
-from bbrl_exp.envs.gym_agents import NoAutoResetGymAgent
+from bbrl_exp.envs.environment_agent import EnvironmentAgent
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.metrics import Acting
 from bbrl_exp.seeding import seed_global_generators, untouched_global_generators
@@ -103,7 +103,7 @@ class Evaluator:
         acting: Acting = "mode",
         success: str = IS_SUCCESS,
     ) -> None:
-        found = [module for module in graph.modules() if isinstance(module, NoAutoResetGymAgent)]
+        found = [module for module in graph.modules() if isinstance(module, EnvironmentAgent) and not module.auto_reset]
         if len(found) != 1:
             raise BbrlExpError(f"an evaluation needs one environment agent without automatic reset, found {len(found)}")
         self.graph = graph.train(False)
