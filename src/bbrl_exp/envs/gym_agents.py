@@ -129,6 +129,7 @@ class GymAgent(Agent):
             observations=observations,
             actions=actions,
             max_episode_steps=batch.max_episode_steps,
+            clips_actions=clip_actions,
         )
         self._layout = row_layout(self.env_spec.observations, setup.info, batch_size)
         self._readers = [ActionReader(leaf, batch_size, clip_actions) for leaf in self.env_spec.actions]
