@@ -175,7 +175,7 @@ def graph_without_environments(config: Mapping[str, Any], batch_size: int | None
         config: resolved and checked.
         batch_size: number B of environments; None for that of the configuration.
     """
-    graph = build_graph_of(config, stand_in=lambda single, size: Outside(single.dry_copy(batch_size or size)))
+    graph = build_graph_of(config, stand_in=lambda single, size, *_: Outside(single.dry_copy(batch_size or size)))
     return graph.train(False)
 
 
