@@ -12,8 +12,12 @@ Needs the extra ``bench``.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import os
 import statistics
 import sys
+import tempfile
 import time
 import timeit
 import warnings
@@ -33,6 +37,8 @@ from bbrl_exp.agents.combinators import Agents, TemporalAgent
 from bbrl_exp.envs.gym_agents import AutoResetGymAgent
 from bbrl_exp.policies.random import RandomAgent
 from bbrl_exp.policies.stochastic import StochasticPolicy
+from bbrl_exp.runs.policy import load_policy
+from bbrl_exp.runs.run import run
 from bbrl_exp.training.loop import collect
 from bbrl_exp.workspace import Workspace
 
@@ -312,6 +318,30 @@ def access_table() -> str:
     return "\n".join(lines)
 
 
+def answer_table() -> str:
+    """What one answer of a loaded policy costs: ``policy.act(observation, state)``."""
+    short = ["env=cartpole", "total_steps=256", "tracking=none", "eval.every=0", "eval.final_episodes=0"]
+    lines = ["| one answer, `policy.act(observation, state)` | µs |", "|---|---|"]
+    folder = Path.cwd()
+    for agent, network in (("ppo", "4-64-64-2, tanh"), ("recurrent_ppo", "normaliser and GRU, 64 units")):
+        with tempfile.TemporaryDirectory() as outputs, contextlib.redirect_stdout(io.StringIO()):
+            os.chdir(outputs)
+            try:
+                policy = load_policy(run([f"agent={agent}", *short]).folder)
+            finally:
+                os.chdir(folder)
+        for shape, what in (((4,), "one observation"), ((64, 4), "64 observations")):
+            observation, state = np.zeros(shape, np.float32), None
+
+            def answer() -> None:
+                nonlocal state
+                _, state = policy.act(observation, state)  # noqa: B023
+
+            seconds = min(timeit.repeat(answer, number=2000, repeat=9)) / 2000
+            lines.append(f"| {network}, {what} | {seconds * 1e6:.0f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -323,7 +353,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     speeds = measure(arguments.rounds, arguments.seconds, arguments.batch_sizes)
-    text = f"{speed_table(speeds, arguments.batch_sizes)}\n\n{access_table()}\n"
+    text = f"{speed_table(speeds, arguments.batch_sizes)}\n\n{access_table()}\n\n{answer_table()}\n"
     print(text)
     if arguments.out is not None:
         options = f"--rounds {arguments.rounds} --seconds {arguments.seconds}"

@@ -43,12 +43,16 @@ class Page:
 
 
 def run(folder: Path, command: str, *options: str, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Runs a command of a page, ``NAME=value … python scripts/run.py …``, with more options in ``folder``."""
+    """Runs a command of a page, ``NAME=value … python <script> …``, with more options in ``folder``.
+
+    The script is one of the repository's, or a file of the page.
+    """
     words = shlex.split(command.replace("\\\n", " "))
     python = words.index("python")
     variables = dict(word.split("=", 1) for word in words[:python])
     script, *arguments = words[python + 1 :]
-    called = [sys.executable, str(ROOT / script), *arguments, *options]
+    script = str(ROOT / script) if script.startswith("scripts/") else script
+    called = [sys.executable, script, *arguments, *options]
     ended = subprocess.run(called, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True)
     assert ended.returncode == exit_code, f"{ended.stdout}\n{ended.stderr}"
     return ended

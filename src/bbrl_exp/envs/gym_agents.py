@@ -105,7 +105,7 @@ class GymAgent(EnvironmentAgent):
         setup = BatchSetup(recipe, batch_size, seed, role, self.auto_reset, info, first)
         batch = open_kernel(setup, stepping, workers, worker_timeout)
         observations, actions = leaves_of(recipe.name, batch.spaces)
-        spec = EnvSpec(recipe.name, batch_size, observations, actions, batch.max_episode_steps)
+        spec = EnvSpec(recipe.name, batch_size, observations, actions, batch.max_episode_steps, clip_actions)
         super().__init__(spec, info=info, role=role, auto_reset=self.auto_reset, name=name)
         self._options: dict[str, Any] = {
             "role": role,

@@ -132,11 +132,11 @@ def _parts(space: Space) -> list[tuple[Any, Space]] | None:
     return None
 
 
-def _leaves(space: Space, name: str) -> Iterator[LeafSpec]:
+def _leaves(space: Space, name: str, path: tuple[Any, ...] = ()) -> Iterator[LeafSpec]:
     parts = _parts(space)
     if parts is not None:
         for key, part in parts:
-            yield from _leaves(part, f"{name}/{key}")
+            yield from _leaves(part, f"{name}/{key}", (*path, key))
         return
     dtype = np.dtype(space.dtype).name if space.dtype is not None else "none"
     if (
@@ -145,17 +145,16 @@ def _leaves(space: Space, name: str) -> Iterator[LeafSpec]:
     ):
         raise ConfigurationError(f"the space of '{name}' has dtype {dtype}, which tensors do not have: {space}")
     if isinstance(space, spaces.Box):
-        yield LeafSpec(name, "box", space.shape, dtype, low=space.low, high=space.high)
+        yield LeafSpec(name, "box", space.shape, dtype, low=space.low, high=space.high, path=path)
     elif isinstance(space, spaces.Discrete):
-        yield LeafSpec(name, "discrete", (), dtype, counts=np.array(space.n), start=np.array(space.start))
+        yield LeafSpec(name, "discrete", (), dtype, counts=np.array(space.n), start=np.array(space.start), path=path)
     elif isinstance(space, spaces.MultiDiscrete):
         counts = np.asarray(space.nvec, np.int64)
-        yield LeafSpec(
-            name, "multi_discrete", space.shape, dtype, counts=counts, start=np.asarray(space.start, np.int64)
-        )
+        start = np.asarray(space.start, np.int64)
+        yield LeafSpec(name, "multi_discrete", space.shape, dtype, counts=counts, start=start, path=path)
     elif isinstance(space, spaces.MultiBinary):
         shape = tuple(space.shape)
-        yield LeafSpec(name, "multi_binary", shape, dtype, counts=np.full(shape, 2, np.int64))
+        yield LeafSpec(name, "multi_binary", shape, dtype, counts=np.full(shape, 2, np.int64), path=path)
     else:
         raise ConfigurationError(
             f"the space of '{name}' is a {type(space).__name__}, which has no fixed tensors; possible: Box, Discrete, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,7 @@ class LeafSpec:
         counts: number of values of each component, ``[*shape]``, for discrete (shape ``()``), multi_discrete and
             multi_binary (then 2).
         start: smallest value of each component, ``[*shape]``, for discrete and multi_discrete.
+        path: where the leaf is in a Dict or Tuple space: a Dict's key, a Tuple's index, … from the outside in.
     """
 
     name: str
@@ -65,6 +66,7 @@ class LeafSpec:
     high: NDArray[np.generic] | None = None
     counts: NDArray[np.int64] | None = None
     start: NDArray[np.int64] | None = None
+    path: tuple[Any, ...] = ()
 
     @property
     def size(self) -> int:
@@ -91,6 +93,7 @@ class EnvSpec:
         observations: one leaf a tensor of the observation, in the space's order.
         actions: one leaf a tensor of the action, in the space's order.
         max_episode_steps: the time limit in steps, None where there is none.
+        clips_actions: whether the environments get boxes clipped to their bounds.
     """
 
     env_id: str
@@ -98,3 +101,4 @@ class EnvSpec:
     observations: tuple[LeafSpec, ...]
     actions: tuple[LeafSpec, ...]
     max_episode_steps: int | None = None
+    clips_actions: bool = False

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.config.check import check_saved
-from bbrl_exp.config.graph import build_graph_of
+from bbrl_exp.config.graph import env_spec_of
 from bbrl_exp.config.schema import ACTING
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.evaluator import FINAL, build_evaluator
+from bbrl_exp.seeding import stream_seed
 from bbrl_exp.training.saved_state import Which, policy_path, read_state, summary_of_run
 
 if TYPE_CHECKING:
-    from bbrl_exp.agents.agent import Agent
-    from bbrl_exp.agents.combinators import Agents
-    from bbrl_exp.envs.environment_agent import EnvironmentAgent
     from bbrl_exp.records.metrics import Acting
+    from bbrl_exp.runs.loaded_policy import LoadedPolicy
     from bbrl_exp.training.evaluation import Evaluation
 
 _DEFAULT_EPISODES = 20
@@ -59,41 +57,33 @@ class SavedRun:
         return cls(config, read_state(folder, which)["graph"] if is_kept else {})
 
 
-def load_policy(run_folder: str | os.PathLike[str], which: Which = "last") -> Agents:
+def load_policy(run_folder: str | os.PathLike[str], which: Which = "last", seed: int | None = None) -> LoadedPolicy:
     """The agents of a run without its environment, with the parameters that it ended with, in evaluation mode.
 
-    Put it after an environment agent, ``TemporalAgent(Agents(environments, load_policy(run_folder)))``, or call it on a
-    workspace that holds what it reads, ``policy(workspace, t=0)``: the observations, with a memory the initial states,
-    with a normaliser of rewards these. One environment is opened for a moment, to learn its spaces.
+    Ask it for actions by :meth:`~bbrl_exp.runs.loaded_policy.LoadedPolicy.act`. It is also an agent: put it after an
+    environment agent, ``TemporalAgent(Agents(environments, load_policy(run_folder)))``, or call it on a workspace that
+    holds what it reads, ``policy(workspace, t=0)``: the observations, with a memory the initial states, with a
+    normaliser of rewards these. One environment is opened for a moment, to learn its spaces.
 
     Args:
         run_folder: the folder of the run.
         which: ``last``, or ``best`` by the evaluations along the run.
+        seed: root of the random numbers that ``act`` draws; None for those of the run's final evaluation.
 
     Raises:
         ConfigurationError: it is not a run folder, has no such policy, or its configuration cannot be used here.
     """
-    from bbrl_exp.agents.combinators import Agents
+    from bbrl_exp.runs.loaded_policy import LoadedPolicy, Outside, graph_without_environments, members_of
 
     saved = SavedRun.read(run_folder, which)
-    environments: list[Agent] = []
-
-    def stand_in(single: EnvironmentAgent, batch_size: int, make: Callable[[], EnvironmentAgent]) -> Agent:
-        environments.append(single.dry_copy(batch_size))
-        return environments[-1]
-
-    graph = build_graph_of(saved.config, stand_in=stand_in)
+    graph = graph_without_environments(saved.config)
     if saved.graph_state:
         graph.load_state_dict(saved.graph_state)
-
-    def without_environments(agent: Agent) -> Agent:
-        if isinstance(agent, Agents):
-            members = (member for member in agent if member not in environments)
-            return Agents(*(without_environments(member) for member in members), name=agent.name)
-        return agent
-
-    policy = without_environments(graph.agent)
-    return (policy if isinstance(policy, Agents) else Agents(policy)).train(False)
+    spec = env_spec_of(graph)
+    assert spec is not None
+    policy_seed = stream_seed(saved.config["seed"], FINAL, "policy") if seed is None else seed
+    members = [agent for agent in members_of(graph.agent) if not isinstance(agent, Outside)]
+    return LoadedPolicy(*members, config=saved.config, env_spec=spec, seed=policy_seed).train(False)
 
 
 def evaluate(
