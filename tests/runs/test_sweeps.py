@@ -307,6 +307,23 @@ def test_a_dry_run_shows_the_jobs_and_makes_nothing(command_line: CommandLine, t
     assert "time: about" in ended.out
 
 
+def test_a_dry_run_with_a_job_that_cannot_run_says_so_by_its_exit_code(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    jobs = [
+        "-m",
+        *SMALL,
+        "+env.wrappers.stack=null,{_target_: gymnasium.wrappers.FrameStackObservation, stack_size: 0}",
+    ]
+    ended = command_line(*jobs, "dry_run=true")
+    assert ended.code == 1
+    assert (
+        "cannot run: +env.wrappers.stack={_target_:gymnasium.wrappers.FrameStackObservation,stack_size:0}" in ended.out
+    )
+    assert "2 jobs, 1 to run" in ended.out
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_a_dry_run_of_one_run_shows_its_plan_and_makes_nothing(command_line: CommandLine, tmp_path: Path) -> None:
     ended = command_line("dry_run=true", "total_steps=2048")
     assert ended.code == 0

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bbrl_exp.config.switched_off import without_switched_off
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.config import load_config
 from bbrl_exp.records.layout import CONFIG, UnreadableError
@@ -50,6 +51,8 @@ def is_free(key: str) -> bool:
 def identity(config: DictConfig, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The configuration without ``hydra``, resolved, with all that changes no number set to one value.
 
+    What is switched off counts as what was never there.
+
     Args:
         config: composed.
         changes: values by dotted key that take the place of its own.
@@ -68,7 +71,7 @@ def identity(config: DictConfig, changes: Mapping[str, Any] | None = None) -> di
     except OmegaConfBaseException as error:
         raise ConfigurationError(one_line(error)) from error
     found = {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
-    return {**found, **{key: {} for key in _FREE_GROUPS}}
+    return {**without_switched_off(found), **{key: {} for key in _FREE_GROUPS}}
 
 
 def saved_identity(folder: Path) -> dict[str, Any]:
