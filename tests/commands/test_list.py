@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.commands.list import GROUPS, first_comment, main
+from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.options import default_config_dir
 
 ROOT = Path(__file__).parents[2]
@@ -65,14 +66,19 @@ def test_an_option_is_shown_with_its_file(capsys: pytest.CaptureFixture[str]):
     assert text == path.read_text(encoding="utf-8")
 
 
-def test_options_of_ones_own_are_listed_and_come_before_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_your_own_options_are_listed_after_ours_which_are_used_where_names_are_equal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     (tmp_path / "env").mkdir()
-    (tmp_path / "env" / "cartpole.yaml").write_text("# A cart of mine.\n")
+    (tmp_path / "env" / "cartpole.yaml").write_text("# A cart of mine.\nid: Mine-v0\n")
     (tmp_path / "env" / "mine.yaml").write_text("# @package _global_\na: 1\n")
     assert main(["env", "--config-dir", str(tmp_path)]) == 0
-    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
-    assert (lines["cartpole"], lines["mine"]) == (["A", "cart", "of", "mine."], [])
-    assert "pendulum" in lines
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    described = dict(line.split(maxsplit=1) for line in lines[1:-1])
+    assert described["cartpole"] == first_comment(CONF / "env" / "cartpole.yaml")
+    assert lines[-1] == "mine"
+    with Composer(CONF, extra_dir=tmp_path) as composer:
+        assert composer.compose(["env=cartpole"]).env.id == "CartPole-v1"
     assert main(["env", "mine", "--config-dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out.endswith("a: 1\n")
 

@@ -299,12 +299,19 @@ def test_a_sweep_of_other_jobs_in_the_same_folder_leaves_those_there(command_lin
 
 def test_a_dry_run_shows_the_jobs_and_makes_nothing(command_line: CommandLine, tmp_path: Path) -> None:
     ended = command_line("-m", "dry_run=true", "agent=random,randm", "seed=1,2", "total_steps=2560")
-    assert ended.code == 0
+    assert ended.code == 1  # as the sweep itself: some of its jobs cannot run
     assert not (tmp_path / "outputs").exists()
     assert "4 jobs, 2 to run, 6,144 environment steps" in ended.out
     assert ended.out.count("did you mean 'random'") == 1
     assert "cannot run: agent=randm seed=1 and 1 more: key 'agent' = 'randm'" in ended.out
     assert "time: about" in ended.out
+
+
+def test_a_dry_run_of_jobs_that_can_all_run_exits_with_0(command_line: CommandLine) -> None:
+    stack = "env.wrappers.stack=null,{_target_: gymnasium.wrappers.FrameStackObservation, stack_size: 2}"
+    ended = command_line("-m", "dry_run=true", *SHORT, stack)
+    assert ended.code == 0
+    assert "2 jobs, 2 to run" in ended.out
 
 
 def test_a_dry_run_of_one_run_shows_its_plan_and_makes_nothing(command_line: CommandLine, tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def listing(folders: Sequence[Path], groups: Sequence[str]) -> str:
     return "\n\n".join(blocks)
 
 
-def _answer(folders: Sequence[Path], group: str | None, option: str | None) -> str:
+def _answer(extra_dir: Path | None, group: str | None, option: str | None) -> str:
+    folders = [default_config_dir(), *([] if extra_dir is None else [extra_dir])]
     if group is None:
         return listing(folders, list(GROUPS))
     _check_known("group", group, GROUPS)
@@ -56,9 +57,10 @@ def _answer(folders: Sequence[Path], group: str | None, option: str | None) -> s
     if group != "agent":
         return f"# {os.path.relpath(path)}\n{path.read_text(encoding='utf-8').rstrip()}"
 
-    from bbrl_exp.config.agent_arguments import arguments_of_agent
+    from bbrl_exp.config.agent_arguments import arguments_of_agent, composed_agent
 
-    return f"{option}: {first_comment(path)}\n\n{arguments_of_agent(path)}"
+    heading = ": ".join(filter(None, (option, first_comment(path))))
+    return f"{heading}\n\n{arguments_of_agent(composed_agent(option, extra_dir))}"
 
 
 def _check_known(kind: str, name: str, known: Collection[str]) -> None:
@@ -86,6 +88,5 @@ def _list(args: argparse.Namespace) -> int:
     config_dir = own_config_dir(args.config_dir)
     if config_dir is not None and not config_dir.is_dir():
         raise ConfigurationError(f"configuration folder {config_dir} is not there")
-    folders = [*([config_dir] if config_dir else []), default_config_dir()]
-    sys.stdout.write(f"{_answer(folders, args.group, args.option)}\n")
+    sys.stdout.write(f"{_answer(config_dir, args.group, args.option)}\n")
     return 0

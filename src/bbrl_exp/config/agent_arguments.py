@@ -11,30 +11,52 @@ from pathlib import Path
 from typing import Any
 
 import docstring_parser
-from omegaconf import OmegaConf
 
+from bbrl_exp.config.compose import Composer, written
+from bbrl_exp.config.inherited import without_inherited
 from bbrl_exp.config.nodes import parameters_of
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.schema import AgentSettings
+from bbrl_exp.config.switched_off import switched_off
 from bbrl_exp.config.targets import find_target
 
 _WORDS = {"None": "null", "True": "true", "False": "false"}
 
 
-def arguments_of_agent(file: Path) -> str:
-    """The agent's own keys, then a block of lines a node: its key and class, what that does, and its arguments.
+def composed_agent(option: str, extra_dir: Path | None = None) -> dict[str, Any]:
+    """What an option of the group ``agent`` and those that it extends state, interpolations as they are written.
 
-    An argument in the file is written as it is there, ``agent.learner.discount=0.99``; one that is not,
-    with the ``+`` that adds it and the class's default, ``+agent.learner.target_kl=null``.
+    Args:
+        option: its name.
+        extra_dir: ``--config-dir``.
 
     Raises:
-        ConfigurationError: a target of the file is refused.
+        ConfigurationError: it cannot be composed.
     """
-    contents = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    assert isinstance(contents, dict)
+    with Composer(default_config_dir(), extra_dir=extra_dir) as composer:
+        config, _ = without_inherited(composer.compose([f"agent={option}"]))
+    agent: dict[str, Any] = written(config)["agent"]
+    return agent
+
+
+def arguments_of_agent(agent: Mapping[str, Any]) -> str:
+    """The agent's own keys, then a block of lines per node: its key and class, what that does, and its arguments.
+
+    An argument that is stated is written as it is, ``agent.learner.discount=0.99``; one that is not,
+    with the ``+`` that adds it and the class's default, ``+agent.learner.target_kl=null``.
+
+    Args:
+        agent: what is stated, as :func:`composed_agent` gives it.
+
+    Raises:
+        ConfigurationError: a target is refused.
+    """
     texts = {f"agent.{key.name}": key.metadata["help"] for key in dataclasses.fields(AgentSettings)}
-    own = {f"agent.{name!s}": value for name, value in contents.items() if name not in ("members", "learner")}
+    own = {f"agent.{name!s}": value for name, value in agent.items() if name not in ("members", "learner")}
+    texts |= dict.fromkeys(switched_off(agent, "agent"), "switched off")
+    own |= dict.fromkeys(switched_off(agent, "agent"))
     lines = _table({f"{key}={_written(value)}": texts.get(key, "") for key, value in own.items()})
-    return "\n\n".join(["\n".join(lines), *(_block(key, node) for key, node in _nodes(contents, "agent"))])
+    return "\n\n".join(["\n".join(lines), *(_block(key, node) for key, node in _nodes(agent, "agent"))])
 
 
 def _nodes(node: object, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

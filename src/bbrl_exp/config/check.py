@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 from bbrl_exp.config.compose import folder_of, is_named, resolve, written, written_key
 from bbrl_exp.config.graph import check_nodes
 from bbrl_exp.config.identity import hparams_of, identity, task_overrides
+from bbrl_exp.config.inherited import without_inherited
 from bbrl_exp.config.options import other_experiment
 from bbrl_exp.config.run_size import RunSize, chunks_per_recording
 from bbrl_exp.config.schema import RootSettings, check_keys, read_root, with_defaults
+from bbrl_exp.config.switched_off import switched_off, without_switched_off
 from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.config import load_config
@@ -99,15 +102,21 @@ def check(config: DictConfig) -> CheckedRun:
     """
     from bbrl_exp.tracking.settings import TrackingSettings
 
-    plain, as_written = with_defaults(resolve(config)), written(config)
+    config, left_out = without_inherited(config)
+    as_written = written(config)
+    choices = {group: config.hydra.runtime.choices.get(group) for group in _GROUPS}
+    folders = tuple(Path(each.path) for each in config.hydra.runtime.config_sources if each.schema == "file")
+    off = tuple(switched_off(as_written))
+    note = _notes(other_experiment(choices, folders), off, left_out)
+    try:
+        plain = with_defaults(resolve(config))
+    except ConfigurationError as error:
+        raise with_note(error, _notes(None, (), left_out)) from error
     root = read_root(plain)
     check_keys(root.tracking, [field.name for field in fields(TrackingSettings)], "tracking")
     tracking = TrackingSettings(**root.tracking)
     device = resolve_device(root.device)
     import_allowed_packages()
-    choices = {group: config.hydra.runtime.choices.get(group) for group in _GROUPS}
-    folders = tuple(Path(each.path) for each in config.hydra.runtime.config_sources if each.schema == "file")
-    note = other_experiment(choices, folders)
     try:
         check_nodes(plain, lambda key: written_key(as_written, key))
     except ConfigurationError as error:
@@ -149,11 +158,21 @@ def check_saved(folder: Path) -> dict[str, Any]:
     config = with_defaults(contents if isinstance(contents, dict) else {})  # type: ignore[arg-type]
     import_allowed_packages()
     try:
+        config = without_switched_off(config)
         read_root(config)
         check_nodes(config)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
     return config
+
+
+def _notes(experiment: str | None, off: Sequence[str], left_out: Sequence[str]) -> str | None:
+    notes = [] if experiment is None else [experiment]
+    notes += [f"switched off: {', '.join(off)}"] if off else []
+    for node in dict.fromkeys(key.rpartition(".")[0] for key in left_out):
+        names = [key.removeprefix(f"{node}.") for key in left_out if key.rpartition(".")[0] == node]
+        notes.append(f"not taken by the class of {node}, and left out: {', '.join(names)}")
+    return "; ".join(notes) or None
 
 
 def with_note(error: ConfigurationError, note: str | None) -> ConfigurationError:

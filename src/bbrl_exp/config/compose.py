@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import errno
+import functools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from bbrl_exp.config.hydra_node import check_hydra_node, search_path_folders
 from bbrl_exp.config.options import option_files
 from bbrl_exp.config.overrides import apply, fitted, parse
 from bbrl_exp.config.search_settings import SWEEPER, SWEEPER_NODE
+from bbrl_exp.config.switched_off import is_of_nodes, without_switched_off
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.records.layout import job_folder_name, run_folder_name
 from bbrl_exp.settings import bad_value, can_be_a_path
@@ -138,6 +140,15 @@ class Composer:
         Raises:
             ConfigurationError: one of them is a package, which Hydra would import.
         """
+        places = self._search_path
+        for override in parsed:
+            if override.get_key_element() == "hydra.searchpath":
+                places = override.value()
+        return [self._config_dir, *search_path_folders(places), *([self._other_dir] if self._other_dir else [])]
+
+    @functools.cached_property
+    def _search_path(self) -> object:
+        """The value of ``hydra.searchpath`` in the root file, None where it has none."""
         path = self._config_dir / f"{self.config_name}.yaml"
         if not path.is_file():
             raise ConfigurationError(f"configuration file '{self.config_name}' does not exist in {self._config_dir}")
@@ -145,10 +156,7 @@ class Composer:
             places: object = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
         for name in ("hydra", "searchpath"):
             places = places.get(name) if isinstance(places, dict) else None
-        for override in parsed:
-            if override.get_key_element() == "hydra.searchpath":
-                places = override.value()
-        return [self._config_dir, *search_path_folders(places), *([self._other_dir] if self._other_dir else [])]
+        return places
 
     def groups(self) -> dict[str, list[str]]:
         """The options of each group."""
@@ -162,7 +170,7 @@ class Composer:
             others = ",".join(quoted(f"file://{folder}") for folder in folders[1:])
             place = [f"hydra.searchpath=[{others}]"] if others else []
             GlobalHydra.instance().hydra = self._hydra  # another composer may have been opened since
-            with _refusals():
+            with _refusals(folders):
                 for override in choices:
                     _check_choice(override, option_files(folders, override.key_or_group))
                 self._composed[texts] = hydra.compose(self.config_name, [*place, *texts], return_hydra_config=True)
@@ -204,19 +212,19 @@ def _note_overrides(config: DictConfig, overrides: Sequence[Override]) -> None:
 
 
 @contextlib.contextmanager
-def _refusals() -> Iterator[None]:
+def _refusals(folders: Sequence[Path] = ()) -> Iterator[None]:
     """What Hydra, OmegaConf or YAML raises becomes one line: what they are given is the user's."""
     try:
         yield
     except ConfigurationError:
         raise
     except Exception as error:
-        raise _refusal(error) from error
+        raise _refusal(error, folders) from error
 
 
-def _refusal(error: Exception) -> ConfigurationError:
+def _refusal(error: Exception, folders: Sequence[Path]) -> ConfigurationError:
     if isinstance(error, MissingConfigException):
-        return _unknown_option(error)
+        return _unknown_option(error, folders)
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return ConfigurationError(f"file '{Path(mark.name)}', line {mark.line + 1}: YAML syntax error: {error.problem}")
@@ -228,11 +236,11 @@ def _refusal(error: Exception) -> ConfigurationError:
     return ConfigurationError(one_line(error) if cause is None else f"{one_line(error)}: {one_line(cause)}")
 
 
-def _unknown_option(error: MissingConfigException) -> ConfigurationError:
+def _unknown_option(error: MissingConfigException, folders: Sequence[Path]) -> ConfigurationError:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     if not group:
         return ConfigurationError(f"configuration file '{option}' does not exist")
-    options = list(error.options or [])
+    options = list(error.options or option_files(folders, group))
     near = did_you_mean(option, options) or ";"
     name = option.removesuffix(".yaml")
     if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
@@ -250,10 +258,11 @@ def asks_for_sweep(config: DictConfig) -> bool:
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
-    """The configuration without its ``hydra`` node, interpolations resolved, as plain dicts and lists.
+    """The configuration without its ``hydra`` node and what is switched off, interpolations resolved, as plain values.
 
     Raises:
-        ConfigurationError: a value is missing (``???``) or an interpolation leads nowhere.
+        ConfigurationError: a value is missing (``???``), an interpolation leads nowhere, or a member is placed by one
+            that is switched off.
     """
     HydraConfig.instance().set_config(config)
     plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
@@ -263,11 +272,24 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         key = written_key(written(config), str(error.full_key))
         raise bad_value(key, "???", "given: it has no value") from error
     except InterpolationResolutionError as error:
-        key = written_key(written(config), str(error.full_key))
-        raise ConfigurationError(f"key '{key}': {str(error).splitlines()[0]}") from error
+        parent, _, name = str(error.full_key).rpartition(".")
+        key = ".".join(filter(None, (written_key(written(config), parent), name)))
+        raise ConfigurationError(f"key '{key}': {_dead_end(error)}") from error
     except (OmegaConfBaseException, RecursionError) as error:
         raise ConfigurationError(one_line(error)) from error
-    return {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
+    return without_switched_off(
+        {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
+    )
+
+
+def _dead_end(error: InterpolationResolutionError) -> str:
+    """Why an interpolation leads nowhere."""
+    reason = str(error).splitlines()[0]
+    found = re.search(r"Error trying to access (\S+): node `(\S+)` is not a container", reason)
+    if found is None:
+        return reason
+    what = "is switched off (null)" if is_of_nodes(found[2].rpartition(".")[0]) else "is null or a single value"
+    return f"refers to '{found[1]}', and '{found[2]}' {what}; give it another value"
 
 
 def folder_of(config: DictConfig, kind: Literal["run", "sweep"]) -> Path:

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bbrl_exp.config.switched_off import without_switched_off
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.config import ADDED_KEYS, load_config
 from bbrl_exp.records.layout import CONFIG, UnreadableError
@@ -52,6 +53,8 @@ def is_free(key: str) -> bool:
 def identity(config: DictConfig, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The configuration without ``hydra``, resolved, with all that changes no number set to one value.
 
+    What is switched off counts as what was never there.
+
     Args:
         config: composed.
         changes: values by dotted key that take the place of its own.
@@ -72,7 +75,7 @@ def identity(config: DictConfig, changes: Mapping[str, Any] | None = None) -> di
     found = {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
     if found.get("schedule_steps") == found.get("total_steps"):
         found["schedule_steps"] = None
-    return _without_added({**found, **{key: {} for key in _FREE_GROUPS}})
+    return _without_added({**without_switched_off(found), **{key: {} for key in _FREE_GROUPS}})
 
 
 def _without_added(found: Mapping[str, Any], parent: str = "") -> dict[str, Any]:

@@ -17,13 +17,14 @@ from hydra.core.override_parser.types import (
     RangeSweep,
 )
 from hydra.errors import OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from bbrl_exp.config.nodes import parameters_of
 from bbrl_exp.config.schema import unknown_key
+from bbrl_exp.config.switched_off import is_of_nodes
 from bbrl_exp.config.targets import find_target
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.text import one_line
 
 __all__ = [  # also what Hydra's grammar is made of
@@ -84,6 +85,7 @@ def apply(override: Override, config: DictConfig) -> None:
         raise ConfigurationError(f"key '{key}' cannot be set: Hydra fills it in")
     if override.package is not None:
         raise ConfigurationError(f"override '{override.input_line}': '{key}' is not a group")
+    _refuse_below_null(key, config)
     try:
         if override.is_delete():
             _remove(override, config)
@@ -92,7 +94,7 @@ def apply(override: Override, config: DictConfig) -> None:
         else:
             OmegaConf.update(config, key, override.value(), merge=True)
     except (ConfigAttributeError, ConfigKeyError) as error:
-        raise _unknown_override(key, config, error.full_key) from error
+        raise _unknown_override(override, config, error.full_key) from error
     except OmegaConfBaseException as error:
         raise ConfigurationError(f"override '{override.input_line}': {one_line(error)}") from error
 
@@ -142,8 +144,31 @@ def _remove(override: Override, config: DictConfig) -> None:
     OmegaConf.set_struct(parent, with_structure)
 
 
-def _unknown_override(key: str, config: DictConfig, missing: object) -> ConfigurationError:
+def _refuse_below_null(key: str, config: DictConfig) -> None:
+    node: object = config
+    parts = key.split(".")
+    for depth in range(1, len(parts)):
+        if not isinstance(node, DictConfig):
+            return
+        node = node._get_node(parts[depth - 1])
+        if isinstance(node, Node) and node._is_interpolation():
+            return
+        if isinstance(node, Node) and node._is_none():
+            above, name = ".".join(parts[:depth]), parts[depth - 1]
+            is_off = is_of_nodes(".".join(parts[: depth - 1]))
+            fix = f"; '{name}' is switched off, {above}={{_target_: ...}} switches it on" if is_off else ""
+            raise ConfigurationError(f"key '{key}': there are no keys below '{above}', which is null{fix}")
+
+
+def _unknown_override(override: Override, config: DictConfig, missing: object) -> ConfigurationError:
     """The error for a key that the configuration does not have; it ends at ``missing``, below ``key`` for a mapping."""
+    key = override.key_or_group
+    parent_key, _, name = key.rpartition(".")
+    nodes = OmegaConf.select(config, parent_key) if is_of_nodes(parent_key) else None
+    if override.value() is None and isinstance(nodes, DictConfig):
+        near = did_you_mean(name, list(map(str, nodes))) or ";"
+        there = ", ".join(map(str, nodes)) or "none"
+        return ConfigurationError(f"key '{key}' = null: there is no such node to switch off{near} known: {there}")
     if str(missing or "").startswith(f"{key}."):
         return _new_key(str(missing))
     return _unknown_key(key, config)

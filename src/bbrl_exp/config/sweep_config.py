@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -15,6 +16,7 @@ from bbrl_exp.config.compose import Composer, folder_of, is_named, quoted
 from bbrl_exp.config.hydra_node import launcher_name
 from bbrl_exp.config.overrides import Override, is_of_hydra, parse
 from bbrl_exp.config.search_settings import SWEEPER
+from bbrl_exp.config.switched_off import is_of_nodes
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.claim import FolderClaim, claim_new_folder
 from bbrl_exp.records.layout import SWEEP_CONFIG
@@ -43,6 +45,7 @@ class SweepConfig:
         """
         of_hydra = tuple(text for text in overrides if is_of_hydra(text))
         typed = tuple(parse([text for text in overrides if text not in of_hydra]))
+        typed = tuple(_added_if_new(composer, of_hydra, typed, override) for override in typed)
         errors: dict[str, None] = {}
         for job in _points(typed):
             try:
@@ -112,6 +115,23 @@ def values_of(override: Override) -> list[str]:
     if not texts:
         raise ConfigurationError(f"override '{override.input_line}': has no values")
     return texts
+
+
+def _added_if_new(
+    composer: Composer, of_hydra: Sequence[str], typed: Sequence[Override], override: Override
+) -> Override:
+    """A sweep over a new node and null, ``env.wrappers.stack=null,{…}``, with the ``+`` that each node alone needs."""
+    key = override.key_or_group
+    parent_key, _, name = key.rpartition(".")
+    if override.is_add() or not is_of_nodes(parent_key) or not override.is_discrete_sweep():
+        return override
+    if not any(isinstance(value, dict) and "_target_" in value for value in override.sweep_iterator()):
+        return override
+    for job in _points([other for other in typed if other is not override]):
+        with contextlib.suppress(ConfigurationError):
+            nodes = OmegaConf.select(composer.compose([*of_hydra, *job], is_job=True), parent_key)
+            return override if name in nodes else parse([f"+{override.input_line}"])[0]
+    return override
 
 
 def refusal_of_all(errors: Sequence[str]) -> ConfigurationError:

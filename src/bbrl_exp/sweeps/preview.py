@@ -20,8 +20,12 @@ _MOST_MEASURED = 12
 Estimates = Mapping[tuple[str, ...], Estimate | MeasurementFailure | None]
 
 
-def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> None:
-    """Prints the jobs, their number, and an estimate of time, memory and disk; makes nothing."""
+def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> int:
+    """Prints the jobs, their number, and an estimate of time, memory and disk; makes nothing.
+
+    Returns:
+        The exit code: 1 where a job cannot run, or failed while its speed was measured; else 0.
+    """
     terminal, folder = Terminal(), config.folder
     left = [job for job in jobs if job.is_runnable]
     estimates = _estimates(left)
@@ -40,7 +44,8 @@ def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> None:
             for job in jobs
         ],
     )
-    for line in _complaints(jobs, estimates):
+    complaints = _complaints(jobs, estimates)
+    for line in complaints:
         terminal.line(line)
     steps = sum(job.run.size.env_steps for job in left if job.run)
     terminal.line(f"{len(jobs)} jobs, {len(left)} to run, {steps:,} environment steps")
@@ -49,6 +54,7 @@ def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> None:
     for line in _totals(left, estimates, _side_by_side(config)):
         terminal.line(line)
     terminal.line(f"dry run: nothing was made; folder: {folder}")
+    return 1 if complaints else 0
 
 
 def _estimates(jobs: Sequence[Job]) -> Estimates:

@@ -35,8 +35,7 @@ def run_sweep(composer: Composer, config: SweepConfig) -> int:
     refuse_if_none_can_run(jobs)
     if config.is_shown_only:
         check_sweep_folder(config.folder)
-        show_jobs(config, with_folders(jobs, config.folder))
-        return 0
+        return show_jobs(config, with_folders(jobs, config.folder))
     has_name = is_named(config.config, "sweep")
     with config.claim() as claim:
         check_sweep_folder(claim.folder)
