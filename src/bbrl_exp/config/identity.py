@@ -38,7 +38,13 @@ _SAME_ROWS = ("auto", "scalar", "workers")
 _ORDERED = ("agent.members", "env.wrappers")
 # Not shown as a part of the setting, besides what changes no number.
 _NOT_SHOWN = ("seed", "launcher", "search", "total_steps")
-_NO_FILE = ("tracking=none", "tracking.enabled=false", "tracking.tensorboard=false")
+_NO_FILE = (
+    "tracking=none",
+    "tracking.enabled=false",
+    "tracking.tensorboard=false",
+    "tracking.sinks.tensorboard=null",
+    "~tracking.sinks.tensorboard",
+)
 _DIGITS = 8
 
 

@@ -29,7 +29,7 @@ class Node:
     Attributes:
         key: dotted.
         kind: what it must be.
-        content: what is written there; without a ``_target_`` where a wrapper or a learner lacks it.
+        content: what is written there; without a ``_target_`` where a wrapper, a learner or a sink lacks it.
     """
 
     key: str
@@ -52,7 +52,7 @@ class Node:
 def nodes_below(config: object, key: str, kind: NodeKind = "argument") -> Iterator[Node]:
     """All nodes of a resolved configuration, outer ones first."""
     has_target = isinstance(config, Mapping) and "_target_" in config
-    if has_target or kind in ("wrapper", "learner"):
+    if has_target or kind in ("wrapper", "learner", "sink"):
         yield Node(key, kind, cast("Mapping[str, Any]", config) if has_target else {})
     for name, child in _children(config):
         if name in _KINDS and isinstance(child, Mapping | list):

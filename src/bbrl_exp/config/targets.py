@@ -21,12 +21,12 @@ from bbrl_exp.settings import shown
 
 ALLOW_VARIABLE = "BBRL_EXP_ALLOW"
 _OWN_PREFIXES = (
-    *(f"bbrl_exp.{package}" for package in ("agents", "envs", "policies", "nn", "functional", "learners")),
+    *(f"bbrl_exp.{package}" for package in ("agents", "envs", "policies", "nn", "functional", "learners", "tracking")),
     "torch.nn",
     "gymnasium.wrappers",
 )
 _WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
-NodeKind = Literal["member", "wrapper", "learner", "argument"]
+NodeKind = Literal["member", "wrapper", "learner", "argument", "sink"]
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -93,12 +93,13 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
 
     Raises:
         ConfigurationError: a member that is no agent, a wrapper that is none or that shows and records, a learner that
-            is none, an argument that is neither a module of torch nor of the user's own package.
+            is none, a sink that is none, an argument that is neither a module of torch nor of the user's own package.
     """
     from torch import nn
 
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.learners.learner import Learner
+    from bbrl_exp.tracking.sink import Sink
 
     if kind == "wrapper":
         if not is_wrapper(target):
@@ -111,6 +112,9 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     elif kind == "learner":
         if not issubclass(target, Learner):
             raise ConfigurationError(f"{where}: must be a Learner")
+    elif kind == "sink":
+        if not issubclass(target, Sink):
+            raise ConfigurationError(f"{where}: must be a Sink")
     elif not issubclass(target, nn.Module) and not _is_below(f"{target.__module__}.", allowed_packages()):
         raise ConfigurationError(f"{where}: must be an Agent or a torch.nn.Module")
 

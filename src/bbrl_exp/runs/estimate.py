@@ -66,15 +66,9 @@ def measure(run: CheckedRun, host: JobHost) -> Estimate | MeasurementFailure | N
 
 def _to_measure(run: CheckedRun) -> CheckedRun:
     """The run without evaluations, with its speed in ``metrics.csv``."""
-    tracking = replace(
-        run.tracking,
-        enabled=True,
-        csv=True,
-        tensorboard=run.tracking.enabled and run.tracking.tensorboard,
-        speed_every=1,
-    )
     no_evaluations = {**run.root.eval, "every": 0, "final_episodes": 0}
-    return replace(run, root=replace(run.root, dry_run=False, resume="auto", eval=no_evaluations), tracking=tracking)
+    root = replace(run.root, dry_run=False, resume="auto", eval=no_evaluations)
+    return replace(run, root=root, tracking=run.tracking.to_measure())
 
 
 def _found_in(folder: Path) -> Estimate | MeasurementFailure | None:

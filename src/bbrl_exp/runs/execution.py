@@ -86,6 +86,8 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
                 traceback.print_exception(caught, file=log)
                 if run.root.debug:
                     traceback.print_exception(caught, file=sys.stderr)
+            refused = _close_records(progress, _outcome(error, stop, progress)[0], log)
+            error = error or refused
             status, exit_code = _outcome(error, stop, progress)
             summary = replace(
                 progress.put_in(summary),
@@ -129,6 +131,17 @@ def first_summary(run: CheckedRun) -> Summary:
         versions=versions(),
         config_hash=run.config_hash,
     )
+
+
+def _close_records(progress: RunProgress, status: Status, log: TextIO) -> BaseException | None:
+    """Closes the records of a run that ends so; gives what that raised."""
+    try:
+        if progress.tracker is not None:
+            progress.tracker.close(status)
+    except BaseException as caught:
+        traceback.print_exception(caught, file=log)
+        return caught
+    return None
 
 
 def _outcome(error: BaseException | None, stop: StopSignal, progress: RunProgress) -> tuple[Status, int]:
