@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bbrl_exp.runs.policy import load_policy as load_policy
     from bbrl_exp.runs.run import build_graph as build_graph
     from bbrl_exp.runs.run import run as run
+    from bbrl_exp.tracking.sink import Sink as Sink
     from bbrl_exp.workspace import Workspace as Workspace
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ _HOMES = {
     "AutoResetGymAgent": "bbrl_exp.envs.gym_agents",
     "BbrlExpError": "bbrl_exp.errors",
     "NoAutoResetGymAgent": "bbrl_exp.envs.gym_agents",
+    "Sink": "bbrl_exp.tracking.sink",
     "TemporalAgent": "bbrl_exp.agents.combinators",
     "Workspace": "bbrl_exp.workspace",
     "build_graph": "bbrl_exp.runs.run",

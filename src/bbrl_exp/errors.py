@@ -136,7 +136,7 @@ def user_code(label: str) -> Iterator[None]:
         yield
     except BaseException as error:
         if ends_silently(error):
-            raise user_code_error(error, f"in {label}, {_place_of(error)}") from error
+            raise user_code_error(error, f"in {label}, {innermost_place(error)}") from error
         raise
 
 
@@ -167,7 +167,7 @@ def ends_silently(error: BaseException) -> bool:
     return is_raised or not isinstance(error, KeyboardInterrupt)
 
 
-def _place_of(error: BaseException) -> str:
+def innermost_place(error: BaseException) -> str:
     """The innermost line outside the standard library: ``"maze.py:12"``."""
     library = str(Path(os.__file__).parent)
     lines = [

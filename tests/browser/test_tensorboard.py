@@ -45,7 +45,7 @@ def test_hparams_has_one_row_a_setting_with_the_mean_of_its_seeds_and_marks_what
     browser: Browser, tensorboard: str, runs: Runs
 ) -> None:
     browser.open(page(tensorboard, "hparams"), width=2200, height=600)
-    browser.wait_for("Trial ID", "Final/failed")
+    browser.wait_for("Trial ID", "(final)/failed")
     heads, *lines = browser.wait_until(lambda: next((rows for rows in browser.tables() if len(rows) > 4), None), "rows")
     rows = [dict(zip(heads, line, strict=False)) for line in lines]
     assert len(rows) == len({row["Trial ID"] for row in rows}) == 4
@@ -53,15 +53,15 @@ def test_hparams_has_one_row_a_setting_with_the_mean_of_its_seeds_and_marks_what
         (row,) = (row for row in rows if row["agent"] == agent and not row["agent.learner.learning_rate"])
         summaries = [summary(runs.job(agent, seed)) for seed in (0, 1)]
         for name in FINAL:
-            assert float(row[f"Final/{name}"]) == pytest.approx(fmean(one[name] for one in summaries), rel=DIGITS)
-        assert float(row["Final/failed"]) == 0
+            assert float(row[f"(final)/{name}"]) == pytest.approx(fmean(one[name] for one in summaries), rel=DIGITS)
+        assert float(row["(final)/failed"]) == 0
         assert float(row["batch_size"]) == 8
     (diverged,) = (row for row in rows if row["agent.learner.learning_rate"])
     assert float(diverged["agent.learner.learning_rate"]) == 1e20
     (refused,) = (row for row in rows if row["agent"] == "ddpg")
     for row in (diverged, refused):
-        assert float(row["Final/failed"]) == 1
-        assert [row[f"Final/{name}"] for name in FINAL] == [""] * len(FINAL)
+        assert float(row["(final)/failed"]) == 1
+        assert [row[f"(final)/{name}"] for name in FINAL] == [""] * len(FINAL)
     browser.screenshot("tensorboard_hparams")
 
 

@@ -32,19 +32,19 @@ def test_seeds_are_averaged_failed_ones_marked_and_other_settings_stand_beside(c
     assert good.trials == {"good0": "STATUS_SUCCESS", "good1": "STATUS_SUCCESS"}
     for name in ("return_mean", "eval_return_mean", "eval_curve_mean", "best_eval_return_mean"):
         mean = sum(summary[name] for summary in summaries) / 2
-        assert abs(good.metrics[f"Final/{name}"] - mean) < 1e-4 * abs(mean)
+        assert abs(good.metrics[f"(final)/{name}"] - mean) < 1e-4 * abs(mean)
     bad = next(row for row in page.rows if "bad" in row.trials)
     assert bad.trials == {"bad": "STATUS_FAILURE"}
     assert bad.parameters["agent.learner.learning_rate"] == 1e20
-    assert {name for name in bad.metrics if name.startswith("Final/")} == {"Final/failed"}
+    assert {name for name in bad.metrics if name.startswith("(final)/")} == {"(final)/failed"}
     chance = row_of("random-cartpole-", Path("outputs"))
-    assert chance.metrics["Final/failed"] == 0.0
+    assert chance.metrics["(final)/failed"] == 0.0
     assert page.metrics[:5] == [
-        "Final/best_eval_return_mean",
-        "Final/eval_curve_mean",
-        "Final/eval_return_mean",
-        "Final/failed",
-        "Final/return_mean",
+        "(final)/best_eval_return_mean",
+        "(final)/eval_curve_mean",
+        "(final)/eval_return_mean",
+        "(final)/failed",
+        "(final)/return_mean",
     ]
 
 

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bbrl_exp.tracking.summaries import histogram_values
+from bbrl_exp.tracking.summaries import histogram_of
 
 LARGEST = np.iinfo(np.int64).max
 
 
 def histogram(values: NDArray[np.generic]) -> tuple[list[float], list[float], float]:
     """The upper edges of the buckets, their counts, and the lower edge of the first one."""
-    ((proto,)) = [value.histo for value in histogram_values("x", values.reshape(-1, 1), 1)]
+    proto = histogram_of(values)
+    assert proto is not None
     return list(proto.bucket_limit), list(proto.bucket), proto.min
 
 
@@ -60,4 +61,4 @@ def test_every_finite_number_is_in_one_bucket(values: NDArray[np.generic]) -> No
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_has_no_finite_number_has_no_histogram(value: float) -> None:
-    assert histogram_values("x", np.full((2, 1), value), 1) == []
+    assert histogram_of(np.full((2, 1), value)) is None

@@ -65,8 +65,8 @@ def test_the_seeds_of_a_setting_are_one_row_with_the_mean_of_their_final_metrics
         )
     rows = {row.name: row for row in hparams_page(tmp_path).rows}
     assert {name: row.metrics for name, row in rows.items()} == {
-        "a": {"Final/return_mean": 2.5, "Final/failed": 0.0},
-        "b": {"Final/return_mean": 10.0, "Final/failed": 0.0},
+        "a": {"(final)/return_mean": 2.5, "(final)/failed": 0.0},
+        "b": {"(final)/return_mean": 10.0, "(final)/failed": 0.0},
     }
     assert rows["a"].trials == {"a0": "STATUS_SUCCESS", "a1": "STATUS_SUCCESS"}
 
@@ -77,18 +77,18 @@ def test_runs_that_were_asked_different_things_have_all_their_columns_whichever_
     page = hparams_page(tmp_path)
     assert sorted(page.columns) == ["agent", "clip", "epsilon"]
     assert page.columns[0] == "agent"  # what differs comes first
-    assert page.metrics == ["Final/best_eval_return_mean", "Final/failed", "Final/return_mean"]
+    assert page.metrics == ["(final)/best_eval_return_mean", "(final)/failed", "(final)/return_mean"]
 
 
 def test_the_final_metrics_are_the_first_that_the_page_offers(tmp_path):
     run(tmp_path / "mine", HparamsEntry({"agent": "ppo"}, "a"), {"return_mean": 1.0}, losses=[3.0])
-    assert hparams_page(tmp_path).metrics == ["Final/failed", "Final/return_mean", "losses/policy"]
+    assert hparams_page(tmp_path).metrics == ["(final)/failed", "(final)/return_mean", "losses/policy"]
 
 
 def test_a_metric_that_is_no_number_is_left_out_and_does_not_spoil_the_mean(tmp_path):
     run(tmp_path / "1", HparamsEntry({"agent": "ppo"}, "a"), {"return_mean": float("nan")})
     run(tmp_path / "2", HparamsEntry({"agent": "ppo"}, "a"), {"return_mean": 2.0})
-    assert hparams_page(tmp_path).row.metrics == {"Final/return_mean": 2.0, "Final/failed": 0.0}
+    assert hparams_page(tmp_path).row.metrics == {"(final)/return_mean": 2.0, "(final)/failed": 0.0}
 
 
 @pytest.mark.parametrize("cut", [0, 1, 5, 17])
@@ -100,11 +100,11 @@ def test_a_killed_run_is_marked_behind_its_last_whole_record(tmp_path, cut):
     mark_failed(tmp_path / "mine", 7, None)
     row = hparams_page(tmp_path).row
     assert row.trials == {"mine": "STATUS_FAILURE"}
-    assert row.metrics["Final/failed"] == 1.0
+    assert row.metrics["(final)/failed"] == 1.0
     found = read_scalars(event_file(tmp_path / "mine"))
     assert found.damage is None
     assert found.series["losses/policy"].values.tolist() == ([3.0, 2.0] if cut == 0 else [3.0])
-    assert found.series["Final/failed"].steps.tolist() == [7]
+    assert found.series["(final)/failed"].steps.tolist() == [7]
 
 
 def test_the_metric_failed_is_the_fraction_of_a_settings_runs_that_failed(tmp_path):
@@ -112,7 +112,7 @@ def test_the_metric_failed_is_the_fraction_of_a_settings_runs_that_failed(tmp_pa
         run(tmp_path / name, HparamsEntry({"agent": "ppo"}, "a"), {"return_mean": 2.0} if name != "3" else None)
     mark_failed(tmp_path / "3", 0, None)
     row = hparams_page(tmp_path).row
-    assert row.metrics == {"Final/return_mean": 2.0, "Final/failed": 0.25}
+    assert row.metrics == {"(final)/return_mean": 2.0, "(final)/failed": 0.25}
     assert row.trials["3"] == "STATUS_FAILURE"
 
 
@@ -167,7 +167,7 @@ def test_a_run_that_goes_on_is_on_the_page_once_and_takes_its_mark_back(tmp_path
         tracker.complete({"return_mean": 5.0})
     row = hparams_page(tmp_path).row
     assert row.trials == {"mine": "STATUS_SUCCESS"}
-    assert row.metrics == {"Final/return_mean": 5.0, "Final/failed": 0.0}
+    assert row.metrics == {"(final)/return_mean": 5.0, "(final)/failed": 0.0}
     assert event_file(tmp_path / "mine").read_bytes().count(b"session_start_info") == 1
 
 

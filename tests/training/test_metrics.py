@@ -89,6 +89,8 @@ def test_a_name_that_cannot_be_recorded_is_refused_with_learner_and_metric(name:
         "time/steps_per_second",
         "workspace/action/mean",
         "Final/x",
+        "(final)/x",
+        "1_learning_curves/x",
     ],
 )
 def test_a_name_of_what_the_run_records_itself_is_refused(name: str) -> None:

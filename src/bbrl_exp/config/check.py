@@ -82,7 +82,7 @@ class CheckedRun:
     @property
     def shown_hparams(self) -> HparamsEntry | None:
         """The run on the HPARAMS page; None where nothing is written for TensorBoard."""
-        return self.hparams if self.tracking.enabled and self.tracking.tensorboard else None
+        return self.hparams if self.tracking.writes_events else None
 
     @property
     def checkpoint_every(self) -> int:
@@ -118,7 +118,7 @@ def check(config: DictConfig) -> CheckedRun:
     device = resolve_device(root.device)
     import_allowed_packages()
     try:
-        check_nodes(plain, lambda key: written_key(as_written, key))
+        check_nodes(plain, lambda key: written_key(as_written, key), tracking.active_sinks)
     except ConfigurationError as error:
         raise with_note(error, note) from error
     same = identity(config)

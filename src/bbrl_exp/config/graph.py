@@ -23,10 +23,18 @@ if TYPE_CHECKING:
 Contents = dict[str, Any]
 Filled = Callable[[type[Any]], Mapping[str, Any]]
 LEARNER_KEY = "agent.learner"
+SINKS_KEY = "tracking.sinks"
 
 
-def check_nodes(config: Mapping[str, Any], written: Callable[[str], str] = str) -> None:
+def check_nodes(
+    config: Mapping[str, Any], written: Callable[[str], str] = str, sinks: Mapping[str, Any] | None = None
+) -> None:
     """Checks every target of the configuration, the keys of every node, and the order of the members; builds nothing.
+
+    Args:
+        config: resolved.
+        written: where the user writes what is found at a key.
+        sinks: the nodes of the run's sinks by name; None where nothing is recorded.
 
     Raises:
         ConfigurationError: a node is refused.
@@ -38,6 +46,7 @@ def check_nodes(config: Mapping[str, Any], written: Callable[[str], str] = str) 
         *nodes_below(agent, "agent"),
         *graph,
         *(nodes_below(learner, LEARNER_KEY, "learner") if learner is not None else ()),
+        *(node for name, sink in (sinks or {}).items() for node in nodes_below(sink, f"{SINKS_KEY}.{name}", "sink")),
     ]
     try:
         for node in (*nodes, *nodes_below(config["env"], "env")):

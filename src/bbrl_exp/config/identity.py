@@ -41,7 +41,13 @@ _STOPPING = "stop_when"
 _ORDERED = ("agent.members", "env.wrappers")
 # Not shown as a part of the setting, besides what changes no number.
 _NOT_SHOWN = ("seed", "launcher", "search", "total_steps", "schedule_steps", _STOPPING)
-_NO_FILE = ("tracking=none", "tracking.enabled=false", "tracking.tensorboard=false")
+_NO_FILE = (
+    "tracking=none",
+    "tracking.enabled=false",
+    "tracking.tensorboard=false",
+    "tracking.sinks.tensorboard=null",
+    "~tracking.sinks.tensorboard",
+)
 _DIGITS = 8
 
 

@@ -29,8 +29,8 @@ class Node:
     Attributes:
         key: dotted.
         kind: what it must be.
-        content: what is written there; without a ``_target_`` where a wrapper or a learner lacks it.
         owner: the node that it is an argument of, and the argument's name; the class may say which kind it must be.
+        content: what is written there; without a ``_target_`` where a wrapper, a learner or a sink lacks it.
     """
 
     key: str
@@ -79,7 +79,7 @@ def nodes_below(
     """All nodes of a resolved configuration, outer ones first."""
     has_target = isinstance(config, Mapping) and "_target_" in config
     node = Node(key, kind, cast("Mapping[str, Any]", config) if has_target else {}, owner)
-    if has_target or kind in ("wrapper", "learner"):
+    if has_target or kind in ("wrapper", "learner", "sink"):
         yield node
     for name, child in _children(config):
         if name in _KINDS and isinstance(child, Mapping | list):

@@ -14,6 +14,7 @@ from bbrl_exp.config.nodes import build, parameters_of, refusals
 from bbrl_exp.config.options import check_action_space
 from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.config.schema import ACTING
+from bbrl_exp.config.sinks import build_sinks
 from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError, GraphError, WorkspaceError, did_you_mean
 from bbrl_exp.memory import available_memory
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from bbrl_exp.data.ring import Field
     from bbrl_exp.envs.environment_agent import EnvironmentAgent
     from bbrl_exp.learners.learner import Learner
+    from bbrl_exp.tracking.sink import Sink
 
 _NOT_FILLED = ("name",)
 
@@ -44,12 +46,14 @@ class PreparedRun:
         graph: on its device.
         learner: on its device; None where nothing is learned.
         variables: the table of the workspace, the learner among the readers.
+        sinks: where it is recorded, by name; not started.
     """
 
     run: CheckedRun
     graph: TemporalAgent
     learner: Learner | None
     variables: Sequence[VariableFacts]
+    sinks: Mapping[str, Sink]
 
     def __enter__(self) -> PreparedRun:
         return self
@@ -238,7 +242,7 @@ def _checked(run: CheckedRun, graph: TemporalAgent, learner: Learner | None) -> 
     _check_evaluation(run, graph, variables)
     reads, label = set(getattr(learner, "reads", None) or ()), type(learner).__name__
     table = [replace(each, readers=(*each.readers, label)) if each.name in reads else each for each in variables]
-    return PreparedRun(replace(run, size=size), graph, learner, table)
+    return PreparedRun(replace(run, size=size), graph, learner, table, build_sinks(run))
 
 
 def _check_evaluation(run: CheckedRun, graph: TemporalAgent, variables: Sequence[VariableFacts]) -> None:

@@ -23,13 +23,13 @@ from bbrl_exp.settings import shown
 
 ALLOW_VARIABLE = "BBRL_EXP_ALLOW"
 _OWN_PREFIXES = (
-    *(f"bbrl_exp.{package}" for package in ("agents", "envs", "policies", "nn", "functional", "learners")),
+    *(f"bbrl_exp.{package}" for package in ("agents", "envs", "policies", "nn", "functional", "learners", "tracking")),
     "torch.nn",
     "torch.optim",
     "gymnasium.wrappers",
 )
 _WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
-NodeKind = Literal["member", "wrapper", "learner", "argument", "optimizer", "network"]
+NodeKind = Literal["member", "wrapper", "learner", "argument", "optimizer", "network", "sink"]
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -104,14 +104,15 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     """Refuses a class that is not of the kind that is needed.
 
     Raises:
-        ConfigurationError: a member that is no agent, a wrapper that is none or that shows and records, a learner that
-            is none, an optimizer that is none, a network that is none or has no ``input_shape``, an argument that is
+        ConfigurationError: a member that is no agent, a wrapper that is none or that shows and records, a learner, an
+            optimizer or a sink that is none, a network that is none or has no ``input_shape``, an argument that is
             neither a module of torch nor of the user's own package.
     """
     from torch import nn, optim
 
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.learners.learner import Learner
+    from bbrl_exp.tracking.sink import Sink
 
     if kind == "wrapper":
         if not is_wrapper(target):
@@ -130,6 +131,9 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     elif kind == "network":
         if not issubclass(target, nn.Module) or "input_shape" not in inspect.signature(target).parameters:
             raise ConfigurationError(f"{where}: must be a torch.nn.Module with a parameter input_shape")
+    elif kind == "sink":
+        if not issubclass(target, Sink):
+            raise ConfigurationError(f"{where}: must be a Sink")
     elif not issubclass(target, nn.Module) and not _is_below(f"{target.__module__}.", allowed_packages()):
         raise ConfigurationError(f"{where}: must be an Agent or a torch.nn.Module")
 

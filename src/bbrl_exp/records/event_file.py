@@ -37,15 +37,11 @@ class EventFile(AppendOnlyFile):
         folder: the run's folder; it must exist.
         continued: None for a new file; else the name of an existing one, and where to continue it.
 
-    Attributes:
-        is_new: whether it was made by this object.
-
     Raises:
         BbrlExpError: if the file cannot be made or written, naming it, or if ``continued`` leads to no event file.
     """
 
     def __init__(self, folder: Path, continued: tuple[str, int] | None = None) -> None:
-        self.is_new = continued is None
         self._encoders: dict[tuple[str, ...], ScalarRecords] = {}
         if continued is not None:
             name, position = continued
@@ -69,6 +65,10 @@ class EventFile(AppendOnlyFile):
     def event(self, event: Event) -> None:
         """Append one event."""
         self.write(framed(event.SerializeToString()))
+
+    def holds(self, tag: str) -> bool:
+        """Whether a value with this tag is in the file."""
+        return tag.encode() in self.path.read_bytes()
 
     def record_length(self, tags: Sequence[str]) -> int:
         """Bytes that one event with these tags takes in the file."""

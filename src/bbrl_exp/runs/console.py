@@ -170,15 +170,17 @@ def show_start(console: Console, prepared: PreparedRun, folder: Path) -> None:
 
 
 def describe(tracker: Tracker, prepared: PreparedRun) -> None:
-    """Puts the same on TensorBoard's TEXT and IMAGES pages, and the configuration."""
+    """Puts the same into the sinks, TensorBoard's TEXT and IMAGES pages among them, and the configuration."""
     from bbrl_exp.tracking.summaries import graph_picture, png
 
-    tracker.config(as_yaml(prepared.run.config))
-    tracker.text("graph", "\n".join(f"    {line}" for line in _graph_lines(prepared.graph)))
-    tracker.text("workspace", markdown_table(_COLUMNS, _rows(prepared.variables)))
-    tracker.text("plan", markdown_table(("plan", ""), _plan_in_words(prepared.run)))
+    texts = {
+        "config": f"```yaml\n{as_yaml(prepared.run.config).strip()}\n```",
+        "graph": "\n".join(f"    {line}" for line in _graph_lines(prepared.graph)),
+        "workspace": markdown_table(_COLUMNS, _rows(prepared.variables)),
+        "plan": markdown_table(("plan", ""), _plan_in_words(prepared.run)),
+    }
     picture = graph_picture(prepared.variables)
-    tracker.image("variables", png(picture), picture.size)  # a tag is on one page only
+    tracker.introduce(texts, {"variables": (png(picture), picture.size)})  # a tag is on one page only
 
 
 def _rows(variables: Sequence[VariableFacts]) -> list[tuple[str, ...]]:

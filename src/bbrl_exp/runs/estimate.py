@@ -66,16 +66,9 @@ def measure(run: CheckedRun, host: JobHost) -> Estimate | MeasurementFailure | N
 
 def _to_measure(run: CheckedRun) -> CheckedRun:
     """The run without evaluations, with its speed in ``metrics.csv``."""
-    tracking = replace(
-        run.tracking,
-        enabled=True,
-        csv=True,
-        tensorboard=run.tracking.enabled and run.tracking.tensorboard,
-        speed_every=1,
-    )
     no_evaluations = {**run.root.eval, "every": 0, "final_episodes": 0}
     root = replace(run.root, dry_run=False, resume="auto", eval=no_evaluations, stop_when=None)
-    return replace(run, root=root, tracking=tracking)
+    return replace(run, root=root, tracking=run.tracking.to_measure())
 
 
 def _found_in(folder: Path) -> Estimate | MeasurementFailure | None:

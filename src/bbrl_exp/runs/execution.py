@@ -98,6 +98,8 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
                 traceback.print_exception(caught, file=log)
                 if run.root.debug:
                     traceback.print_exception(caught, file=sys.stderr)
+            refused = _close_records(progress, _outcome(error, stop, progress)[0], log)
+            error = error or refused
             status, exit_code = _outcome(error, stop, progress)
             summary = replace(
                 progress.put_in(summary),
@@ -147,6 +149,17 @@ def _extended_from(earlier: Mapping[str, Any]) -> tuple[int, ...]:
     """Where a run was complete before, given what its summary said."""
     before = tuple(earlier.get("extended_from", ()))
     return (*before, earlier["env_steps"]) if earlier.get("status") == "completed" else before
+
+
+def _close_records(progress: RunProgress, status: Status, log: TextIO) -> BaseException | None:
+    """Closes the records of a run that ends so; gives what that raised."""
+    try:
+        if progress.tracker is not None:
+            progress.tracker.close(status)
+    except BaseException as caught:
+        traceback.print_exception(caught, file=log)
+        return caught
+    return None
 
 
 def _outcome(error: BaseException | None, stop: StopSignal, progress: RunProgress) -> tuple[Status, int]:

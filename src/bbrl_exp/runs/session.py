@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bbrl_exp.config.graph import env_spec_of
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.errors import BbrlExpError, DivergedError
-from bbrl_exp.records.layout import EVENTS, METRICS
 from bbrl_exp.records.provenance import versions
 from bbrl_exp.records.summary import Summary
 from bbrl_exp.runs.console import describe, show_start
@@ -85,39 +83,29 @@ class RunProgress:
 def run_session(
     prepared: PreparedRun, folder: Path, console: Console, progress: RunProgress, stop: StopSignal, before: ResumePoint
 ) -> None:
-    """Runs what is prepared to the end, chunk by chunk.
+    """Runs what is prepared to the end, chunk by chunk; the tracker of ``progress`` is not closed.
 
     Raises:
         DivergedError: also where other code stumbled over a parameter that is NaN or infinite.
     """
     import torch
 
-    from bbrl_exp.tracking.tracker import Tracker
+    from bbrl_exp.runs.recording import tracker_of
     from bbrl_exp.training.loop import Stopwatch
     from bbrl_exp.training.resumption import check_parameters
 
     run, learner = prepared.run, prepared.learner
     meta = before.checkpoint.meta if before.checkpoint is not None else {}
-    _remove_records(folder, meta.get("positions", {}))
     with torch.autograd.set_detect_anomaly(run.root.debug):
         show_start(console, prepared, folder)
         for complaint in before.complaints:
             console.line(f"warning: {complaint}; an earlier one is used")
         stopwatch = Stopwatch(meta.get("loop_seconds", 0.0))
-        progress.tracker = tracker = Tracker(
-            folder,
-            run.tracking,
-            batch_size=run.size.batch_size,
-            planned_time_steps=run.size.time_steps,
-            discrete_actions=_discrete_actions(prepared.graph),
-            console=console,
-            clock=stopwatch,
-            continued=meta.get("positions"),
-        )
+        progress.tracker = tracker = tracker_of(prepared, folder, console, stopwatch, meta)
+        if tracker.begin():
+            describe(tracker, prepared)
         progress.evaluations = evaluations = Evaluations(prepared, folder, tracker, console, stop.came)
-        with contextlib.closing(tracker), contextlib.closing(evaluations):
-            if tracker.begin(run.hparams):
-                describe(tracker, prepared)
+        with contextlib.closing(evaluations):
             loop = _Loop(prepared, folder, console, progress, stop, tracker, evaluations, stopwatch)
             try:
                 loop.run(before.checkpoint)
@@ -319,7 +307,7 @@ class _Loop:
             "config_hash": self._run.config_hash,
             "versions": self._versions,
             "loop_seconds": self._stopwatch(),
-            "positions": self._tracker.positions(),
+            "positions": self._tracker.positions().saved(),
             "evaluations": self._evaluations.state(),
         }
 
@@ -368,23 +356,3 @@ def _keeps_checkpoints(run: CheckedRun, graph: TemporalAgent, console: Console) 
         return True
     forget_actions(graph)
     return False
-
-
-def _remove_records(folder: Path, positions: Mapping[str, Any]) -> None:
-    """Removes the records that a run does not continue: all where it has no checkpoint to resume from."""
-    events = positions.get("events")
-    for path in folder.glob(f"{EVENTS}*"):
-        if events is None or path.name != events[0]:
-            path.unlink()
-    if positions.get("csv") is None:
-        (folder / METRICS).unlink(missing_ok=True)
-
-
-def _discrete_actions(graph: TemporalAgent) -> dict[str, tuple[int, int]]:
-    """Name, smallest value and number of values of the graph's discrete actions."""
-    spec = env_spec_of(graph)
-    return {
-        leaf.name: (int(leaf.start) if leaf.start is not None else 0, int(leaf.counts))
-        for leaf in (spec.actions if spec is not None else ())
-        if leaf.kind == "discrete" and leaf.counts is not None
-    }

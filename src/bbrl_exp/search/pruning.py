@@ -82,8 +82,8 @@ def rungs_of(settings: SearchSettings, run: CheckedRun) -> tuple[int, ...]:
         )
     if not run.checkpoint_every:
         raise ConfigurationError("key 'checkpoint.every' = 0: must be more to prune: runs resume from rung to rung")
-    if not (run.tracking.enabled and run.tracking.csv):
-        raise ConfigurationError("key 'tracking.csv' = false: must be true to prune by what metrics.csv holds")
+    if not run.tracking.writes_csv:
+        raise ConfigurationError("key 'tracking.sinks.csv': must be on to prune by what metrics.csv holds")
     return rungs
 
 

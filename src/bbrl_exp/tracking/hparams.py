@@ -1,10 +1,11 @@
 """TensorBoard's HPARAMS page: every run is there from its start on, and the runs of a setting share one row.
 
 A run has two records in its event file: what it was asked, written when the file is made, and how it ended. Its metrics
-are the scalars ``Final/<name>``. There is no record of the whole experiment: TensorBoard takes the columns from the
+are the scalars ``(final)/<name>``. There is no record of the whole experiment: TensorBoard takes the columns from the
 first such record that it finds, and without one from all runs below its folder. It then offers every tag as a metric
-and shows the first five; the capital letter puts these before all others. The page reads the first record of a kind, so
-that nothing in it may change when a run is resumed.
+and shows the first five; the bracket puts these before all others, and yet behind the learning curves on the pages of
+the curves themselves, where digits come first. The page reads the first record of a kind, so that nothing in it may
+change when a run is resumed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from bbrl_exp.records.event_file import EventFile, whole_length
 from bbrl_exp.records.layout import EVENTS
 
+FINAL = "(final)"
 _FAILED = "failed"
 
 Parameter = bool | int | float | str
@@ -59,13 +61,13 @@ def write_start(events: EventFile, entry: HparamsEntry) -> None:
 def write_end(events: EventFile, env_steps: int, metrics: Mapping[str, float | None], *, failed: bool) -> None:
     """Says on the page how the run ended.
 
-    Each metric (no time is one) becomes a scalar ``Final/<name>``; None and NaN are left out. So does ``failed``, whose
-    mean is the fraction of a setting's runs that failed.
+    Each metric (no time is one) becomes a scalar ``(final)/<name>``; None and NaN are left out. So does ``failed``,
+    whose mean is the fraction of a setting's runs that failed.
     """
     found = {name: value for name, value in metrics.items() if value is not None and not math.isnan(value)}
     values = {**found, _FAILED: float(failed)}
     events.scalars(
-        [f"Final/{name}" for name in values], np.array([env_steps]), np.array([[v] for v in values.values()])
+        [f"{FINAL}/{name}" for name in values], np.array([env_steps]), np.array([[v] for v in values.values()])
     )
     status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
     end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())

@@ -20,12 +20,14 @@ from tensorboard.plugins.text import metadata as text
 
 from bbrl_exp.agents.graph_check import VariableFacts
 
+LAYOUT: str = custom_scalar.CONFIG_SUMMARY_TAG
 N_BUCKETS = 30
 _FLOAT = np.finfo(np.float64)
 _LARGEST_WITH_HALVES = 2.0**52  # from here on, there is no float64 between two whole numbers
 _RGB = 3
 _FONT_SIZE = 14
 _ROW, _MARGIN, _RADIUS = 24, 12, 5
+_TRAINING = ("eval/return_mean", "train/return", "eval/length_mean", "train/length", "time/steps_per_second")
 _PAPER, _INK, _LINE, _WRITES, _READS = "white", "black", "#dddddd", "#d95f02", "#1f77b4"
 
 
@@ -79,51 +81,8 @@ def png(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def histogram_values(tag: str, components: NDArray[Any], max_components: int) -> list[Summary.Value]:
-    """The histograms ``<tag>/<component>`` of a small vector ``[T, B, …]``; one in all for a scalar or a larger tensor.
-
-    There is none for what has no finite value.
-    """
-    if components.ndim <= 2 or components[0, 0].size > max_components:
-        named = {tag: components}
-    else:
-        flat = components.reshape(*components.shape[:2], -1)
-        named = {f"{tag}/{index}": flat[:, :, index] for index in range(flat.shape[2])}
-    made = ((name, _histogram(values)) for name, values in named.items())
-    return [Summary.Value(tag=name, histo=proto) for name, proto in made if proto is not None]
-
-
-def layout_summary(workspace_tags: Iterable[str]) -> Summary:
-    """The CUSTOM SCALARS page: training first, then a chart for each variable or component.
-
-    Mean, minimum and maximum of a number are one line in its band; the fractions of neighbouring variables
-    (``env/terminated``, ``env/truncated``, … or the values of an action) share a chart.
-    """
-    bands: dict[str, dict[str, str]] = {}
-    fractions: dict[str, list[str]] = {}
-    for tag in workspace_tags:
-        stem, _, statistic = tag.rpartition("/")
-        if statistic == "fraction":
-            fractions.setdefault(stem.rpartition("/")[0], []).append(tag)
-        else:
-            bands.setdefault(stem, {})[statistic] = tag
-    training = [_lines(tag, [tag]) for tag in ("train/return", "train/length", "time/steps_per_second")]
-    charts = [
-        _band(stem, tags["mean"], tags["min"], tags["max"]) if "min" in tags else _lines(stem, tags.values())
-        for stem, tags in bands.items()
-    ]
-    charts += [_lines(f"{stem}: fractions", tags) for stem, tags in fractions.items()]
-    layout = layout_pb2.Layout(
-        category=[
-            layout_pb2.Category(title="training", chart=training),
-            layout_pb2.Category(title="workspace", chart=charts),
-        ]
-    )
-    metadata = custom_scalar.create_summary_metadata()
-    return _string_summary(custom_scalar.CONFIG_SUMMARY_TAG, layout.SerializeToString(), metadata)
-
-
-def _histogram(values: NDArray[Any]) -> HistogramProto | None:
+def histogram_of(values: NDArray[Any]) -> HistogramProto | None:
+    """The histogram of numbers in any shape; None where none of them is finite."""
     numbers = values.astype(np.float64).reshape(-1)
     numbers = numbers[np.isfinite(numbers)]
     if not numbers.size:
@@ -148,6 +107,36 @@ def _histogram(values: NDArray[Any]) -> HistogramProto | None:
             bucket_limit=edges[1:].tolist(),
             bucket=counts.tolist(),
         )
+
+
+def layout_summary(workspace_tags: Iterable[str]) -> Summary:
+    """The CUSTOM SCALARS page: learning curves first, then a chart for each variable or component.
+
+    Mean, minimum and maximum of a number are one line in its band; the fractions of neighbouring variables
+    (``env/terminated``, ``env/truncated``, … or the values of an action) share a chart.
+    """
+    bands: dict[str, dict[str, str]] = {}
+    fractions: dict[str, list[str]] = {}
+    for tag in workspace_tags:
+        stem, _, statistic = tag.rpartition("/")
+        if statistic == "fraction":
+            fractions.setdefault(stem.rpartition("/")[0], []).append(tag)
+        else:
+            bands.setdefault(stem, {})[statistic] = tag
+    training = [_lines(tag, [tag]) for tag in _TRAINING]
+    charts = [
+        _band(stem, tags["mean"], tags["min"], tags["max"]) if "min" in tags else _lines(stem, tags.values())
+        for stem, tags in bands.items()
+    ]
+    charts += [_lines(f"{stem}: fractions", tags) for stem, tags in fractions.items()]
+    layout = layout_pb2.Layout(
+        category=[
+            layout_pb2.Category(title="learning curves", chart=training),
+            layout_pb2.Category(title="workspace", chart=charts),
+        ]
+    )
+    metadata = custom_scalar.create_summary_metadata()
+    return _string_summary(LAYOUT, layout.SerializeToString(), metadata)
 
 
 def _band(title: str, mean: str, lowest: str, highest: str) -> layout_pb2.Chart:

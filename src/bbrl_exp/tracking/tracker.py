@@ -1,25 +1,23 @@
-"""What a run records of itself, in one place: curves, histograms, episodes, speed; each written a chunk at a time."""
+"""What a run records of itself: computed once, a chunk at a time, and handed to every sink."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorboard.compat.proto.summary_pb2 import Summary
 
-from bbrl_exp.errors import BbrlExpError
-from bbrl_exp.records.event_file import EventFile
-from bbrl_exp.records.metrics import SPEED, MetricsFile
+from bbrl_exp.records.metrics import SPEED
 from bbrl_exp.text import size_in_words
-from bbrl_exp.tracking.console import Console
+from bbrl_exp.tracking.background import END_SECONDS, BackgroundSink
 from bbrl_exp.tracking.episodes import EpisodeCount, FinishedEpisodes, finished_episodes
-from bbrl_exp.tracking.hparams import HparamsEntry, write_end, write_start
+from bbrl_exp.tracking.positions import Positions
 from bbrl_exp.tracking.settings import Thinning, TrackingSettings
-from bbrl_exp.tracking.summaries import histogram_values, image_summary, layout_summary, text_summary
+from bbrl_exp.tracking.sink import LocalSink, RunFacts, Sink, defines
+from bbrl_exp.tracking.sinks import WORKSPACE_HISTOGRAMS, TensorBoardSink
 from bbrl_exp.tracking.workspace_series import rows_on_cpu, workspace_series
 from bbrl_exp.workspace import Workspace
 
@@ -28,61 +26,89 @@ _HISTOGRAM_PREFIXES = ("env/env_obs", "env/reward", "action")
 
 
 class Tracker:
-    """Records a run into its folder.
+    """Records a run in its sinks.
 
-    Make it just before the loop starts: speed is measured from then on. With ``settings.enabled`` false it has the same
-    methods and makes no file.
+    Make it just before the loop starts: speed is measured from then on. Without sinks it has the same methods.
+    A :class:`LocalSink` is written at once, and its errors are the run's; every other sink has a thread of its own, and
+    is dropped with one warning where it fails.
 
     Args:
-        folder: the run's folder, which exists; unused without files.
-        batch_size: number B of environments; time step g of the run is environment step g · B.
-        planned_time_steps: time steps that the run will have, not counting the first row.
+        sinks: by name.
+        facts: about the run.
+        settings: what is recorded; its ``sinks`` are not looked at.
+        learns: whether the agent learns.
         discrete_actions: name → (smallest value, number of values) of action variables from discrete spaces.
         clock: seconds spent in the loop, from any origin; a clock that stands still during evaluations keeps them out
             of the measured speed.
-        continued: what :meth:`positions` gave, for a tracker that continues these files: what is beyond is cut
-            off. None for new files.
+        continued: what :meth:`positions` gave at the checkpoint that the run resumes from. None for a new run.
 
     Attributes:
-        episodes: the episodes that have finished, counted with or without files.
+        episodes: the episodes that have finished, counted with or without sinks.
 
     Raises:
-        BbrlExpError: if a file cannot be made or written, here or in any method, naming the file.
+        BbrlExpError: if a file cannot be made or written, in :meth:`begin` or any later method, naming the file.
     """
 
     def __init__(
         self,
-        folder: Path,
+        sinks: Mapping[str, Sink],
+        facts: RunFacts,
         settings: TrackingSettings,
         *,
-        batch_size: int,
-        planned_time_steps: int,
+        learns: bool = False,
         discrete_actions: Mapping[str, tuple[int, int]] | None = None,
-        console: Console | None = None,
         clock: Callable[[], float] = time.perf_counter,
-        continued: Mapping[str, Any] | None = None,
+        continued: Positions | None = None,
     ) -> None:
         self.episodes = EpisodeCount()
+        self._facts = facts
         self._settings = settings
-        self._batch_size = batch_size
-        self._planned_time_steps = planned_time_steps
         self._discrete_actions = dict(discrete_actions or {})
-        self._console = console if settings.console else None
-        self._positions = dict(continued or {"csv": None, "events": None, "seconds_at_last_speed": clock()})
-        csv, events = self._positions["csv"], self._positions["events"]
-        self._csv = MetricsFile(folder, csv) if settings.enabled and settings.csv else None
-        try:
-            self._events = EventFile(folder, events) if settings.enabled and settings.tensorboard else None
-        except BbrlExpError:
-            if self._csv:
-                self._csv.close()
-            raise
-        self._thinning = Thinning.of(settings, planned_time_steps)
+        self._continued = continued
+        seconds = clock() if continued is None else continued.seconds
+        self._local = {name: sink for name, sink in sinks.items() if isinstance(sink, LocalSink)}
+        self._background = {name: BackgroundSink(name, sink) for name, sink in sinks.items() if name not in self._local}
+        self._started: list[LocalSink] = []
+        self._has_begun = self._is_closed = False
+        self._new: set[str] = set()
+        self._wants_workspace = any(sink.wants_workspace for sink in sinks.values())
+        self._without_workspace = {name for name, sink in sinks.items() if not sink.wants_workspace}
+        self._planned_time_steps = facts.total_steps // facts.batch_size
+        self._thinning = Thinning.of(settings, self._planned_time_steps, learns=learns)
+        self._bands = not learns if settings.workspace_bands is None else settings.workspace_bands
         self._selected: dict[str, bool] = {}
-        self._laid_out = False
+        self._is_announced = False
         self._next_histogram = 0
         self._env_steps = 0
-        self._speed = _SpeedMeter(clock, self._positions["seconds_at_last_speed"])
+        self._speed = _SpeedMeter(clock, seconds)
+
+    def begin(self) -> bool:
+        """Starts the sinks.
+
+        Returns:
+            Whether there are some that know nothing of the run yet, and get its texts from :meth:`introduce`.
+        """
+        known = {} if self._continued is None else self._continued.sinks
+        for name, sink in self._local.items():
+            sink.start(self._facts)
+            if self._facts.resumed_at is not None:
+                sink.resume(known.get(name))
+            self._started.append(sink)
+        self._has_begun = True
+        for name, background in self._background.items():
+            background.call("start", self._facts)
+            if self._facts.resumed_at is not None:
+                background.call("resume", known.get(name))
+        self._new = {name for name in (*self._local, *self._background) if name not in known}
+        return bool(self._new)
+
+    def introduce(self, texts: Mapping[str, str], images: Mapping[str, tuple[bytes, tuple[int, int]]]) -> None:
+        """Records texts, and pictures with their sizes, in the sinks that know nothing of the run yet."""
+        others = {*self._local, *self._background} - self._new
+        for name, markdown in texts.items():
+            self._tell("text", name, markdown, without=others)
+        for name, (data, size) in images.items():
+            self._tell("image", self._env_steps, name, data, size, without=others)
 
     def chunk(self, workspace: Workspace, first_new_row: int, first_global_time: int) -> None:
         """Record the new rows of a chunk.
@@ -96,75 +122,42 @@ class Tracker:
         variables = {
             name: workspace[name]
             for name in workspace.keys()  # noqa: SIM118  (a workspace is not a dict)
-            if name in _EPISODE_VARIABLES or (self._events and self._selects(name))
+            if name in _EPISODE_VARIABLES or (self._wants_workspace and self._selects(name))
         }
         rows = rows_on_cpu(variables, first_new_row - before)
-        new_rows = {name: array[before:] for name, array in rows.items() if self._selects(name)}
         n_new = max((len(array) - before for array in rows.values()), default=0)
-        self._env_steps = (first_global_time + n_new - 1) * self._batch_size
-        if self._events and self._settings.workspace:
-            self._write_series(self._events, new_rows, first_global_time, n_new)
-        if self._events and self._settings.histogram_every and self._env_steps >= self._next_histogram:
-            self._write_histograms(self._events, new_rows)
+        self._env_steps = (first_global_time + n_new - 1) * self._facts.batch_size
+        if self._wants_workspace:
+            new_rows = {name: array[before:] for name, array in rows.items() if self._selects(name)}
+            if self._settings.workspace:
+                self._record_series(new_rows, first_global_time, n_new)
+            if self._settings.histogram_every and self._env_steps >= self._next_histogram:
+                self._record_histograms(new_rows)
         if all(name in rows for name in _EPISODE_VARIABLES):
             done, cumulated_reward, timestep = (rows[name] for name in _EPISODE_VARIABLES)
             episodes = finished_episodes(done, cumulated_reward, timestep, before)
-            self._write_episodes(episodes, (episodes.time - before + first_global_time) * self._batch_size)
+            self._record_episodes(episodes, (episodes.time - before + first_global_time) * self._facts.batch_size)
         self._measure_speed(self._settings.speed_every)
-        if self._console:
-            total = self._planned_time_steps * self._batch_size
-            self._console.progress(self._env_steps, total, self._speed.latest, self.episodes.return_mean)
+        self._tell("progress", self._env_steps, self._speed.latest, self.episodes.return_mean)
 
     def scalars(self, env_steps: int, values: Mapping[str, float]) -> None:
-        """Record single numbers (an evaluation, losses) at an environment step, in TensorBoard and CSV."""
-        if self._events:
-            column = np.array([[float(value)] for value in values.values()])
-            self._events.scalars(list(values), np.array([env_steps]), column)
-        if self._csv:
-            self._csv.scalars(env_steps, values)
+        """Record single numbers (an evaluation, losses) at an environment step."""
+        if values:
+            row = np.array([[float(value) for value in values.values()]])
+            self._tell("scalars", np.array([env_steps]), list(values), row)
 
     def evaluation(self, env_steps: int, name: str, values: Mapping[str, float], returns: Sequence[float]) -> None:
-        """Record an evaluation of the policy at an environment step: ``<name>/<value>``, and every single return.
-
-        The returns are a histogram in TensorBoard and one row per environment in CSV.
-        """
+        """Record an evaluation of the policy at an environment step: ``<name>/<value>``, and every single return."""
         self.scalars(env_steps, {f"{name}/{key}": value for key, value in values.items()})
-        tag = f"{name}/return"
-        if self._events:
-            column = np.array(returns)[:, None]
-            self._events.summary(env_steps, Summary(value=histogram_values(tag, column, self._settings.max_components)))
-        if self._csv:
-            self._csv.environments(env_steps, tag, returns)
+        self._tell("histogram", env_steps, f"{name}/return", np.array(returns))
 
-    def text(self, tag: str, markdown: str) -> None:
-        """Put a text on TensorBoard's TEXT page."""
-        if self._events:
-            self._events.summary(self._env_steps, text_summary(tag, markdown))
+    def image(self, name: str, data: bytes, size: tuple[int, int]) -> None:
+        """Record a picture: a file that browsers show, and its width and height."""
+        self._tell("image", self._env_steps, name, data, size)
 
-    def config(self, yaml_text: str) -> None:
-        """Put the run's configuration on TensorBoard's TEXT page."""
-        self.text("config", f"```yaml\n{yaml_text.strip()}\n```")
-
-    def image(self, tag: str, data: bytes, size: tuple[int, int]) -> None:
-        """Put a picture on TensorBoard's IMAGES page: a file that browsers show (an animated one plays), its size."""
-        if self._events:
-            self._events.summary(self._env_steps, image_summary(tag, data, size))
-
-    def begin(self, entry: HparamsEntry) -> bool:
-        """Put the run on TensorBoard's HPARAMS page; the event file of a resumed run has it there already.
-
-        Returns:
-            Whether there is an event file that says nothing of the run yet.
-        """
-        if self._events is None or not self._events.is_new:
-            return False
-        write_start(self._events, entry)
-        return True
-
-    def complete(self, metrics: Mapping[str, float | None]) -> None:
-        """Say on TensorBoard's HPARAMS page that the run is complete, and what came out, as :func:`write_end` does."""
-        if self._events:
-            write_end(self._events, self._env_steps, metrics, failed=False)
+    def complete(self, results: Mapping[str, float | None]) -> None:
+        """Say that the run is complete, and what came out."""
+        self._tell("results", self._env_steps, results)
 
     def state(self) -> dict[str, Any]:
         """How far the records are, as plain Python; equal between equal runs."""
@@ -172,7 +165,6 @@ class Tracker:
             "episodes": self.episodes.state(),
             "env_steps": self._env_steps,
             "next_histogram": self._next_histogram,
-            "laid_out": self._laid_out,
             "steps_at_last_speed": self._speed.steps,
         }
 
@@ -181,107 +173,145 @@ class Tracker:
         self.episodes.load_state(state["episodes"])
         self._env_steps = state["env_steps"]
         self._next_histogram = state["next_histogram"]
-        self._laid_out = state["laid_out"]
         self._speed.steps = state["steps_at_last_speed"]
 
-    def positions(self) -> dict[str, Any]:
-        """Where the files end and what the clock shows.
-
-        Returns:
-            ``{"csv": bytes, "events": (file name, bytes), "seconds_at_last_speed": seconds}``; None for a file that
-            was never made.
-        """
-        if self._csv:
-            self._positions["csv"] = self._csv.tell()
-        if self._events:
-            self._positions["events"] = (self._events.path.name, self._events.tell())
-        return {**self._positions, "seconds_at_last_speed": self._speed.seconds}
+    def positions(self) -> Positions:
+        """Where the sinks are, and what the clock shows; those that are off keep their last position."""
+        sinks = {} if self._continued is None else dict(self._continued.sinks)
+        sinks |= {name: sink.position() for name, sink in self._local.items()}
+        sinks |= {name: sink.position() for name, sink in self._background.items()}
+        return Positions(sinks, self._facts.run_id, self._speed.seconds)
 
     def sync(self) -> None:
-        """Returns when the files would be what they are after a power cut: a checkpoint may refer to them then."""
-        for file in (self._events, self._csv):
-            if file:
-                file.sync()
+        """Returns when the records would be what they are after a power cut: a checkpoint may refer to them then."""
+        for sink in self._local.values():
+            sink.sync()
+        for background in self._background.values():
+            background.sync()
+        self._warn()
 
-    def close(self) -> None:
-        """Record the last speed, end the progress and close the files; closing again does nothing."""
-        if self._console:
-            self._console.close()
-        try:
-            self._measure_speed(least_env_steps=1)
-        finally:
-            for file in (self._events, self._csv):
-                if file:
-                    file.close()
-            self._events = self._csv = None
+    def close(self, status: str) -> None:
+        """Record the last speed and close the sinks; closing again does nothing.
+
+        Args:
+            status: of the run, as in ``summary.json``.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        deadline = time.monotonic() + END_SECONDS
+        with contextlib.ExitStack() as afterwards:  # an error is raised when all are closed
+            for sink in self._started:
+                afterwards.callback(sink.close, status)
+            if self._has_begun:
+                afterwards.callback(self._end_background, status, deadline)
+                self._measure_speed(least_env_steps=1)
+
+    def _end_background(self, status: str, deadline: float) -> None:
+        for sink in self._background.values():
+            sink.call("close", status)
+        for sink in self._background.values():
+            sink.end(deadline)
+        self._warn()
+
+    def _tell(self, method: str, *arguments: Any, without: set[str] | frozenset[str] = frozenset()) -> None:
+        """Calls a method of every sink but some."""
+        for name, sink in self._local.items():
+            if name not in without and defines(sink, method):
+                getattr(sink, method)(*arguments)
+        for name, background in self._background.items():
+            if name not in without:
+                background.call(method, *arguments)
+        if self._background:
+            self._warn()
+
+    def _warn(self) -> None:
+        """Prints why sinks were dropped, once each."""
+        for background in self._background.values():
+            if (warning := background.take_warning()) is not None:
+                self._facts.console.line(warning)
 
     def _selects(self, variable: str) -> bool:
         if variable not in self._selected:
             self._selected[variable] = self._settings.selects(variable)
         return self._selected[variable]
 
-    def _write_series(
-        self, events: EventFile, new_rows: Mapping[str, NDArray[Any]], first_global_time: int, n_new: int
-    ) -> None:
+    def _record_series(self, new_rows: Mapping[str, NDArray[Any]], first_global_time: int, n_new: int) -> None:
         kept = self._thinning.kept(first_global_time, n_new)
         if not len(kept):
             return
         by_length: dict[int, dict[str, NDArray[Any]]] = {}
         for name, array in new_rows.items():
             by_length.setdefault(len(array), {})[name] = array
-        tags_of_all: list[str] = []
+        names: list[str] = []
+        columns: list[NDArray[np.float64]] = []
         for length, group in by_length.items():
             times = kept[kept < length]
             if len(times) < length:
                 group = {name: array[times] for name, array in group.items()}
             tags, values = workspace_series(
-                group, max_components=self._settings.max_components, discrete_actions=self._discrete_actions
+                group,
+                max_components=self._settings.max_components,
+                discrete_actions=self._discrete_actions,
+                bands=self._bands,
             )
-            events.scalars(tags, (first_global_time + times) * self._batch_size, values)
-            tags_of_all += tags
-        if not self._laid_out:
-            self._laid_out = True
-            events.summary(0, layout_summary(tags_of_all))
-            self._announce(len(tags_of_all), events.record_length(tags_of_all))
+            names += tags
+            columns.append(values.T if len(times) == len(kept) else _with_gaps(values.T, len(kept)))
+        if not columns:
+            return
+        together = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+        env_steps = (first_global_time + kept) * self._facts.batch_size
+        self._tell("scalars", env_steps, names, together, without=self._without_workspace)
+        if not self._is_announced:
+            self._is_announced = True
+            self._announce(names)
 
-    def _announce(self, n_series: int, bytes_per_step: int) -> None:
-        if self._console is None:
+    def _announce(self, names: Sequence[str]) -> None:
+        """Says how large the event file will be; once in a session of a run that begins."""
+        sizes = [sink.record_length(names) for sink in self._local.values() if isinstance(sink, TensorBoardSink)]
+        if not sizes or self._facts.resumed_at is not None:
             return
         planned, full, stride = self._planned_time_steps, self._thinning.full_steps, self._thinning.stride
-        size = size_in_words(self._thinning.n_kept(planned + 1) * bytes_per_step)
+        size = size_in_words(self._thinning.n_kept(planned + 1) * sum(sizes))
         if planned < full or stride == 1:
             what = "at every time step"
         else:
             rest = f"one in {stride:,} after that" if stride else "none after that"
             what = f"at each of the first {full:,} time steps, {rest}"
-        self._console.line(f"TensorBoard: {n_series} workspace series {what}, about {size}")
+        self._tell("note", f"TensorBoard: {len(names)} workspace series {what}, about {size}")
 
-    def _write_histograms(self, events: EventFile, new_rows: Mapping[str, NDArray[Any]]) -> None:
+    def _record_histograms(self, new_rows: Mapping[str, NDArray[Any]]) -> None:
         self._next_histogram = self._env_steps + self._settings.histogram_every
-        values = [
-            value
-            for name, array in new_rows.items()
-            if len(array) and any(name == prefix or name.startswith(f"{prefix}/") for prefix in _HISTOGRAM_PREFIXES)
-            for value in histogram_values(f"histograms/{name}", array, self._settings.max_components)
-        ]
-        events.summary(self._env_steps, Summary(value=values))
+        for name, array in new_rows.items():
+            if len(array) and any(name == prefix or name.startswith(f"{prefix}/") for prefix in _HISTOGRAM_PREFIXES):
+                for tag, values in _components(f"{WORKSPACE_HISTOGRAMS}{name}", array, self._settings.max_components):
+                    self._tell("histogram", self._env_steps, tag, values, without=self._without_workspace)
 
-    def _write_episodes(self, episodes: FinishedEpisodes, env_steps: NDArray[np.int64]) -> None:
+    def _record_episodes(self, episodes: FinishedEpisodes, env_steps: NDArray[np.int64]) -> None:
         self.episodes.add(episodes)
-        if self._events:
-            columns = np.stack([episodes.total_reward, episodes.length])
-            self._events.scalars(("train/return", "train/length"), env_steps, columns)
-        if self._csv:
-            self._csv.episodes(
-                env_steps.tolist(),
-                episodes.environment.tolist(),
-                episodes.total_reward.tolist(),
-                episodes.length.tolist(),
-            )
+        if len(env_steps):
+            self._tell("episodes", env_steps, episodes.environment, episodes.total_reward, episodes.length)
 
     def _measure_speed(self, least_env_steps: int) -> None:
         if self._speed.measure(self._env_steps, least_env_steps) and self._speed.latest is not None:
             self.scalars(self._env_steps, {SPEED: self._speed.latest})
+
+
+def _with_gaps(values: NDArray[np.float64], n_rows: int) -> NDArray[np.float64]:
+    """``[N, S]`` with rows of NaN at its end."""
+    longer = np.full((n_rows, values.shape[1]), np.nan)
+    longer[: len(values)] = values
+    return longer
+
+
+def _components(name: str, array: NDArray[Any], max_components: int) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The values of each component of a small vector ``[T, B, …]``; of all together for a scalar or a larger tensor."""
+    if array.ndim <= 2 or array[0, 0].size > max_components:
+        yield name, array.reshape(-1)
+        return
+    flat = array.reshape(*array.shape[:2], -1)
+    for index in range(flat.shape[2]):
+        yield f"{name}/{index}", flat[:, :, index].reshape(-1)
 
 
 class _SpeedMeter:

@@ -68,7 +68,7 @@ class _Columns:
     fractions: list[NDArray[Any]] = field(default_factory=list)
     fraction_tags: list[str] = field(default_factory=list)
 
-    def reduce(self, times: int, batch_size: int) -> tuple[list[str], list[NDArray[np.float64]]]:
+    def reduce(self, times: int, batch_size: int, bands: bool) -> tuple[list[str], list[NDArray[np.float64]]]:
         """Names, and series ``[C, T]``.
 
         The batch is put first and time last, so that each reduction adds or compares long contiguous rows.
@@ -82,7 +82,7 @@ class _Columns:
             first = last
         tags = [f"{tag}/mean" for tag in self.number_tags] + [f"{tag}/fraction" for tag in self.fraction_tags]
         series = [np.add.reduce(together, axis=0) / batch_size]
-        if n_numbers and batch_size > 1:
+        if n_numbers and batch_size > 1 and bands:
             tags += [f"{tag}/min" for tag in self.number_tags] + [f"{tag}/max" for tag in self.number_tags]
             series.append(np.minimum.reduce(together[:, :n_numbers], axis=0))
             series.append(np.maximum.reduce(together[:, :n_numbers], axis=0))
@@ -94,13 +94,15 @@ def workspace_series(
     *,
     max_components: int,
     discrete_actions: Mapping[str, tuple[int, int]],
-) -> tuple[list[str], NDArray[np.float32]]:
+    bands: bool = True,
+) -> tuple[list[str], NDArray[np.float64]]:
     """Every variable's series over T time steps.
 
     Args:
         rows: name → ``[T, B, …]`` (or ``[T]``, taken for a batch of one), T the same for all.
         max_components: vectors of more components than this are summed up as a whole.
         discrete_actions: name → (smallest value, number of values) of actions from a discrete space.
+        bands: whether numbers have their minima and maxima over the batch, beside the mean.
 
     Returns:
         S tags, and the values ``[S, T]``. A NaN in a variable is a NaN in its series and touches no other.
@@ -138,11 +140,10 @@ def workspace_series(
                 columns.numbers.append(components)
                 columns.number_tags += prefixes
         for batch_size, columns in by_batch_size.items():
-            column_tags, column_series = columns.reduce(times, batch_size)
+            column_tags, column_series = columns.reduce(times, batch_size, bands)
             tags += column_tags
             series += column_series
-        values_of_all = np.concatenate(series) if series else np.empty((0, times))
-        return tags, values_of_all.astype(np.float32)
+        return tags, np.concatenate(series) if series else np.empty((0, times))
 
 
 def _whole(components: NDArray[Any]) -> Iterable[tuple[str, NDArray[np.float64]]]:

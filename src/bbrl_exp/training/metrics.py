@@ -15,6 +15,7 @@ from bbrl_exp.learners.learner import Metrics
 
 # First parts of names under which the tracker records what it computes itself.
 _OF_THE_RUN = ("eval", "final_eval", "train", "time", "system", "workspace", "histograms", "Final")
+_ON_PAGES_OF_TENSORBOARD = ("(final)", "1_learning_curves")
 
 
 class NewestMetrics:
@@ -56,7 +57,7 @@ class NewestMetrics:
     def _check_name(self, name: object) -> None:
         if not isinstance(name, str) or not name.isprintable() or not name or "," in name or '"' in name:
             problem = "must be a text without commas, quotes and line breaks"
-        elif name.split("/")[0] in _OF_THE_RUN:
+        elif name.split("/")[0] in (*_OF_THE_RUN, *_ON_PAGES_OF_TENSORBOARD):
             problem = f"'{name.split('/')[0]}' is for what the run records itself; use 'learner/…' or 'losses/…'"
         else:
             self._known_names.add(name)
