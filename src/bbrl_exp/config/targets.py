@@ -27,7 +27,7 @@ _OWN_PREFIXES = (
     "gymnasium.wrappers",
 )
 _WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
-NodeKind = Literal["member", "wrapper", "learner", "argument", "optimizer"]
+NodeKind = Literal["member", "wrapper", "learner", "argument", "optimizer", "schedule"]
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -94,12 +94,13 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
 
     Raises:
         ConfigurationError: a member that is no agent, a wrapper that is none or that shows and records, a learner that
-            is none, an optimizer that is none, an argument that is neither a module of torch nor of the user's own
-            package.
+            is none, an optimizer or a schedule that is none, an argument that is neither a module of torch nor of
+            the user's own package.
     """
     from torch import nn, optim
 
     from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.functional.schedules import Schedule
     from bbrl_exp.learners.learner import Learner
 
     if kind == "wrapper":
@@ -116,6 +117,9 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     elif kind == "optimizer":
         if not issubclass(target, optim.Optimizer):
             raise ConfigurationError(f"{where}: must be a torch.optim.Optimizer")
+    elif kind == "schedule":
+        if not issubclass(target, Schedule):
+            raise ConfigurationError(f"{where}: must be a schedule, with a method value_at(env_steps, total_steps)")
     elif not issubclass(target, nn.Module) and not _is_below(f"{target.__module__}.", allowed_packages()):
         raise ConfigurationError(f"{where}: must be an Agent or a torch.nn.Module")
 
