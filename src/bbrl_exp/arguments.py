@@ -6,17 +6,20 @@ By that name the application finds the key of the configuration. A dataclass sta
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import numbers
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from bbrl_exp.errors import ConfigurationError
 
 # What torch takes: int64, and float32, in which numbers meet tensors.
 _LARGEST_INT, _LARGEST_FLOAT = 2**63 - 1, 3.4028234663852886e38
+
+Mark = TypeVar("Mark")
 
 
 @dataclass(frozen=True)
@@ -40,19 +43,22 @@ class Range:
             ConfigurationError: such as ``discount=1.5: must be 0 to 1``.
         """
         for name, value in arguments.items():
-            if value is None:
-                continue
-            if self.is_whole and not is_integer(value):
-                raise ConfigurationError(f"{name}={value}: must be a whole number, {self.words}")
-            largest = _LARGEST_INT if isinstance(value, int) else _LARGEST_FLOAT
-            if self.holds(value) and abs(value) <= largest:
-                continue
-            limit = ""
-            if isinstance(value, float) and not math.isfinite(value):
-                limit = ", and finite"
-            elif abs(value) > largest:
-                limit = f", at most {largest:,}" if isinstance(value, int) else f", at most {largest:.6g} (float32)"
-            raise ConfigurationError(f"{name}={value}: must be {self.words}{limit}")
+            if value is not None and (complaint := self.complaint(value)) is not None:
+                raise ConfigurationError(f"{name}={value}: {complaint}")
+
+    def complaint(self, value: float) -> str | None:
+        """What a number must be that is out of the range, ``must be 0 to 1``; None for one that is in it."""
+        if self.is_whole and not is_integer(value):
+            return f"must be a whole number, {self.words}"
+        largest = _LARGEST_INT if isinstance(value, int) else _LARGEST_FLOAT
+        if self.holds(value) and abs(value) <= largest:
+            return None
+        limit = ""
+        if isinstance(value, float) and not math.isfinite(value):
+            limit = ", and finite"
+        elif abs(value) > largest:
+            limit = f", at most {largest:,}" if isinstance(value, int) else f", at most {largest:.6g} (float32)"
+        return f"must be {self.words}{limit}"
 
 
 FINITE = Range("a number", lambda value: True)
@@ -122,17 +128,53 @@ class BuiltLater(NodeOf):
     instead: tuple[str, ...] = ()
 
 
-def check_fields(instance: object) -> None:
-    """Refuses the first field of a dataclass that is out of the range in its type; None passes.
+Number = TypeVar("Number")
+Scheduled = Annotated[Number, NodeOf("schedule")]
+"""``Scheduled[AboveZero]``: a number above 0, or a schedule of such numbers, which a learner reads at each update."""
+
+
+def annotations_of(target: type[Any], *, with_marks: bool = False) -> dict[str, Any]:
+    """The types of a constructor's parameters; the fields of a dataclass have them from the modules they are from."""
+    of = target if dataclasses.is_dataclass(target) else target.__init__
+    try:
+        return typing.get_type_hints(of, include_extras=with_marks)
+    except (NameError, AttributeError, TypeError):
+        return {}
+
+
+def marks_of(target: type[Any], kind: type[Mark]) -> dict[str, Mark]:
+    """What a class says of its arguments in their types, by name: the marks of one kind, such as :class:`Range`."""
+    return {
+        name: mark
+        for name, hint in annotations_of(target, with_marks=True).items()
+        for part in (hint, *typing.get_args(hint))  # an optional number is a union
+        for mark in getattr(part, "__metadata__", ())
+        if isinstance(mark, kind)
+    }
+
+
+def check_fields(instance: object, *but: str) -> None:
+    """Refuses the first field of a dataclass that is out of the range in its type; None passes, and the fields ``but``.
 
     Raises:
         ConfigurationError: as :meth:`Range.check`.
     """
-    for name, hint in typing.get_type_hints(type(instance), include_extras=True).items():
-        for part in (hint, *typing.get_args(hint)):  # an optional number is a union
-            for allowed in getattr(part, "__metadata__", ()):
-                if isinstance(allowed, Range):
-                    allowed.check(**{name: getattr(instance, name)})
+    for name, allowed in marks_of(type(instance), Range).items():
+        if name not in but:
+            allowed.check(**{name: getattr(instance, name)})
+
+
+def check_default(setting: str, instance: Any, *names: str) -> None:
+    """Refuses the first field of a dataclass that is not its default: with ``setting`` it does nothing.
+
+    Raises:
+        ConfigurationError: such as ``exploration_fraction=0.1: has no effect with epsilon; must be 0.2, the default``.
+    """
+    for each in dataclasses.fields(instance):
+        if each.name in names and (value := getattr(instance, each.name)) != each.default:
+            raise ConfigurationError(
+                f"{each.name}={value}: has no effect with {setting}; must be {each.default}, the default"
+            )
 
 
 def check_unused(setting: str, **arguments: object) -> None:

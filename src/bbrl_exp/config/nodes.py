@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from bbrl_exp.arguments import BuiltLater, NodeOf
+from bbrl_exp.arguments import BuiltLater, NodeOf, annotations_of, marks_of
 from bbrl_exp.config.targets import NodeKind, check_kind, find_target, is_wrapper
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, described, did_you_mean, ends_silently
 from bbrl_exp.settings import shown
@@ -60,7 +60,7 @@ class Node:
         if self.owner is None:
             return None
         node, name = self.owner
-        return marks(find_target(node.content["_target_"], f"{node.key}._target_")).get(name)
+        return marks_of(find_target(node.content["_target_"], f"{node.key}._target_"), NodeOf).get(name)
 
     def _check_given(self, mark: BuiltLater) -> None:
         for name in mark.given:
@@ -77,7 +77,7 @@ def nodes_below(
     config: object, key: str, kind: NodeKind = "argument", owner: tuple[Node, str] | None = None
 ) -> Iterator[Node]:
     """All nodes of a resolved configuration, outer ones first."""
-    has_target = isinstance(config, Mapping) and "_target_" in config
+    has_target = _is_node(config)
     node = Node(key, kind, cast("Mapping[str, Any]", config) if has_target else {}, owner)
     if has_target or kind in ("wrapper", "learner", "sink"):
         yield node
@@ -103,7 +103,7 @@ def _check_keys(
     parameters = inspect.signature(target).parameters
     known = [name for name, parameter in parameters.items() if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
     open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-    hints = _annotations(target)
+    hints, marked = annotations_of(target), marks_of(target, NodeOf)
     for name, value in node.items():
         if name in _HYDRA_KEYS:
             raise ConfigurationError(f"key '{key}.{name}' is not supported: write arguments by name, values in place")
@@ -113,12 +113,21 @@ def _check_keys(
             near = did_you_mean(str(name), known) or ";"
             named = ", ".join(other for other in parameters_of(target) if other not in given) or "none"
             raise ConfigurationError(f"key '{key}': {target.__name__} has no parameter '{name}'{near} known: {named}")
-        if name in hints and name in parameters:
+        if name in hints and name in parameters and not (name in marked and _is_node(value)):
             many = parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
             items = value if many and isinstance(value, list) else [value]
             if (many and not isinstance(value, list)) or not all(_accepts(hints[name], item) for item in items):
                 kind = f"a list, each {_in_words(hints[name])}" if many else _in_words(hints[name])
+                scheduled = [other for other, mark in marked.items() if mark.kind == "schedule"]
+                if name in scheduled:
+                    kind += " or the node of a schedule"
+                elif scheduled and _is_node(value):
+                    kind += f"; a schedule can be given for {', '.join(scheduled)}"
                 raise ConfigurationError(f"key '{key}.{name}' = {shown(value)}: must be {kind} ({target.__name__})")
+
+
+def _is_node(value: object) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
 
 
 def parameters_of(target: type[Any]) -> list[str]:
@@ -135,7 +144,7 @@ def _in_words(hint: object) -> str:
         return " or ".join(_in_words(argument) for argument in arguments)
     if typing.get_origin(hint) is typing.Literal:
         return f"one of {', '.join(map(str, arguments))}"
-    if _is_module(hint) or _is_callable(hint):
+    if _is_object(hint):
         return "a node with a _target_"
     if _is_sequence(hint):
         return f"a list, each {_in_words(arguments[0])}" if arguments else "a list"
@@ -143,35 +152,15 @@ def _in_words(hint: object) -> str:
     return words.get(hint, inspect.formatannotation(hint)) if isinstance(hint, type) else str(hint)
 
 
-def _annotations(target: type[Any], *, with_marks: bool = False) -> dict[str, Any]:
-    """The types of a constructor's parameters; the fields of a dataclass have them from the modules they are from."""
-    of = target if dataclasses.is_dataclass(target) else target.__init__
-    try:
-        return typing.get_type_hints(of, include_extras=with_marks)
-    except (NameError, AttributeError, TypeError):
-        return {}
-
-
-def marks(target: type[Any]) -> dict[str, NodeOf]:
-    """What a class says of the nodes that are its arguments, by their names."""
-    return {
-        name: mark
-        for name, hint in _annotations(target, with_marks=True).items()
-        for part in (hint, *typing.get_args(hint))  # a mark may be on one of several kinds
-        for mark in getattr(part, "__metadata__", ())
-        if isinstance(mark, NodeOf)
-    }
-
-
 def _accepts(hint: object, value: object) -> bool:
     """Whether a plain ``value`` fits the annotation; annotations of other kinds are left to the class itself."""
-    if isinstance(value, Mapping) and "_target_" in value:
-        return True
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_accepts(argument, value) for argument in arguments)
     if origin is typing.Literal:
         return value in arguments
+    if _is_node(value):
+        return hint not in (int, float, bool, str, type(None))
     if hint in (int, float):
         return not isinstance(value, bool) and isinstance(value, int if hint is int else (int, float))
     if hint in (bool, str, type(None)):
@@ -181,17 +170,15 @@ def _accepts(hint: object, value: object) -> bool:
         return isinstance(value, list | Mapping) and (
             isinstance(value, Mapping) or len(inner) != 1 or all(_accepts(inner[0], item) for item in value)
         )
-    return not _is_module(hint) and not _is_callable(hint)
+    return not _is_object(hint)
 
 
-def _is_callable(hint: object) -> bool:
-    """Whether an annotation asks for something to call, which only a node can describe."""
-    return typing.get_origin(hint) is Callable
-
-
-def _is_module(hint: object) -> bool:
-    """Whether an annotation asks for an agent or another module of torch, which only a node can describe."""
-    return isinstance(hint, type) and any(base.__module__ == "torch.nn.modules.module" for base in hint.__mro__)
+def _is_object(hint: object) -> bool:
+    """Whether an annotation asks for what only a node can describe: a module of torch, or something to call or ask."""
+    if typing.get_origin(hint) is Callable:
+        return True
+    is_module = isinstance(hint, type) and any(base.__module__ == "torch.nn.modules.module" for base in hint.__mro__)
+    return is_module or getattr(hint, "_is_protocol", False)
 
 
 def _is_sequence(hint: object) -> bool:
@@ -239,7 +226,7 @@ def build(node: object, key: str, filled: Callable[[type[Any]], Mapping[str, Any
         return {name: build(child, f"{key}.{name}", filled) for name, child in node.items()}
     target = find_target(node["_target_"], f"{key}._target_")
     arguments = dict(filled(target))
-    hints, marked = _annotations(target), marks(target)
+    hints, marked = annotations_of(target), marks_of(target, NodeOf)
     for name, child in node.items():
         if name != "_target_":
             value = build(child, f"{key}.{name}", filled, marked.get(name))
@@ -296,7 +283,7 @@ def _construct(
 
 def _argument_of_another_kind(target: type[Any], arguments: Mapping[str, Any]) -> str | None:
     """What a class needs where an argument is of another class than it is annotated with; None where all fit."""
-    hints = _annotations(target)
+    hints = annotations_of(target)
     for name, value in arguments.items():
         kind = hints.get(name)
         if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):

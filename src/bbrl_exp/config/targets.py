@@ -29,7 +29,7 @@ _OWN_PREFIXES = (
     "gymnasium.wrappers",
 )
 _WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
-NodeKind = Literal["member", "wrapper", "learner", "argument", "optimizer", "network", "sink"]
+NodeKind = Literal["member", "wrapper", "learner", "argument", "optimizer", "schedule", "network", "sink"]
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -104,13 +104,13 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     """Refuses a class that is not of the kind that is needed.
 
     Raises:
-        ConfigurationError: a member that is no agent, a wrapper that is none or that shows and records, a learner, an
-            optimizer or a sink that is none, a network that is none or has no ``input_shape``, an argument that is
-            neither a module of torch nor of the user's own package.
+        ConfigurationError: a class of another kind, a wrapper that shows or records, a network without a parameter
+            ``input_shape``, an argument that is neither a module of torch nor of the user's own package.
     """
     from torch import nn, optim
 
     from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.functional.schedules import Schedule
     from bbrl_exp.learners.learner import Learner
     from bbrl_exp.tracking.sink import Sink
 
@@ -134,6 +134,9 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     elif kind == "sink":
         if not issubclass(target, Sink):
             raise ConfigurationError(f"{where}: must be a Sink")
+    elif kind == "schedule":
+        if not issubclass(target, Schedule):
+            raise ConfigurationError(f"{where}: must be a schedule, with a method value_at(env_steps, total_steps)")
     elif not issubclass(target, nn.Module) and not _is_below(f"{target.__module__}.", allowed_packages()):
         raise ConfigurationError(f"{where}: must be an Agent or a torch.nn.Module")
 

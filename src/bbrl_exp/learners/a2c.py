@@ -16,35 +16,36 @@ are not normalised.
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import torch
 
-from bbrl_exp.arguments import AboveZero
+from bbrl_exp.arguments import AboveZero, Scheduled
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.parts.advantage_update import AdvantageUpdate
 from bbrl_exp.learners.parts.on_policy import OfSamples
+from bbrl_exp.learners.parts.options import MakeOptimizer, OneOptimizer, adam
 from bbrl_exp.learners.parts.samples import Samples
-from bbrl_exp.nn.flat_optimizer import FlatOptimizer, MakeOptimizer
+
+_NAMED: dict[str, MakeOptimizer] = {
+    "rmsprop": functools.partial(torch.optim.RMSprop, alpha=0.99, eps=1e-5),
+    "adam": adam(epsilon=1e-5),
+}
 
 
 class A2C(AdvantageUpdate[Samples], OfSamples):
     """Learns a stochastic policy and a critic by one step a chunk."""
 
-    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
-    """``rmsprop`` (decay 0.99, as in the paper, and ε 1e-5) or ``adam`` (ε 1e-5)."""
-    learning_rate: AboveZero = 7e-4
-    """of the optimizer."""
+    optimizer: OneOptimizer | Literal["rmsprop", "adam"] | None = "rmsprop"  # type: ignore[assignment]
+    """node of a ``torch.optim.Optimizer``, or ``rmsprop`` (decay 0.99, as in the paper, and ε 1e-5; None too) or
+    ``adam`` (ε 1e-5).
+    """
+    learning_rate: Scheduled[AboveZero] = 7e-4
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        maker = _maker(self.optimizer, self.learning_rate)
-        self._optimizer = FlatOptimizer(self.parameters(), maker, self.max_grad_norm)
-
-
-def _maker(optimizer: str, learning_rate: float) -> MakeOptimizer:
-    if optimizer not in ("rmsprop", "adam"):
-        raise ConfigurationError(f"optimizer='{optimizer}': must be one of rmsprop, adam")
-    if optimizer == "adam":
-        return lambda parameters: torch.optim.Adam(parameters, learning_rate, eps=1e-5, fused=True)
-    return lambda parameters: torch.optim.RMSprop(parameters, learning_rate, alpha=0.99, eps=1e-5)
+        name = self.optimizer if isinstance(self.optimizer, str) else "rmsprop"
+        if name not in _NAMED:
+            raise ConfigurationError(f"optimizer='{name}': must be one of {', '.join(_NAMED)}, or the node of another")
+        self._optimizer = self.flat_optimizer(self.parameters(), _NAMED[name])

@@ -22,20 +22,20 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, AboveZeroToAMillion, Count, FromZeroBelowOne
+from bbrl_exp.arguments import AboveZeroToAMillion, Count, FromZeroBelowOne
 from bbrl_exp.data.recording import load_recording
 from bbrl_exp.data.transitions import align, minibatches
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.errors import ConfigurationError, WorkspaceError
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.descent import descend
-from bbrl_exp.learners.parts.with_options import WithOptions
+from bbrl_exp.learners.parts.options import RateOptions, adam, set_learning_rate
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
 
-class BehaviourCloning(WithOptions, Learner):
+class BehaviourCloning(RateOptions, Learner):
     """Makes a policy do what a recording shows.
 
     Raises:
@@ -46,8 +46,6 @@ class BehaviourCloning(WithOptions, Learner):
     """the policy that learns."""
     recording: str | None = field(default=None, kw_only=False)
     """file that ``bbrl-exp record`` wrote, with the variables that the policy reads and writes."""
-    learning_rate: AboveZero = 1e-3
-    """of Adam."""
     minibatch_size: Count = 256
     """pairs of a gradient step."""
     updates_per_step: AboveZeroToAMillion = 0.1
@@ -75,7 +73,7 @@ class BehaviourCloning(WithOptions, Learner):
         self._pairs = [leaf[order[n_held_out:]] for leaf in pairs]
         self._waiting: list[Tensor] = []
         self._n_updates = 0
-        self._optimizer = torch.optim.Adam(self.policy.parameters(), self.learning_rate, fused=True)
+        self._optimizer = self.optimizer_of(self.policy.parameters(), adam())
 
     def awaits(self) -> str | None:
         return None if self._n_updates else f"more environment steps (updates_per_step={self.updates_per_step})"
@@ -85,6 +83,7 @@ class BehaviourCloning(WithOptions, Learner):
         if n_due <= self._n_updates:
             return {}
         losses = []
+        set_learning_rate(self._optimizer, self.learning_rate)
         while self._n_updates < n_due:
             indexes = self._next_indexes()
             loss = self.loss([leaf.index_select(0, indexes) for leaf in self._pairs])

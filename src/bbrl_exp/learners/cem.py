@@ -18,7 +18,7 @@ from dataclasses import field
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, AboveZeroToOne, AtLeastZero, Count
+from bbrl_exp.arguments import AboveZero, AboveZeroToOne, AtLeastZero, Count, Scheduled, check_default
 from bbrl_exp.data.transitions import DONE
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
@@ -42,12 +42,12 @@ class CrossEntropyMethod(WithOptions, Learner):
     needs_episodes = True
     policy: PopulationPolicy = field(kw_only=False)
     """the population."""
-    elite_fraction: AboveZeroToOne = 0.2
+    elite_fraction: Scheduled[AboveZeroToOne] = 0.2
     """ρ; the elite are at least 2 candidates."""
     initial_std: AboveZero = 1.0
     """σ of every parameter in the first generation, around 0 or what a ``network`` of your own begins with."""
-    extra_variance: AtLeastZero = 0.0
-    """Z_0."""
+    extra_variance: Scheduled[AtLeastZero] = 0.0
+    """Z_0, or a schedule of Z_g in place of the line to 0."""
     extra_variance_generations: Count = 1
     """G."""
     seed: int = 0
@@ -59,7 +59,8 @@ class CrossEntropyMethod(WithOptions, Learner):
         if n_candidates < 2:
             raise ConfigurationError(f"policy.population_size={n_candidates}: at least 2")
         self.reads = (CANDIDATE, RETURN, DONE)
-        self._n_elite = max(2, round(self.elite_fraction * n_candidates))
+        if "extra_variance" in self._scheduled:
+            check_default("a schedule of extra_variance", self, "extra_variance_generations")
         self._generator = torch_generator(self.seed, "learner", "cem")
         self._generation = 0
         self.std: Tensor
@@ -79,10 +80,13 @@ class CrossEntropyMethod(WithOptions, Learner):
         if int(self.n_episodes.min()) < self.policy.episodes_per_candidate:
             return {}
         returns = self.return_sums / self.n_episodes
-        elite = returns.argsort(descending=True, stable=True)[: self._n_elite]
+        n_elite = max(2, round(self.elite_fraction * len(returns)))
+        elite = returns.argsort(descending=True, stable=True)[:n_elite]
         parameters = self.policy.candidates[elite]
         self.policy.mean.copy_(parameters.mean(dim=0))
         share = max(1.0 - self._generation / self.extra_variance_generations, 0.0)
+        if "extra_variance" in self._scheduled:
+            share = 1.0
         self.std.copy_((parameters.var(dim=0, correction=0) + self.extra_variance * share).sqrt())
         self._generation += 1
         self._begin_generation()

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, Count, FromZeroBelowOne
+from bbrl_exp.arguments import AboveZero, Count, FromZeroBelowOne, Scheduled, check_default
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import summed_half_squares
@@ -35,13 +35,15 @@ class CrossQ(SquashedSoftActorCritic):
     policy_delay: Count = 3
     """updates of the critics an update of the policy and the temperature."""
     first_moment_decay: FromZeroBelowOne = 0.5
-    """β₁ of the Adam of policy and critics."""
-    policy_learning_rate: AboveZero = 1e-3
-    critic_learning_rate: AboveZero = 1e-3
-    temperature_learning_rate: AboveZero | None = 1e-3
+    """β₁ of the Adam of policy and critics; without ``optimizer`` only."""
+    policy_learning_rate: Scheduled[AboveZero] = 1e-3
+    critic_learning_rate: Scheduled[AboveZero] = 1e-3
+    temperature_learning_rate: Scheduled[AboveZero] | None = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.optimizer is not None:
+            check_default("optimizer", self, "first_moment_decay")
         self.critic.eval()
         if not self.critic.network.renormalizations:
             raise ConfigurationError("critic.normalization: CrossQ needs 'batch'")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero
+from bbrl_exp.arguments import AboveZero, Scheduled
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.parts.deterministic_actor_critic import DeterministicActorCritic
@@ -26,8 +26,8 @@ from bbrl_exp.learners.parts.deterministic_actor_critic import DeterministicActo
 class DDPG(DeterministicActorCritic):
     """Learns a deterministic policy and one critic from a replay buffer."""
 
-    policy_learning_rate: AboveZero = 1e-4
-    critic_learning_rate: AboveZero = 1e-3
+    policy_learning_rate: Scheduled[AboveZero] = 1e-4
+    critic_learning_rate: Scheduled[AboveZero] = 1e-3
 
     def __post_init__(self) -> None:
         if self.critic.n_critics != 1:

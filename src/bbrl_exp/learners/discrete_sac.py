@@ -20,9 +20,10 @@ from dataclasses import field
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import Count, FromZeroBelowOne, check_unused
+from bbrl_exp.arguments import Count, FromZeroBelowOne, Scheduled, check_unused
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target, summed_half_squares
+from bbrl_exp.functional.schedules import before_the_run
 from bbrl_exp.learners.parts.q_critics import TargetOptions
 from bbrl_exp.learners.parts.soft_actor_critic import SoftActorCritic
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble
@@ -36,7 +37,7 @@ class DiscreteSAC(TargetOptions, SoftActorCritic):
     """the policy that chooses the actions."""
     critic: DiscreteQEnsemble = field(kw_only=False)
     """critics of every action, two in the paper."""
-    target_entropy_ratio: FromZeroBelowOne | None = None
+    target_entropy_ratio: Scheduled[FromZeroBelowOne] | None = None
     """the entropy that is wanted, as a part of log A; None for 0.5."""
     batch_size: Count = 64
 
@@ -45,8 +46,12 @@ class DiscreteSAC(TargetOptions, SoftActorCritic):
         if self.temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy_ratio=self.target_entropy_ratio)
         self.target_critic = self.target_of(self.critic)
-        ratio = 0.5 if self.target_entropy_ratio is None else self.target_entropy_ratio
-        self.prepare(self.policy, self.critic, ratio * math.log(self.critic.n_actions))
+        self.prepare(self.policy, self.critic)
+
+    @property
+    def wanted_entropy(self) -> float:
+        ratio = 0.5 if self.target_entropy_ratio is None else before_the_run(self.target_entropy_ratio, 0.5)
+        return ratio * math.log(self.critic.n_actions)
 
     def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return self.critic_loss(batch)

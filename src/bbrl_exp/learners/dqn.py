@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
-from bbrl_exp.arguments import AboveZeroToAMillion, Count, FromZeroToOne, check_unused
+from bbrl_exp.arguments import AboveZeroToAMillion, Count, FromZeroToOne, Scheduled, check_unused
 from bbrl_exp.data.prioritised import PrioritisedReplay
 from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
@@ -60,8 +60,8 @@ class DQN(ReplayedQLearning):
     """whether transitions with large errors are drawn more often."""
     priority_exponent: FromZeroToOne | None = None
     """α of the priorities (0.6); with ``prioritised`` only."""
-    importance_exponent: FromZeroToOne | None = None
-    """initial β of the weights, which grows linearly to 1 (0.4); with ``prioritised`` only."""
+    importance_exponent: Scheduled[FromZeroToOne] | None = None
+    """initial β of the weights, which grows linearly to 1 (0.4), or a schedule of β; with ``prioritised`` only."""
     loss: Literal["huber", "squared"] = "huber"
     """``huber`` (κ = 1) or ``squared``, of the error of a value; a distribution has a loss of its own."""
     batch_size: Count = 64
@@ -83,7 +83,8 @@ class DQN(ReplayedQLearning):
         if self.loss == "squared" and kind != "none":
             raise ConfigurationError(f"loss='squared': has no effect on distribution='{kind}'")
         self._value_loss = mse_loss if self.loss == "squared" else smooth_l1_loss
-        self._importance_exponent = 0.4 if self.importance_exponent is None else self.importance_exponent
+        if self.prioritised and "importance_exponent" not in self._scheduled:
+            self.schedules = (*self.schedules, "importance_exponent")
         buffer = ReplayBuffer(
             self.replay_capacity,
             self.policy.reads,
@@ -110,7 +111,9 @@ class DQN(ReplayedQLearning):
         if isinstance(self._replay, ReplayBuffer):
             batch = self._replay.sample(self.batch_size, self._generator)
         else:
-            exponent = linear(self._importance_exponent, 1.0, fraction)
+            exponent = 0.4 if self.importance_exponent is None else self.importance_exponent
+            if "importance_exponent" not in self._scheduled:
+                exponent = linear(exponent, 1.0, fraction)
             batch = self._replay.sample(self.batch_size, self._generator, importance_exponent=exponent)
         values, loss, errors = self.loss_of(batch)
         norm = self._optimizer.step(loss)

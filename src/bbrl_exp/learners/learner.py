@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
-from bbrl_exp.arguments import check_fields
+from bbrl_exp.arguments import Range, check_fields, marks_of
 from bbrl_exp.data.replay import ReplayBuffer
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.functional.schedules import Schedule, depends_on_total_steps
 from bbrl_exp.learners.parts.state import SavesAttributes, replay_buffers
 from bbrl_exp.workspace import Workspace
 
 Metrics = Mapping[str, float | Tensor]
+
+# Points of a run at which the values of a schedule are checked before it begins.
+_N_CHECKED = 1001
 
 
 @dataclass(frozen=True)
@@ -35,23 +42,24 @@ class Progress:
     schedule_steps: int | None = None
 
     @property
+    def length(self) -> int:
+        """Environment steps of the run for all that depends on its length."""
+        return self.total_steps if self.schedule_steps is None else self.schedule_steps
+
+    @property
     def fraction(self) -> float:
-        """The part of the schedules' steps that is done, between 0 and 1."""
-        return min(self.env_steps / self._schedule_steps, 1.0)
+        """The part of ``length`` that is done, between 0 and 1."""
+        return min(self.env_steps / self.length, 1.0)
 
     @property
     def remaining(self) -> float:
-        """The part of the schedules' steps that was to come when the new rows began: 1 for the first chunk.
+        """The part of ``length`` that was to come when the new rows began: 1 for the first chunk.
 
         It is above 0 for the last, whose value it keeps if the run is longer. What anneals to zero is multiplied with
         it, so that every chunk is learned from.
         """
-        begun = max(min(self.env_steps, self._schedule_steps) - self.new_steps, 0)
-        return 1.0 - begun / self._schedule_steps
-
-    @property
-    def _schedule_steps(self) -> int:
-        return self.total_steps if self.schedule_steps is None else self.schedule_steps
+        begun = max(min(self.env_steps, self.length) - self.new_steps, 0)
+        return 1.0 - begun / self.length
 
     def updates_due(self, learning_starts: int, updates_per_step: float) -> int:
         """How many updates there are to be by now: so many an environment step after the first ``learning_starts``."""
@@ -73,10 +81,12 @@ class Learner(SavesAttributes):
 
     schedules: tuple[str, ...] = ()
     needs_episodes = False
+    _scheduled: Mapping[str, tuple[Schedule, Range | None]] = {}
 
     def __post_init__(self) -> None:
         """Where the arguments are the fields of a dataclass: refuses those out of the range that their type gives."""
-        check_fields(self)
+        self._find_schedules()
+        check_fields(self, *self._scheduled)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         """Learns from the new rows.
@@ -90,6 +100,62 @@ class Learner(SavesAttributes):
             where nothing was learned.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define update")
+
+    def learn_from(self, workspace: Workspace, progress: Progress) -> Metrics:
+        """What a run calls after every chunk: :meth:`update`, with each scheduled option at its value.
+
+        A schedule is asked for the moment at which the new rows began, so that the first chunk is learned from with the
+        first value. The values are among the metrics, ``learner/<option>``.
+        """
+        if not self._scheduled:
+            return self.update(workspace, progress)
+        self.follow_schedules(progress.env_steps - progress.new_steps, progress.length)
+        values = {f"learner/{name}": float(getattr(self, name)) for name in self._scheduled}
+        return {**values, **self.update(workspace, progress)}
+
+    def start_schedules(self, total_steps: int) -> None:
+        """Checks the schedules among the options, and sets the options to their first values; a run begins with it.
+
+        An attribute that is a schedule becomes a number here, and is the present number whenever :meth:`update` is
+        called. ``schedules`` then names it where it depends on the length of the run.
+
+        Args:
+            total_steps: the environment steps that the run has for its schedules.
+
+        Raises:
+            ConfigurationError: a value of a schedule is no number, or out of the range of its option; 0 is always in.
+        """
+        self._find_schedules()
+        for name, (schedule, _) in self._scheduled.items():
+            for index in range(_N_CHECKED):
+                self._value_of(name, total_steps * index // (_N_CHECKED - 1), total_steps)
+            if depends_on_total_steps(schedule) and name not in self.schedules:
+                self.schedules = (*self.schedules, name)
+        if self._scheduled:
+            self.follow_schedules(0, total_steps)
+
+    def follow_schedules(self, env_steps: int, total_steps: int) -> None:
+        """Sets each scheduled option to its value when ``env_steps`` are done.
+
+        A learner with a part that has such a number of its own, an optimizer for instance, sets it there too.
+        """
+        for name in self._scheduled:
+            setattr(self, name, self._value_of(name, env_steps, total_steps))
+
+    def _find_schedules(self) -> None:
+        found = {name: value for name, value in vars(self).items() if isinstance(value, Schedule)}
+        allowed = marks_of(type(self), Range) if found else {}
+        self._scheduled = {**self._scheduled, **{name: (found[name], allowed.get(name)) for name in found}}
+
+    def _value_of(self, name: str, env_steps: int, total_steps: int) -> float:
+        schedule, allowed = self._scheduled[name]
+        value: object = schedule.value_at(env_steps, total_steps)
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+            complaint: str | None = "must be a finite number"
+        elif value == 0 or allowed is None or (complaint := allowed.complaint(float(value))) is None:
+            return float(value)
+        at = f"after {env_steps:,} of {total_steps:,} environment steps"
+        raise ConfigurationError(f"{name}: {type(schedule).__name__} gives {value} {at}: {complaint}")
 
     def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
         """Refuses chunks that it cannot learn from; a run asks before it makes anything. This one learns from any.

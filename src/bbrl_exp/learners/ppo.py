@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, check_unused
+from bbrl_exp.arguments import AboveZero, Scheduled, check_unused
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import approximate_kl, clipped_surrogate, clipped_value
 from bbrl_exp.learners.learner import Metrics
@@ -45,16 +45,16 @@ class PPO(ProximalUpdate[Samples], OfSamples):
 
     objective: Literal["clip", "kl"] = "clip"
     """``clip`` or ``kl``."""
-    learning_rate: AboveZero = 3e-4
-    clip_range: AboveZero | None = None
+    learning_rate: Scheduled[AboveZero] = 3e-4
+    clip_range: Scheduled[AboveZero] | None = None
     """ε of the ratio (0.2); with ``clip`` only."""
     anneal_clip_range: bool = False
     """whether ε falls linearly to zero over the run; with ``clip`` only."""
-    value_clip_range: AboveZero | None = None
+    value_clip_range: Scheduled[AboveZero] | None = None
     """how far a value may move from what it was; None for no limit."""
     kl_weight: AboveZero | None = None
     """initial β (1); with ``kl`` only."""
-    kl_target: AboveZero | None = None
+    kl_target: Scheduled[AboveZero] | None = None
     """divergence that β is adapted to, in nats (0.01); with ``kl`` only."""
 
     def __post_init__(self) -> None:
@@ -67,7 +67,6 @@ class PPO(ProximalUpdate[Samples], OfSamples):
         else:
             check_unused("objective='kl'", clip_range=self.clip_range, anneal_clip_range=self.anneal_clip_range)
         self._kl_weight = 1.0 if self.kl_weight is None else self.kl_weight
-        self._kl_target = 0.01 if self.kl_target is None else self.kl_target
         self._generator = numpy_generator(self.seed, "learner", "ppo")
 
     def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
@@ -95,8 +94,9 @@ class PPO(ProximalUpdate[Samples], OfSamples):
             return self.clip_fraction(loss)
         with torch.no_grad():
             divergence = self.divergence(self.loss(experience))
-        if divergence > 1.5 * self._kl_target:
+        target = 0.01 if self.kl_target is None else self.kl_target
+        if divergence > 1.5 * target:
             self._kl_weight = min(2 * self._kl_weight, _LARGEST_KL_WEIGHT)
-        elif divergence < self._kl_target / 1.5:
+        elif divergence < target / 1.5:
             self._kl_weight = max(self._kl_weight / 2, _SMALLEST_KL_WEIGHT)
         return {"learner/kl_weight": self._kl_weight}

@@ -19,18 +19,18 @@ from dataclasses import field
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, Count, FromZeroToOne
+from bbrl_exp.arguments import AboveZero, Count, FromZeroToOne, Scheduled
 from bbrl_exp.data.transitions import align, minibatches
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import lambda_returns
-from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.parts.options import EpsilonOptions, ReturnOptions, StepOptions
+from bbrl_exp.learners.learner import Metrics, Progress
+from bbrl_exp.learners.parts.options import EpsilonOptions, ReturnOptions, StepOptions, adam
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
 
-class PQN(EpsilonOptions, StepOptions, ReturnOptions, Learner):
+class PQN(EpsilonOptions, StepOptions, ReturnOptions):
     """Learns the action values of a policy from each chunk, which is then thrown away.
 
     Raises:
@@ -40,8 +40,8 @@ class PQN(EpsilonOptions, StepOptions, ReturnOptions, Learner):
     policy: QPolicy = field(kw_only=False)
     """the policy that chooses the actions; its ε is set here. Its network should have ``layer_norm``."""
     anneal_learning_rate: bool = True
-    max_grad_norm: AboveZero | None = 10.0
-    trace_decay: FromZeroToOne = 0.65
+    max_grad_norm: Scheduled[AboveZero] | None = 10.0
+    trace_decay: Scheduled[FromZeroToOne] = 0.65
     """λ of the returns."""
     n_epochs: Count = 4
     """passes over a chunk."""
@@ -57,15 +57,13 @@ class PQN(EpsilonOptions, StepOptions, ReturnOptions, Learner):
         if kind != "none":
             raise ConfigurationError(f"PQN learns no distributions: policy.distribution='{kind}', possible: 'none'")
         self.reads = self.reads_with(self.policy)
-        self.schedules = self.annealed("exploration_fraction")
         self._generator = numpy_generator(self.seed, "learner", "pqn")
-        self._optimizer = self.flat_adam(self.policy.network.parameters(), epsilon=1e-5)
+        self._optimizer = self.flat_optimizer(self.policy.network.parameters(), adam(epsilon=1e-5))
         self._n_updates = 0
-        self.explore(self.policy.exploration, 0.0)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         observations, indexes, returns = self.samples(workspace, progress)
-        self._optimizer.learning_rate = self.learning_rate_at(progress)
+        self.begin_step(self._optimizer, progress)
         metrics: dict[str, float | Tensor] = {}
         for _ in range(self.n_epochs if len(returns) else 0):
             for part in minibatches(len(returns), self.minibatch_size, self._generator, returns.device):
@@ -79,7 +77,7 @@ class PQN(EpsilonOptions, StepOptions, ReturnOptions, Learner):
                     "learner/q_mean": values.detach().mean(),
                     "learner/gradient_norm": norm,
                 }
-        metrics["learner/epsilon"] = self.explore(self.policy.exploration, progress.fraction)
+        metrics["learner/epsilon"] = self.explore(progress.env_steps, progress.length)
         metrics["learner/learning_rate"] = self._optimizer.learning_rate
         metrics["learner/updates"] = float(self._n_updates)
         return metrics

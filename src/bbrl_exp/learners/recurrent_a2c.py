@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from bbrl_exp.learners.parts.advantage_update import AdvantageUpdate
 from bbrl_exp.learners.parts.on_policy import OfSequences
+from bbrl_exp.learners.parts.options import adam
 from bbrl_exp.learners.parts.sequences import Sequences
 
 
@@ -31,4 +32,4 @@ class RecurrentA2C(AdvantageUpdate[Sequences], OfSequences):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._optimizer = self.flat_adam(self.parameters(), epsilon=1e-5)
+        self._optimizer = self.flat_optimizer(self.parameters(), adam(epsilon=1e-5))

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from bbrl_exp.arguments import AboveZeroToAMillion, AboveZeroToOne, Count, CountOrZero
+from bbrl_exp.arguments import AboveZeroToAMillion, AboveZeroToOne, Count, CountOrZero, Scheduled
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.data.transitions import align
 from bbrl_exp.errors import ConfigurationError
@@ -50,7 +50,7 @@ class RecurrentDQN(ReplayedQLearning):
     batch_size: Count = 16
     """sequences an update."""
     updates_per_step: AboveZeroToAMillion = 0.125
-    target_rate: AboveZeroToOne | None = 0.01
+    target_rate: Scheduled[AboveZeroToOne] | None = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()

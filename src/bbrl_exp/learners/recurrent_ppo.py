@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, Count
+from bbrl_exp.arguments import AboveZero, Count, Scheduled
 from bbrl_exp.functional.losses import clipped_surrogate
 from bbrl_exp.learners.learner import Metrics
 from bbrl_exp.learners.parts.on_policy import Loss, OfSequences
@@ -34,7 +34,7 @@ class RecurrentPPO(ProximalUpdate[Sequences], OfSequences):
 
     sequence_length: Count | None = None
     """time steps of a sequence, a divisor of ``steps_per_chunk``; None, or more than these, for the whole chunk."""
-    clip_range: AboveZero = 0.2
+    clip_range: Scheduled[AboveZero] = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()

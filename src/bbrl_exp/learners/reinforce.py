@@ -22,13 +22,13 @@ from dataclasses import field
 import torch
 from torch import Tensor, nn
 
-from bbrl_exp.arguments import AtLeastZero, Count, check_unused
+from bbrl_exp.arguments import AtLeastZero, Count, Scheduled, check_unused
 from bbrl_exp.data.episodes import UnfinishedEpisodes
 from bbrl_exp.data.transitions import Transitions, align
 from bbrl_exp.functional.losses import explained_variance, policy_gradient
 from bbrl_exp.functional.returns import discounted_returns
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.parts.options import ReturnOptions, StepOptions
+from bbrl_exp.learners.parts.options import ReturnOptions, StepOptions, adam, set_learning_rate
 from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import Critic
@@ -52,9 +52,9 @@ class Reinforce(StepOptions, ReturnOptions, Learner):
     """the baseline; None for none."""
     episodes_per_update: Count = 8
     """complete episodes that an update waits for; it takes all that there are then."""
-    entropy_weight: AtLeastZero = 0.0
+    entropy_weight: Scheduled[AtLeastZero] = 0.0
     """of the entropy bonus."""
-    value_weight: AtLeastZero | None = None
+    value_weight: Scheduled[AtLeastZero] | None = None
     """of the critic's loss (0.5); with a critic only."""
     normalize_advantages: bool = False
     """whether G − b has mean 0 and standard deviation 1 in each update."""
@@ -66,13 +66,11 @@ class Reinforce(StepOptions, ReturnOptions, Learner):
         else:
             check_same_observations(self.policy.features, self.critic.features)
         self.reads = self.reads_with(self.policy)
-        self.schedules = self.annealed()
-        self._value_weight = 0.5 if self.value_weight is None else self.value_weight
         self._episodes = UnfinishedEpisodes()
         self._n_updates = 0
         modules = [self.policy] if self.critic is None else [self.policy, self.critic]
         self._learned = list(dict.fromkeys(parameter for module in modules for parameter in module.parameters()))
-        self._optimizer = torch.optim.Adam(self._learned, self.learning_rate, eps=1e-5, fused=True)
+        self._optimizer = self.optimizer_of(self._learned, adam(epsilon=1e-5))
 
     def awaits(self) -> str | None:
         return None if self._n_updates else f"{self.episodes_per_update} whole episodes (episodes_per_update)"
@@ -88,7 +86,7 @@ class Reinforce(StepOptions, ReturnOptions, Learner):
         observations = [leaf.flatten(0, 1).index_select(0, steps) for leaf in transitions.observations]
         actions = [leaf.flatten(0, 1).index_select(0, steps) for leaf in transitions.actions]
         loss, metrics = self.loss(observations, actions, returns)
-        self._optimizer.param_groups[0]["lr"] = self.learning_rate_at(progress)
+        set_learning_rate(self._optimizer, self.learning_rate_at(progress))
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.max_grad_norm is not None:
@@ -117,7 +115,7 @@ class Reinforce(StepOptions, ReturnOptions, Learner):
             values = self.critic.values(observations, latent)
             advantages = returns - values.detach()
             value_loss = 0.5 * (values - returns).square().mean()
-            loss = loss + self._value_weight * value_loss
+            loss = loss + (0.5 if self.value_weight is None else self.value_weight) * value_loss
             metrics["losses/value"] = value_loss.detach()
             metrics["learner/explained_variance"] = explained_variance(values.detach(), returns)
         if self.normalize_advantages and len(advantages) > 1:

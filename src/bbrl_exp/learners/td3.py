@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AtLeastZero, Count
+from bbrl_exp.arguments import AtLeastZero, Count, Scheduled
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.learners.parts.deterministic_actor_critic import DeterministicActorCritic
 from bbrl_exp.seeding import torch_generator
@@ -29,9 +29,9 @@ class TD3(DeterministicActorCritic):
 
     policy_delay: Count = 2
     """updates of the critics per update of the policy and the targets."""
-    smoothing_std: AtLeastZero = 0.2
+    smoothing_std: Scheduled[AtLeastZero] = 0.2
     """σ of the noise on the target policy's actions."""
-    smoothing_clip: AtLeastZero = 0.5
+    smoothing_clip: Scheduled[AtLeastZero] = 0.5
     """c, its largest size."""
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,6 +12,22 @@ from torch import Tensor, nn
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
+# Their steps treat every number by itself, whatever the tensor that it is in.
+_ELEMENT_WISE = (
+    torch.optim.ASGD,
+    torch.optim.Adadelta,
+    torch.optim.Adagrad,
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.Adamax,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.RMSprop,
+    torch.optim.Rprop,
+    torch.optim.SGD,
+)
+
+
 class FlatOptimizer:
     """Lays parameters and their gradients side by side, and optimizes them as one vector.
 
@@ -18,21 +35,29 @@ class FlatOptimizer:
     device is laid out again there. For small networks this takes most of the cost out of a step: zeroing, the norm, the
     clipping and the step itself are one call each.
 
+    An optimizer to which the shapes of the parameters matter gets the parameters themselves: every one that is not
+    known to treat every number by itself, as Adam, RMSprop and SGD do.
+
     Args:
-        parameters: of any number of modules; one that occurs twice counts once, one without gradients not at all. All
-            of one dtype and device.
-        make: gives the optimizer of a list of parameters, such as ``lambda p: torch.optim.Adam(p, 3e-4, fused=True)``;
-            one whose step treats every number by itself, as Adam and RMSprop do.
+        parameters: of any number of modules; one that occurs twice counts once, one that needs no gradient not at all.
+        make: gives the optimizer of a list of parameters, such as ``lambda p: torch.optim.Adam(p, 3e-4, fused=True)``.
         max_grad_norm: the gradient is scaled down to this norm; None for no limit.
+
+    Attributes:
+        max_grad_norm: as above; it may be changed between steps.
     """
 
     def __init__(
         self, parameters: Iterable[nn.Parameter], make: MakeOptimizer, max_grad_norm: float | None = None
     ) -> None:
-        self._parameters = list(dict.fromkeys(each for each in parameters if each.requires_grad))
+        self._parameters = list(dict.fromkeys(parameter for parameter in parameters if parameter.requires_grad))
         self._make = make
-        self._max_grad_norm = max_grad_norm
-        self._lay_out()
+        self.max_grad_norm = max_grad_norm
+        self._block: nn.Parameter | None = None
+        self._optimizer = make(self._parameters)
+        is_one_kind = len({(parameter.dtype, parameter.device) for parameter in self._parameters}) == 1
+        if type(self._optimizer) in _ELEMENT_WISE and is_one_kind:
+            self._lay_out()
 
     @property
     def learning_rate(self) -> float:
@@ -42,17 +67,26 @@ class FlatOptimizer:
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         self._follow_parameters()
-        self._optimizer.param_groups[0]["lr"] = value
+        if value != self.learning_rate:
+            for group in self._optimizer.param_groups:
+                group["lr"] = value
 
     def step(self, loss: Tensor) -> Tensor:
         """Minimises ``loss``, a scalar, by one step; returns the norm of its gradient before clipping, detached."""
+        if self._block is None:
+            self._optimizer.zero_grad()
+            torch.autograd.backward(loss, inputs=self._parameters)
+            limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
+            norm: Tensor = nn.utils.clip_grad_norm_(self._parameters, limit)
+            self._optimizer.step()
+            return norm
         self._follow_parameters()
         gradient = self._gradient
         gradient.zero_()
         torch.autograd.backward(loss, inputs=self._parameters)
-        norm: Tensor = torch.linalg.vector_norm(gradient)
-        if self._max_grad_norm is not None:
-            gradient.mul_((self._max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
+        norm = torch.linalg.vector_norm(gradient)
+        if self.max_grad_norm is not None:
+            gradient.mul_((self.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
         self._optimizer.step()
         return norm
 
@@ -67,18 +101,20 @@ class FlatOptimizer:
 
     def _follow_parameters(self) -> None:
         """Lays out again what was moved; the optimizer restarts there, without what it knew."""
-        if self._parameters[0].data_ptr() != self._block.data_ptr():
+        if self._block is not None and self._parameters[0].data_ptr() != self._block.data_ptr():
             self._lay_out()
 
     def _lay_out(self) -> None:
         with torch.no_grad():
-            self._block = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in self._parameters]))
-            self._gradient = torch.zeros_like(self._block)
-            self._block.grad = self._gradient
+            self._block = block = nn.Parameter(
+                torch.cat([parameter.detach().flatten() for parameter in self._parameters])
+            )
+            self._gradient = torch.zeros_like(block)
+            block.grad = self._gradient
             first = 0
             for parameter in self._parameters:
                 rows = slice(first, first + parameter.numel())
-                parameter.data = self._block.detach()[rows].view_as(parameter)
+                parameter.data = block.detach()[rows].view_as(parameter)
                 parameter.grad = self._gradient[rows].view_as(parameter)
                 first = rows.stop
-        self._optimizer = self._make([self._block])
+        self._optimizer = self._make([block])

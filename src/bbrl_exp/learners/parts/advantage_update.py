@@ -18,13 +18,12 @@ class AdvantageUpdate(OnPolicyActorCritic[Experience]):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._optimizer: FlatOptimizer  # is each algorithm's own
-        self.schedules = self.annealed()
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         experience = self.collect(workspace, progress)
         if not len(experience.steps()):
             return {}
-        self._optimizer.learning_rate = learning_rate = self.learning_rate_at(progress)
+        learning_rate = self.begin_step(self._optimizer, progress)
         loss = self.loss(experience)
         gradient_norm = self._optimizer.step(loss.total)
         return self.metrics_of(loss, experience, gradient_norm, learning_rate, {})

@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from bbrl_exp.arguments import AboveZero, AtLeastZero
+from bbrl_exp.arguments import AboveZero, AtLeastZero, Scheduled
 from bbrl_exp.functional.losses import explained_variance
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
@@ -44,11 +44,11 @@ class OnPolicyActorCritic(StepOptions, AdvantageOptions, Learner, Generic[Experi
         ConfigurationError: a value out of its range, or a critic that sees other variables than the policy.
     """
 
-    entropy_weight: AtLeastZero = 0.0
+    entropy_weight: Scheduled[AtLeastZero] = 0.0
     """of the entropy bonus."""
-    value_weight: AtLeastZero = 0.5
+    value_weight: Scheduled[AtLeastZero] = 0.5
     """of the critic's loss."""
-    max_grad_norm: AboveZero | None = 0.5
+    max_grad_norm: Scheduled[AboveZero] | None = 0.5
 
     # Whether advantages have mean 0 and standard deviation 1; an option of some algorithms.
     normalize_advantages = False

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, Count, FromZeroToOne
+from bbrl_exp.arguments import AboveZero, Count, FromZeroToOne, Scheduled, check_unused
 from bbrl_exp.data.transitions import parts
 from bbrl_exp.functional.losses import approximate_kl, clip_fraction
+from bbrl_exp.functional.schedules import before_the_run
 from bbrl_exp.learners.learner import Metrics, Progress
 from bbrl_exp.learners.parts.on_policy import Experience, Loss, OnPolicyActorCritic
+from bbrl_exp.learners.parts.options import adam
 from bbrl_exp.workspace import Workspace
 
 
@@ -23,11 +25,11 @@ class ProximalUpdate(OnPolicyActorCritic[Experience]):
     """passes over a chunk."""
     n_minibatches: Count = 4
     """minibatches per epoch, evenly sized (at most one per sample, or per sequence)."""
-    clip_range: AboveZero | None = None
+    clip_range: Scheduled[AboveZero] | None = None
     """ε of the ratio."""
     anneal_clip_range: bool = False
     """whether ε falls linearly to zero over the run."""
-    target_kl: AboveZero | None = None
+    target_kl: Scheduled[AboveZero] | None = None
     """divergence from the policy that acted, beyond 1.5 times which the update of a chunk ends, in nats; None for
     never.
     """
@@ -35,21 +37,23 @@ class ProximalUpdate(OnPolicyActorCritic[Experience]):
     """whether each minibatch has advantages of mean 0 and standard deviation 1."""
     seed: int = 0
     """root seed of the minibatches."""
-    trace_decay: FromZeroToOne = 0.95
+    trace_decay: Scheduled[FromZeroToOne] = 0.95
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._optimizer = self.flat_adam(self.parameters(), epsilon=1e-5)
+        self._optimizer = self.flat_optimizer(self.parameters(), adam(epsilon=1e-5))
         self._generator: np.random.Generator  # is each algorithm's own
-        self._clip_range = self._first_clip_range = 0.2 if self.clip_range is None else self.clip_range
-        switches = {"anneal_learning_rate": self.anneal_learning_rate, "anneal_clip_range": self.anneal_clip_range}
-        self.schedules = tuple(name for name, is_on in switches.items() if is_on)
+        if "clip_range" in self._scheduled:
+            check_unused("a schedule of clip_range", anneal_clip_range=self.anneal_clip_range)
+        if self.anneal_clip_range:
+            self.schedules = (*self.schedules, "anneal_clip_range")
+        self._clip_range = 0.2 if self.clip_range is None else before_the_run(self.clip_range, 0.2)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         experience = self.collect(workspace, progress)
-        self._optimizer.learning_rate = learning_rate = self.learning_rate_at(progress)
-        if self.anneal_clip_range:
-            self._clip_range = self._first_clip_range * progress.remaining
+        learning_rate = self.begin_step(self._optimizer, progress)
+        clip_range = 0.2 if self.clip_range is None else self.clip_range
+        self._clip_range = clip_range * progress.remaining if self.anneal_clip_range else clip_range
         loss, gradient_norm = self._learn(experience)
         if loss is None:
             return {}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import functools
 from dataclasses import field, fields
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.arguments import AboveZero, AboveZeroToOne
+from bbrl_exp.arguments import AboveZero, AboveZeroToOne, BuiltLater, Scheduled
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.targets import copy_buffers, polyak_update
 from bbrl_exp.learners.learner import Learner
 from bbrl_exp.learners.parts.descent import descend
+from bbrl_exp.learners.parts.options import MakeOptimizer, adam, optimizer_of, set_learning_rate
 from bbrl_exp.learners.parts.replayed import ReplayedBatches, ReplayOptions
 from bbrl_exp.learners.parts.with_options import WithOptions
 from bbrl_exp.policies.deterministic import DeterministicPolicy
@@ -23,14 +25,20 @@ from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble, QEnsemble
 from bbrl_exp.policies.squashed import SquashedNormalPolicy
 from bbrl_exp.policies.stochastic import StochasticPolicy
 
+TwoOptimizers = Annotated[
+    MakeOptimizer, BuiltLater("optimizer", ("params", "lr"), ("policy_learning_rate", "critic_learning_rate"))
+]
+
 
 class ReplayedActorCritic(ReplayOptions, Learner):
-    """A policy and its critics that learn from a replay buffer, each by an Adam of its own."""
+    """A policy and its critics that learn from a replay buffer, each by an optimizer of its own."""
 
-    policy_learning_rate: AboveZero = 3e-4
-    """of the policy's Adam."""
-    critic_learning_rate: AboveZero = 3e-4
-    """of the critics' Adam."""
+    policy_learning_rate: Scheduled[AboveZero] = 3e-4
+    """of the policy's optimizer."""
+    critic_learning_rate: Scheduled[AboveZero] = 3e-4
+    """of the critics' optimizer."""
+    optimizer: TwoOptimizers | None = None
+    """node of a ``torch.optim.Optimizer``, one for the policy and one for the critics; None for Adam."""
 
     # Updates of the critics per update of the policy: an option of algorithms that have more than one.
     policy_delay = 1
@@ -39,12 +47,10 @@ class ReplayedActorCritic(ReplayOptions, Learner):
         """Makes the replay buffer, and the optimizers of :meth:`improve_critic` and :meth:`improve_policy`."""
         self.reads = self.reads_with(policy)
         self._replayed = ReplayedBatches(policy, self)
-        decays = (first_moment_decay, 0.999)
         self._policy_parameters = [each for each in policy.parameters() if each.requires_grad]
-        self._policy_optimizer = torch.optim.Adam(
-            self._policy_parameters, self.policy_learning_rate, decays, fused=True
-        )
-        self._critic_optimizer = torch.optim.Adam(critic.parameters(), self.critic_learning_rate, decays, fused=True)
+        make = self.optimizer or functools.partial(adam(), betas=(first_moment_decay, 0.999))
+        self._policy_optimizer = optimizer_of(self._policy_parameters, self.policy_learning_rate, make)
+        self._critic_optimizer = optimizer_of(critic.parameters(), self.critic_learning_rate, make)
         self.policy_objective: Tensor
         self.keep_metric("policy_objective")
 
@@ -55,6 +61,11 @@ class ReplayedActorCritic(ReplayOptions, Learner):
 
     def awaits(self) -> str | None:
         return self.first_update(self._replayed.n_updates)
+
+    def follow_schedules(self, env_steps: int, total_steps: int) -> None:
+        super().follow_schedules(env_steps, total_steps)
+        set_learning_rate(self._policy_optimizer, self.policy_learning_rate)
+        set_learning_rate(self._critic_optimizer, self.critic_learning_rate)
 
     def improve_critic(self, loss: Tensor) -> None:
         """One step of the critics down their loss."""
@@ -72,7 +83,7 @@ CriticOption = Literal["dropout", "batch normalisation", "quantiles"]
 class TargetOptions(WithOptions):
     """Slow copies, by which the future is valued."""
 
-    target_rate: AboveZeroToOne = 0.005
+    target_rate: Scheduled[AboveZeroToOne] = 0.005
     """τ, by which the targets move towards what they follow."""
     _targets: list[Tensor] = field(init=False, default_factory=list)
     _sources: list[Tensor] = field(init=False, default_factory=list)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.arguments import AboveZeroToAMillion, Count, CountOrZero, check_fields
+from bbrl_exp.arguments import AboveZeroToAMillion, Count, CountOrZero, FromZeroToOne, check_fields
 from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Progress
@@ -18,6 +18,7 @@ from bbrl_exp.workspace import Workspace
 class ReplayOptions(ReturnOptions):
     """How much is kept for replay, and how often something is learned from it."""
 
+    discount: FromZeroToOne = 0.99  # not as a schedule: what the buffer sums up is discounted already
     replay_capacity: Count = 1_000_000
     """transitions that are kept."""
     batch_size: Count = 256

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from dataclasses import field
 from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
-from bbrl_exp.arguments import AboveZero, AboveZeroToOne, Count
+from bbrl_exp.arguments import AboveZero, AboveZeroToOne, Count, Scheduled
 from bbrl_exp.data.prioritised import PrioritisedReplay
 from bbrl_exp.data.replay import ReplayBuffer
-from bbrl_exp.learners.learner import Learner, Metrics, Progress
-from bbrl_exp.learners.parts.options import EpsilonOptions, StepOptions
+from bbrl_exp.functional.schedules import before_the_run
+from bbrl_exp.learners.learner import Metrics, Progress
+from bbrl_exp.learners.parts.options import EpsilonOptions, StepOptions, adam
 from bbrl_exp.learners.parts.replayed import ReplayOptions
 from bbrl_exp.learners.parts.target_follower import TargetFollower
-from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
-from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.workspace import Workspace
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -39,32 +37,28 @@ class Learned(NamedTuple):
         return self.values.detach().masked_fill(~self.valid, 0.0).sum() / self.valid.sum().clamp(min=1)
 
 
-class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions, Learner):
+class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions):
     """Learns the action values of a policy from a replay buffer."""
 
-    policy: QPolicy | RecurrentQPolicy = field(kw_only=False)
-    """the policy that chooses the actions; its ε is set here."""
     # It hides nn.Module.double, by which no learner becomes one of doubles: observations are what they are.
     double: bool = True  # type: ignore[assignment]
     """whether Q chooses the action that Q' values."""
     n_steps: Count = 1
     """rewards in a target."""
-    max_grad_norm: AboveZero | None = 10.0
+    max_grad_norm: Scheduled[AboveZero] | None = 10.0
     replay_capacity: Count = 100_000
     target_period: Count | None = None
     """environment steps after which Q' becomes Q; None for moving averages."""
-    target_rate: AboveZeroToOne | None = 0.005
+    target_rate: Scheduled[AboveZeroToOne] | None = 0.005
     """τ, by which Q' moves towards Q at every update; None for copies."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.reads = self.reads_with(self.policy)
-        self._optimizer = self.flat_adam(list(self.policy.network.parameters()))
+        self._optimizer = self.flat_optimizer(self.policy.network.parameters(), adam())
         self._replay: ReplayBuffer | PrioritisedReplay  # is each algorithm's own
         self._n_needed = 1  # time steps before the first update
         self._n_updates = 0
-        self.schedules = self.annealed("exploration_fraction")
-        self.explore(self.policy.exploration, 0.0)
 
     def target_of(self, network: Network) -> Network:
         """A copy of ``network``, which follows it by one of the two rules."""
@@ -73,7 +67,7 @@ class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions, Learner):
             target,
             network,
             period=self.target_period,
-            rate=self.target_rate,
+            rate=before_the_run(self.target_rate, 1.0),
             updates_per_step=self.updates_per_step,
         )
         return target
@@ -83,8 +77,9 @@ class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions, Learner):
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         self._replay.put(workspace, progress.first_row)
-        epsilon = self.explore(self.policy.exploration, progress.fraction)
-        self._optimizer.learning_rate = self.learning_rate_at(progress)
+        epsilon = self.explore(progress.env_steps, progress.length)
+        self.begin_step(self._optimizer, progress)
+        self._follower.rate = self.target_rate
         is_enough = len(self._replay) and progress.env_steps // workspace.batch_size() >= self._n_needed
         due = self.updates_due(progress) if is_enough else 0
         last = None

@@ -10,9 +10,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, Finite, check_unused
+from bbrl_exp.arguments import AboveZero, Finite, Scheduled, check_unused
 from bbrl_exp.data.replay import Batch
+from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import q_target
+from bbrl_exp.functional.schedules import before_the_run
 from bbrl_exp.functional.squashing import SquashedSample
 from bbrl_exp.learners.learner import Metrics, Progress
 from bbrl_exp.learners.parts.q_critics import CriticOption, ReplayedActorCritic, TargetOptions, check_q_critic
@@ -31,25 +33,40 @@ class SoftActorCritic(ReplayedActorCritic):
         ConfigurationError: a value out of its range, options that contradict each other, or a critic that does not fit.
     """
 
-    temperature_learning_rate: AboveZero | None = 3e-4
+    temperature_learning_rate: Scheduled[AboveZero] | None = 3e-4
     """of the temperature's Adam; None keeps the temperature as it is."""
-    initial_temperature: AboveZero = 1.0
-    """α in the beginning."""
+    initial_temperature: Scheduled[AboveZero] = 1.0
+    """α in the beginning; a schedule of it with ``temperature_learning_rate`` None only."""
 
     # Adam's β₁: an option of some algorithms.
     first_moment_decay = 0.9
     # The option of a critic that only this algorithm can use.
     uses: ClassVar[CriticOption | None] = None
 
-    def prepare(
-        self, policy: SquashedNormalPolicy | StochasticPolicy, critic: QEnsemble | DiscreteQEnsemble, entropy: float
-    ) -> None:
-        """Checks the critic, and makes what an update needs; ``entropy`` is what the temperature aims at."""
+    @property
+    @abstractmethod
+    def wanted_entropy(self) -> float:
+        """The entropy in nats that the temperature aims at."""
+
+    def prepare(self, policy: SquashedNormalPolicy | StochasticPolicy, critic: QEnsemble | DiscreteQEnsemble) -> None:
+        """Checks the critic, and makes what an update needs."""
         check_q_critic(self, policy, critic, self.uses)
-        self.temperature = Temperature(self.initial_temperature, self.temperature_learning_rate, entropy)
+        learning_rate = self.temperature_learning_rate
+        if "initial_temperature" in self._scheduled and learning_rate is not None:
+            raise ConfigurationError("initial_temperature: a schedule of it needs temperature_learning_rate=null")
+        self.temperature = Temperature(
+            before_the_run(self.initial_temperature, 1.0),
+            None if learning_rate is None else before_the_run(learning_rate, 1.0),
+            self.wanted_entropy,
+        )
         self.prepare_updates(policy, critic, self.first_moment_decay)
         self.entropy: Tensor
         self.keep_metric("entropy")
+
+    def follow_schedules(self, env_steps: int, total_steps: int) -> None:
+        super().follow_schedules(env_steps, total_steps)
+        temperature = self.initial_temperature if "initial_temperature" in self._scheduled else None
+        self.temperature.follow(temperature, self.temperature_learning_rate, self.wanted_entropy)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         metrics: Metrics = {}
@@ -99,16 +116,20 @@ class SquashedSoftActorCritic(SoftActorCritic):
     """the policy that chooses the actions."""
     critic: QEnsemble = field(kw_only=False)
     """critics of state and action, two in the paper."""
-    target_entropy: Finite | None = None
+    target_entropy: Scheduled[Finite] | None = None
     """H in nats, for actions in [-1, 1]; None for -D."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy=self.target_entropy)
-        entropy = -float(self.policy.bounds.n_components) if self.target_entropy is None else self.target_entropy
-        self.prepare(self.policy, self.critic, entropy)
+        self.prepare(self.policy, self.critic)
         self._generator = torch_generator(self.seed, "learner", "actions")
+
+    @property
+    def wanted_entropy(self) -> float:
+        n_components = float(self.policy.bounds.n_components)
+        return -n_components if self.target_entropy is None else before_the_run(self.target_entropy, -n_components)
 
     def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return self.critic_loss(batch, self._draw_noise(batch))

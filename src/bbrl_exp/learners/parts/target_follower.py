@@ -21,6 +21,9 @@ class TargetFollower:
         rate: τ, by which the target moves towards the source at every update; None for copies.
         updates_per_step: updates per environment step.
 
+    Attributes:
+        rate: as above; it may be changed between updates.
+
     Raises:
         ConfigurationError: both or none of the rules, or a value out of its range; the message names
             ``target_period`` and ``target_rate``.
@@ -39,13 +42,13 @@ class TargetFollower:
         self._targets = list(target.parameters())
         self._sources = list(source.parameters())
         self._networks = list(zip(own_networks(target), own_networks(source), strict=True))
-        self._rate = rate
+        self.rate = rate
         self._updates_per_copy = (period or 1) * updates_per_step
 
     def follow(self, n_updates: int) -> None:
         """Moves the target after update number ``n_updates``, counted from 1."""
-        if self._rate is not None:
-            polyak_update(self._targets, self._sources, self._rate)
+        if self.rate is not None:
+            polyak_update(self._targets, self._sources, self.rate)
             copy_buffers(self._networks)
         elif completes_period(n_updates, self._updates_per_copy):
             copy_tensors(self._targets, self._sources)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bbrl_exp.arguments import ABOVE_0
 from bbrl_exp.learners.parts.descent import descend
+from bbrl_exp.learners.parts.options import set_learning_rate
 from bbrl_exp.learners.parts.state import SavesAttributes
 
 
@@ -42,6 +43,15 @@ class Temperature(SavesAttributes):
         self._optimizer = (
             None if learning_rate is None else torch.optim.Adam([self.logarithm], learning_rate, fused=True)
         )
+
+    def follow(self, value: float | None, learning_rate: float | None, target_entropy: float) -> None:
+        """Takes over α, unless it is None, and the learning rate and H of the updates that come."""
+        self._target_entropy = target_entropy
+        if value is not None:
+            ABOVE_0.check(initial_temperature=value)
+            self.logarithm.fill_(math.log(value))
+        if self._optimizer is not None and learning_rate is not None:
+            set_learning_rate(self._optimizer, learning_rate)
 
     @property
     def value(self) -> Tensor:
