@@ -15,7 +15,7 @@ from bbrl_exp.config.graph import check_nodes
 from bbrl_exp.config.identity import hparams_of, identity, task_overrides
 from bbrl_exp.config.options import other_experiment
 from bbrl_exp.config.run_size import RunSize, chunks_per_recording
-from bbrl_exp.config.schema import RootSettings, check_keys, read_root
+from bbrl_exp.config.schema import RootSettings, check_env_keys, check_keys, read_root
 from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.config import load_config
@@ -101,6 +101,7 @@ def check(config: DictConfig) -> CheckedRun:
 
     plain, as_written = resolve(config), written(config)
     root = read_root(plain)
+    check_env_keys(as_written, task_overrides(config.hydra))
     check_keys(root.tracking, [field.name for field in fields(TrackingSettings)], "tracking")
     tracking = TrackingSettings(**root.tracking)
     device = resolve_device(root.device)

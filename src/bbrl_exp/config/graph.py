@@ -45,6 +45,7 @@ def check_nodes(config: Mapping[str, Any], written: Callable[[str], str] = str) 
                 check_prefix(node.content["_target_"], f"{node.key}._target_")
         for node in graph:
             _check_members(node)
+        Node("env.agent", "environment", config["env"]["agent"]).check()
         for node in nodes:
             node.check()
     except ConfigurationError as error:

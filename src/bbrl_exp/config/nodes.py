@@ -103,8 +103,10 @@ def _in_words(hint: object) -> str:
         return " or ".join(_in_words(argument) for argument in arguments)
     if typing.get_origin(hint) is typing.Literal:
         return f"one of {', '.join(map(str, arguments))}"
-    if _is_module(hint):
+    if _is_module(hint) or typing.get_origin(hint) is Callable:
         return "a node with a _target_"
+    if typing.get_origin(hint) is Mapping:
+        return "a mapping"
     if _is_sequence(hint):
         return f"a list, each {_in_words(arguments[0])}" if arguments else "a list"
     words = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
@@ -128,6 +130,8 @@ def _accepts(hint: object, value: object) -> bool:
         return any(_accepts(argument, value) for argument in arguments)
     if origin is typing.Literal:
         return value in arguments
+    if origin is Mapping:
+        return isinstance(value, Mapping)
     if hint in (int, float):
         return not isinstance(value, bool) and isinstance(value, int if hint is int else (int, float))
     if hint in (bool, str, type(None)):

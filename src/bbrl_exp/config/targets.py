@@ -26,7 +26,7 @@ _OWN_PREFIXES = (
     "gymnasium.wrappers",
 )
 _WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
-NodeKind = Literal["member", "wrapper", "learner", "argument"]
+NodeKind = Literal["member", "wrapper", "learner", "environment", "argument"]
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -92,12 +92,14 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     """Refuses a class that is not of the kind that is needed.
 
     Raises:
-        ConfigurationError: a member that is no agent, a wrapper that is none or that shows and records, a learner that
-            is none, an argument that is neither a module of torch nor of the user's own package.
+        ConfigurationError: a member that is no agent, an environment that is no environment agent, a wrapper that is
+            none or that shows and records, a learner that is none, an argument that is neither a module of torch nor
+            of the user's own package.
     """
     from torch import nn
 
     from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.envs.environment_agent import EnvironmentAgent
     from bbrl_exp.learners.learner import Learner
 
     if kind == "wrapper":
@@ -105,6 +107,9 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
             raise ConfigurationError(f"{where}: must be a gymnasium.Wrapper")
         if target.__module__.startswith("gymnasium.") and target.__name__ in _WITH_SIDE_EFFECTS:
             raise ConfigurationError(f"{where}: not allowed, {_WITH_SIDE_EFFECTS[target.__name__]}")
+    elif kind == "environment":
+        if not issubclass(target, EnvironmentAgent):
+            raise ConfigurationError(f"{where}: must be an EnvironmentAgent")
     elif kind == "member":
         if not issubclass(target, Agent):
             raise ConfigurationError(f"{where}: must be an Agent")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from bbrl_exp.config.check import CheckedRun
+from bbrl_exp.config.graph import env_spec_of
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.config.targets import allowed_packages
 from bbrl_exp.envs.mujoco_warnings import forget_told_warnings
@@ -68,7 +69,9 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
     with contextlib.chdir(folder) if run.hydra["job"]["chdir"] else contextlib.nullcontext():
         earlier = (read_summary(folder) or {}) if before.checkpoint is not None else {}
         seconds_before = earlier.get("wall_seconds", 0.0)
-        summary = replace(first_summary(run), wall_seconds=seconds_before)
+        spec = env_spec_of(prepared.graph)
+        env_id = None if spec is None else spec.env_id
+        summary = replace(first_summary(run, env_id), wall_seconds=seconds_before)
         summary.write(folder)
         seeds = {"run": run.root.seed, "eval": run.root.eval["seed"]}
         record_start(
@@ -114,13 +117,13 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
     return RunResult(folder, summary, error, exit_code, stop.number)
 
 
-def first_summary(run: CheckedRun) -> Summary:
-    """The summary of a run before its first step."""
+def first_summary(run: CheckedRun, env_id: str | None) -> Summary:
+    """The summary of a run before its first step, in the environments ``env_id``."""
     return Summary(
         status="running",
         agent=run.choices["agent"],
         env=run.choices["env"],
-        env_id=run.root.env["id"],
+        env_id=env_id,
         seed=run.root.seed,
         batch_size=run.root.batch_size,
         command=command(),
