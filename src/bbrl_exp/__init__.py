@@ -13,9 +13,17 @@ if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent as Agent
     from bbrl_exp.agents.combinators import Agents as Agents
     from bbrl_exp.agents.combinators import TemporalAgent as TemporalAgent
+    from bbrl_exp.data.replay import ReplayBuffer as ReplayBuffer
+    from bbrl_exp.data.transitions import align as align
+    from bbrl_exp.envs.environment_agent import EnvironmentAgent as EnvironmentAgent
     from bbrl_exp.envs.gym_agents import AutoResetGymAgent as AutoResetGymAgent
     from bbrl_exp.envs.gym_agents import NoAutoResetGymAgent as NoAutoResetGymAgent
+    from bbrl_exp.envs.spec import EnvSpec as EnvSpec
+    from bbrl_exp.envs.spec import LeafSpec as LeafSpec
     from bbrl_exp.errors import BbrlExpError as BbrlExpError
+    from bbrl_exp.errors import ConfigurationError as ConfigurationError
+    from bbrl_exp.learners.learner import Learner as Learner
+    from bbrl_exp.learners.learner import Progress as Progress
     from bbrl_exp.runs.policy import evaluate as evaluate
     from bbrl_exp.runs.policy import load_policy as load_policy
     from bbrl_exp.runs.run import build_graph as build_graph
@@ -30,10 +38,18 @@ _HOMES = {
     "Agents": "bbrl_exp.agents.combinators",
     "AutoResetGymAgent": "bbrl_exp.envs.gym_agents",
     "BbrlExpError": "bbrl_exp.errors",
+    "ConfigurationError": "bbrl_exp.errors",
+    "EnvSpec": "bbrl_exp.envs.spec",
+    "EnvironmentAgent": "bbrl_exp.envs.environment_agent",
+    "LeafSpec": "bbrl_exp.envs.spec",
+    "Learner": "bbrl_exp.learners.learner",
     "NoAutoResetGymAgent": "bbrl_exp.envs.gym_agents",
+    "Progress": "bbrl_exp.learners.learner",
+    "ReplayBuffer": "bbrl_exp.data.replay",
     "Sink": "bbrl_exp.tracking.sink",
     "TemporalAgent": "bbrl_exp.agents.combinators",
     "Workspace": "bbrl_exp.workspace",
+    "align": "bbrl_exp.data.transitions",
     "build_graph": "bbrl_exp.runs.run",
     "evaluate": "bbrl_exp.runs.policy",
     "load_policy": "bbrl_exp.runs.policy",

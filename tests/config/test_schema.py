@@ -14,6 +14,7 @@ from bbrl_exp.config.schema import (
     EnvSettings,
     EvalSettings,
     RootSettings,
+    check_env_keys,
     read_root,
 )
 from bbrl_exp.errors import ConfigurationError
@@ -25,17 +26,7 @@ NODE = {"_target_": "bbrl_exp.agents.agent.Agent"}
 def root(**changes: Any) -> dict[str, Any]:
     return {
         "agent": {"action_space": "any", "steps_per_chunk": 128, "members": {}, "learner": None},
-        "env": {
-            "id": "CartPole-v1",
-            "stepping": "auto",
-            "workers": 0,
-            "worker_timeout": 60.0,
-            "wrappers": {},
-            "kwargs": {},
-            "clip_actions": True,
-            "info_keys": [],
-            "agent": NODE,
-        },
+        "env": {"agent": NODE},
         "tracking": {},
         "eval": {"every": None, "episodes": 10, "final_episodes": None, "seed": 0, "workers": 0},
         "checkpoint": {"every": None, "keep": 2},
@@ -112,16 +103,27 @@ def test_keys_below_env_agent_eval_and_checkpoint_are_checked_too() -> None:
         read_root(root(checkpoint={"every": None, "keep": 0}))
     with pytest.raises(ConfigurationError, match=r"'eval\.workers' = 2: must be 0 or 1"):
         read_root(root(eval={**root()["eval"], "workers": 2}))
-    with pytest.raises(ConfigurationError, match=r"'env\.workers' = -1"):
-        read_root(root(env={**root()["env"], "workers": -1}))
     with pytest.raises(ConfigurationError, match=r"'agent\.steps_per_chunk' = 0"):
         read_root(root(agent={**root()["agent"], "steps_per_chunk": 0}))
 
 
-@pytest.mark.parametrize(("stepping", "workers"), [("scalar", 2), ("vectorized", 1), ("workers", 0)])
-def test_stepping_and_workers_that_contradict_each_other_are_refused(stepping: str, workers: int) -> None:
-    with pytest.raises(ConfigurationError, match=r"env\.workers"):
-        read_root(root(env={**root()["env"], "stepping": stepping, "workers": workers}))
+def test_of_an_environment_only_its_agent_is_asked_for() -> None:
+    node = {"_target_": "my.Sim"}
+    assert read_root(root(env={"agent": node, "n_masses": 3})).env == {"agent": node, "n_masses": 3}
+    with pytest.raises(ConfigurationError, match=r"'env\.agent' is missing"):
+        read_root(root(env={"id": "CartPole-v1"}))
+
+
+def test_an_override_below_env_that_nothing_refers_to_is_refused() -> None:
+    env = {"agent": {"n": "${env.size.x}", "m": "${..far}", "k": "${env.kinds.${env.kind}}"}}
+    used = {"size": {"x": 1}, "far": 2, "kinds": {"a": 1}, "kind": "a"}
+    check_env_keys(
+        {"env": {**env, **used}}, ["env.size.x=2", "env.far=1", "env.kind=a", "+env.kinds.b=1", "env.agent.n=3"]
+    )
+    check_env_keys({"env": {"agent": {}, "name": "x"}, "agent": {"label": "in ${env.name}"}}, ["env.name=y"])
+    check_env_keys({"env": {**env, **used, "sizes": 3}}, ["seed=3"])
+    with pytest.raises(ConfigurationError, match=r"'env\.sizes' is not known; did you mean 'size'\? known below 'env'"):
+        check_env_keys({"env": {**env, **used, "sizes": 3}}, ["seed=3", "+env.sizes=3"])
 
 
 def test_a_name_of_digits_is_a_name() -> None:

@@ -60,7 +60,7 @@ def assert_refused(command_line: CommandLine, folder: Path, arguments: list[str]
         ([f"agent.learner={MKDIR}"], ["'agent.learner._target_' = 'os.mkdir'"]),
         ([f"+env.kwargs.x={MKDIR}"], ["'env.kwargs.x._target_' = 'os.mkdir'"]),
         ([f"+env.wrappers.w={MKDIR}"], ["'env.wrappers.w._target_' = 'os.mkdir'"]),
-        ([f"env.id={MKDIR}"], ["'env.id'"]),
+        ([f"env.id={MKDIR}"], ["'env.id._target_' = 'os.mkdir'"]),
         ([f"env.info_keys={MKDIR}"], ["'env.info_keys._target_' = 'os.mkdir'"]),
         ([f"seed={MKDIR}"], ["'seed'"]),
         ([f"eval.episodes={MKDIR}"], ["'eval.episodes'"]),

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bbrl_exp.commands.list import GROUPS
+from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.schema import AgentSettings, CheckpointSettings, EnvSettings, EvalSettings, RootSettings
 from bbrl_exp.records.invocation import Invocation
 from bbrl_exp.settings import shown
@@ -76,6 +77,7 @@ def help_text(
         *_help_lines(RootSettings, "", defaults),
         *_help_lines(AgentSettings, "agent.", {}),
         *_help_lines(EnvSettings, "env.", defaults.get("env", {})),
+        *_commented_keys("env", "gym"),
         *_help_lines(EvalSettings, "eval.", defaults.get("eval", {})),
         *_help_lines(CheckpointSettings, "checkpoint.", defaults.get("checkpoint", {})),
         *_help_lines(TrackingSettings, "tracking.", defaults.get("tracking", {})),
@@ -115,6 +117,16 @@ def _help_lines(kind: type[Any], prefix: str, defaults: Mapping[str, Any]) -> li
         said = "" if value is dataclasses.MISSING or isinstance(value, dict) else f"; {_plain(value)}"
         lines.append(f"  {prefix + key.name:<32} {key.metadata['help']} [{key.metadata['allowed']}{said}]")
     return lines
+
+
+def _commented_keys(group: str, option: str) -> list[str]:
+    """The keys of an option: those at the top of its file whose line ends with what they are."""
+    text = (default_config_dir() / group / f"{option}.yaml").read_text(encoding="utf-8")
+    found = re.findall(r"^(\w+): *(\S.*?) +# (.*)$", text, re.MULTILINE)
+    return [
+        f"  {f'{group}.{name}':<32} {help_line} [{default}; {group}={option} and what is based on it]"
+        for name, default, help_line in found
+    ]
 
 
 def _plain(value: object) -> str:

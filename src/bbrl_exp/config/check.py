@@ -17,7 +17,7 @@ from bbrl_exp.config.identity import hparams_of, identity, task_overrides
 from bbrl_exp.config.inherited import without_inherited
 from bbrl_exp.config.options import other_experiment
 from bbrl_exp.config.run_size import RunSize, chunks_per_recording
-from bbrl_exp.config.schema import RootSettings, check_keys, read_root, with_defaults
+from bbrl_exp.config.schema import RootSettings, check_env_keys, check_keys, read_root, with_defaults
 from bbrl_exp.config.switched_off import switched_off, without_switched_off
 from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
@@ -113,6 +113,7 @@ def check(config: DictConfig) -> CheckedRun:
     except ConfigurationError as error:
         raise with_note(error, _notes(None, (), left_out)) from error
     root = read_root(plain)
+    check_env_keys(as_written, task_overrides(config.hydra))
     check_keys(root.tracking, [field.name for field in fields(TrackingSettings)], "tracking")
     tracking = TrackingSettings(**root.tracking)
     device = resolve_device(root.device)

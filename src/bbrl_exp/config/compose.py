@@ -35,11 +35,13 @@ from bbrl_exp.config.overrides import apply, fitted, parse
 from bbrl_exp.config.search_settings import SWEEPER, SWEEPER_NODE
 from bbrl_exp.config.switched_off import is_of_nodes, without_switched_off
 from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.records.config import texts_in
 from bbrl_exp.records.layout import job_folder_name, run_folder_name
 from bbrl_exp.settings import bad_value, can_be_a_path
 from bbrl_exp.text import one_line
 
 VERSION_BASE = "1.3"
+_CHOICE = re.compile(r"\$\{([\w.]+)\.\$\{([\w.]+)\}\}")
 _EXTRA_OF_LAUNCHER = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 
 
@@ -272,8 +274,10 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         key = written_key(written(config), str(error.full_key))
         raise bad_value(key, "???", "given: it has no value") from error
     except InterpolationResolutionError as error:
+        as_written = written(config)
+        _check_choice_of_node(as_written, written_key(as_written, str(error.full_key)))
         parent, _, name = str(error.full_key).rpartition(".")
-        key = ".".join(filter(None, (written_key(written(config), parent), name)))
+        key = ".".join(filter(None, (written_key(as_written, parent), name)))
         raise ConfigurationError(f"key '{key}': {_dead_end(error)}") from error
     except (OmegaConfBaseException, RecursionError) as error:
         raise ConfigurationError(one_line(error)) from error
@@ -290,6 +294,24 @@ def _dead_end(error: InterpolationResolutionError) -> str:
         return reason
     what = "is switched off (null)" if is_of_nodes(found[2].rpartition(".")[0]) else "is null or a single value"
     return f"refers to '{found[1]}', and '{found[2]}' {what}; give it another value"
+
+
+def _check_choice_of_node(contents: Mapping[str, Any], key: str) -> None:
+    """Refuses the value of a key that chooses another node, as in ``${env.backends.${env.backend}}``, if it names none.
+
+    Args:
+        contents: the configuration as it is written.
+        key: of the node.
+
+    Raises:
+        ConfigurationError: it does; the message names those that there are.
+    """
+    parent, _, name = key.rpartition(".")
+    options = _value_at(contents, parent)
+    for text in texts_in(contents):
+        choice = _CHOICE.fullmatch(text)
+        if choice is not None and choice[1] == parent and isinstance(options, Mapping):
+            raise bad_value(choice[2], name, f"one of {', '.join(map(str, options))}")
 
 
 def folder_of(config: DictConfig, kind: Literal["run", "sweep"]) -> Path:
@@ -325,7 +347,8 @@ def is_named(config: DictConfig, kind: Literal["run", "sweep"]) -> bool:
 def written_key(contents: Mapping[str, Any], key: str) -> str:
     """Where the user writes what is found at ``key``: interpolations to whole nodes are followed.
 
-    ``graph.agent.members.policy.seed`` becomes ``agent.members.policy.seed``.
+    ``graph.agent.members.policy.seed`` becomes ``agent.members.policy.seed``. In ``${env.backends.${env.backend}}`` the
+    inner one is replaced by its value first.
 
     Args:
         contents: the configuration as it is written, see :func:`written`.
@@ -338,11 +361,21 @@ def written_key(contents: Mapping[str, Any], key: str) -> str:
         node: Any = contents
         for position, name in enumerate(parts):
             node = node.get(name) if isinstance(node, Mapping) else None
+            if isinstance(node, str) and (choice := _CHOICE.fullmatch(node)) is not None:
+                node = f"${{{choice[1]}.{_value_at(contents, choice[2])}}}"
             whole = re.fullmatch(r"\$\{([A-Za-z_][\w.]*)\}", node) if isinstance(node, str) else None
             if whole is not None and whole[1].partition(".")[0] in contents:
                 key = ".".join([whole[1], *parts[position + 1 :]])
                 break
     return key
+
+
+def _value_at(contents: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key; None where there is none."""
+    node: Any = contents
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
 
 
 def quoted(text: str) -> str:

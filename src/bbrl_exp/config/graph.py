@@ -54,6 +54,7 @@ def check_nodes(
                 check_prefix(node.content["_target_"], f"{node.key}._target_")
         for node in graph:
             _check_members(node)
+        Node("env.agent", "environment", config["env"]["agent"]).check()
         for node in nodes:
             node.check()
     except ConfigurationError as error:

@@ -71,7 +71,8 @@ def identity(config: DictConfig, changes: Mapping[str, Any] | None = None) -> di
     plain = OmegaConf.create({str(key): value for key, value in config.items_ex(resolve=False) if key != "hydra"})
     OmegaConf.set_struct(plain, False)
     for key, value in {**_FREE, **(changes or {})}.items():
-        OmegaConf.update(plain, key, value, merge=False)
+        if not key.startswith("env.") or key.removeprefix("env.") in (plain.get("env") or {}):
+            OmegaConf.update(plain, key, value, merge=False)
     if OmegaConf.select(plain, "env.stepping") in _SAME_ROWS:
         OmegaConf.update(plain, "env.stepping", _SAME_ROWS[0])
     try:

@@ -146,6 +146,8 @@ def _in_words(hint: object) -> str:
         return f"one of {', '.join(map(str, arguments))}"
     if _is_object(hint):
         return "a node with a _target_"
+    if typing.get_origin(hint) is Mapping:
+        return "a mapping"
     if _is_sequence(hint):
         return f"a list, each {_in_words(arguments[0])}" if arguments else "a list"
     words = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
@@ -161,6 +163,8 @@ def _accepts(hint: object, value: object) -> bool:
         return value in arguments
     if _is_node(value):
         return hint not in (int, float, bool, str, type(None))
+    if origin is Mapping:
+        return isinstance(value, Mapping)
     if hint in (int, float):
         return not isinstance(value, bool) and isinstance(value, int if hint is int else (int, float))
     if hint in (bool, str, type(None)):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
 from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.records.config import texts_in
 from bbrl_exp.records.metrics import MEASURED, Acting
 from bbrl_exp.settings import (
     MAPPING,
@@ -33,6 +34,8 @@ from bbrl_exp.settings import (
 )
 
 _DEVICE = re.compile(r"cpu|auto|cuda|cuda:\d+|mps")
+_OF_ENVIRONMENT = re.compile(r"\+*env\.([^.=]+)")
+_REFERENCE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 _FOLDER_NAME = re.compile(r"[^\W_][\w.=,+-]{0,119}")
 _Settings = TypeVar(
     "_Settings", "RootSettings", "AgentSettings", "EnvSettings", "EvalSettings", "CheckpointSettings", "StopSettings"
@@ -41,7 +44,6 @@ SWEEPS_FOLDER = "multirun"
 _MOST_THREADS = 4096
 _MOST_STEPS = 10**15  # 30 years at a million steps per second; products with it are exact in 64 bits
 _MOST_EPISODES = 100_000  # each has its own environment
-STEPPINGS = ("auto", "scalar", "workers", "vectorized")
 ACTION_SPACES = ("any", "discrete", "continuous")
 ACTING: tuple[Acting, ...] = get_args(Acting)
 BOTH = "both"
@@ -50,12 +52,6 @@ STOP_METRICS = tuple(f"eval_{policy}{name}" for policy in ("", *(f"{each}_" for 
 
 def _is_device(value: object) -> bool:
     return isinstance(value, str) and _DEVICE.fullmatch(value) is not None
-
-
-def _is_names(value: object) -> bool:
-    """Whether it is null, a list of names, or a mapping from names to names."""
-    names = [*value, *value.values()] if isinstance(value, Mapping) else value
-    return value is None or (isinstance(names, list) and all(isinstance(item, str) for item in names))
 
 
 def _is_folder_name(value: object) -> bool:
@@ -134,19 +130,9 @@ class AgentSettings:
 
 @dataclass(frozen=True)
 class EnvSettings:
-    """The keys below ``env``."""
+    """The keys below ``env`` that every option has; its others are those that its node refers to."""
 
-    id: str = setting("gymnasium id", text("a gymnasium id, such as CartPole-v1"))
-    stepping: str = setting("how a batch is stepped", one_of(STEPPINGS))
-    workers: int = setting("worker processes, 0: none", integer(0))
-    worker_timeout: float = setting("seconds to wait for a worker", number_between("a number above 0", 0))
-    wrappers: dict[str, Any] = setting("wrappers, innermost first: name -> node", NODES)
-    kwargs: dict[str, Any] = setting("arguments of gymnasium.make", MAPPING)
-    clip_actions: bool = setting("clip Box actions for the environment", TRUE_OR_FALSE)
-    info_keys: Any = setting(
-        "keys of info to record", Allowed("null, a list of names, or a mapping from names to dtypes", _is_names)
-    )
-    agent: dict[str, Any] = setting("the node of the environment agent", NODE)
+    agent: dict[str, Any] = setting("the node of the environment agent, which is given batch_size and seed", NODE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +254,25 @@ def check_keys(values: Mapping[str, Any], known: Collection[str], key: str = "")
             raise ConfigurationError(f"key '{f'{key}.{name}' if key else name}' is missing from the configuration")
 
 
+def check_env_keys(written: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuses an override of a key below ``env`` that nothing refers to: it would have no effect.
+
+    Args:
+        written: the root, interpolations as they are written.
+        overrides: of the run.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    referred = {name for text in texts_in(written) for name in _REFERENCE.findall(text)}
+    relative = {part for name in referred if name.startswith(".") for part in name.split(".")}
+    given = [match[1] for text in overrides if (match := _OF_ENVIRONMENT.match(text)) is not None]
+    for key in given:
+        is_used = any(name == "env" or f"{name}.".startswith(f"env.{key}.") for name in referred)
+        if not is_used and key not in ("agent", *relative):
+            raise unknown_key(f"env.{key}", written["env"].keys() - {key})
+
+
 def unknown_key(key: str, known: Collection[str]) -> ConfigurationError:
     """The error for a ``key`` whose last part is not among the ``known`` ones."""
     parent, _, name = key.rpartition(".")
@@ -290,7 +295,7 @@ def read_root(values: Mapping[str, Any]) -> RootSettings:
     """
     root = _read(RootSettings, with_defaults(values), "")
     _read(AgentSettings, root.agent, "agent")
-    env = _read(EnvSettings, root.env, "env")
+    _read(EnvSettings, {name: value for name, value in root.env.items() if name == "agent"}, "env")
     _read(EvalSettings, root.eval, "eval")
     _read(CheckpointSettings, root.checkpoint, "checkpoint")
     if root.eval["judged_by"] not in (None, *measured_of(root.eval)):
@@ -299,12 +304,6 @@ def read_root(values: Mapping[str, Any]) -> RootSettings:
         raise bad_value("eval.judged_by", root.eval["judged_by"], allowed)
     if root.stop_when is not None:
         _check_stopping(_read(StopSettings, root.stop_when, "stop_when"), root)
-    if env.workers and env.stepping not in ("auto", "workers"):
-        raise bad_value("env.workers", env.workers, f"0 with env.stepping={env.stepping}")
-    if env.workers > root.batch_size:
-        raise bad_value("env.workers", env.workers, f"at most batch_size, which is {root.batch_size}")
-    if env.stepping == "workers" and not env.workers:
-        raise bad_value("env.workers", env.workers, "at least 1 with env.stepping=workers")
     if root.pause_after is not None and root.checkpoint["every"] == 0:
         raise bad_value(
             "pause_after", root.pause_after, "null with checkpoint.every=0, which leaves nothing to resume from"

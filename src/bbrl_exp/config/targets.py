@@ -29,7 +29,9 @@ _OWN_PREFIXES = (
     "gymnasium.wrappers",
 )
 _WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
-NodeKind = Literal["member", "wrapper", "learner", "argument", "optimizer", "schedule", "network", "sink"]
+NodeKind = Literal[
+    "member", "environment", "wrapper", "learner", "argument", "optimizer", "schedule", "network", "sink"
+]
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -110,6 +112,7 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     from torch import nn, optim
 
     from bbrl_exp.agents.agent import Agent
+    from bbrl_exp.envs.environment_agent import EnvironmentAgent
     from bbrl_exp.functional.schedules import Schedule
     from bbrl_exp.learners.learner import Learner
     from bbrl_exp.tracking.sink import Sink
@@ -119,6 +122,9 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
             raise ConfigurationError(f"{where}: must be a gymnasium.Wrapper")
         if target.__module__.startswith("gymnasium.") and target.__name__ in _WITH_SIDE_EFFECTS:
             raise ConfigurationError(f"{where}: not allowed, {_WITH_SIDE_EFFECTS[target.__name__]}")
+    elif kind == "environment":
+        if not issubclass(target, EnvironmentAgent):
+            raise ConfigurationError(f"{where}: must be an EnvironmentAgent")
     elif kind == "member":
         if not issubclass(target, Agent):
             raise ConfigurationError(f"{where}: must be an Agent")

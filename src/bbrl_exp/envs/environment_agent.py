@@ -215,7 +215,7 @@ class EnvironmentAgent(Agent):
             reward: ``[B]``; None for 0.
             terminated: bool ``[B]``; None for nowhere.
             truncated: bool ``[B]``, besides those that the time limit cuts; None for nowhere.
-            info: key → ``[B]`` for each key of ``info``.
+            info: key → ``[B]``; 0 or False where a key of ``info`` is not among them.
 
         Raises:
             SpaceMismatchError: another shape or dtype than stated, or a missing leaf.
@@ -229,6 +229,10 @@ class EnvironmentAgent(Agent):
             "env/reward": nowhere.float() if reward is None else reward.float(),
             "env/terminated": nowhere if terminated is None else terminated,
             "env/truncated": nowhere if truncated is None else truncated,
+            **{
+                f"env/info/{key}": torch.zeros_like(nowhere, dtype=torch_dtype(np.dtype(self.info[key])))
+                for key in self.info
+            },
             **{f"env/info/{key}": value for key, value in (info or {}).items()},
         }
         self._check_given(row, t)

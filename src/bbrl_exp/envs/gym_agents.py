@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -252,7 +253,8 @@ class GymAgent(EnvironmentAgent):
         """See :class:`~bbrl_exp.envs.environment_agent.EnvironmentAgent`."""
         if self.is_vectorized:
             raise ConfigurationError(f"{self.env_spec.env_id} cannot be animated with env.stepping=vectorized")
-        check_pictures(self.env_spec.env_id, self.envs[0])
+        with closing(self.for_evaluation(1, self._seed, self.role)) as one:  # workers have their own
+            check_pictures(self.env_spec.env_id, one.envs[0])
 
     def with_frames(self) -> NoAutoResetGymAgent:
         """Others like these that are made to show pictures, without automatic reset."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bbrl_exp.errors import BbrlExpError
 
@@ -68,6 +68,17 @@ class LeafSpec:
     start: NDArray[np.int64] | None = None
     path: tuple[Any, ...] = ()
 
+    @classmethod
+    def box(cls, name: str, shape: tuple[int, ...], low: ArrayLike, high: ArrayLike, dtype: str = "float32") -> Self:
+        """Numbers between bounds, which may be infinite; one number counts for every component."""
+        lowest, highest = (np.broadcast_to(np.asarray(bound, dtype), shape).copy() for bound in (low, high))
+        return cls(name, "box", shape, dtype, lowest, highest)
+
+    @classmethod
+    def discrete(cls, name: str, count: int) -> Self:
+        """One of the integers 0 … ``count - 1``, int64."""
+        return cls(name, "discrete", (), "int64", counts=np.array(count), start=np.array(0))
+
     @property
     def size(self) -> int:
         """Number of components, 1 for a scalar."""
@@ -88,7 +99,7 @@ class EnvSpec:
     """What agents may know of the environments that they act in.
 
     Attributes:
-        env_id: gymnasium id, or the name of the function that made the environment.
+        env_id: what runs, recordings and reports call the task: a gymnasium id, a name of your own.
         batch_size: number B of environments side by side.
         observations: one leaf a tensor of the observation, in the space's order.
         actions: one leaf a tensor of the action, in the space's order.

@@ -113,6 +113,14 @@ def with_added_keys(texts: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def texts_in(node: object) -> Iterator[str]:
+    """The texts at any depth of a configuration."""
+    if isinstance(node, str):
+        yield node
+    for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        yield from texts_in(child)
+
+
 def overridden(overrides: Sequence[str]) -> dict[str, str]:
     """The keys and values of Hydra overrides: ``+a.b=1`` is ``{"a.b": "1"}``; deletions are left out."""
     pairs = (override.partition("=") for override in overrides if not override.startswith("~"))

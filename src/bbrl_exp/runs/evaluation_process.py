@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bbrl_exp.runs.evaluations import DoneEvaluation, EvaluationPlan, PendingEvaluation
 
 TASK = b"T"
-_STARTUP_SECONDS = 60.0
+_STARTUP_SECONDS, _TIMEOUT = 60.0, 60.0
 _LOOK_EVERY_MS = 200
 
 
@@ -40,7 +40,7 @@ class EvaluationProcess:
         self._running: PendingEvaluation | None = None
         self._done: list[DoneEvaluation] = []
         self._crew = Crew("env.worker_timeout", grace=0.0)
-        self._timeout: float = run.root.env["worker_timeout"]
+        self._timeout: float = run.root.env.get("worker_timeout", _TIMEOUT)
 
     def pending(self) -> list[PendingEvaluation]:
         """See :class:`~bbrl_exp.runs.evaluations.EvaluationBackend`."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from bbrl_exp.config.check import CheckedRun
+from bbrl_exp.config.graph import env_spec_of
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.config.project import current_project
 from bbrl_exp.config.targets import allowed_packages
@@ -71,7 +72,12 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
         def wall_seconds() -> float:
             return float(seconds_before + time.perf_counter() - started)
 
-        summary = replace(first_summary(run), wall_seconds=seconds_before, extended_from=_extended_from(earlier))
+        spec = env_spec_of(prepared.graph)
+        summary = replace(
+            first_summary(run, None if spec is None else spec.env_id),
+            wall_seconds=seconds_before,
+            extended_from=_extended_from(earlier),
+        )
         summary.write(folder)
         seeds = {"run": run.root.seed, "eval": run.root.eval["seed"]}
         project = current_project()
@@ -128,13 +134,13 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
     return RunResult(folder, summary, error, exit_code, stop.number)
 
 
-def first_summary(run: CheckedRun) -> Summary:
-    """The summary of a run before its first step."""
+def first_summary(run: CheckedRun, env_id: str | None) -> Summary:
+    """The summary of a run before its first step, in the environments ``env_id``."""
     return Summary(
         status="running",
         agent=run.choices["agent"],
         env=run.choices["env"],
-        env_id=run.root.env["id"],
+        env_id=env_id,
         seed=run.root.seed,
         batch_size=run.root.batch_size,
         command=command(),
