@@ -43,12 +43,13 @@ class Page:
 
 
 def run(folder: Path, command: str, *options: str, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Runs a command of a page, ``NAME=value … python scripts/run.py …``, with more options in ``folder``."""
-    words = shlex.split(command.replace("\\\n", " "))
-    python = words.index("python")
-    variables = dict(word.split("=", 1) for word in words[:python])
-    script, *arguments = words[python + 1 :]
-    called = [sys.executable, str(ROOT / script), *arguments, *options]
+    """Runs a command of a page, ``NAME=value … python scripts/run.py …`` or ``bbrl-exp run …``, with more options."""
+    words = shlex.split(command.replace("\\\n", " "), comments=True)
+    program = next(index for index, word in enumerate(words) if word in ("python", "bbrl-exp"))
+    variables = dict(word.split("=", 1) for word in words[:program])
+    is_script = words[program] == "python"
+    before = [str(ROOT / words[program + 1])] if is_script else ["-m", "bbrl_exp"]
+    called = [sys.executable, *before, *words[program + 1 + is_script :], *options]
     ended = subprocess.run(called, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True)
     assert ended.returncode == exit_code, f"{ended.stdout}\n{ended.stderr}"
     return ended
