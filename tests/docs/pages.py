@@ -43,16 +43,18 @@ class Page:
 
 
 def run(folder: Path, command: str, *options: str, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Runs a command of a page, ``NAME=value … python <script> …``, with more options in ``folder``.
+    """Runs a command of a page, ``NAME=value … python <script> …`` or ``bbrl-exp run …``, with more options in ``folder``.
 
     The script is one of the repository's, or a file of the page.
     """
-    words = shlex.split(command.replace("\\\n", " "))
-    python = words.index("python")
-    variables = dict(word.split("=", 1) for word in words[:python])
-    script, *arguments = words[python + 1 :]
-    script = str(ROOT / script) if script.startswith("scripts/") else script
-    called = [sys.executable, script, *arguments, *options]
+    words = shlex.split(command.replace("\\\n", " "), comments=True)
+    program = next(index for index, word in enumerate(words) if word in ("python", "bbrl-exp"))
+    variables = dict(word.split("=", 1) for word in words[:program])
+    called, arguments = ["-m", "bbrl_exp"], words[program + 1 :]
+    if words[program] == "python":
+        script, *arguments = arguments
+        called = [str(ROOT / script) if script.startswith("scripts/") else script]
+    called = [sys.executable, *called, *arguments, *options]
     ended = subprocess.run(called, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True)
     assert ended.returncode == exit_code, f"{ended.stdout}\n{ended.stderr}"
     return ended
