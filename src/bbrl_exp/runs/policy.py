@@ -106,8 +106,10 @@ def evaluate(
     Raises:
         ConfigurationError: a folder, a policy or a number that cannot be used.
     """
-    if episodes is not None and (not is_integer(episodes) or episodes < 1):
-        raise ConfigurationError(f"episodes={episodes!r}: must be an integer of at least 1")
+    if episodes is not None and not is_integer(episodes):
+        raise ConfigurationError(f"episodes={episodes!r}: must be an integer")
+    if episodes is not None and episodes < 1:
+        raise ConfigurationError(f"episodes={episodes}: must be at least 1")
     path = None if animation is None else Path(animation)
     if path is not None and (path.suffix != ".gif" or not path.absolute().parent.is_dir()):
         raise ConfigurationError(f"animation='{path}': only .gif is supported, and the folder must exist")
