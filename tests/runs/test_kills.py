@@ -57,6 +57,12 @@ class Forked:
         os.kill(self.pid, number)
 
     def wait(self) -> int:
+        deadline = time.monotonic() + WAIT
+        while not self.is_over():
+            if time.monotonic() > deadline:
+                self.send(signal.SIGKILL)
+                pytest.fail(f"the run hangs: {self.output}")
+            time.sleep(0.005)
         return self._interpreter.ask(self.pid)
 
     def is_over(self) -> bool:
@@ -172,13 +178,12 @@ def test_a_run_that_each_signal_has_stopped_ends_like_one_that_was_not(
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         process = interpreter.start(tmp_path, *LONG_PPO, "name=stopped")
         wait_for_progress(folder, process)
-        before, began = newest_step(folder), time.monotonic()
+        before = newest_step(folder)
         process.send(number)
         assert process.wait() == 128 + number
-        assert time.monotonic() - began < 10
         summary = summary_of(folder)
         assert (summary["status"], summary["error"]) == ("interrupted", f"stopped by {number.name}")
-        assert newest_step(folder) == summary["env_steps"] >= before
+        assert before <= newest_step(folder) == summary["env_steps"] < 20480
     interpreter.run(tmp_path, *LONG_PPO, "name=stopped")
     assert_same_run(straight_ppo, folder)
 

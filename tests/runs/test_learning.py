@@ -424,6 +424,36 @@ def test_the_script_evaluates_and_draws(tmp_path: Path, capsys: pytest.CaptureFi
     assert main([str(result.folder), "--episodes", "2", "--which", "best", "--animation", "a.gif"]) == 0
     assert "over 2 episodes" in capsys.readouterr().out
     assert (tmp_path / "a.gif").read_bytes().startswith(b"GIF89a")
-    for bad in (["nowhere"], [str(result.folder), "--episodes", "0"], [str(result.folder), "--which", "x"], []):
+    folder = str(result.folder)
+    for bad, message in (
+        (["nowhere"], "nowhere is not a run folder (no summary.json)"),
+        ([folder, "--episodes", "0"], "episodes=0: must be at least 1"),
+        ([folder, "--episodes", "x"], "argument --episodes: invalid int value: 'x'"),
+        ([folder, "--which", "x"], "argument --which: invalid choice: 'x' (choose from 'last', 'best')"),
+        ([folder, "--seed", "-3"], "seed=-3: a seed is an integer of 0 or more"),
+        ([folder, "--animation", "a.gif"], "animation='a.gif': exists already; name another file or remove it"),
+        ([], "the following arguments are required: run_folder"),
+    ):
         assert main(bad) == 2
-        assert capsys.readouterr().err.count("\n") == 1
+        assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_arguments_of_another_kind_are_refused_in_one_line() -> None:
+    folder = run([*LEARNS, "eval.every=0", "eval.final_episodes=0"]).folder
+    with pytest.raises(ConfigurationError, match=r"^episodes='5': must be an integer$"):
+        bbrl_exp.evaluate(folder, episodes="5")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"^seed='5': a seed is an integer of 0 or more$"):
+        bbrl_exp.evaluate(folder, seed="5")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"^seed=-1: a seed is an integer of 0 or more$"):
+        bbrl_exp.load_policy(folder, seed=-1)
+
+
+def test_a_policy_is_refused_in_environments_that_show_something_else() -> None:
+    policy = bbrl_exp.load_policy(run([*LEARNS, "eval.every=0", "eval.final_episodes=0"]).folder)
+    environments = bbrl_exp.NoAutoResetGymAgent("Pendulum-v1", 2)
+    with pytest.raises(ConfigurationError) as refused:
+        bbrl_exp.TemporalAgent(bbrl_exp.Agents(environments, policy))(bbrl_exp.Workspace(), t=0, n_steps=2)
+    environments.close()
+    assert str(refused.value) == (
+        "this policy was made for CartPole-v1, where 'env/env_obs' is float32 [B, 4]; found float32 [2, 3]"
+    )

@@ -40,7 +40,7 @@ class ReplayBuffer:
         n_steps: steps that a transition spans. It spans fewer where the episode ends, by termination or by truncation,
             and next to the last row stored: there the k < n steps that are there are taken, and the target bootstraps
             after them.
-        extras: what sequences shall have besides, such as the states of a recurrent policy. None where no sequences
+        extras: what else sequences hold, such as the states of a recurrent policy. None where no sequences
             will be drawn: what only they need is not stored then.
         reward: the variable of the rewards.
 

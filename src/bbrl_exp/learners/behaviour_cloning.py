@@ -4,7 +4,7 @@ With the pairs (s, a) of a recording D, the policy maximises its likelihood of t
 
     minimise  −E_{(s, a) ~ D} [log π(a|s)],
 
-in minibatches drawn without replacement. A part of the recording is held out, and tells when the policy begins to learn
+in minibatches drawn without replacement. A part of the recording is held out, and shows when the policy begins to learn
 by heart.
 
 Deviations from the paper: the likelihood takes the place of the squared error of output units that code the action; no
@@ -101,7 +101,7 @@ class BehaviourCloning(RateOptions, Learner):
         """−log π(a|s), the mean over N pairs.
 
         Args:
-            pairs: one tensor ``[N, *shape]`` a leaf of the observation, then one a leaf of the action.
+            pairs: one tensor ``[N, *shape]`` per leaf of the observation, then one per leaf of the action.
         """
         n_observed = len(self.policy.features.names)
         return -self.policy.distribution(pairs[:n_observed]).log_prob(pairs[n_observed:]).mean()

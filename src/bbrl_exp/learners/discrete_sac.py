@@ -6,7 +6,7 @@ minimises
     ½ (Q_i(s, a_taken) - y)²,    y = r + γ Σ_a' π(a'|s') (min_j Q'_j(s', a') - α log π(a'|s')) [s' not terminal]
 
 and the policy minimises Σ_a π(a|s) (α log π(a|s) - min_i Q_i(s, a)); the temperature α is learned from the entropy
-Σ_a -π(a|s) log π(a|s), which shall be ``target_entropy_ratio`` of its largest value, log A.
+Σ_a -π(a|s) log π(a|s), whose target is ``target_entropy_ratio`` of its largest value, log A.
 
 Deviations from the paper: the temperature's loss is of log α, as in its author's code; the ratio is 0.5, because the
 paper's 0.98 is hardly less than acting at random; a truncated episode keeps its bootstrap.

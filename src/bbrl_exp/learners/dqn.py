@@ -63,7 +63,7 @@ class DQN(ReplayedQLearning):
     importance_exponent: Scheduled[FromZeroToOne] | None = None
     """initial β of the weights, which grows linearly to 1 (0.4), or a schedule of β; with ``prioritised`` only."""
     loss: Literal["huber", "squared"] = "huber"
-    """``huber`` (κ = 1) or ``squared``, of the error of a value; a distribution has a loss of its own."""
+    """``huber`` (κ = 1) or ``squared``, of the error of a value; a distribution has its own loss."""
     batch_size: Count = 64
     updates_per_step: AboveZeroToAMillion = 0.5
 

@@ -171,7 +171,7 @@ class Learner(SavesAttributes):
     def awaits(self) -> str | None:
         """What it still waits for where it has made no update, such as ``"8 whole episodes"``; None where it has.
 
-        A run asks at its end, and says so.
+        A run asks at its end, and prints it.
         """
         return None
 

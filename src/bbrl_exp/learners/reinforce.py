@@ -10,8 +10,8 @@ The baseline is a critic, which minimises half the squared error to G, or 0.
 Deviations from the book: the factor γ^t is left out; the gradient is the mean over steps, not the sum over those of an
 episode; all episodes that have ended since the last update make one step of Adam; an episode that began before the last
 update was played by more than one policy, and its gradient is that of the last one. A time limit is no end: with a
-critic, the return goes on with the critic's value of the state that the limit cut off; without one there is nothing to
-go on with, and the return is the sum up to the limit. (Williams has no discount, and weights every step of an episode
+critic, the return continues with the critic's value of the state that the limit cut off; without one there is no such
+value, and the return is the sum up to the limit. (Williams has no discount, and weights every step of an episode
 by the whole return.)
 """
 

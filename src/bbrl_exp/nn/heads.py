@@ -73,7 +73,7 @@ class CategoricalHead(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """Independent normal components around the network's outputs, with a standard deviation of their own each.
+    """Independent normal components around the network's outputs, each with its own standard deviation.
 
     Args:
         shape: shape of one environment's action.

@@ -1,6 +1,6 @@
 """Agents that bring observations and rewards to a common scale, by statistics of what the environments have shown.
 
-They come after the environment in the graph, and write variables of their own beside the environment's, which stay as
+They come after the environment in the graph, and write their own variables beside the environment's, which stay as
 they are: reported returns are those of the environment. The statistics are buffers, saved with the agents; in
 evaluation mode (``graph.eval()``) and in the graph check nothing is learned. What a row is normalised with are the
 statistics up to that row, all B environments of it included; so the statistics after a number of rows do not depend on

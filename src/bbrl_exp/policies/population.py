@@ -1,4 +1,4 @@
-"""A population of deterministic policies, each of which plays in an environment of its own."""
+"""A population of deterministic policies, each of which plays in its own environment."""
 
 from __future__ import annotations
 

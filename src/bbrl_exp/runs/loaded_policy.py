@@ -19,7 +19,7 @@ from bbrl_exp.config.graph import build_graph_of, env_spec_of
 from bbrl_exp.envs.rows import value_of
 from bbrl_exp.envs.spec import EnvSpec, MisfitError
 from bbrl_exp.envs.values import ActionWriter, ObservationReader, Observed
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import ConfigurationError, GraphError
 from bbrl_exp.seeding import untouched_global_generators
 from bbrl_exp.workspace import RowFacts, Workspace
 
@@ -109,6 +109,28 @@ class LoadedPolicy(Agents):
         if player is None:
             player = self._players[size] = self._new_player(size)
         return player.act(observed, state, starts, sample, variables or {})
+
+    def forward(self, **kwargs: Any) -> None:
+        """Runs the agents with ``kwargs``.
+
+        Raises:
+            GraphError: at t = 0, observations on the workspace that are not those that the policy was made for.
+        """
+        if kwargs.get("t") == 0:
+            self._check_observations()
+        super().forward(**kwargs)
+
+    def _check_observations(self) -> None:
+        assert self.workspace is not None
+        facts = self.workspace.variable_facts()
+        for leaf in self.env_spec.observations:
+            if leaf.name in facts:
+                _, shape, dtype, _ = facts[leaf.name]
+                expected = f"{leaf.dtype} [{', '.join(map(str, ('B', *leaf.shape)))}]"
+                found = f"{str(dtype).removeprefix('torch.')} {list(shape)}"
+                if (tuple(shape[1:]), found.split()[0]) != (leaf.shape, leaf.dtype):
+                    made_for = f"made for {self.env_spec.env_id}, where '{leaf.name}' is {expected}"
+                    raise GraphError(f"this policy was {made_for}; found {found}")
 
     def seed(self, seed: int) -> None:
         """Restarts the random streams of the agents, those of :meth:`act` included, from the root ``seed``."""

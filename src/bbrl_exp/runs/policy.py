@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bbrl_exp.arguments import is_integer
 from bbrl_exp.config.check import check_saved
 from bbrl_exp.config.graph import env_spec_of
 from bbrl_exp.config.schema import ACTING
@@ -75,6 +76,8 @@ def load_policy(run_folder: str | os.PathLike[str], which: Which = "last", seed:
     """
     from bbrl_exp.runs.loaded_policy import LoadedPolicy, Outside, graph_without_environments, members_of
 
+    if seed is not None:
+        stream_seed(seed)
     saved = SavedRun.read(run_folder, which)
     graph = graph_without_environments(saved.config)
     if saved.graph_state:
@@ -101,12 +104,14 @@ def evaluate(
         episodes: how many; None for as many as the run's own final evaluation, or 20.
         which: ``last``, or ``best`` by the evaluations along the run.
         seed: root of the list of episodes; None for the run's own ``eval.seed``.
-        animation: a ``.gif`` file to make, of the first of these episodes.
+        animation: a ``.gif`` file to make, which must not exist yet, of the first of these episodes.
         policy: ``mode`` takes the likeliest actions, ``sample`` draws them; None does what the run is judged by.
 
     Raises:
         ConfigurationError: a folder, a policy or a number that cannot be used.
     """
+    if episodes is not None and not is_integer(episodes):
+        raise ConfigurationError(f"episodes={episodes!r}: must be an integer")
     if episodes is not None and episodes < 1:
         raise ConfigurationError(f"episodes={episodes}: must be at least 1")
     if policy not in (None, *ACTING):
@@ -114,6 +119,8 @@ def evaluate(
     path = None if animation is None else Path(animation)
     if path is not None and (path.suffix != ".gif" or not path.absolute().parent.is_dir()):
         raise ConfigurationError(f"animation='{path}': only .gif is supported, and the folder must exist")
+    if path is not None and path.exists():
+        raise ConfigurationError(f"animation='{path}': exists already; name another file or remove it")
     saved = SavedRun.read(run_folder, which)
     n_episodes = episodes or saved.config["eval"]["final_episodes"] or _DEFAULT_EPISODES
     evaluation = _evaluated(saved, n_episodes, seed, policy)
