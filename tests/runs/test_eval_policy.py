@@ -85,7 +85,7 @@ def test_a_saved_policy_is_evaluated_as_the_run_was_or_as_it_is_asked(command_li
     assert list(evaluate(RUN, policy="mode").returns) == csv["final_eval"]
     assert list(evaluate(RUN, policy="sample").returns) == csv["final_eval_sample"]
     assert evaluate(RUN, policy="sample", seed=7).returns != evaluate(RUN, policy="sample").returns
-    with pytest.raises(ConfigurationError, match="^policy='both': must be mode or sample$"):
+    with pytest.raises(ConfigurationError, match=r"^policy='both': must be mode or sample$"):
         evaluate(RUN, policy="both")  # type: ignore[arg-type]
     run([*PPO, *SEVERAL, "eval.policy=sample", "name=straight"])
     assert list(evaluate(STRAIGHT).returns) == csv["final_eval_sample"]
