@@ -351,3 +351,94 @@ def test_a_run_that_failed_and_was_done_again_elsewhere_counts(tmp_path: Path, w
     main([str(tmp_path)])
     found = {row["folder"]: (row["status"], row["counts"]) for row in rows(tmp_path / "report", "runs")}
     assert found == {os.path.join("..", "first"): ("failed", "no"), os.path.join("..", "second"): ("completed", "yes")}
+
+
+def test_runs_that_stopped_early_were_extended_paused_or_judged_otherwise_are_named(
+    tmp_path: Path, write_run: WriteRun, no_pictures: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "eval_return_mean of 60 is at least 50 (stop_when)"
+    plain = {"total_steps": 1000}
+    write_run(tmp_path / "plain", seed=1, config=plain, config_hash="a")
+    write_run(
+        tmp_path / "stopped",
+        seed=1,
+        config=plain | {"stop_when": {"at_least": 50}},
+        config_hash="a",  # the hash says nothing of when a run stops
+        env_steps=400,
+        stopped_because=why,
+        curve={200: 40.0, 400: 60.0},
+    )
+    write_run(tmp_path / "extended", seed=1, config={"total_steps": 2000}, env_steps=2000, extended_from=(500, 1000))
+    sampled = {"eval_policy": "sample", "eval_mode_return_mean": 0.0, "eval_sample_return_mean": 79.0}
+    folder = write_run(
+        tmp_path / "sampled", seed=1, score=79.0, config=plain | {"eval": {"policy": "both"}}, curve={}, **sampled
+    )
+    with (folder / "metrics.csv").open("a") as file:
+        file.write("500,eval/return_mean,0.0,\n500,eval_sample/return_mean,33.0,\n1000,eval_sample/return_mean,79.0,\n")
+    paused = "paused after 512 environment steps (pause_after)"
+    write_run(tmp_path / "new", seed=2, status="paused", error=paused)
+    write_run(tmp_path / "old", seed=3, status="interrupted", error=paused)
+
+    assert main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "4 of 6 runs compared by eval_return_mean, 4 settings"
+    assert sorted(out[1:-1]) == [
+        f"{tmp_path}/extended: extended from 500, 1,000 to 2,000 steps",
+        f"{tmp_path}/sampled: judged by sampled actions",
+        f"{tmp_path}/stopped: stopped early after 400 of 1,000 steps: {why}",
+        f"paused: {tmp_path}/new: {paused}",
+        f"paused: {tmp_path}/old: {paused}",
+    ]
+    report = tmp_path / "report"
+    settings = {
+        row["setting"]: (row["judged_by"], row["most_steps"], row["stopped_early"], row["extended"])
+        for row in rows(report, "courses")
+    }
+    assert settings == {
+        "total_steps=1000 policy=mode at_least=null": ("likeliest actions", "1000.0", "0", "0"),
+        "total_steps=1000 policy=mode at_least=50": ("likeliest actions", "400.0", "1", "0"),
+        "total_steps=2000 policy=mode at_least=null": ("likeliest actions", "2000.0", "0", "1"),
+        "total_steps=1000 policy=both at_least=null": ("sampled actions", "1000.0", "0", "0"),
+    }
+    (both,) = [row for row in rows(report, "courses") if row["judged_by"] == "sampled actions"]
+    assert (both["mode_return_mean"], both["sample_return_mean"], both["success_rate"]) == ("0.0", "79.0", "")
+    sampled_curve = [float(row["iqm"]) for row in rows(report, "curves") if "both" in row["setting"]]
+    assert sampled_curve == [33.0, 79.0]
+    words = words_of(report / "index.html")
+    assert "Some runs stopped early. The curve of a setting covers the steps that all of its runs have" in words
+    assert f"stopped early after 400 of 1,000 steps: {why}" in words
+    assert "return, likeliest actions interval return, sampled actions interval" in words
+
+
+def test_steps_to_a_threshold_are_those_of_each_run_however_early_it_stopped(
+    tmp_path: Path, write_run: WriteRun, no_pictures: None
+) -> None:
+    stop = {"total_steps": 1000, "stop_when": {"at_least": 50}}
+    curves = ({200: 10.0, 400: 60.0}, {200: 55.0}, {200: 10.0, 400: 20.0, 600: 30.0, 1000: 51.0}, {200: 5.0, 400: 6.0})
+    for seed, curve in enumerate(curves):
+        stopped = {"env_steps": max(curve), "stopped_because": "some reason"} if max(curve) < 1000 else {}
+        write_run(tmp_path / str(seed), seed=seed, config=stop, curve=curve, **stopped)
+    assert main([str(tmp_path), "--threshold", "50"]) == 0
+    (found,) = rows(tmp_path / "report", "efficiency")
+    assert (found["reached"], found["runs"], float(found["env_steps"])) == ("3", "4", 700.0)  # 200, 400, 1000, never
+    (course,) = rows(tmp_path / "report", "courses")
+    assert (course["stopped_early"], course["least_steps"], course["most_steps"]) == ("3", "200.0", "1000.0")
+    assert [row["env_steps"] for row in rows(tmp_path / "report", "curves")] == ["200.0"]  # where the first stopped
+
+
+def test_success_rates_have_a_table_where_they_were_measured(
+    tmp_path: Path, write_run: WriteRun, no_pictures: None
+) -> None:
+    for seed, rate in enumerate((0.5, 0.75, 1.0)):
+        write_run(tmp_path / str(seed), seed=seed, eval_success_rate=rate, eval_mode_return_mean=100.0)
+    assert main([str(tmp_path)]) == 0
+    (found,) = rows(tmp_path / "report", "courses")
+    assert [float(found[name]) for name in ("success_rate", "success_rate_lower", "success_rate_upper")] == [
+        0.75,
+        0.5,
+        1.0,
+    ]
+    words = words_of(tmp_path / "report" / "index.html")
+    assert re.search(r"success rate interval cartpole .* 0\.7500 0\.5000 to 1\.000", words)
+    assert "stopped early" not in words
+    assert "likeliest actions" not in words

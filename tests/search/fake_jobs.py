@@ -25,6 +25,7 @@ class FakeJobs:
         batches: what was handed over, batch by batch.
         stop_in: number of the batch in which a signal comes.
         interrupted: whether a job comes back interrupted.
+        stops_at: environment steps at which a job is complete by ``stop_when``, beyond all for one that is not.
     """
 
     def __init__(self, folder: Path, value: Callable[[Overrides], float | None], total_steps: int = 1000) -> None:
@@ -32,6 +33,7 @@ class FakeJobs:
         self.batches: list[list[Overrides]] = []
         self.stop_in: int | None = None
         self.interrupted: Callable[[Overrides], bool] = lambda job: False
+        self.stops_at: Callable[[Overrides], int] = lambda job: total_steps
         self._value, self._total_steps = value, total_steps
 
     def run(self, jobs: Sequence[Sequence[str]], constant: Sequence[str], folders: Sequence[str]) -> list[JobResult]:
@@ -50,11 +52,12 @@ class FakeJobs:
             return JobResult(tuple(job), folder, "failed", "it is a bad one", {})
         if self.interrupted(overrides):
             return JobResult(tuple(job), folder, "interrupted", "stopped by SIGTERM", {})
-        steps = int(pause) if pause else self._total_steps
+        steps = min(int(pause) if pause else self._total_steps, self.stops_at(overrides))
+        pause = None if steps == self.stops_at(overrides) else pause
         # Runs get better by what they are worth, in proportion to the steps.
         (folder / METRICS).unlink(missing_ok=True)
         with contextlib.closing(MetricsFile(folder)) as metrics:
             for step in range(100, steps + 1, 100):
                 metrics.scalars(step, {EVALUATIONS: value * step / self._total_steps})
-        status = "interrupted" if pause else "completed"
+        status = "paused" if pause else "completed"
         return JobResult(tuple(job), folder, status, None, {"eval_return_mean": None if pause else value})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.metrics import MetricsFile
 from bbrl_exp.search.plan import SearchPlan
+from bbrl_exp.search.pruning import evaluation_at
 from bbrl_exp.search.search import run_search
 from bbrl_exp.search.study import SearchStudy
 
@@ -184,6 +187,29 @@ def test_trials_go_from_rung_to_rung_if_they_are_among_the_better_half(folder: P
 def test_the_value_at_a_rung_is_the_aggregate_of_the_evaluations_there(folder: Path, make_plan: MakePlan) -> None:
     assert search(make_plan(f"{SIZE}=70,60", *PRUNED[1:], "hydra.sweeper.pruner=halving"), FakeJobs(folder, worth)) == 0
     assert by_number(folder)[0]["rungs"] == pytest.approx({"200": 20.3, "400": 40.6, "800": 81.2})
+
+
+def test_a_run_that_stopped_early_is_compared_by_its_last_evaluation(folder: Path, make_plan: MakePlan) -> None:
+    jobs = FakeJobs(folder, worth)
+    jobs.stops_at = lambda job: 300 if job[SIZE] == "70" else 1000
+    plan = make_plan(f"{SIZE}=70,60", *PRUNED[1:], "hydra.sweeper.pruner=halving", "hydra.sweeper.keep_percent=90")
+    assert search(plan, jobs) == 0
+    first, second = by_number(folder)
+    assert (first["status"], first["value"]) == ("completed", 101.5)
+    assert first["rungs"] == pytest.approx({"200": 20.3, "400": 30.45, "800": 30.45})
+    assert second["status"] == "pruned"
+
+
+def test_trials_are_compared_by_the_evaluations_that_they_are_judged_by(folder: Path, make_plan: MakePlan) -> None:
+    plan = make_plan(f"{SIZE}=70,60", *PRUNED, "eval.policy=both", "eval.judged_by=sample")
+    assert plan.judged_by == "sample"
+    folder.mkdir()
+    with contextlib.closing(MetricsFile(folder)) as metrics:
+        for step in (100, 200):
+            metrics.scalars(step, {"eval/return_mean": 1.0 * step, "eval_sample/return_mean": 2.0 * step})
+    assert [evaluation_at(folder, 150, acting) for acting in ("mode", "sample")] == [200.0, 400.0]
+    assert evaluation_at(folder, 300, "sample") is None
+    assert evaluation_at(folder, 300, "sample", is_complete=True) == 400.0
 
 
 def test_the_median_pruner_lets_its_first_trials_be(folder: Path, make_plan: MakePlan) -> None:

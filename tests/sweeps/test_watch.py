@@ -52,6 +52,15 @@ def test_the_table_tells_how_many_jobs_stand_where_and_how_far_they_are(tmp_path
     ]
 
 
+def test_paused_jobs_have_not_failed(tmp_path: Path, jobs: list[Job]) -> None:
+    watch = SweepWatch(tmp_path, jobs)
+    stand(tmp_path, 0, "completed")
+    stand(tmp_path, 1, "paused", "paused after 512 environment steps (pause_after)")
+    stand(tmp_path, 2, "interrupted", "paused after 512 environment steps (pause_after)")  # of version 0.1.0
+    watch._look()
+    assert watch.lines(0.0)[0].startswith("1 of 4 jobs completed, 2 paused, 0 failed, 0 running, 1 waiting; ")
+
+
 def test_the_table_follows_a_job_while_it_writes(tmp_path: Path, jobs: list[Job]) -> None:
     watch = SweepWatch(tmp_path, jobs)
     stand(tmp_path, 0, "running")

@@ -11,14 +11,18 @@ from bbrl_exp.records.metrics import ACTIONS_IN_WORDS
 from bbrl_exp.reports.run_folder import Run
 from bbrl_exp.reports.statistics import Estimate, draw, estimate, mean
 
-# Numbers of summary.json that are shown beside the one that runs are compared by, and what they are called.
+_ANY = "eval_success_rate"
+# Numbers of summary.json that are shown beside the one that runs are compared by, and what they are called. Those of
+# the two ways of acting are shown where a run has both.
 MEASURES: Mapping[str, str] = {
-    "eval_success_rate": "success rate",
+    _ANY: "success rate",
     "eval_mode_return_mean": "return, likeliest actions",
     "eval_sample_return_mean": "return, sampled actions",
     "eval_mode_success_rate": "success rate, likeliest actions",
     "eval_sample_success_rate": "success rate, sampled actions",
 }
+
+_BOTH = {"eval_mode_return_mean", "eval_sample_return_mean"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ def _course(setting: str, environment: str, runs: Sequence[Run]) -> Course:
     steps = [run.numbers["env_steps"] for run in runs if "env_steps" in run.numbers]
     measures = {}
     for key in MEASURES:
-        scores = np.array([run.numbers[key] for run in runs if key in run.numbers])
+        having = [run for run in runs if key in run.numbers and (key == _ANY or run.numbers.keys() >= _BOTH)]
+        scores = np.array([run.numbers[key] for run in having])
         if len(scores):
             measures[key] = estimate(mean, [scores], draw([scores], f"{setting} {key}"))
     return Course(

@@ -162,7 +162,7 @@ class _Loop:
             self._resume_from(checkpoint)
         if self._stop.came():
             return
-        if self._ends_early(self._progress.env_steps):
+        if chunks_done and self._ends_early(self._progress.env_steps):
             self._record_rest(chunks_done)
             return
         if self._pauses_at(self._progress.env_steps):
