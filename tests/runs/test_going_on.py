@@ -302,7 +302,8 @@ def test_what_a_checkpoint_says_of_the_records_is_on_the_disk_before_it(
 
     def noted_write(self: Checkpoints, env_steps: int, state: Any, meta: Any) -> None:
         events, csv = handed[-2:]
-        beyond.append(max(meta["positions"]["csv"] - csv, meta["positions"]["events"][1] - events))
+        sinks = meta["positions"]["sinks"]
+        beyond.append(max(sinks["csv"][1] - csv, sinks["tensorboard"][1] - events))
         write(self, env_steps, state, meta)
 
     monkeypatch.setattr(AppendOnlyFile, "sync", noted_sync)

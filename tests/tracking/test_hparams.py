@@ -11,22 +11,25 @@ from bbrl_exp.records.event_file import EventFile
 from bbrl_exp.records.layout import EVENTS
 from bbrl_exp.tracking.hparams import HparamsEntry, mark_failed
 from bbrl_exp.tracking.settings import TrackingSettings
-from bbrl_exp.tracking.tracker import Tracker
 
 from ..records.event_scalars import read_scalars
 from .hparams_page import hparams_page
+from .records import tracker_for
 
 
-def tracker_of(folder: Path, continued=None, **settings):
+@contextlib.contextmanager
+def tracker_of(folder: Path, entry: HparamsEntry, continued=None, **settings):
     folder.mkdir(exist_ok=True)
-    return Tracker(
-        folder, TrackingSettings(csv=False, **settings), batch_size=1, planned_time_steps=9, continued=continued
-    )
+    told = {"hyperparameters": entry.parameters, "setting": entry.setting}
+    tracker = tracker_for(folder, TrackingSettings(csv=False, **settings), continued=continued, **told)
+    try:
+        yield tracker
+    finally:
+        tracker.close("interrupted")
 
 
 def run(folder: Path, entry: HparamsEntry, metrics=None, losses=()):
-    with contextlib.closing(tracker_of(folder)) as tracker:
-        tracker.begin(entry)
+    with tracker_of(folder, entry) as tracker:
         for step, loss in enumerate(losses):
             tracker.scalars(step, {"losses/policy": loss})
         if metrics is not None:
@@ -157,13 +160,11 @@ def test_a_run_that_writes_nothing_for_tensorboard_gets_no_file(tmp_path):
 
 def test_a_run_that_goes_on_is_on_the_page_once_and_takes_its_mark_back(tmp_path):
     entry = HparamsEntry({"agent": "ppo"}, "a")
-    with contextlib.closing(tracker_of(tmp_path / "mine")) as tracker:
-        tracker.begin(entry)
+    with tracker_of(tmp_path / "mine", entry) as tracker:
         positions = tracker.positions()
         tracker.scalars(1, {"losses/policy": 3.0})
     mark_failed(tmp_path / "mine", 1, None)
-    with contextlib.closing(tracker_of(tmp_path / "mine", positions)) as tracker:
-        tracker.begin(entry)
+    with tracker_of(tmp_path / "mine", entry, positions) as tracker:
         tracker.complete({"return_mean": 5.0})
     row = hparams_page(tmp_path).row
     assert row.trials == {"mine": "STATUS_SUCCESS"}
@@ -173,15 +174,13 @@ def test_a_run_that_goes_on_is_on_the_page_once_and_takes_its_mark_back(tmp_path
 
 def begun(folder: Path, entry: HparamsEntry):
     """A run that stopped, and where its files stood."""
-    with contextlib.closing(tracker_of(folder)) as tracker:
-        tracker.begin(entry)
+    with tracker_of(folder, entry) as tracker:
         tracker.scalars(1, {"losses/policy": 3.0})
         return tracker.positions()
 
 
 def gone_on(folder: Path, entry: HparamsEntry, positions) -> None:
-    with contextlib.closing(tracker_of(folder, positions)) as tracker:
-        tracker.begin(entry)
+    with tracker_of(folder, entry, positions) as tracker:
         tracker.complete({"return_mean": 5.0})
 
 
@@ -196,8 +195,8 @@ def test_what_a_resumed_run_was_asked_at_its_start_stays_on_the_page(tmp_path):
 
 
 def test_a_run_that_is_tracked_only_from_where_it_goes_on_is_on_the_page(tmp_path):
-    with contextlib.closing(tracker_of(tmp_path / "mine", tensorboard=False)) as tracker:
+    with tracker_of(tmp_path / "mine", HparamsEntry({"agent": "ppo"}, "a"), tensorboard=False) as tracker:
         positions = tracker.positions()
-    with contextlib.closing(tracker_of(tmp_path / "mine", positions)) as tracker:
-        tracker.begin(HparamsEntry({"agent": "ppo"}, "a"))
+    with tracker_of(tmp_path / "mine", HparamsEntry({"agent": "ppo"}, "a"), positions):
+        pass
     assert hparams_page(tmp_path).row.trials == {"mine": "STATUS_UNKNOWN"}

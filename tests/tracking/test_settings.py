@@ -36,7 +36,7 @@ def test_patterns_select_what_is_included_and_not_excluded():
 
 @pytest.mark.parametrize("planned", [5, 10, 11, 20, 21, 30, 99, 1000])
 def test_the_first_steps_are_all_kept_and_the_rest_evenly_up_to_the_stated_number(planned):
-    thinning = Thinning.of(TrackingSettings(workspace_full_steps=10, workspace_thinned_steps=5), planned)
+    thinning = Thinning.of(TrackingSettings(workspace_full_steps=10, workspace_thinned_steps=5), planned, learns=False)
     stride = max(-(-(planned - 10) // 5), 1)
     expected = [g for g in range(planned) if g < 10 or (g - 10) % stride == 0]
     assert thinning.kept(0, planned).tolist() == expected
@@ -53,10 +53,13 @@ def test_thinning_does_not_depend_on_where_the_chunks_are_cut():
 
 
 def test_nothing_is_kept_after_the_first_steps_where_so_asked():
-    thinning = Thinning.of(TrackingSettings(workspace_full_steps=4, workspace_thinned_steps=0), 100)
+    thinning = Thinning.of(TrackingSettings(workspace_full_steps=4, workspace_thinned_steps=0), 100, learns=True)
     assert thinning.kept(2, 10).tolist() == [0, 1]
     assert thinning.n_kept(100) == 4
 
 
-def test_a_hundred_thousand_steps_are_never_thinned_by_default():
-    assert len(Thinning.of(TrackingSettings(), 10**9).kept(0, 100_000)) == 100_000
+@pytest.mark.parametrize(("learns", "full", "more"), [(False, 100_000, 100_000), (True, 10_000, 2_000)])
+def test_the_first_steps_are_never_thinned_by_default(learns, full, more):
+    thinning = Thinning.of(TrackingSettings(), 10**9, learns=learns)
+    assert len(thinning.kept(0, full)) == full
+    assert thinning.n_kept(10**9) == full + more

@@ -4,8 +4,8 @@ A run has two records in its event file: what it was asked, written when the fil
 are the scalars ``(final)/<name>``. There is no record of the whole experiment: TensorBoard takes the columns from the
 first such record that it finds, and without one from all runs below its folder. It then offers every tag as a metric
 and shows the first five; the bracket puts these before all others, and yet behind the learning curves on the pages of
-the curves themselves, where digits come first. The page reads the first record of a kind, so that nothing in it may
-change when a run is resumed.
+curves, where digits come first. The page reads the first record of a kind, so that nothing in it may change when a run
+is resumed.
 """
 
 from __future__ import annotations
