@@ -36,7 +36,7 @@ def expectation(pair: str, records: Sequence[Record], total_steps: int | None = 
     text = (
         f"{MARK}: {float(interquartile_mean(finals)):.1f}, 95 % interval {lower:.1f} to {upper:.1f} (interquartile "
         f"mean over the seeds {seeds}; last policy, {FINAL_EPISODES} episodes) after {env_steps} "
-        f"environment steps, which take {cpu_seconds:.0f} CPU seconds a seed. Mean of the {EVALUATIONS} evaluations "
+        f"environment steps, which take {cpu_seconds:.0f} CPU seconds per seed. Mean of the {EVALUATIONS} evaluations "
         f"along the way: {curve:.0f}. Measured by"
     )
     return [*textwrap.wrap(text, _WIDTH), *command]

@@ -44,7 +44,7 @@ def test_every_node_has_a_block_with_its_class(mine: dict[str, Any]) -> None:
 
 def test_what_stands_in_the_file_is_changed_and_what_does_not_is_added(mine: dict[str, Any]) -> None:
     lines = {line.split()[0]: " ".join(line.split()[1:]) for line in arguments_of_agent(mine).splitlines() if line}
-    assert lines["agent.steps_per_chunk=7"].startswith("time steps that the workspace holds")
+    assert lines["agent.steps_per_chunk=7"].startswith("time steps per chunk")
     assert lines["agent.learner.discount=0.9"] == "γ."
     assert lines["agent.members.policy.hidden_sizes=[8,8]"] == "units of the hidden layers."
     assert lines["+agent.learner.trace_decay=0.95"] == "λ of the advantages."

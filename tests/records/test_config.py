@@ -39,6 +39,17 @@ def test_a_configuration_is_dotted_keys_and_texts(path: Path, tmp_path: Path) ->
     }
 
 
+def test_what_is_switched_off_is_left_out(path: Path, tmp_path: Path) -> None:
+    path.write_text(
+        "env:\n  wrappers: {a: null}\nagent:\n  members: {b: null, c: {_target_: d, e: null}}\n  learner: null\n"
+    )
+    assert read_texts(tmp_path) == {
+        "agent.members.c._target_": "d",
+        "agent.members.c.e": "null",
+        "agent.learner": "null",
+    }
+
+
 def test_keys_and_values_of_other_types_are_texts_too(path: Path, tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("'2026-01-01'", "2026-01-01").replace("f:", "1:"))
     assert (read_texts(tmp_path)["h"], read_texts(tmp_path)["1"]) == ('"2026-01-01"', "true")

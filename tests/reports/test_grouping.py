@@ -63,6 +63,14 @@ def test_names_are_as_short_as_they_can_be_and_still_differ() -> None:
     assert setting == "learner.rate=1 critic.rate=2 clip=3"
 
 
+def test_a_class_is_named_after_its_node() -> None:
+    key = "env.wrappers.stack._target_"
+    one, other = run(), run()
+    groups = group([one, replace(other, config={**other.config, key: "a.Stack", "env.wrappers.stack.size": "2"})])
+    assert groups.keys == (key,)
+    assert names(groups) == ["stack=a.Stack", "without stack"]
+
+
 def test_a_key_that_is_tuned_for_each_environment_splits_no_setting() -> None:
     runs = [run(agent, env, total_steps=steps) for agent in ("dqn", "ppo") for env, steps in (("a", "10"), ("b", "20"))]
     groups = group(runs)

@@ -34,7 +34,9 @@ def test_help_begins_with_commands_and_fits_two_screens_before_the_keys(help_pag
     assert before.index("A run") < before.index("A sweep") < before.index("Groups")
     assert "resumes where it was stopped" in before
     assert "bbrl-exp list" in before
-    assert "\n  batch_size                       environments side by side [an integer of at least 1; 8]\n" in keys
+    assert (
+        "\n  batch_size                       number of parallel environments [an integer of at least 1; 8]\n" in keys
+    )
 
 
 def test_every_command_that_help_names_is_there(help_page: str):

@@ -31,7 +31,7 @@ from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
 from bbrl_exp.config.hydra_node import check_hydra_node, search_path_folders
 from bbrl_exp.config.options import option_files
-from bbrl_exp.config.overrides import apply, fitted, parse
+from bbrl_exp.config.overrides import apply, fitted, is_of_hydra, parse
 from bbrl_exp.config.search_settings import SWEEPER, SWEEPER_NODE
 from bbrl_exp.config.switched_off import is_of_nodes, without_switched_off
 from bbrl_exp.errors import ConfigurationError, did_you_mean
@@ -122,8 +122,7 @@ class Composer:
         parsed = parse(overrides)
         for override in parsed:
             if override.is_sweep_override():
-                key, _, value = str(override.input_line).partition("=")
-                raise SeveralValuesError(f"key '{key}' = {value}: several values need a sweep, written with -m")
+                raise _several_values(override)
         folders = self.folders(parsed)
         choices = [override for override in parsed if is_choice(override, folders)]
         config = self._of_choices(choices, folders)
@@ -181,6 +180,16 @@ class Composer:
 
 def _groups_in(folders: Sequence[Path]) -> set[str]:
     return {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
+
+
+def _several_values(override: Override) -> ConfigurationError:
+    """The error for a key with several values, of which a job has one and what is about Hydra itself never has any."""
+    key, _, value = str(override.input_line).partition("=")
+    if not is_of_hydra(key):
+        return SeveralValuesError(f"key '{key}' = {value}: several values need a sweep, written with -m")
+    if swept := key.partition("hydra.sweeper.params.")[2]:
+        return ConfigurationError(f"key '{key}' = {value}: is for YAML; on the command line write -m {swept}={value}")
+    return ConfigurationError(f"key '{key}' = {value}: must be one value, the same for all jobs")
 
 
 def is_choice(override: Override, folders: Sequence[Path]) -> bool:

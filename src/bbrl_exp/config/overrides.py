@@ -41,6 +41,7 @@ __all__ = [  # also what Hydra's grammar is made of
     "parse",
 ]
 
+_SWEPT = "hydra.sweeper.params"
 _NOTED = ("hydra.overrides", "hydra.runtime")
 
 
@@ -85,7 +86,12 @@ def apply(override: Override, config: DictConfig) -> None:
         raise ConfigurationError(f"key '{key}' cannot be set: Hydra fills it in")
     if override.package is not None:
         raise ConfigurationError(f"override '{override.input_line}': '{key}' is not a group")
-    _refuse_below_null(key, config)
+    if not is_of_hydra(key):
+        _refuse_below_null(key, config)
+    elif key.startswith(_SWEPT) and OmegaConf.select(config, _SWEPT) is None:
+        raise ConfigurationError(
+            f"key '{key}': is for YAML; on the command line write what varies, such as -m seed=1,2"
+        )
     try:
         if override.is_delete():
             _remove(override, config)

@@ -73,7 +73,7 @@ class RootSettings:
     eval: dict[str, Any] = setting("how the policy is evaluated", MAPPING)
     checkpoint: dict[str, Any] = setting("how a run is saved, to be resumed", MAPPING)
     resume: str = setting(
-        "auto: resume the run in the folder, if it has this configuration; never: begin only; else the folder of "
+        "auto: resume the run in the folder if its configuration is the same; never: start only; or the folder of "
         "the run to resume",
         folder("auto, never or the folder of a run"),
     )
@@ -94,8 +94,8 @@ class RootSettings:
             _is_folder_name,
         ),
     )
-    seed: int = setting("root of all random streams", integer(0))
-    batch_size: int = setting("environments side by side", integer(1))
+    seed: int = setting("root seed of all random streams", integer(0))
+    batch_size: int = setting("number of parallel environments", integer(1))
     total_steps: int = setting("environment steps of the run, rounded up to a whole chunk", integer(1, _MOST_STEPS))
     schedule_steps: int | None = setting(
         "environment steps that schedules (anneal_...) refer to, keeping their last values after them; null: "
@@ -104,12 +104,12 @@ class RootSettings:
         default=None,
     )
     device: str = setting(
-        "where networks live; auto takes an accelerator where there is one, and says so",
+        "device of the networks; auto: an accelerator if there is one, else cpu, and the plan says which",
         Allowed("cpu, auto, cuda, cuda:<n> or mps", _is_device),
     )
-    num_threads: int = setting("threads of torch, always set", integer(1, _MOST_THREADS))
+    num_threads: int = setting("number of torch threads", integer(1, _MOST_THREADS))
     init_from: str | None = setting(
-        "folder of a run whose last policy this one begins with", folder("the folder of a run").or_null
+        "folder of a run whose last policy this run starts from", folder("the folder of a run").or_null
     )
     dry_run: bool = setting("check, show the plan with an estimate of its time, and run nothing", TRUE_OR_FALSE)
     debug: bool = setting("a short run, anomaly detection, full tracebacks", TRUE_OR_FALSE)
@@ -123,9 +123,9 @@ class AgentSettings:
     action_space: str = setting(
         "actions that the agent can choose; discrete: one choice, continuous: one bounded box", one_of(ACTION_SPACES)
     )
-    steps_per_chunk: int = setting("time steps that the workspace holds before the run looks at them", integer(1))
-    members: dict[str, Any] = setting("the agents of the graph: name -> node", NODES)
-    learner: dict[str, Any] | None = setting("what changes the agents after each chunk; null: nothing", NODE.or_null)
+    steps_per_chunk: int = setting("time steps per chunk, after which the learner is called", integer(1))
+    members: dict[str, Any] = setting("the agents of the graph: name -> node; null: switched off", NODES)
+    learner: dict[str, Any] | None = setting("what updates the agents after each chunk; null: nothing", NODE.or_null)
 
 
 @dataclass(frozen=True)
@@ -143,18 +143,18 @@ class EvalSettings:
         "environment steps between two evaluations; 0: none; null: a 20th of total_steps if the agent learns",
         integer(0).or_null,
     )
-    episodes: int = setting("episodes of each of them", integer(1, _MOST_EPISODES))
+    episodes: int = setting("episodes per evaluation", integer(1, _MOST_EPISODES))
     final_episodes: int | None = setting(
         "episodes of the evaluation after the last step; 0: none; null: 20 if the agent learns",
         integer(0, _MOST_EPISODES).or_null,
     )
     policy: str = setting(
-        "how actions are chosen: mode takes the likeliest, sample draws them, both plays the same episodes both ways",
+        "how actions are chosen: mode takes the most likely, sample draws them, both plays the same episodes both ways",
         one_of((*ACTING, BOTH)),
         default="mode",
     )
     judged_by: str | None = setting(
-        "of both, the one that eval_return_mean, the best checkpoint and stop_when follow; null: mode",
+        "with both, the one that eval_return_mean, the best checkpoint and stop_when follow; null: mode",
         one_of(ACTING).or_null,
         default=None,
     )
@@ -164,9 +164,9 @@ class EvalSettings:
         text("a key of info, such as is_success").or_null,
         default=None,
     )
-    seed: int = setting("root of the lists of episodes, which are the same for every run", integer(0))
+    seed: int = setting("root seed of the episodes, which are the same for every run", integer(0))
     workers: int = setting(
-        "1: evaluate in another process, beside the training",
+        "1: evaluate in a separate process while the training continues",
         Allowed("0 or 1", integer(0, 1).accepts),
     )
 
@@ -180,7 +180,7 @@ class CheckpointSettings:
         "agent learns, else a half",
         integer(0).or_null,
     )
-    keep: int = setting("how many of the newest are kept", integer(1))
+    keep: int = setting("number of checkpoints kept, the newest", integer(1))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,14 +7,14 @@ from typing import Any
 
 from bbrl_exp.config.nodes import ORDER_KEYS
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.config import MAPPINGS_OF_NODES
 
-_NODES = ("members", "wrappers", "sinks")
 _GROUPS_WITH_NODES = ("agent", "env", "tracking")
 
 
 def is_of_nodes(key: str) -> bool:
     """Whether the mapping at ``key`` has a node for each name."""
-    return key.rpartition(".")[2] in _NODES
+    return key.rpartition(".")[2] in MAPPINGS_OF_NODES
 
 
 def switched_off(config: Mapping[str, Any], key: str = "") -> Iterator[str]:
@@ -52,7 +52,7 @@ def without_switched_off(config: Mapping[str, Any], key: str = "") -> dict[str, 
 
 def _holds_nodes(parent: Mapping[str, Any], key: str, name: str) -> bool:
     """Whether a mapping is one of nodes, and not an argument that happens to have such a name."""
-    return name in _NODES and ("_target_" in parent or key in _GROUPS_WITH_NODES)
+    return name in MAPPINGS_OF_NODES and ("_target_" in parent or key in _GROUPS_WITH_NODES)
 
 
 def _check_order(nodes: Mapping[str, Any], key: str) -> None:

@@ -1,9 +1,9 @@
 """Classes named by ``_target_``: which may be named, and where they are.
 
 A configuration may come from anywhere, so a target is a class of this project's agents, environments, policies and
-networks, of ``torch.nn``, ``torch.optim`` or ``gymnasium.wrappers``, or of a package that the user allows by
-``BBRL_EXP_ALLOW=mypackage,other`` or ``[tool.bbrl_exp]``, and it is of the kind that is needed there. Nothing is
-imported before every target of the whole configuration has been found to be allowed.
+networks, of ``torch.nn`` or ``torch.optim``, of the wrappers of ``gymnasium``, ``minigrid`` and ``popgym``, or of a
+package that the user allows by ``BBRL_EXP_ALLOW=mypackage,other`` or ``[tool.bbrl_exp]``, and it is of the kind that is
+needed there. Nothing is imported before every target of the whole configuration has been found to be allowed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _OWN_PREFIXES = (
     "torch.nn",
     "torch.optim",
     "gymnasium.wrappers",
+    "minigrid.wrappers",  # of the plug-ins whose environments need no permission either
+    "popgym.wrappers",
 )
 _WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
 NodeKind = Literal[

@@ -15,6 +15,7 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.wrappers import Autoreset, NormalizeObservation, NormalizeReward, vector
 
 from bbrl_exp.envs.mujoco_warnings import tell_mujoco_warnings_once
+from bbrl_exp.envs.plugins import import_plugin_of
 from bbrl_exp.envs.probes import register_probes
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, UserCodeError, described, did_you_mean, user_code
 
@@ -143,9 +144,13 @@ def env_recipe(
             f"by BBRL_EXP_ALLOW=<package> on the command line"
         )
     if env not in gymnasium.registry:
-        near = did_you_mean(env, gymnasium.registry)
-        own = "; the package that registers one of your own is named by BBRL_EXP_ALLOW=<package>"
-        raise ConfigurationError(f"env '{env}' is not a registered gymnasium id{near or own}")
+        import_plugin_of(env)
+    if env not in gymnasium.registry:
+        near = did_you_mean(env, gymnasium.registry) or "."
+        raise ConfigurationError(
+            f"env '{env}': unknown Gymnasium id{near} If another package registers it, allow that package: "
+            'BBRL_EXP_ALLOW=<package>, or allow = ["<package>"] below [tool.bbrl_exp] in pyproject.toml'
+        )
     return EnvRecipe(env, gymnasium.registry[env], arguments, tuple(wrappers))
 
 

@@ -156,7 +156,8 @@ def _leaves(space: Space, name: str, path: tuple[Any, ...] = ()) -> Iterator[Lea
         shape = tuple(space.shape)
         yield LeafSpec(name, "multi_binary", shape, dtype, counts=np.full(shape, 2, np.int64), path=path)
     else:
+        fix = "; gymnasium.wrappers.FilterObservation leaves it out" if name.count("/") > 1 else ""
         raise ConfigurationError(
             f"the space of '{name}' is a {type(space).__name__}, which has no fixed tensors; possible: Box, Discrete, "
-            "MultiDiscrete, MultiBinary, and Dict and Tuple of these"
+            f"MultiDiscrete, MultiBinary, and Dict and Tuple of these{fix}"
         )

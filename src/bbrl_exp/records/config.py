@@ -33,6 +33,7 @@ ADDED_KEYS: Mapping[str, Any] = {
     "stop_when.no_improvement": None,
     "stop_when.wall_minutes": None,
 }
+MAPPINGS_OF_NODES = ("members", "wrappers", "sinks")  # name -> node, or null for one that is switched off
 _MOST_BYTES = 1_000_000
 _DEEPEST = 50
 
@@ -82,6 +83,8 @@ def load_config(path: Path) -> DictConfig | ListConfig:
 
 def read_texts(folder: Path) -> dict[str, str]:
     """The configuration in ``folder``: dotted keys, values as text, interpolations not resolved.
+
+    A member, a wrapper or a sink that is switched off by null is left out, as if it had never been there.
 
     Raises:
         UnreadableError: there is none, or it is not a configuration.
@@ -147,7 +150,9 @@ def _is_tame(events: Iterable[object]) -> bool:
 
 def _flat(value: dict[object, object], prefix: str) -> Iterator[tuple[str, str]]:
     for name, child in value.items():
-        if isinstance(child, dict) and child:
+        if name in MAPPINGS_OF_NODES and isinstance(child, dict):
+            yield from _flat({each: node for each, node in child.items() if node is not None}, f"{prefix}{name}.")
+        elif isinstance(child, dict) and child:
             yield from _flat(child, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", as_text(child)

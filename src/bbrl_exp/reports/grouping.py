@@ -149,12 +149,13 @@ def _splits(cells: Mapping[int, tuple[str, ...]], values: Mapping[int, str]) -> 
 
 
 def _labels(keys: Iterable[str]) -> dict[str, str]:
-    """The shortest end of each dotted key that no other has."""
+    """The shortest end of each dotted key that no other has; of a class, whose key ends in ``_target_``, the node's."""
     labels = {}
+    written = {key: key.removesuffix("._target_") for key in keys}
     for key in keys:
-        parts = key.split(".")
+        parts = written[key].split(".")
         ends = [".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
-        others = [other for other in keys if other != key]
+        others = [written[other] for other in keys if other != key]
         labels[key] = next(
             (end for end in ends if not any(other == end or other.endswith(f".{end}") for other in others)), key
         )
