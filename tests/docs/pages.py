@@ -43,7 +43,7 @@ class Page:
 
 
 def run(folder: Path, command: str, *options: str, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Runs a command of a page, ``NAME=value … python <script> …`` or ``bbrl-exp run …``, with more options in ``folder``.
+    """Runs a command of a page in ``folder``, ``NAME=value … python <script> …`` or ``bbrl-exp …``, with more options.
 
     The script is one of the repository's, or a file of the page.
     """

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import enum
+import functools
 import io
-from collections import deque
+import itertools
+import math
+import random
+import threading
+from collections import Counter, deque, namedtuple
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +19,13 @@ import pytest
 import torch
 from torch import nn
 
+from bbrl_exp.agents.attributes import restore_attributes
+from bbrl_exp.arguments import Range
 from bbrl_exp.data.replay import ReplayBuffer
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.functional.schedules import Linear
 from bbrl_exp.learners.learner import Learner
-from bbrl_exp.learners.parts.state import attribute_state, load_attribute_state, replay_buffers
+from bbrl_exp.learners.parts.state import adopt_hidden_modules, attribute_state, prepare_state, replay_buffers
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 
 
@@ -50,7 +62,7 @@ class Remembers(Learner):
         self._tally = Tally()
         self._replay = Dealer()
         self.reads = ("env/reward",)
-        self.label = "not remembered"
+        self.label = "a text"
         self.of_a_list = [Tally()]
 
     def learn(self) -> list[float]:
@@ -59,6 +71,7 @@ class Remembers(Learner):
         self._temperature *= 0.9
         self.is_warm = not self.is_warm
         self._tally.count += 2
+        self.of_a_list[0].count += 1
         noise = torch.rand(2, generator=self._torch_generator) + self._numpy_generator.standard_normal()
         loss = self.network(noise.float()).sum() * self._temperature * self._tally.count
         self._optimizer.zero_grad()
@@ -84,10 +97,13 @@ FOUND = {
     "_optimizer",
     "_tally",
     "_replay",
+    "reads",
+    "label",
+    "of_a_list",
 }
 
 
-def test_optimizers_generators_numbers_and_objects_with_a_state_are_found_but_no_text_and_no_objects_in_lists() -> None:
+def test_plain_python_and_objects_with_a_state_are_found_also_in_lists() -> None:
     assert set(attribute_state(Remembers())) == FOUND
 
 
@@ -108,11 +124,13 @@ def test_collections_of_plain_python_are_remembered_as_what_they_are() -> None:
     learner.counts[3] = [True, {"x": 1}]
     learner.last.extend([1.0, 2.0, 3.0])
     learner.best = np.float32(0.5)
-    learner.kept.append(torch.ones(2))
+    learner.kept.append(torch.tensor([1.0, math.nan]))
     restored.load_state_dict(stored(learner.state_dict()))
     assert (restored.history, restored.seen, restored.counts) == ([1, 2.5, ("a", None)], {"a", "b"}, learner.counts)
     assert (restored.last, restored.last.maxlen, restored.best) == (deque([2.0, 3.0]), 2, 0.5)
-    assert len(restored.kept) == 1
+    assert [kept.tolist()[0] for kept in restored.kept] == [0.0, 1.0]
+    assert math.isnan(restored.kept[1][1])
+    assert type(restored.best) is np.float32
 
 
 def test_neither_whether_a_module_trains_nor_what_pytorch_keeps_in_it_is_remembered() -> None:
@@ -128,7 +146,7 @@ def test_a_learner_that_takes_over_a_stored_state_goes_on_to_the_bit() -> None:
         learner.learn()
     restored.load_state_dict(stored(learner.state_dict()))
     assert [restored.learn() for _ in range(3)] == [learner.learn() for _ in range(3)]
-    assert restored.of_a_list[0].count == 0
+    assert restored.of_a_list[0].count == learner.of_a_list[0].count == 6
 
 
 def test_the_state_of_the_flat_optimizer_is_among_them() -> None:
@@ -157,10 +175,279 @@ def test_replay_buffers_are_found_by_their_names_alone_or_in_what_fills_them() -
     assert replay_buffers(nn.Linear(1, 1)) == {}
 
 
+def test_replay_buffers_are_found_in_containers_too() -> None:
+    learner = Remembers()
+    learner.others = {"a": [Dealer().buffer]}
+    assert replay_buffers(learner) == {"replay": learner._replay.buffer, "others_a_0": learner.others["a"][0]}
+
+
+class Holds(Learner):
+    """Holds what it is given as an attribute."""
+
+    def __init__(self, held: Any) -> None:
+        super().__init__()
+        self.held = held
+
+
+def restored_from(learner: Holds, other: Any) -> Any:
+    """What another learner holds that takes over the state of ``learner``."""
+    restored = Holds(other)
+    restored.load_state_dict(stored(learner.state_dict()))
+    return restored.held
+
+
+def networks(seed: int) -> list[nn.Linear]:
+    torch.manual_seed(seed)
+    return [nn.Linear(2, 1), nn.Linear(2, 1)]
+
+
+def optimizers_after(networks: list[nn.Linear], n_steps: int, there: Any = None) -> list[torch.optim.Optimizer]:
+    """Two optimizers that have made some steps."""
+    made = there or [torch.optim.Adam(network.parameters(), 0.1) for network in networks]
+    for _ in range(n_steps):
+        for optimizer, network in zip(made, networks, strict=True):
+            optimizer.zero_grad()
+            (network.weight.sum() ** 2).backward()
+            optimizer.step()
+    return made
+
+
+@pytest.mark.parametrize(
+    "hold", [list, tuple, lambda both: {"a": {"b": both}}, lambda both: deque([both[:1], both[1:]])]
+)
+def test_optimizers_in_containers_resume_bit_for_bit(hold: Any) -> None:
+    ours, theirs = networks(0), networks(1)
+    straight, fresh = optimizers_after(ours, 3), optimizers_after(theirs, 0)
+    restored = restored_from(Holds(hold(straight)), hold(fresh))
+    assert type(restored) is type(hold(fresh))
+    for network, other in zip(ours, theirs, strict=True):
+        other.load_state_dict(network.state_dict())
+    optimizers_after(ours, 2, straight)
+    optimizers_after(theirs, 2, fresh)
+    assert all(torch.equal(one.weight, other.weight) for one, other in zip(ours, theirs, strict=True))
+
+
+DATA: list[Any] = [
+    [1, (2.5, "a", None), {"b": [True, b"c", 1 + 2j]}],
+    {(1, "a"): {2}, "bbrl_exp": frozenset({3})},
+    deque([[1.0], deque([2], maxlen=3)], maxlen=4),
+    (np.float32(0.1), np.int64(3), np.arange(6.0).reshape(2, 3), np.zeros(0, np.int8), np.array(["ab", "c"])),
+    np.array([(1, 2.5)], dtype=[("a", "<i4"), ("b", "<f8")]),
+    [torch.arange(4).view(2, 2), torch.tensor(math.inf, dtype=torch.bfloat16), torch.zeros(0), torch.tensor([1j])],
+    [nn.Parameter(torch.ones(2))],
+    Counter("abca"),
+    math.pi,
+    None,
+]
+
+
+def in_words(value: Any) -> Any:
+    """A value in which equal things are equal, and things of other types are not."""
+    if isinstance(value, torch.Tensor):
+        return ("tensor", str(value.dtype), tuple(value.shape), repr(value.tolist()), value.requires_grad)
+    if isinstance(value, np.ndarray | np.generic):
+        return (type(value).__name__, value.dtype.str, value.shape, repr(value.tolist()))
+    if isinstance(value, dict):
+        return (type(value).__name__, [(key, in_words(part)) for key, part in value.items()])
+    if isinstance(value, list | tuple | deque):
+        return (type(value).__name__, getattr(value, "maxlen", None), [in_words(part) for part in value])
+    return (type(value).__name__, value)
+
+
+@pytest.mark.parametrize("data", DATA, ids=[str(index) for index in range(len(DATA))])
+def test_data_of_every_kind_comes_back_as_what_it_was(data: Any) -> None:
+    fresh = Counter() if isinstance(data, Counter) else None
+    assert in_words(restored_from(Holds(data), fresh)) == in_words(data)
+    assert in_words(restored_from(Holds(data), copy.deepcopy(data))) == in_words(data)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([1], [2, 3]),
+        ({"a": 1}, {"b": 2}),
+        ({1}, {2}),
+        (deque([1], 2), deque([2, 3], 2)),
+        (torch.zeros(2), torch.ones(2)),
+        (np.zeros(2), np.ones(2)),
+        (Counter("a"), Counter("bb")),
+    ],
+)
+def test_containers_tensors_and_arrays_are_restored_in_place(before: Any, after: Any) -> None:
+    assert restored_from(Holds(after), before) is before
+    assert in_words(before) == in_words(after)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: random.Random(3),
+        lambda: np.random.default_rng(3),
+        lambda: torch.Generator().manual_seed(3),
+        lambda: np.random.default_rng(3).random,
+    ],
+)
+def test_random_generators_are_remembered_in_containers_and_behind_their_methods(make: Any) -> None:
+    def draw(it: Any) -> float:
+        if isinstance(it, torch.Generator):
+            return float(torch.rand((), generator=it))
+        return float(it() if callable(it) else it.random())
+
+    one, other = make(), make()
+    for _ in range(5):
+        draw(one)
+    restored_from(Holds([one]), [other])
+    assert draw(one) == draw(other)
+
+
+def test_schedulers_of_torch_resume_with_their_optimizer() -> None:
+    def made() -> tuple[torch.optim.Optimizer, Any]:
+        optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], 1.0)
+        return optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+
+    straight, fresh = made(), made()
+    for _ in range(3):
+        straight[0].step()
+        straight[1].step()
+    restored_from(Holds(list(straight)), list(fresh))
+    assert fresh[1].get_last_lr() == straight[1].get_last_lr() == [0.5]
+    straight[1].step()
+    fresh[1].step()
+    assert fresh[0].param_groups[0]["lr"] == straight[0].param_groups[0]["lr"] == 0.25
+
+
+class Phase(enum.Enum):
+    FIRST = 1
+    SECOND = 2
+
+
+class Stateless:
+    """Has methods only."""
+
+
+class Open:
+    """Has attributes, and no state."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+Step = namedtuple("Step", "reward")
+
+
+@pytest.mark.parametrize(
+    "constant",
+    [
+        Phase.FIRST,
+        nn.ReLU,
+        math.sin,
+        np.mean,
+        torch.relu,
+        lambda: None,
+        functools.partial(round, ndigits=1),
+        torch.device("cpu"),
+        torch.float32,
+        Stateless(),
+        Linear(1.0, 0.0),
+        Range("0 to 1", bool),
+        Path("a"),
+        Step(1.0),
+        [nn.ReLU, Stateless()],
+    ],
+)
+def test_what_nobody_can_change_needs_no_state(constant: Any) -> None:
+    learner = Holds(constant)
+    prepare_state(learner)
+    assert attribute_state(learner) == {}
+
+
+HOW = (
+    "which cannot be saved: give its class the methods state() and load_state(state), or, where only the constructor "
+    "sets it, name it in the class: not_saved = ('held',)"
+)
+
+
+@pytest.mark.parametrize(
+    ("held", "problem"),
+    [
+        (Open(), f"held is an Open, {HOW}"),
+        ([1, {"a": Open()}], f"held[1]['a'] is an Open, {HOW}"),
+        (Open().__init__, f"held.__self__ is an Open, {HOW}"),
+        (functools.partial(round, Open()), f"held is a partial, {HOW}"),
+        (itertools.count(), f"held is a count, {HOW}"),
+        (threading.Lock(), f"held is a lock, {HOW}"),
+        (np.array([None]), f"held is an array of Python objects, {HOW}"),
+        ({Open: 1}, f"held has a type as a key, {HOW}"),
+        ({Phase.FIRST}, f"held is a set of other things than numbers and texts, {HOW}"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_before_the_run_begins(held: Any, problem: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        prepare_state(Holds(held))
+    assert str(refused.value) == problem
+
+
+def test_what_the_class_names_is_left_to_the_constructor() -> None:
+    class Declares(Holds):
+        not_saved = ("held",)
+
+    learner = Declares(Open())
+    prepare_state(learner)
+    assert attribute_state(learner) == {}
+
+
+def test_data_that_appears_during_the_run_is_saved() -> None:
+    learner, restored = Holds(None), Holds(None)
+    prepare_state(learner)
+    prepare_state(restored)
+    learner.held = [torch.ones(1)]
+    learner.later = {"seen": deque([1])}
+    restored.load_state_dict(stored(learner.state_dict()))
+    assert in_words([restored.held, restored.later]) == in_words([learner.held, learner.later])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        (
+            None,
+            [np.random.default_rng(0)],
+            "Holds.held[0] is a Generator that was not there when the run began; make it in the constructor",
+        ),
+        (Phase.FIRST, Phase.SECOND, f"Holds.held has become a Phase, {HOW}"),
+        (deque(), deque([Step(1.0)]), f"Holds.held[0] has become a Step, {HOW}"),
+        (0, Open(), f"held is an Open, {HOW}"),
+    ],
+)
+def test_what_cannot_be_saved_any_more_ends_the_run_at_its_first_checkpoint(
+    before: Any, after: Any, problem: str
+) -> None:
+    learner = Holds(before)
+    prepare_state(learner)
+    learner.held = after
+    with pytest.raises(BbrlExpError) as refused:
+        learner.state_dict()
+    assert str(refused.value) == problem
+
+
+def test_modules_in_containers_become_modules_of_the_learner() -> None:
+    shared = nn.Linear(1, 1)
+    learner = Holds([shared, {"a.b": nn.Linear(2, 1)}, shared])
+    adopt_hidden_modules(learner)
+    assert [name for name, _ in learner.named_parameters()] == [
+        "held[0].weight",
+        "held[0].bias",
+        "held[1][a_b].weight",
+        "held[1][a_b].bias",
+    ]
+    prepare_state(learner)
+    assert attribute_state(learner) == {}
+
+
 def test_an_option_that_an_earlier_version_kept_as_a_number_is_left_to_the_configuration() -> None:
     module = nn.Module()
     module.count = 1
-    load_attribute_state(module, {"_learning_rate": 0.1, "count": 2})
+    restore_attributes(module, {"_learning_rate": 0.1, "count": 2})
     assert (module.count, hasattr(module, "_learning_rate")) == (2, False)
     with pytest.raises(AttributeError, match="_optimizer"):
-        load_attribute_state(module, {"_optimizer": {"state": {}}})
+        restore_attributes(module, {"_optimizer": {"state": {}}})

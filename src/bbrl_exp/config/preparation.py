@@ -193,6 +193,7 @@ def build_learner_of(
     """
     from bbrl_exp.agents.agent import Agent
     from bbrl_exp.learners.learner import Learner
+    from bbrl_exp.learners.parts.state import adopt_hidden_modules
 
     node = config["agent"]["learner"]
     if node is None:
@@ -210,12 +211,14 @@ def build_learner_of(
     except ConfigurationError as error:
         raise with_written_key(error, written) from error
     assert isinstance(learner, Learner)
+    adopt_hidden_modules(learner)
     return learner
 
 
 def _checked(run: CheckedRun, graph: TemporalAgent, learner: Learner | None) -> PreparedRun:
     from bbrl_exp.agents.graph_check import check_graph
     from bbrl_exp.data.ring import Field
+    from bbrl_exp.learners.parts.state import prepare_state
 
     for module in (graph, learner):
         if module is not None:
@@ -226,6 +229,8 @@ def _checked(run: CheckedRun, graph: TemporalAgent, learner: Learner | None) -> 
         try:
             with refusals(type(learner), parameters_of(type(learner)), LEARNER_KEY):
                 learner.check_chunks(run.size.steps_per_chunk, run.size.batch_size)
+                learner.start_schedules(run.size.env_steps)
+                prepare_state(learner)
         except ConfigurationError as error:
             raise with_written_key(error, run.written_key) from error
     buffers = [] if learner is None else list(learner.replay_buffers().values())

@@ -42,6 +42,7 @@ class BehaviourCloning(RateOptions, Learner):
         ConfigurationError: a value out of its range, no recording, or one that does not fit the policy.
     """
 
+    not_saved = ("_pairs", "_held_out", "_waiting")
     policy: StochasticPolicy = field(kw_only=False)
     """the policy that learns."""
     recording: str | None = field(default=None, kw_only=False)

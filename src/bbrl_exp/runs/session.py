@@ -254,7 +254,7 @@ class _Loop:
         progress = Progress(
             chunk.first_row, chunk.env_steps, self._plan.env_steps, chunk.new_steps, self._plan.schedule_steps
         )
-        self._metrics.add(self._learner.update(self._parts.workspace, progress))
+        self._metrics.add(self._learner.learn_from(self._parts.workspace, progress))
         if self._metrics.due(chunk.env_steps):
             self._tracker.scalars(chunk.env_steps, self._metrics.take(chunk.env_steps))
             check_parameters(self._learner, chunk.env_steps)

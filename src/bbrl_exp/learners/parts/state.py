@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+import re
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import numpy as np
-import torch
 from torch import nn
 
+from bbrl_exp.agents.attributes import AttributeState, HasState, NotSavedError, hidden_parts, restore_attributes
 from bbrl_exp.data.replay import ReplayBuffer
-
-_OF_MODULES = frozenset(vars(nn.Module()))
-
-
-@runtime_checkable
-class HasState(Protocol):
-    """Something that tells what it remembers, as tensors and plain Python, and takes it over again."""
-
-    def state(self) -> dict[str, Any]:
-        """What it remembers."""
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Takes over what :meth:`state` gave."""
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
 
 
 @runtime_checkable
@@ -34,7 +20,14 @@ class HasReplay(HasState, Protocol):
 
 
 class SavesAttributes(nn.Module):
-    """A module whose ``state_dict`` has the state of its attributes beside parameters and buffers."""
+    """A module whose ``state_dict`` has the state of its attributes beside parameters and buffers.
+
+    Attributes:
+        not_saved: names of attributes that the constructor makes and nobody changes, so that they are not saved.
+    """
+
+    not_saved: ClassVar[tuple[str, ...]] = ()
+    _at_start: AttributeState | None = None
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state of the attributes: tensors and plain Python; of replay buffers all but the rows."""
@@ -42,85 +35,52 @@ class SavesAttributes(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Takes over what :meth:`get_extra_state` gave."""
-        load_attribute_state(self, state)
+        restore_attributes(self, state)
 
 
 def attribute_state(module: nn.Module) -> dict[str, Any]:
-    """The state of those attributes of ``module`` that have one, by name.
+    """The state of the attributes of ``module``, by name; rows of replay buffers are left out.
 
-    These are optimizers, random generators of torch and numpy, numbers, objects with ``state`` and ``load_state``, and
-    lists, dictionaries, sets and deques of nothing but numbers, texts, None, and such collections again. What else
-    stands inside of a collection is not found. Rows of replay buffers are left out.
+    Raises:
+        BbrlExpError: there is something that cannot be saved, or could not be restored.
     """
-    return {name: _state_of(value) for name, value in vars(module).items() if _has_state(name, value)}
+    found = _state_of(module)
+    start = getattr(module, "_at_start", None)
+    if start is not None and (problem := found.changed_since(start)) is not None:
+        raise BbrlExpError(f"{type(module).__name__}.{problem}")
+    return found.saved
 
 
-def load_attribute_state(module: nn.Module, state: Mapping[str, Any]) -> None:
-    """Takes over what :func:`attribute_state` gave, in a module that is built alike.
+def prepare_state(learner: nn.Module) -> None:
+    """Makes sure that all that a learner remembers will be saved; a run begins with it.
 
-    A number that is no attribute any more was an option, which versions up to 0.1.0 kept under another name; options
-    come from the configuration.
+    Raises:
+        ConfigurationError: an attribute cannot be saved.
     """
-    for name, saved in state.items():
-        if name not in vars(module) and isinstance(saved, int | float):
-            continue
-        value = getattr(module, name)
-        if isinstance(value, torch.Generator):
-            value.set_state(saved.cpu())
-        elif isinstance(value, np.random.Generator):
-            value.bit_generator.state = saved
-        elif isinstance(value, torch.optim.Optimizer):
-            value.load_state_dict(saved)
-        elif isinstance(value, HasState):
-            value.load_state(saved)
-        elif isinstance(value, deque):
-            setattr(module, name, deque(saved, value.maxlen))
-        elif isinstance(value, set):
-            setattr(module, name, set(saved))
-        else:
-            setattr(module, name, saved)
+    for path, module in learner.named_modules():
+        if isinstance(module, SavesAttributes):
+            try:
+                module._at_start = _state_of(module)
+            except NotSavedError as error:
+                raise ConfigurationError(f"{path}.{error}" if path else str(error)) from error
+
+
+def adopt_hidden_modules(learner: nn.Module) -> None:
+    """Makes modules in lists, tuples and dictionaries among the attributes modules of the learner: ``critics[0]``."""
+    known = set(map(id, learner.modules()))
+    for path, module in list(hidden_parts(learner, nn.Module)):
+        if id(module) not in known:
+            learner.add_module(path.replace(".", "_"), module)
+            known.update(map(id, module.modules()))
 
 
 def replay_buffers(module: nn.Module) -> dict[str, ReplayBuffer]:
-    """The replay buffers among the attributes of ``module``, by name."""
+    """The replay buffers among the attributes of ``module``, also in containers, by name."""
     found = {
-        name.lstrip("_"): value for name, value in vars(module).items() if isinstance(value, ReplayBuffer | HasReplay)
+        re.sub(r"\W+", "_", path).strip("_"): value for path, value in hidden_parts(module, ReplayBuffer | HasReplay)
     }
     return {name: value if isinstance(value, ReplayBuffer) else value.buffer for name, value in found.items()}
 
 
-def _has_state(name: str, value: object) -> bool:
-    kinds = (int, float, np.number, torch.Generator, np.random.Generator, torch.optim.Optimizer, HasState)
-    is_plain = isinstance(value, list | dict | set | deque) and _is_plain(value)
-    return name not in _OF_MODULES and (is_plain or isinstance(value, kinds))
-
-
-def _state_of(value: Any) -> Any:
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    if isinstance(value, np.random.Generator):
-        return value.bit_generator.state
-    if isinstance(value, torch.optim.Optimizer):
-        return value.state_dict()
-    return value.state() if isinstance(value, HasState) else _in_plain_python(value)
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(_is_plain(part) for item in value.items() for part in item)
-    if isinstance(value, list | tuple | set | deque):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str | np.generic)
-
-
-def _in_plain_python(value: Any) -> Any:
-    """A copy that any file holds: numbers of numpy become Python's, deques and sets become lists."""
-    if isinstance(value, dict):
-        return {_in_plain_python(key): _in_plain_python(part) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return tuple(map(_in_plain_python, value))
-    if isinstance(value, list | deque):
-        return list(map(_in_plain_python, value))
-    if isinstance(value, set):
-        return sorted(map(_in_plain_python, value), key=repr)
-    return value.item() if isinstance(value, np.generic) else value
+def _state_of(module: nn.Module) -> AttributeState:
+    return AttributeState.of(module, ("_at_start", "_scheduled", *getattr(module, "not_saved", ())))
