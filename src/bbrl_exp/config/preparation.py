@@ -229,7 +229,7 @@ def _checked(run: CheckedRun, graph: TemporalAgent, learner: Learner | None) -> 
         try:
             with refusals(type(learner), parameters_of(type(learner)), LEARNER_KEY):
                 learner.check_chunks(run.size.steps_per_chunk, run.size.batch_size)
-                learner.start_schedules(run.size.env_steps)
+                learner.start_schedules(run.size.schedule_steps or run.size.env_steps)
                 prepare_state(learner)
         except ConfigurationError as error:
             raise with_written_key(error, run.written_key) from error
