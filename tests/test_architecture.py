@@ -50,6 +50,18 @@ ONLY_IN = {
     "gymnasium": {"envs"},
 }
 
+# What the other packages ask environments for; how they are stepped is nobody else's business.
+OF_ENVIRONMENTS = {"environment_agent", "spec", "checks", "registered", "told_warnings"}
+# BBRL programs and users name the environment agents; the others name a package: to start, to allow, to record it.
+MAY_SAY_GYM_AGENT = {"__init__.py", "agents/gyma.py"}
+MAY_SAY_GYMNASIUM = {
+    "commands/help.py",
+    "config/targets.py",
+    "records/provenance.py",
+    "records/summary.py",
+    "runs/job_host.py",
+}
+
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 
@@ -88,6 +100,19 @@ def test_heavy_libraries_stay_in_their_packages(path: Path) -> None:
     for module in imported_modules(path):
         allowed = ONLY_IN.get(module.split(".")[0])
         assert allowed is None or package_of(path) in allowed, f"{path.relative_to(PACKAGE)} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_environments_are_asked_for_as_environment_agents(path: Path) -> None:
+    name = path.relative_to(PACKAGE).as_posix()
+    if package_of(path) == "envs" or name in MAY_SAY_GYM_AGENT:
+        return
+    text = path.read_text(encoding="utf-8")
+    assert "GymAgent" not in text
+    assert "gymnasium" not in text.lower() or name in MAY_SAY_GYMNASIUM
+    for module in imported_modules(path):
+        if module.startswith("bbrl_exp.envs."):
+            assert module.split(".")[2] in OF_ENVIRONMENTS, f"{name} imports {module}"
 
 
 def test_every_package_has_a_place_in_the_order() -> None:

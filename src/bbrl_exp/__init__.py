@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from bbrl_exp.errors import ConfigurationError as ConfigurationError
     from bbrl_exp.learners.learner import Learner as Learner
     from bbrl_exp.learners.learner import Progress as Progress
+    from bbrl_exp.reports.run_folder import load_runs as load_runs
     from bbrl_exp.runs.policy import evaluate as evaluate
     from bbrl_exp.runs.policy import load_policy as load_policy
     from bbrl_exp.runs.run import build_graph as build_graph
     from bbrl_exp.runs.run import run as run
+    from bbrl_exp.sweeps.sweep import sweep as sweep
     from bbrl_exp.tracking.sink import Sink as Sink
     from bbrl_exp.workspace import Workspace as Workspace
 
@@ -53,7 +55,9 @@ _HOMES = {
     "build_graph": "bbrl_exp.runs.run",
     "evaluate": "bbrl_exp.runs.policy",
     "load_policy": "bbrl_exp.runs.policy",
+    "load_runs": "bbrl_exp.reports.run_folder",
     "run": "bbrl_exp.runs.run",
+    "sweep": "bbrl_exp.sweeps.sweep",
 }
 
 __all__ = sorted(_HOMES)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bbrl_exp.envs import AutoResetGymAgent, mujoco_warnings
+from bbrl_exp.envs import AutoResetGymAgent, told_warnings
 
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     told: set[str] = set()
-    monkeypatch.setattr(mujoco_warnings, "_told", told)
+    monkeypatch.setattr(told_warnings, "_told", told)
     return told
 
 

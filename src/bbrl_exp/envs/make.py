@@ -14,9 +14,9 @@ from gymnasium.envs.registration import EnvSpec as RegisteredEnv
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.wrappers import Autoreset, NormalizeObservation, NormalizeReward, vector
 
-from bbrl_exp.envs.mujoco_warnings import tell_mujoco_warnings_once
 from bbrl_exp.envs.plugins import import_plugin_of
 from bbrl_exp.envs.probes import register_probes
+from bbrl_exp.envs.told_warnings import tell_mujoco_warnings_once
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, UserCodeError, described, did_you_mean, user_code
 
 Env = gymnasium.Env[Any, Any]

@@ -18,6 +18,16 @@ def registered(ids: Iterable[str]) -> dict[str, RegisteredEnv]:
     return {env_id: _without_main(entry) for env_id, entry in entries.items()}
 
 
+def registered_in(node: object) -> dict[str, RegisteredEnv]:
+    """The entries of all ids that the nodes of a configuration give as ``env``."""
+    if not isinstance(node, Mapping):
+        return {}
+    found = registered([node["env"]]) if isinstance(node.get("env"), str) else {}
+    for child in node.values():
+        found |= registered_in(child)
+    return found
+
+
 def register_missing(entries: Mapping[str, RegisteredEnv]) -> None:
     """Registers the ``entries`` that this process does not know."""
     for env_id, entry in entries.items():

@@ -24,7 +24,7 @@ class Summary:
         status: of the run.
         agent: option of the group ``agent``.
         env: option of the group ``env``.
-        env_id: gymnasium id.
+        env_id: what the environment agent calls its task, such as a Gymnasium id.
         seed: root seed.
         batch_size: environments side by side.
         env_steps: environment steps done.

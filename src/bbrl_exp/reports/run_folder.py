@@ -71,6 +71,21 @@ class Problem:
     words: str
 
 
+def load_runs(*folders: str | os.PathLike[str]) -> list[Run]:
+    """The runs in folders and below: their configuration, summary and curves, as a report reads them.
+
+    A run whose files cannot be read is among them with the status ``damaged``.
+
+    Args:
+        folders: of runs, of sweeps, or above them.
+
+    Raises:
+        ConfigurationError: a folder is not there, or no run is below any of them.
+    """
+    found, _ = find_runs([Path(folder) for folder in folders])
+    return [read_run(folder) for folder in found]
+
+
 def find_runs(folders: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
     """The runs in ``folders`` and below, symbolic links followed, each folder visited once.
 

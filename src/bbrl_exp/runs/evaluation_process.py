@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import cloudpickle
@@ -97,7 +97,7 @@ class EvaluationProcess:
             self._crew.ask(TASK, {0: _packed(self._running)}, self._timeout)
 
     def _start(self) -> None:
-        from bbrl_exp.envs.registered import registered
+        from bbrl_exp.envs.registered import registered_in
 
         child = ChildProcess(
             "bbrl_exp.runs.evaluation_worker", "bbrl-eval-worker", "the evaluation worker", [], WorkerError
@@ -105,7 +105,7 @@ class EvaluationProcess:
         child.doing = _doing(self._waiting[0])
         setup = {
             "config": self._run.config,
-            "environments": registered(_env_ids(self._run.config["graph"])),
+            "environments": registered_in(self._run.config["graph"]),
             "device": self._run.device,
             "threads": self._run.root.num_threads,
             "episodes": {role: self._plan.episodes_of(role) for role in ("eval", "final_eval")},
@@ -123,11 +123,3 @@ def _packed(evaluation: PendingEvaluation) -> bytes:
 
 def _doing(evaluation: PendingEvaluation) -> str:
     return f" while it evaluated the policy of step {evaluation.env_steps:,}"
-
-
-def _env_ids(node: object) -> set[str]:
-    """The ids of the environments of a graph's nodes."""
-    if not isinstance(node, Mapping):
-        return set()
-    own = {node["env"]} if isinstance(node.get("env"), str) else set()
-    return own.union(*map(_env_ids, node.values()))

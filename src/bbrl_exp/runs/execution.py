@@ -19,7 +19,7 @@ from bbrl_exp.config.graph import env_spec_of
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.config.project import current_project
 from bbrl_exp.config.targets import allowed_packages
-from bbrl_exp.envs.mujoco_warnings import forget_told_warnings
+from bbrl_exp.envs.told_warnings import forget_told_warnings
 from bbrl_exp.errors import BbrlExpError, DivergedError, described, ends_silently
 from bbrl_exp.records.config import write_config
 from bbrl_exp.records.layout import LOG
