@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,18 +14,24 @@ from composed_agents import composed
 from torch import nn
 from toy_networks import HardToLearn
 
+from bbrl_exp.agents.remote import RemoteAgent
 from bbrl_exp.config.graph import check_nodes
 from bbrl_exp.config.nodes import marks
 from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.preparation import build_graph_and_learner
 from bbrl_exp.config.targets import find_target
+from bbrl_exp.data.recording import save_recording
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.behaviour_cloning import BehaviourCloning
+from bbrl_exp.learners.cem import CrossEntropyMethod
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.policies.observation import own_networks
+from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.seeding import seed_global_generators
 from bbrl_exp.training.loop import collect
 from bbrl_exp.workspace import Workspace
 
-FEW = {"learning_starts": 32, "updates_per_step": 0.2, "batch_size": 4, "n_epochs": 1, "episodes_per_update": 1}
+FEW = {"learning_starts": 32, "updates_per_step": 0.1, "batch_size": 4, "n_epochs": 1, "episodes_per_update": 1}
 NETWORK = {"_target_": "toy_networks.HardToLearn"}
 AGENTS = sorted(path.stem for path in (default_config_dir() / "agent").glob("*.yaml"))
 WITHOUT_NETWORKS = ("random", "constant")
@@ -49,7 +56,7 @@ def with_networks(agent: str) -> tuple[dict[str, Any], list[str]]:
         learner |= {name: value for name, value in FEW.items() if name in learner}
     found = []
     for key, node in [*nodes_with_networks(config["graph"], "graph"), *nodes_with_networks(config["agent"], "agent")]:
-        node["network"] = dict(NETWORK)
+        node |= {"network": dict(NETWORK), **({"hidden_sizes": [8]} if node.get("hidden_sizes") else {})}
         found.append(key)
     return config, found
 
@@ -98,16 +105,113 @@ def test_every_learner_learns_the_network_and_leaves_its_frozen_parameters(agent
 
 
 @pytest.mark.parametrize("agent", LEARNED_BY_GRADIENTS)
-def test_averages_of_batches_are_of_what_is_learned_from_and_targets_have_those_of_what_they_follow(agent: str) -> None:
-    whole, networks, _ = run(agent)
-    counts = [int(each.learned[1].num_batches_tracked) for each in networks]
-    assert all(counts), counts
+def test_averages_are_of_the_batches_that_are_learned_from_and_targets_have_them_too(agent: str) -> None:
+    _, networks, _ = run(agent)
     for network in networks:
+        assert int(network.learned[1].num_batches_tracked) > 0
         assert network.learned[1].running_mean.abs().sum() > 0
-    assert not any(each.training for each in networks if not each.learned[0].weight.requires_grad)
+        assert not (network.training and not network.learned[0].weight.requires_grad)
 
 
 def test_acting_alone_changes_no_averages() -> None:
     _, networks, _ = run("mlp")
     assert [int(each.learned[1].num_batches_tracked) for each in networks] == [0]
     assert not networks[0].training
+
+
+def test_a_population_learns_the_parameters_of_the_network() -> None:
+    learner, networks, _ = run("cem", n_chunks=30)
+    assert isinstance(learner, CrossEntropyMethod)
+    n_learned = 5 * 6 + 6 + 6 + 6 + 3  # weight and bias of the layer, those of the averages, the unused ones
+    assert learner.policy.mean.shape == (n_learned + (6 + 1) * 2,)
+    initial = torch.cat([each.flatten() for each in networks[0].parameters() if each.requires_grad])
+    assert not torch.equal(learner.policy.mean[:n_learned], initial.detach())
+
+
+def test_a_cloned_behaviour_is_learned_by_the_network(tmp_path: Path) -> None:
+    config, _ = with_networks("mlp")
+    graph, _, _ = build_graph_and_learner(config)
+    workspace = Workspace()
+    with contextlib.closing(graph):
+        list(collect(graph, workspace, total_steps=64, batch_size=2, steps_per_chunk=32))
+    save_recording(tmp_path / "recording.pt", workspace, "CartPole-v1")
+    (policy,) = graph.get_by_name("policy")
+    assert isinstance(policy, StochasticPolicy)
+    learner = BehaviourCloning(policy, str(tmp_path / "recording.pt"), minibatch_size=16)
+    (network,) = own_networks(learner)
+    assert isinstance(network, HardToLearn)
+    before = network.learned[0].weight.detach().clone()
+    learner.update(Workspace(), Progress(0, 100, 100, 100))
+    assert not torch.equal(network.learned[0].weight, before)
+    assert not network.training  # the last loss is that of the part that is held out
+
+
+def test_a_remote_policy_acts_with_its_network() -> None:
+    def rollout(is_remote: bool) -> Workspace:
+        config, _ = with_networks("mlp")
+        graph, _, _ = build_graph_and_learner(config)
+        agent = RemoteAgent(graph) if is_remote else graph
+        workspace = Workspace()
+        with contextlib.closing(agent), torch.no_grad():
+            agent(workspace, t=0, n_steps=20)
+        return workspace
+
+    assert torch.equal(rollout(is_remote=True)["action"], rollout(is_remote=False)["action"])
+
+
+@pytest.mark.parametrize(
+    ("agent", "complaint"),
+    [
+        ("discrete_sac", "DiscreteSAC needs a DiscreteQEnsemble, not a SharedTrunkCritic"),
+        ("sac", "SharedTrunkCritic: policy: SharedTrunkCritic needs a StochasticPolicy, not a SquashedNormalPolicy"),
+    ],
+)
+def test_off_policy_a_trunk_is_not_shared(agent: str, complaint: str) -> None:
+    config, _ = with_networks(agent)
+    config["agent"]["learner"]["critic"] = {"_target_": "bbrl_exp.policies.values.SharedTrunkCritic"}
+    with pytest.raises(ConfigurationError) as refused:
+        build_graph_and_learner(config)
+    assert str(refused.value) == f"key 'agent.learner.critic': {complaint}"
+
+
+@pytest.mark.parametrize(
+    ("network", "complaint"),
+    [
+        (
+            {"_target_": "torch.nn.Linear", "out_features": 3},
+            "key 'agent.learner.critic.network._target_' = 'torch.nn.Linear': must be a torch.nn.Module with a "
+            "parameter input_shape",
+        ),
+        (
+            {**NETWORK, "input_shape": [4]},
+            "key 'agent.learner.critic.network.input_shape': ValueCritic fills it in; remove it",
+        ),
+        (
+            {**NETWORK, "n_feature": 3},
+            "key 'agent.learner.critic.network': HardToLearn has no parameter 'n_feature'; did you mean 'n_features'? "
+            "known: n_features, stated",
+        ),
+        (
+            {**NETWORK, "n_features": "many"},
+            "key 'agent.learner.critic.network.n_features' = 'many': must be an integer (HardToLearn)",
+        ),
+        ("deep", "key 'agent.learner.critic.network' = 'deep': must be a node with a _target_ or null (ValueCritic)"),
+    ],
+)
+def test_a_node_that_is_no_network_is_refused_before_anything_is_built(network: object, complaint: str) -> None:
+    config, _ = with_networks("ppo")
+    config["agent"]["learner"]["critic"]["network"] = network
+    with pytest.raises(ConfigurationError) as refused:
+        check_nodes(config)
+    assert str(refused.value) == complaint
+
+
+def test_a_network_that_cannot_be_built_is_refused_with_its_key() -> None:
+    config, _ = with_networks("ppo")
+    config["agent"]["learner"]["critic"]["network"]["stated"] = 7
+    with pytest.raises(ConfigurationError) as refused:
+        build_graph_and_learner(config)
+    assert str(refused.value) == (
+        "key 'agent.learner.critic.network': HardToLearn gives float32 [3, 6] for observations [3, 4]; must be float32 "
+        "[3, 7] (n_features=7)"
+    )

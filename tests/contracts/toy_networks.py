@@ -11,9 +11,9 @@ from torch import Tensor, nn
 class HardToLearn(nn.Module):
     """Linear layers with batch normalisation, dropout, a frozen layer and a parameter that nothing depends on."""
 
-    def __init__(self, input_shape: tuple[int, ...], n_features: int = 6) -> None:
+    def __init__(self, input_shape: tuple[int, ...], n_features: int = 6, stated: int | None = None) -> None:
         super().__init__()
-        self.n_features = n_features
+        self.n_features = n_features if stated is None else stated
         self.frozen = nn.Linear(prod(input_shape), 5).requires_grad_(False)
         self.unused = nn.Parameter(torch.zeros(3))
         self.learned = nn.Sequential(nn.Linear(5, n_features), nn.BatchNorm1d(n_features), nn.ReLU(), nn.Dropout(0.1))

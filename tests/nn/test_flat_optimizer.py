@@ -125,3 +125,12 @@ def test_what_is_loaded_after_a_move_is_not_forgotten_in_the_next_step() -> None
     first.step(straight(inputs).square().sum())
     second.step(resumed(inputs).square().sum())
     assert all(map(torch.equal, straight.parameters(), resumed.parameters()))
+
+
+def test_a_parameter_without_gradients_is_left_alone() -> None:
+    frozen, learned = nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 1)
+    before = frozen.weight.clone(), learned.weight.detach().clone()
+    optimizer = FlatOptimizer([*frozen.parameters(), *learned.parameters()], MAKERS[0])
+    optimizer.step(learned(frozen(torch.ones(3, 2))).sum())
+    assert torch.equal(frozen.weight, before[0])
+    assert not torch.equal(learned.weight, before[1])
