@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -98,6 +99,21 @@ def test_the_installed_program_runs_in_an_empty_folder_and_resumes_by_what_it_pr
     assert (tmp_path / "outputs" / "report" / "index.html").is_file()
     code = "from bbrl_exp.config.options import default_config_dir; print(default_config_dir())"
     assert call(f'python -P -c "{code}"').strip() == f"{installed['PYTHONPATH']}/bbrl_exp/conf"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_completes_the_installed_program(installed: dict[str, str], tmp_path: Path) -> None:
+    line = "bbrl-exp run experiment=ppo_cart"
+    program = f"""
+    eval "$(bbrl-exp -sc install=bash)"
+    COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)} COMP_WORDS=({line}) COMP_CWORD=2
+    hydra_bash_completion
+    printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    ended = subprocess.run(
+        ["bash", "-c", program], cwd=tmp_path, env=installed, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.split() == ["experiment=ppo_cartpole"], ended.stderr
 
 
 def test_a_checkout_uses_its_own_configuration() -> None:

@@ -38,7 +38,7 @@ class Project:
 
     Attributes:
         file: they are from.
-        allow: packages that a configuration may name, besides those of ``BBRL_EXP_ALLOW``.
+        allow: packages that a configuration may name, as well as those of ``BBRL_EXP_ALLOW``.
         path: folders from which modules are imported, after those of ``PYTHONPATH`` and before installed packages.
         config_dir: folder of options, where the command line has no ``--config-dir``.
     """
@@ -62,7 +62,7 @@ class Project:
 
 
 def read_project(folder: Path) -> Project | None:
-    """The settings in a folder's ``pyproject.toml``; None where there are none, or the folder is that of a run.
+    """The settings in a folder's ``pyproject.toml``; None for no settings, and in the folder of a run.
 
     Raises:
         ConfigurationError: the file cannot be read, or has a key or a value that cannot be used.
@@ -121,7 +121,7 @@ def project_of(folder: Path) -> Iterator[None]:
 
 
 def current_project() -> Project | None:
-    """The settings in effect in this process; None where there are none."""
+    """The settings in effect in this process; None for none."""
     text = os.environ.get(VARIABLE)
     return None if text is None else _read(text)
 

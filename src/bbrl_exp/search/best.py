@@ -77,7 +77,7 @@ def difference_of(
 
 
 def as_command(difference: Difference) -> list[str]:
-    """The words of the command line that runs it; a project that names the folder of options need not be told."""
+    """The words of the command line that runs it; without the folder of options where the project names it."""
     project = current_project()
     is_known = difference.config_dir in (None, project.config_dir if project else None)
     options = [] if is_known else ["--config-dir", str(difference.config_dir)]
