@@ -100,10 +100,10 @@ def evaluate(
         episodes: how many; None for as many as the run's own final evaluation, or 20.
         which: ``last``, or ``best`` by the evaluations along the run.
         seed: root of the list of episodes; None for the run's own ``eval.seed``.
-        animation: a ``.gif`` file to make, of the first of these episodes.
+        animation: a ``.gif`` file to make, which must not exist yet, of the first of these episodes.
 
     Raises:
-        ConfigurationError: a folder, a policy or a number that cannot be used, or a picture that exists already.
+        ConfigurationError: a folder, a policy or a number that cannot be used.
     """
     if episodes is not None and not is_integer(episodes):
         raise ConfigurationError(f"episodes={episodes!r}: must be an integer")
