@@ -14,16 +14,19 @@ import torch
 from gymnasium.wrappers import FrameStackObservation
 from numpy.typing import NDArray
 
+from bbrl_exp.agents.combinators import Agents, TemporalAgent
 from bbrl_exp.agents.remote.agents import NRemoteAgent
 from bbrl_exp.commands.record import record
 from bbrl_exp.config.options import default_config_dir
+from bbrl_exp.envs.gym_agents import NoAutoResetGymAgent
 from bbrl_exp.envs.wrappers import MaskObservation
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.runs.evaluator import FINAL, build_evaluator
+from bbrl_exp.runs.evaluator import FINAL
 from bbrl_exp.runs.loaded_policy import LoadedPolicy
 from bbrl_exp.runs.policy import evaluate, load_policy
 from bbrl_exp.runs.run import run
-from bbrl_exp.seeding import EpisodeSeeds
+from bbrl_exp.seeding import EpisodeSeeds, stream_seed
+from bbrl_exp.workspace import Workspace
 
 SHORT = ["tracking=none", "total_steps=256", "batch_size=2", "eval.every=0", "eval.final_episodes=0"]
 AGENTS = sorted(path.stem for path in (default_config_dir() / "agent").glob("*.yaml"))
@@ -206,9 +209,11 @@ def test_off_the_cpu_rows_are_tensors(overrides: list[str]) -> None:
     state = elsewhere.act(shown[0])[1]
     # Without a second device here: agents that take the first one for another.
     elsewhere.is_on_cpu = False
-    for module in elsewhere._players[2].agents.modules():
+    (player,) = elsewhere._players.values()
+    for module in player.agents.modules():
         module.is_on_cpu = False
-    elsewhere.seed(policy._seed)
+    for each in (policy, elsewhere):
+        each.seed(0)
     expected = found = None
     for rows in shown:
         action, expected = policy.act(rows, expected)
@@ -219,15 +224,17 @@ def test_off_the_cpu_rows_are_tensors(overrides: list[str]) -> None:
 
 def test_drawn_actions_are_those_of_a_sampled_evaluation() -> None:
     folder = trained("agent=ppo", "env=cartpole")
+    environments = NoAutoResetGymAgent("CartPole-v1", 3, role=FINAL)
+    graph = TemporalAgent(Agents(environments, load_policy(folder).sample_actions()))
+    graph.seed(stream_seed(0, FINAL, "drawn actions"))
+    environments.seed(0)
+    workspace = Workspace()
+    with torch.inference_mode():
+        graph(workspace, t=0, stop_variable="env/done")
+    graph.close()
     policy = load_policy(folder)
-    evaluator = build_evaluator(policy._config, FINAL, 3)
-    evaluator.load(torch.load(folder / "checkpoints" / "last.pt")["state"]["graph"])
-    evaluator.graph.sample_actions()
-    evaluation = evaluator.run()
-    evaluator.close()
-    assert evaluation is not None
-    assert play(policy, cartpole, 3, sample=True) == evaluation.returns
     assert play(policy, cartpole, 3) == evaluate(folder, episodes=3).returns
+    assert play(policy, cartpole, 3, sample=True) == tuple(workspace["env/cumulated_reward"][-1].tolist())
 
 
 def drawn(policy: LoadedPolicy, n_steps: int) -> list[float]:

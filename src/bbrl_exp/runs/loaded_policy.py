@@ -20,7 +20,8 @@ from bbrl_exp.envs.rows import value_of
 from bbrl_exp.envs.spec import EnvSpec, MisfitError
 from bbrl_exp.envs.values import ActionWriter, ObservationReader, Observed
 from bbrl_exp.errors import ConfigurationError, GraphError
-from bbrl_exp.seeding import untouched_global_generators
+from bbrl_exp.runs.evaluator import FINAL
+from bbrl_exp.seeding import stream_seed, untouched_global_generators
 from bbrl_exp.workspace import RowFacts, Workspace
 
 if TYPE_CHECKING:
@@ -40,18 +41,18 @@ class LoadedPolicy(Agents):
         agents: the agents.
         config: of the run, resolved and checked.
         env_spec: facts of the environments of the run.
-        seed: root of what :meth:`act` draws.
+        seed: root of what :meth:`act` draws; None for that of the run's final evaluations.
 
     Attributes:
         env_spec: shapes, dtypes and bounds of observations and actions.
     """
 
-    def __init__(self, *agents: Agent, config: Mapping[str, Any], env_spec: EnvSpec, seed: int) -> None:
+    def __init__(self, *agents: Agent, config: Mapping[str, Any], env_spec: EnvSpec, seed: int | None) -> None:
         super().__init__(*agents)
         self.env_spec = env_spec
         self._config = config
         self._seed = seed
-        self._players: dict[int, _Player] = {}
+        self._players: dict[tuple[int, bool], _Player] = {}
         self._read = ObservationReader(env_spec.observations)
 
     def act(
@@ -88,7 +89,7 @@ class LoadedPolicy(Agents):
                 Memories are empty there. None for nowhere; with ``state=None`` it is everywhere, whatever this says.
             sample: whether actions are drawn from the policy's distribution instead of the likeliest ones. Draws come
                 from the generators of this policy, one sequence per batch size: see ``load_policy(seed=…)`` and
-                :meth:`seed`. Where a sequence is, is not part of the state. A random agent draws in any case.
+                :meth:`seed`. The position in a sequence is not part of the state. A random agent draws in any case.
             variables: what agents read of the environments beside observations, such as ``{"env/reward": reward}``: of
                 the step that led here, 0 where an episode starts. An error names what is needed.
 
@@ -104,11 +105,11 @@ class LoadedPolicy(Agents):
             NonFiniteError: the policy gives NaN or infinity.
         """
         observed = self._read(observation, None if self.is_on_cpu else self.agent_device)
-        size = observed.batch_size
-        player = self._players.get(size)
+        kind = observed.batch_size, bool(sample)
+        player = self._players.get(kind)
         if player is None:
-            player = self._players[size] = self._new_player(size)
-        return player.act(observed, state, starts, sample, variables or {})
+            player = self._players[kind] = self._new_player(*kind)
+        return player.act(observed, state, starts, variables or {})
 
     def forward(self, **kwargs: Any) -> None:
         """Runs the agents with ``kwargs``.
@@ -139,7 +140,7 @@ class LoadedPolicy(Agents):
         for player in self._players.values():
             player.agents.seed(seed)
 
-    def _new_player(self, batch_size: int) -> _Player:
+    def _new_player(self, batch_size: int, sample: bool) -> _Player:
         with untouched_global_generators():
             graph = graph_without_environments(self._config, batch_size)
             members = [agent.to(self.agent_device) for agent in members_of(graph.agent)]
@@ -151,7 +152,15 @@ class LoadedPolicy(Agents):
             for name, tensor in its.state_dict(keep_vars=True).items():
                 if isinstance(tensor, Tensor):
                     tensor.data = own[name].data
-        return _Player(members, self._seed)
+        player = _Player(members)
+        player.agents.sample_actions(sample)
+        seed = self._seed
+        if seed is None and sample:
+            seed = stream_seed(self._config["eval"]["seed"], FINAL, "drawn actions")
+        elif seed is None:
+            seed = stream_seed(self._config["seed"], FINAL, "policy")
+        player.agents.seed(seed)
+        return player
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self._players.clear()
@@ -217,13 +226,12 @@ class _Player:
 
     Args:
         members: all agents of the graph.
-        seed: root of their random streams.
 
     Attributes:
         agents: those on which the action depends.
     """
 
-    def __init__(self, members: Sequence[Agent], seed: int) -> None:
+    def __init__(self, members: Sequence[Agent]) -> None:
         outside = [agent for agent in members if isinstance(agent, Outside)]
         spec = env_spec_of(outside[0]) if len(outside) == 1 else None
         if spec is None:
@@ -247,24 +255,19 @@ class _Player:
         self._outside.layout = {name: (fact.shape, _numpy_dtype(fact)) for name, fact in self._supplied.items()}
         self._write_actions = ActionWriter(spec)
         self.agents = Agents(*running)
-        self.agents.seed(seed)
-        self._is_sampling = False
         self._names = tuple(self._kept)
         self._has_arrays = all(fact.dtype != torch.bfloat16 for fact in self._kept.values())
         self._workspace, self._t = Workspace(), 0
         self._last: State | None = None
 
     def act(
-        self, observed: Observed, state: State | None, starts: Any, sample: bool, variables: Mapping[str, Any]
+        self, observed: Observed, state: State | None, starts: Any, variables: Mapping[str, Any]
     ) -> tuple[Any, State]:
         """See :meth:`LoadedPolicy.act`."""
         begun = None if starts is None else _started(starts, observed)
         rows: dict[str, Any] = {**dict(zip(self._observations, observed.rows, strict=True))}
         if variables or self._asked:
             rows |= self._given(variables, observed)
-        if sample is not self._is_sampling:
-            self.agents.sample_actions(sample)
-            self._is_sampling = sample
         t = self._begin(state)
         if any(name in self._supplied for name in _KNOWN):
             rows |= self._known(t, begun, observed.batch_size)

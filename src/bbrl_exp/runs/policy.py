@@ -69,7 +69,7 @@ def load_policy(run_folder: str | os.PathLike[str], which: Which = "last", seed:
     Args:
         run_folder: the folder of the run.
         which: ``last``, or ``best`` by the evaluations along the run.
-        seed: root of the random numbers that ``act`` draws; None for those of the run's final evaluation.
+        seed: root of the random numbers that ``act`` draws; None for those of the run's final evaluations.
 
     Raises:
         ConfigurationError: it is not a run folder, has no such policy, or its configuration cannot be used here.
@@ -84,9 +84,8 @@ def load_policy(run_folder: str | os.PathLike[str], which: Which = "last", seed:
         graph.load_state_dict(saved.graph_state)
     spec = env_spec_of(graph)
     assert spec is not None
-    policy_seed = stream_seed(saved.config["seed"], FINAL, "policy") if seed is None else seed
     members = [agent for agent in members_of(graph.agent) if not isinstance(agent, Outside)]
-    return LoadedPolicy(*members, config=saved.config, env_spec=spec, seed=policy_seed).train(False)
+    return LoadedPolicy(*members, config=saved.config, env_spec=spec, seed=seed).train(False)
 
 
 def evaluate(
