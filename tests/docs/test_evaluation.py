@@ -1,0 +1,75 @@
+"""The commands of docs/evaluation.md do what the page says: judge, stop, extend, resume, sweep and report."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from pages import Page, job_summaries, run, summary
+
+PAGE = Page.read("evaluation.md")
+ENOUGH, BOTH, EVALUATE, SAMPLED, ON, LONGER, REPORT = PAGE.commands
+SHORT, EXTENDED = LONGER.splitlines()
+QUIET = ("tracking.tensorboard=false", "tracking.console=false")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    PAGE.write_files(tmp_path)
+    return tmp_path
+
+
+def test_the_page_s_run_is_judged_by_sampled_actions_and_resumes_after_a_pause(folder: Path) -> None:
+    assert len(PAGE.files) == 5
+    shown = run(folder, BOTH, *QUIET).stdout
+    found = summary(folder, "corridor")
+    assert (found["eval_policy"], found["eval_success_rate"], found["eval_mode_success_rate"]) == ("sample", 1.0, 0.0)
+    assert found["eval_mode_return_mean"] == -100.0 < found["eval_return_mean"] == found["eval_sample_return_mean"]
+    assert f"warning: the likeliest actions return -100, sampled actions {found['eval_return_mean']:.4g}: best" in shown
+    assert run(folder, EVALUATE).stdout.startswith("return -100 ± 0 over 20 episodes\n")
+
+    assert run(folder, BOTH, *QUIET, "name=paused", "pause_after=10_000").returncode == 0
+    assert summary(folder, "paused")["status"] == "paused"
+    run(folder, BOTH, *QUIET, "name=paused")
+    resumed = summary(folder, "paused")
+    assert [resumed[name] for name in ("eval_returns", "evaluations")] == [found["eval_returns"], found["evaluations"]]
+
+
+def test_the_page_s_runs_stop_are_extended_and_make_one_report(folder: Path) -> None:
+    run(folder, ENOUGH, *QUIET)
+    stopped = summary(folder, "enough")
+    assert stopped["stopped_because"] == "eval_return_mean was at least 100 in 2 evaluations in a row (stop_when)"
+    assert stopped["env_steps"] < 40_000
+    run(folder, SHORT, *QUIET)
+    run(folder, EXTENDED, *QUIET)
+    extended = summary(folder, "longer")
+    assert (extended["extended_from"], extended["env_steps"]) == ([10_240], 14_336)
+    run(folder, EXTENDED, *QUIET, "name=straight")
+    assert summary(folder, "straight")["eval_returns"] == extended["eval_returns"]
+
+    run(folder, SAMPLED, *QUIET)
+    jobs = job_summaries(folder, "sampled")
+    assert [(job["agent"], job["eval_policy"], job["eval_success_rate"]) for job in jobs] == [
+        ("a2c", "sample", 1.0),
+        ("a2c", "sample", 1.0),
+        ("coin", "sample", 1.0),
+        ("coin", "sample", 1.0),
+    ]
+    printed = run(folder, REPORT).stdout
+    assert (
+        f"outputs/enough: stopped early after {stopped['env_steps']:,} of 40,000 steps: eval_return_mean was" in printed
+    )
+    assert "outputs/longer: extended from 10,240 to 14,336 steps" in printed
+    assert printed.count(": judged by sampled actions\n") == 4
+    with (folder / "outputs" / "report" / "courses.csv").open(newline="") as file:
+        found = [(row["environment"], row["judged_by"]) for row in csv.DictReader(file)]
+    assert sorted(set(found)) == [("cartpole", "likeliest actions"), ("corridor", "sampled actions")]
+
+
+def test_the_page_s_stopped_run_goes_on_as_if_it_had_not(folder: Path) -> None:
+    shorter = ("total_steps=12_000", "stop_when.at_least=15", "eval.episodes=2", *QUIET)
+    run(folder, ENOUGH, *shorter)
+    assert summary(folder, "enough")["env_steps"] == 4_096
+    run(folder, ON, *shorter[:1], *shorter[2:])
+    run(folder, ON, *shorter[:1], *shorter[2:], "name=straight")
+    names = ("env_steps", "eval_returns", "evaluations", "episodes", "return_mean")
+    assert [summary(folder, "enough")[name] for name in names] == [summary(folder, "straight")[name] for name in names]
