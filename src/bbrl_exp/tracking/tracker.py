@@ -29,7 +29,7 @@ class Tracker:
     """Records a run in its sinks.
 
     Make it just before the loop starts: speed is measured from then on. Without sinks it has the same methods.
-    A :class:`LocalSink` is written at once, and its errors are the run's; every other sink has a thread of its own, and
+    A :class:`LocalSink` is written at once, and its errors are the run's; every other sink has its own thread, and
     is dropped with one warning where it fails.
 
     Args:
