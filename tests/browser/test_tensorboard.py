@@ -33,6 +33,17 @@ def summary(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("name", ["timeseries", "scalars"])
+def test_the_first_charts_are_the_learning_curves(browser: Browser, tensorboard: str, name: str) -> None:
+    browser.open(page(tensorboard, name), width=1500)
+    text = browser.wait_for("1_learning_curves", "(final)", "multirun/sweep/agent=ppo,seed=1")
+    groups = ("1_learning_curves", "(final)", "eval", "losses", "train", "workspace")
+    assert [line for line in text.splitlines() if line in groups][:2] == ["1_learning_curves", "(final)"]
+    if name == "timeseries":
+        browser.wait_until(lambda: len(browser.evaluate("line-chart path", "element.tagName")) > 0, "a line")
+        browser.screenshot("tensorboard_time_series")
+
+
 def test_scalars_shows_variables_returns_evaluations_and_losses(browser: Browser, tensorboard: str) -> None:
     tags = ("eval/return_mean", "losses/policy", "train/return", "workspace/env/env_obs/0/mean")
     browser.open(page(tensorboard, "scalars", *tags))

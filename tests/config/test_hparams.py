@@ -102,6 +102,9 @@ def test_a_run_that_cannot_be_composed_is_known_by_its_overrides():
     assert hparams_of_overrides(["a=["]).parameters == {"a": "["}
 
 
-@pytest.mark.parametrize("override", ["tracking=none", "tracking.enabled=false", "tracking.tensorboard=false"])
+@pytest.mark.parametrize(
+    "override",
+    ["tracking=none", "tracking.enabled=false", "tracking.tensorboard=false", "tracking.sinks.tensorboard=null"],
+)
 def test_a_run_that_cannot_start_and_asks_for_no_file_has_no_entry(override):
     assert hparams_of_overrides(["agent=randm", override]) is None

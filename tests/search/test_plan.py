@@ -72,7 +72,7 @@ def test_a_senseless_search_is_refused(override: str, reason: str, make_plan: Ma
         (["hydra.sweeper.rungs=[500,1000]"], "must be below total_steps, which is 1,000"),
         (["hydra.sweeper.rungs=[200]", "total_steps=1000,2000"], "key 'total_steps' cannot be searched with"),
         (["checkpoint.every=0"], r"key 'checkpoint.every' = 0: must be more to prune"),
-        (["tracking=none"], "must be true to prune by what metrics.csv holds"),
+        (["tracking=none"], "must be on to prune by what metrics.csv holds"),
     ],
 )
 def test_rungs_at_which_nothing_can_be_compared_are_refused(

@@ -1,4 +1,4 @@
-"""The tracker of a run: the facts that its sinks are told, and the files that it continues."""
+"""The tracker of a run: the facts that its sinks get, and the files that it continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sink in a thread of its own: whatever it does, the run continues."""
+"""A sink in its own thread: whatever it does, the run continues."""
 
 from __future__ import annotations
 

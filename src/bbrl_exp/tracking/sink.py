@@ -17,7 +17,7 @@ Parameter = bool | int | float | str
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a sink is told about the run.
+    """What a sink knows of the run.
 
     Attributes:
         folder: of the run; it exists.
@@ -65,9 +65,9 @@ class Sink:
 
     Steps are environment steps. Those of one name never fall; those of different names may come in any order.
 
-    A sink runs in a thread of its own, behind a queue: the run waits neither for it nor for its network. All methods
+    A sink runs in its own thread, behind a queue: the run waits neither for it nor for its network. All methods
     but the constructor are called in that thread, one after the other, :meth:`start` first. The first exception, or a
-    queue that is full, drops the sink with one warning; the run goes on without it. The constructor should only keep
+    queue that is full, drops the sink with one warning; the run continues without it. The constructor should only keep
     its arguments, and may refuse them by :class:`~bbrl_exp.errors.ConfigurationError` before the run begins; whatever
     needs a network, a login or an optional package belongs into :meth:`start`.
 

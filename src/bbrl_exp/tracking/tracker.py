@@ -29,7 +29,7 @@ class Tracker:
     """Records a run in its sinks.
 
     Make it just before the loop starts: speed is measured from then on. Without sinks it has the same methods.
-    A :class:`LocalSink` is written at once, and its errors are the run's; every other sink has a thread of its own, and
+    A :class:`LocalSink` is written at once, and its errors are the run's; every other sink has its own thread, and
     is dropped with one warning where it fails.
 
     Args:
@@ -70,7 +70,7 @@ class Tracker:
         self._background = {name: BackgroundSink(name, sink) for name, sink in sinks.items() if name not in self._local}
         self._started: list[LocalSink] = []
         self._has_begun = self._is_closed = False
-        self._new: set[str] = set()
+        self._new = {name for name, sink in sinks.items() if defines(sink, "text") or defines(sink, "image")}
         self._wants_workspace = any(sink.wants_workspace for sink in sinks.values())
         self._without_workspace = {name for name, sink in sinks.items() if not sink.wants_workspace}
         self._planned_time_steps = facts.total_steps // facts.batch_size
@@ -86,7 +86,7 @@ class Tracker:
         """Starts the sinks.
 
         Returns:
-            Whether there are some that know nothing of the run yet, and get its texts from :meth:`introduce`.
+            Whether there are some that want its texts or pictures, and know nothing of the run yet.
         """
         known = {} if self._continued is None else self._continued.sinks
         for name, sink in self._local.items():
@@ -99,7 +99,7 @@ class Tracker:
             background.call("start", self._facts)
             if self._facts.resumed_at is not None:
                 background.call("resume", known.get(name))
-        self._new = {name for name in (*self._local, *self._background) if name not in known}
+        self._new -= set(known)
         return bool(self._new)
 
     def introduce(self, texts: Mapping[str, str], images: Mapping[str, tuple[bytes, tuple[int, int]]]) -> None:
