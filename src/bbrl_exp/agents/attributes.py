@@ -101,8 +101,10 @@ class AttributeState:
     constants: dict[str, object] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, module: nn.Module, but: Collection[str]) -> AttributeState:
+    def of(cls, module: nn.Module, but: Collection[str], *, skips: bool = False) -> AttributeState:
         """That of the attributes of ``module`` which are neither ``but`` nor torch's own.
+
+        What cannot be saved is left out where ``skips`` says so.
 
         Raises:
             NotSavedError: there is something that cannot be saved.
@@ -110,10 +112,16 @@ class AttributeState:
         found = cls(frozenset(vars(module)))
         known = {id(part) for part in (*module.modules(), *module.parameters(), *module.buffers())}
         for name, value in vars(module).items():
-            if name not in OF_MODULES and name not in but:
+            if name in OF_MODULES or name in but:
+                continue
+            try:
                 saved = found._encoded(value, name, known)
-                if saved is not _NOTHING:
-                    found.saved[name] = saved
+            except NotSavedError:
+                if not skips:
+                    raise
+                continue
+            if saved is not _NOTHING:
+                found.saved[name] = saved
         return found
 
     def changed_since(self, start: AttributeState) -> str | None:
@@ -187,11 +195,12 @@ class AttributeState:
 OF_MODULES = frozenset(vars(nn.Module()))
 
 
-def restore_attributes(module: nn.Module, saved: Mapping[str, Any]) -> None:
+def restore_attributes(module: nn.Module, saved: Mapping[str, Any], *, adds: bool = False) -> None:
     """Takes over what :attr:`AttributeState.saved` was, in a module that is built alike: in place, where that can be.
 
-    A number that is no attribute any more was an option, which versions up to 0.1.0 kept under another name; options
-    come from the configuration.
+    Attributes that are not there yet are added where ``adds`` says so, and if they were new when they were saved. A
+    number that is no attribute any more was an option, which versions up to 0.1.0 kept under another name; options come
+    from the configuration.
     """
     for name, value in saved.items():
         if name in vars(module):
@@ -199,8 +208,8 @@ def restore_attributes(module: nn.Module, saved: Mapping[str, Any]) -> None:
             restored = _decoded(value, current)
             if restored is not current:
                 setattr(module, name, restored)
-        elif isinstance(value, dict) and value.get(_TAG) == "new":
-            setattr(module, name, _decoded(value["value"], None))
+        elif adds or (isinstance(value, dict) and value.get(_TAG) == "new"):
+            setattr(module, name, _decoded(value if adds else value["value"], None))
         elif not isinstance(value, int | float):
             raise AttributeError(f"{type(module).__name__} has no attribute '{name}'")
 

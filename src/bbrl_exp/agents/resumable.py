@@ -7,6 +7,11 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import nn
 
+from bbrl_exp.agents.agent import Agent
+from bbrl_exp.agents.attributes import AttributeState, restore_attributes
+
+_OF_AGENTS = frozenset(vars(Agent()))
+
 
 @runtime_checkable
 class Resumable(Protocol):
@@ -34,14 +39,24 @@ class SpeaksForItsParts(Resumable, Protocol):
 
 
 def run_state(graph: nn.Module) -> dict[str, dict[str, Any]]:
-    """The state of every resumable module of ``graph``, by its path."""
-    return {path: module.run_state() for path, module in _resumable_modules(graph)}
+    """The state of every resumable module of ``graph``, by its path.
+
+    A module of the user's that does not say what it carries has the state of its attributes, as learners have: numbers,
+    texts, tensors, arrays, random generators, and containers of them. Other objects need a ``run_state``.
+    """
+    state = {path: module.run_state() for path, module in _resumable_modules(graph)}
+    for path, other in _modules_of_users(graph):
+        if saved := AttributeState.of(other, _OF_AGENTS, skips=True).saved:
+            state[path] = saved
+    return state
 
 
 def load_run_state(graph: nn.Module, state: Mapping[str, Mapping[str, Any]]) -> None:
     """Takes over what :func:`run_state` gave, here or in version 0.1.0, in a graph that is built alike."""
     for path, module in _resumable_modules(graph):
         module.load_run_state(state[path] if path in state else _of_version_0_1_0(graph, path, state))
+    for path, other in _modules_of_users(graph):
+        restore_attributes(other, state.get(path, {}), adds=True)
 
 
 def _of_version_0_1_0(graph: nn.Module, path: str, state: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -57,11 +72,28 @@ def _of_version_0_1_0(graph: nn.Module, path: str, state: Mapping[str, Mapping[s
 
 
 def _resumable_modules(graph: nn.Module) -> Iterator[tuple[str, Resumable]]:
+    for path, module in _modules(graph):
+        if isinstance(module, Resumable):
+            yield path, module
+
+
+def _modules_of_users(graph: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of other packages than torch and this one that do not say what they carry."""
+    for path, module in _modules(graph):
+        is_ours = type(module).__module__.split(".")[0] in ("bbrl_exp", "torch")
+        if not is_ours and not isinstance(module, Resumable) and not _has_extra_state(module):
+            yield path, module
+
+
+def _has_extra_state(module: nn.Module) -> bool:
+    return type(module).get_extra_state is not nn.Module.get_extra_state
+
+
+def _modules(graph: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     spoken_for: set[nn.Module] = set()
     for path, module in graph.named_modules():
         if module in spoken_for:
             continue
         if isinstance(module, SpeaksForItsParts):
             spoken_for.update(part for _, part in module.named_modules())
-        if isinstance(module, Resumable):
-            yield path, module
+        yield path, module

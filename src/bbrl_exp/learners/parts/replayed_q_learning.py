@@ -40,6 +40,7 @@ class Learned(NamedTuple):
 class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions):
     """Learns the action values of a policy from a replay buffer."""
 
+    not_saved = ("_follower",)  # what it moves are modules, and its rate is set at every update
     # It hides nn.Module.double, by which no learner becomes one of doubles: observations are what they are.
     double: bool = True  # type: ignore[assignment]
     """whether Q chooses the action that Q' values."""
