@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.graph import SINKS_KEY, with_written_key
 from bbrl_exp.config.nodes import build
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.config.targets import find_target
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.seeding import untouched_global_generators
 
 if TYPE_CHECKING:
@@ -24,20 +26,28 @@ def build_sinks(run: CheckedRun) -> dict[str, Sink]:
     Raises:
         ConfigurationError: a sink refuses its arguments.
     """
-    from bbrl_exp.tracking.background import UnavailableSink, built_in_time
-
     sinks: dict[str, Sink] = {}
     for name, node in run.tracking.active_sinks.items():
-        key = f"{SINKS_KEY}.{name}"
         try:
-            with untouched_global_generators():
-                sinks[name] = built_in_time(functools.partial(build, node, key, lambda target: {}))
+            sinks[name] = _build_sink(node, f"{SINKS_KEY}.{name}")
         except ConfigurationError as error:
-            cause = error.__cause__
-            if cause is not None and not isinstance(cause, ConfigurationError | TypeError | ValueError):
-                sinks[name] = UnavailableSink(cause)
-            else:
-                raise with_written_key(error, run.written_key) from error
-        except Exception as error:  # of the tree of this project, but no refusal
-            sinks[name] = UnavailableSink(error)
+            raise with_written_key(error, run.written_key) from error
     return sinks
+
+
+def _build_sink(node: Mapping[str, Any], key: str) -> Sink:
+    from bbrl_exp.tracking.background import UnavailableSink, built_in_time
+    from bbrl_exp.tracking.sink import LocalSink
+
+    construct = functools.partial(build, node, key, lambda target: {})
+    if issubclass(find_target(node["_target_"], f"{key}._target_"), LocalSink):
+        sink: Sink = construct()
+        return sink
+    try:
+        with untouched_global_generators():
+            return built_in_time(construct)
+    except BbrlExpError as error:
+        cause = error.__cause__ or error
+        if isinstance(error, ConfigurationError) and isinstance(cause, (ConfigurationError, TypeError, ValueError)):
+            raise
+        return UnavailableSink(cause)
