@@ -3,6 +3,7 @@
 An editable install uses the folder of the checkout.
 """
 
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +25,7 @@ class BuildConf(Command):
 
     def run(self) -> None:
         if not self.editable_mode:
+            shutil.rmtree(f"{self.build_lib}/bbrl_exp/conf", ignore_errors=True)  # what an earlier build left
             for target, source in self.get_output_mapping().items():
                 self.mkpath(str(Path(target).parent))
                 self.copy_file(source, target)

@@ -54,7 +54,7 @@ class JobHost:
         Raises:
             WorkerError: the host has died, and the job with it.
         """
-        content = pickle.dumps((job, directory, str(folder), sys.argv))
+        content = pickle.dumps((job, directory, str(folder), sys.argv, sys.path))
         ending: JobEnding = pickle.loads(self._host.run(content, is_wanted))
         return ending
 
@@ -62,14 +62,15 @@ class JobHost:
 class _Preparation:
     """What the host does before each job.
 
-    Records state the command of the sweep. The parser of interpolations sees what it will see in every job: it is ten
-    times as fast from the first time on.
+    Records state the command of the sweep, and modules are found where the launcher's process finds them. The parser of
+    interpolations sees what it will see in every job: it is ten times as fast from the first time on.
     """
 
     _is_warm = False
 
     def __call__(self, content: bytes) -> None:
-        job, _, _, sys.argv = pickle.loads(content)
+        job, _, _, sys.argv, path = pickle.loads(content)
+        sys.path += [entry for entry in path if entry not in sys.path]
         if isinstance(job, CarriedJob) and not self._is_warm:
             self._is_warm = True
             from bbrl_exp.config.identity import identity
@@ -81,7 +82,7 @@ class _Preparation:
 def _run(content: bytes) -> tuple[int, Any]:
     """Runs a job in this forked process; gives its exit code, why it was refused, and what it has imported."""
     known = set(sys.modules)
-    job, directory, folder, _ = pickle.loads(content)
+    job, directory, folder, *_ = pickle.loads(content)
     os.chdir(directory)
     log = os.open(Path(folder) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
