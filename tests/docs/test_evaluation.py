@@ -7,8 +7,9 @@ import pytest
 from pages import Page, job_summaries, run, summary
 
 PAGE = Page.read("evaluation.md")
-ENOUGH, BOTH, EVALUATE, SAMPLED, ON, LONGER, REPORT = PAGE.commands
+ENOUGH, BOTH, EVALUATE, SAMPLED, COIN, ON, LONGER, REPORTED = PAGE.commands
 SHORT, EXTENDED = LONGER.splitlines()
+STOPPED, REPORT = REPORTED.splitlines()
 QUIET = ("tracking.tensorboard=false", "tracking.console=false")
 
 
@@ -34,35 +35,46 @@ def test_the_page_s_run_is_judged_by_sampled_actions_and_resumes_after_a_pause(f
     assert [resumed[name] for name in ("eval_returns", "evaluations")] == [found["eval_returns"], found["evaluations"]]
 
 
-def test_the_page_s_runs_stop_are_extended_and_make_one_report(folder: Path) -> None:
+def test_the_page_s_own_policy_samples_where_it_is_told(folder: Path) -> None:
+    run(folder, COIN, *QUIET)
+    found = summary(folder, "coin")
+    assert (found["eval_mode_return_mean"], found["eval_mode_success_rate"]) == (-100.0, 0.0)
+    assert (found["eval_sample_return_mean"] > -20.0, found["eval_sample_success_rate"]) == (True, 1.0)
+
+
+def test_the_page_s_run_stops_where_it_is_good_enough(folder: Path) -> None:
     run(folder, ENOUGH, *QUIET)
-    stopped = summary(folder, "enough")
-    assert stopped["stopped_because"] == "eval_return_mean was at least 100 in 2 evaluations in a row (stop_when)"
-    assert stopped["env_steps"] < 40_000
+    found = summary(folder, "enough")
+    assert found["stopped_because"] == "eval_return_mean was at least 100 in 2 evaluations in a row (stop_when)"
+    assert found["env_steps"] < 40_000
+
+
+def test_one_report_says_which_runs_stopped_were_extended_or_are_judged_by_sampled_actions(folder: Path) -> None:
+    run(folder, STOPPED, *QUIET)
     run(folder, SHORT, *QUIET)
     run(folder, EXTENDED, *QUIET)
     extended = summary(folder, "longer")
     assert (extended["extended_from"], extended["env_steps"]) == ([10_240], 14_336)
     run(folder, EXTENDED, *QUIET, "name=straight")
     assert summary(folder, "straight")["eval_returns"] == extended["eval_returns"]
-
     run(folder, SAMPLED, *QUIET)
-    jobs = job_summaries(folder, "sampled")
-    assert [(job["agent"], job["eval_policy"], job["eval_success_rate"]) for job in jobs] == [
-        ("a2c", "sample", 1.0),
-        ("a2c", "sample", 1.0),
-        ("coin", "sample", 1.0),
-        ("coin", "sample", 1.0),
-    ]
-    printed = run(folder, REPORT).stdout
-    assert (
-        f"outputs/enough: stopped early after {stopped['env_steps']:,} of 40,000 steps: eval_return_mean was" in printed
-    )
+
+    printed = run(folder, REPORT).stdout.splitlines()
+    for job in job_summaries(folder, "stopped"):
+        steps, why = job["env_steps"], job["stopped_because"]
+        place = f"outputs/multirun/stopped/seed={job['seed']}"
+        assert f"{place}: stopped early after {steps:,} of 10,000 steps: {why}" in printed
     assert "outputs/longer: extended from 10,240 to 14,336 steps" in printed
-    assert printed.count(": judged by sampled actions\n") == 4
+    assert sum(line.endswith(": judged by sampled actions") for line in printed) == 4
     with (folder / "outputs" / "report" / "courses.csv").open(newline="") as file:
-        found = [(row["environment"], row["judged_by"]) for row in csv.DictReader(file)]
-    assert sorted(set(found)) == [("cartpole", "likeliest actions"), ("corridor", "sampled actions")]
+        rows = [list(row.values())[1:] for row in csv.DictReader(file)]
+    assert {tuple(row[:3]) + tuple(row[5:7]) for row in rows} == {
+        ("agent=ppo total_steps=10000", "3", "likeliest actions", "3", "0"),
+        ("agent=ppo total_steps=14000", "1", "likeliest actions", "0", "1"),
+        ("agent=a2c total_steps=10000", "2", "sampled actions", "0", "0"),
+        ("agent=ppo total_steps=10000", "2", "sampled actions", "0", "0"),
+    }
+    assert {row[7] for row in rows} == {"", "1.0"}
 
 
 def test_the_page_s_stopped_run_goes_on_as_if_it_had_not(folder: Path) -> None:

@@ -16,6 +16,7 @@ _FREE |= {"eval.workers", "eval.every", "env.workers", "env.worker_timeout"}
 _FREE_GROUPS = ("tracking.", "checkpoint.", "launcher.", "search.", "hydra.")
 _OF_ENVIRONMENT = ("env", "env.id")
 _FIRST = ("agent", "experiment")
+_LAST = "schedule_steps"  # an extended run differs in total_steps too, which says more
 ABSENT = "–"
 
 
@@ -140,7 +141,8 @@ def _candidates(runs: Sequence[Run]) -> list[str]:
         for key, values in found.items()
         if (len(values) > 1 or count[key] < len(runs)) and not is_free(key) and key not in _OF_ENVIRONMENT
     ]
-    return sorted(varying, key=lambda key: (_FIRST.index(key) if key in _FIRST else len(_FIRST), key.count("."), key))
+    first = {key: index for index, key in enumerate(_FIRST)}
+    return sorted(varying, key=lambda key: (first.get(key, len(_FIRST)), key == _LAST, key.count("."), key))
 
 
 def _splits(cells: Mapping[int, tuple[str, ...]], values: Mapping[int, str]) -> bool:
