@@ -96,7 +96,7 @@ class ActionWriter:
         self._structure = _structure(spec.actions, _ACTION)
 
     def __call__(self, rows: Sequence[NDArray[Any]], t: int, observed: Observed) -> Any:
-        """The actions that answer an observation, in memory of their own.
+        """The actions that answer an observation, in new memory.
 
         Args:
             rows: one array ``[B, *shape]`` per leaf, as the policy chose them.

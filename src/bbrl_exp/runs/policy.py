@@ -74,7 +74,8 @@ def load_policy(run_folder: str | os.PathLike[str], which: Which = "last", seed:
     Raises:
         ConfigurationError: it is not a run folder, has no such policy, or its configuration cannot be used here.
     """
-    from bbrl_exp.runs.loaded_policy import LoadedPolicy, Outside, graph_without_environments, members_of
+    from bbrl_exp.runs.loaded_policy import LoadedPolicy
+    from bbrl_exp.runs.without_environments import Outside, graph_without_environments, members_of
 
     if seed is not None:
         stream_seed(seed)
