@@ -83,6 +83,22 @@ class ObservationReader:
         return Observed(rows, is_single, where)
 
 
+def read_variable(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The value of another variable of the environments, such as ``env/reward``, in its dtype.
+
+    Raises:
+        ConfigurationError: another shape, what is no number or not of the dtype, NaN or infinity.
+    """
+    try:
+        array = value_of(value.detach().cpu() if isinstance(value, Tensor) else value, shape, dtype, name)
+        if not np.isfinite(array).all():
+            raise MisfitError(name, "finite", str(array[~np.isfinite(array)].flat[0]))
+    except MisfitError as error:
+        _, expected, found, _ = error.args
+        raise ConfigurationError(f"variables: '{name}' must be {expected}; found {found}") from None
+    return array
+
+
 class ActionWriter:
     """Puts actions together as the environments get them.
 

@@ -14,9 +14,7 @@ from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.combinators import Agents
 from bbrl_exp.agents.graph_check import VariableFacts, check_graph
 from bbrl_exp.config.graph import env_spec_of
-from bbrl_exp.envs.rows import value_of
-from bbrl_exp.envs.spec import MisfitError
-from bbrl_exp.envs.values import ActionWriter, Observed
+from bbrl_exp.envs.values import ActionWriter, Observed, read_variable
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.without_environments import Outside, Uses, needed_for, union_of
 from bbrl_exp.workspace import Workspace
@@ -149,14 +147,7 @@ class Player:
                     f"{reader} reads '{name}', which no observation shows: give act(…, variables={{'{name}': …}})"
                 )
             shape, dtype = self._supplied[name].shape, _numpy_dtype(self._supplied[name])
-            value = variables[name].detach().cpu() if isinstance(variables[name], Tensor) else variables[name]
-            try:
-                row = value_of(value, shape[1:] if observed.is_single else shape, dtype, name)
-                if not np.isfinite(row).all():
-                    raise MisfitError(name, "finite", str(row[~np.isfinite(row)].flat[0]))
-            except MisfitError as error:
-                _, expected, found, _ = error.args
-                raise ConfigurationError(f"variables: '{name}' must be {expected}; found {found}") from None
+            row = read_variable(name, variables[name], shape[1:] if observed.is_single else shape, dtype)
             rows[name] = row[None] if observed.is_single else row
         return rows
 
