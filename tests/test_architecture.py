@@ -51,7 +51,7 @@ ONLY_IN = {
 }
 
 # What the other packages ask environments for; how they are stepped is nobody else's business.
-OF_ENVIRONMENTS = {"environment_agent", "spec", "checks", "registered", "told_warnings"}
+OF_ENVIRONMENTS = {"environment_agent", "spec", "values", "checks", "registered", "told_warnings"}
 # BBRL programs and users name the environment agents; the others name a package: to start, to allow, to record it.
 MAY_SAY_GYM_AGENT = {"__init__.py", "agents/gyma.py"}
 MAY_SAY_GYMNASIUM = {
