@@ -123,3 +123,18 @@ class OneMore(Walk):
 class ShowsNoPicture(Walk):
     def frame(self, index: int) -> Any:
         return np.zeros((4, 6), np.float32)
+
+
+class WithoutSpec(Walk):
+    def __init__(self, batch_size: int) -> None:
+        self.place = torch.zeros(batch_size, 1)
+
+
+class AlwaysThree(Walk):
+    def __init__(self, batch_size: int, seed: int = 0, role: str = "train", auto_reset: bool = True) -> None:
+        super().__init__(min(batch_size, 3), seed, role, auto_reset)
+
+
+class NotEvaluated(Walk):
+    def for_evaluation(self, batch_size: int, seed: int, role: str) -> EnvironmentAgent:
+        return EnvironmentAgent.for_evaluation(self, batch_size, seed, role)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import tensor_environments
 import torch
 from tensor_environments import LIMIT, Walk
 
-from bbrl_exp import AutoResetGymAgent, EnvironmentAgent, NoAutoResetGymAgent, Workspace
+from bbrl_exp import AutoResetGymAgent, EnvironmentAgent, NoAutoResetGymAgent, Workspace, run
 from bbrl_exp.envs.checks import played, random_actions
 from bbrl_exp.envs.contract import check_environment_agent
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, NonFiniteError
@@ -145,6 +146,56 @@ def test_what_cannot_be_resumed_says_why() -> None:
     with pytest.raises(ConfigurationError, match="Walk cannot be animated: Fleeting shows no pictures"):
         agent.check_frames()
     Walk(1).check_frames()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (
+            "NeverFrozen",
+            "key 'env.agent': Walk cannot be evaluated: for_evaluation(1, …) must give an environment agent with "
+            "batch_size 1 and auto_reset false",
+        ),
+        (
+            "NotEvaluated",
+            "key 'env.agent': Walk cannot be evaluated: NotImplementedError: NotEvaluated does not define "
+            "for_evaluation",
+        ),
+        (
+            "WithoutSpec",
+            "key 'env.agent': WithoutSpec has no env_spec: it must call super().__init__(…)",
+        ),
+        ("AlwaysThree", "key 'batch_size' = 8: must be 3, as Walk has it whatever is asked"),
+        ("LIMIT", "key 'env.agent._target_' = 'tensor_environments.LIMIT': must be a class, and is a int"),
+        ("EnvSpec", "key 'env.agent._target_' = 'tensor_environments.EnvSpec': must be an EnvironmentAgent"),
+    ],
+)
+def test_what_would_fail_later_is_refused_before_a_folder_is_made(
+    kind: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option(tmp_path, monkeypatch, kind)
+    with pytest.raises(ConfigurationError) as raised:
+        run(["agent=random", "env=walk"], extra_dir="conf")
+    assert str(raised.value) == message
+    assert not Path("outputs").exists()
+
+
+def test_a_state_that_is_incomplete_keeps_no_checkpoints_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    option(tmp_path, monkeypatch, "Forgetful")
+    result = run(["agent=random", "env=walk", "total_steps=64", "tracking=none"], extra_dir="conf")
+    assert result.summary.env_id == "Walk"
+    reason = "Walk is not deterministic, or its run_state leaves something out: taken up elsewhere, it shows another"
+    assert f"no checkpoints, the run cannot be resumed once it has stopped: {reason}" in capfd.readouterr().out
+
+
+def option(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Makes ``env=walk`` an option with one of the simulators beside this file."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("BBRL_EXP_ALLOW", "tensor_environments")
+    (folder / "conf" / "env").mkdir(parents=True)
+    (folder / "conf" / "env" / "walk.yaml").write_text(f"agent: {{_target_: tensor_environments.{kind}}}\n")
 
 
 def test_evaluations_of_gymnasium_agents_are_those_of_the_class_without_reset() -> None:

@@ -221,6 +221,10 @@ def _stand_in(target: type[EnvironmentAgent], node: Contents, key: str, stand_in
     def make() -> EnvironmentAgent:
         with untouched_global_generators():
             made: EnvironmentAgent = build(of_one, key, lambda target: {})
+        if getattr(made, "env_spec", None) is None:
+            raise ConfigurationError(
+                f"key '{key}': {target.__name__} has no env_spec: it must call super().__init__(…)"
+            )
         return made
 
     single = make()

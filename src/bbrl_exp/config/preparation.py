@@ -108,12 +108,13 @@ def _try_out(
     Gives the size with what was found: why the environment may not repeat itself or be resumed, and whether it ends its
     episodes.
     """
-    from bbrl_exp.envs.checks import row_bytes, try_out, why_not_resumable
+    from bbrl_exp.envs.checks import check_evaluation, row_bytes, try_out, why_not_resumable
 
     if batch_size != size.batch_size:
         raise bad_value("env.agent.batch_size", batch_size, f"the run's own batch_size, {size.batch_size}")
     check_action_space(run.config["agent"]["action_space"], single.env_spec, run.choices["agent"], run.folders)
     not_repeatable = size.not_repeatable or try_out(single)
+    check_evaluation(single)
     if run.tracking.films:
         single.check_frames()
     # Before a row of the whole batch is made: a mistyped batch size is refused, and not an attempt to hold it.
@@ -223,6 +224,11 @@ def _checked(run: CheckedRun, graph: TemporalAgent, learner: Learner | None) -> 
     for module in (graph, learner):
         if module is not None:
             module.to(run.device)
+    spec = env_spec_of(graph)
+    if spec is not None and spec.batch_size != run.size.batch_size:
+        raise bad_value(
+            "batch_size", run.size.batch_size, f"{spec.batch_size}, as {spec.env_id} has it whatever is asked"
+        )
     variables = check_graph(graph)
     if learner is not None:
         _check_reads(learner, {variable.name for variable in variables})

@@ -22,7 +22,7 @@ from bbrl_exp.errors import BbrlExpError, ConfigurationError, described
 from bbrl_exp.seeding import seed_global_generators, untouched_global_generators
 from bbrl_exp.workspace import Workspace
 
-_STEPS = 16
+_STEPS, _MOST_STEPS = 16, 240
 
 
 def try_out(agent: EnvironmentAgent) -> str | None:
@@ -41,6 +41,7 @@ def try_out(agent: EnvironmentAgent) -> str | None:
         seed_global_generators(0)
         before = _generators()
         try:
+            agent.seed(0)
             played(agent, Workspace(), actions[:2])
         except Exception as error:
             raise ConfigurationError(f"{name} fails at its first reset or step: {described(error)}") from error
@@ -64,6 +65,28 @@ def try_out(agent: EnvironmentAgent) -> str | None:
                 "to episode, or draws numbers that no seed reaches; runs may differ, and may not be resumable"
             )
     return None
+
+
+def check_evaluation(agent: EnvironmentAgent) -> None:
+    """Makes an environment for evaluations and plays a step; global generators are where they were afterwards.
+
+    Raises:
+        ConfigurationError: it fails, or is not an environment agent without automatic reset.
+    """
+    name = agent.env_spec.env_id
+    with untouched_global_generators(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            evaluating: object = agent.for_evaluation(1, 0, "eval")
+            if not isinstance(evaluating, EnvironmentAgent) or evaluating.auto_reset or evaluating.batch_size != 1:
+                raise ConfigurationError(
+                    "for_evaluation(1, …) must give an environment agent with batch_size 1 and auto_reset false"
+                )
+            with closing(evaluating):
+                played(evaluating, Workspace(), random_actions(evaluating.env_spec, 2))
+        except Exception as error:
+            said = str(error) if isinstance(error, ConfigurationError) else described(error)
+            raise ConfigurationError(f"{name} cannot be evaluated: {said}") from error
 
 
 def _generators() -> dict[str, bytes]:
@@ -114,11 +137,16 @@ def check_resumable(make: Callable[[], EnvironmentAgent]) -> None:
     """
     with closing(make()) as first, closing(make()) as second:
         try:
-            actions = random_actions(first.env_spec, 2 * _STEPS)
-            played(first, Workspace(), actions[_STEPS:])  # an episode before, of which nothing may be left
+            actions = random_actions(first.env_spec, 2 * _STEPS + _MOST_STEPS)
+            played(first, Workspace(), actions[_STEPS : 2 * _STEPS])  # an episode before, of which nothing may be left
             workspace = played(first, Workspace(), actions[:_STEPS])
             second.load_run_state(copy.deepcopy(first.run_state()))
-            rows = [played(one, Workspace(workspace), actions[_STEPS:]) for one in (first, second)]
+            rows = [Workspace(workspace), Workspace(workspace)]
+            for begin in range(_STEPS, len(actions), _STEPS):  # into the next episode, as far as that is near
+                for one, recorded in zip((first, second), rows, strict=True):
+                    played(one, recorded, actions[begin : begin + _STEPS])
+                if bool(rows[0]["env/done"][_STEPS:-_STEPS].any()):
+                    break
         except BbrlExpError as error:
             raise ConfigurationError(str(error)) from error
         for name in rows[0].keys():  # noqa: SIM118
