@@ -45,7 +45,7 @@ class CrossEntropyMethod(WithOptions, Learner):
     elite_fraction: AboveZeroToOne = 0.2
     """ρ; the elite are at least 2 candidates."""
     initial_std: AboveZero = 1.0
-    """σ of every parameter in the first generation, around 0 or what a ``network`` of your own begins with."""
+    """σ of every parameter in the first generation, around 0 or the initial parameters of your ``network``."""
     extra_variance: AtLeastZero = 0.0
     """Z_0."""
     extra_variance_generations: Count = 1
