@@ -78,6 +78,8 @@ def test_a_misspelt_target_is_told_with_the_nearest_name(target: str, near: str)
         ("argument", "bbrl_exp.envs.spec.EnvSpec"),
         ("argument", "torch.optim.Adam"),
         ("optimizer", "torch.nn.ReLU"),
+        ("network", "torch.nn.ReLU"),
+        ("network", "bbrl_exp.policies.stochastic.StochasticPolicy"),
         ("optimizer", "torch.optim.lr_scheduler.StepLR"),
     ],
 )

@@ -21,11 +21,13 @@ from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.preparation import build_graph_and_learner
 from bbrl_exp.config.targets import find_target
 from bbrl_exp.data.recording import save_recording
+from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.behaviour_cloning import BehaviourCloning
 from bbrl_exp.learners.cem import CrossEntropyMethod
 from bbrl_exp.learners.learner import Progress
-from bbrl_exp.policies.observation import own_networks
+from bbrl_exp.learners.parts.target_follower import TargetFollower
+from bbrl_exp.policies.observation import ObservationFeatures, own_networks
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.seeding import seed_global_generators
 from bbrl_exp.training.loop import collect
@@ -34,6 +36,7 @@ from bbrl_exp.workspace import Workspace
 FEW = {"learning_starts": 32, "updates_per_step": 0.1, "batch_size": 4, "n_epochs": 1, "episodes_per_update": 1}
 NETWORK = {"_target_": "toy_networks.HardToLearn"}
 AGENTS = sorted(path.stem for path in (default_config_dir() / "agent").glob("*.yaml"))
+SPEC = EnvSpec("Toy", 1, (LeafSpec("env/env_obs", "box", (4,), "float32"),), ())
 WITHOUT_NETWORKS = ("random", "constant")
 # Behaviour cloning needs a recording, and has the policy of others; a population learns its candidates.
 LEARNED_BY_GRADIENTS = [each for each in AGENTS if each not in (*WITHOUT_NETWORKS, "mlp", "behaviour_cloning", "cem")]
@@ -111,6 +114,21 @@ def test_averages_are_of_the_batches_that_are_learned_from_and_targets_have_them
         assert int(network.learned[1].num_batches_tracked) > 0
         assert network.learned[1].running_mean.abs().sum() > 0
         assert not (network.training and not network.learned[0].weight.requires_grad)
+
+
+@pytest.mark.parametrize("period", [8, None])
+def test_a_target_network_has_the_averages_of_the_network_that_it_follows(period: int | None) -> None:
+    source, target = (ObservationFeatures(SPEC, network=HardToLearn) for _ in range(2))
+    follower = TargetFollower(target, source, period=period, rate=None if period else 0.5, updates_per_step=0.25)
+    for n_updates, is_copied in ((1, period is None), (2, True)):
+        source([torch.rand(5, 4)])
+        follower.follow(n_updates)
+        (of_source,), (of_target,) = (
+            [dict(each.named_buffers()) for each in own_networks(one)] for one in (source, target)
+        )
+        same = {name: torch.equal(buffer, of_target[name]) for name, buffer in of_source.items()}
+        assert set(same) == {f"learned.1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
+        assert set(same.values()) == {is_copied}
 
 
 def test_acting_alone_changes_no_averages() -> None:
@@ -206,12 +224,22 @@ def test_a_node_that_is_no_network_is_refused_before_anything_is_built(network: 
     assert str(refused.value) == complaint
 
 
-def test_a_network_that_cannot_be_built_is_refused_with_its_key() -> None:
+@pytest.mark.parametrize(
+    ("network", "complaint"),
+    [
+        (
+            {**NETWORK, "stated": 7},
+            "HardToLearn gives float32 [3, 6] for observations [3, 4]; must be float32 [3, 7] (n_features=7)",
+        ),
+        (
+            {"_target_": "toy_networks.OfParts"},
+            "OfParts refuses its arguments: tuple indices must be integers or slices, not str (input_shape=(4,))",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused_with_its_key(network: dict[str, Any], complaint: str) -> None:
     config, _ = with_networks("ppo")
-    config["agent"]["learner"]["critic"]["network"]["stated"] = 7
+    config["agent"]["learner"]["critic"]["network"] = network
     with pytest.raises(ConfigurationError) as refused:
         build_graph_and_learner(config)
-    assert str(refused.value) == (
-        "key 'agent.learner.critic.network': HardToLearn gives float32 [3, 6] for observations [3, 4]; must be float32 "
-        "[3, 7] (n_features=7)"
-    )
+    assert str(refused.value) == f"key 'agent.learner.critic.network': {complaint}"

@@ -20,3 +20,11 @@ class HardToLearn(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         return self.learned(self.frozen(observation.flatten(1)))
+
+
+class OfParts(nn.Module):
+    """For an observation of several parts only."""
+
+    def __init__(self, input_shape: dict[str, tuple[int, ...]]) -> None:
+        super().__init__()
+        (self.n_features,) = input_shape["vector"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from bbrl_exp.functional.schedules import completes_period, linear, linear_until
-from bbrl_exp.functional.targets import copy_tensors, polyak_update
+from bbrl_exp.functional.targets import copy_buffers, copy_tensors, polyak_update
 
 
 @pytest.mark.parametrize(("fraction", "value"), [(-1, 3), (0, 3), (0.25, 2.5), (0.5, 2), (1, 1), (2, 1)])
@@ -54,3 +55,16 @@ def test_a_copy_is_the_same_and_not_shared() -> None:
     copy_tensors(targets, sources)
     sources[0] += 1
     assert [target.tolist() for target in targets] == [[1, 1], [3]]
+
+
+def test_buffers_are_copied_whatever_their_dtype_and_parameters_are_not() -> None:
+    target, source = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    with torch.no_grad():
+        source.weight.fill_(3.0)
+    source(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
+    copy_buffers([(target, source)])
+    assert target.num_batches_tracked == 1
+    torch.testing.assert_close(target.running_mean, torch.tensor([0.2, 0.4]))  # a tenth of the means
+    assert target.weight.tolist() == [1.0, 1.0]
+    source(torch.ones(2, 2))
+    torch.testing.assert_close(target.running_mean, torch.tensor([0.2, 0.4]))

@@ -201,7 +201,7 @@ def test_a_population_takes_pictures_with_a_network_only() -> None:
     with pytest.raises(ConfigurationError) as refused:
         PopulationPolicy(spec(picture))
     assert str(refused.value) == (
-        "observed images need convolutions, which a population of policies has only in a network of your own "
+        "observed images need convolutions, which a population of policies has only in your own `network` "
         "(docs/networks.md)"
     )
 

@@ -45,7 +45,7 @@ class CrossEntropyMethod(WithOptions, Learner):
     elite_fraction: Scheduled[AboveZeroToOne] = 0.2
     """ρ; the elite are at least 2 candidates."""
     initial_std: AboveZero = 1.0
-    """σ of every parameter in the first generation, around 0 or what a ``network`` of your own begins with."""
+    """σ of every parameter in the first generation, around 0 or the initial parameters of your ``network``."""
     extra_variance: Scheduled[AtLeastZero] = 0.0
     """Z_0, or a schedule of Z_g in place of the line to 0."""
     extra_variance_generations: Count = 1

@@ -49,7 +49,10 @@ def build_network(
     with untouched_global_generators():
         if generator is not None:
             seed_global_generators(int(torch.randint(2**62, (), generator=generator)))
-        network = make(input_shape=input_shape)
+        try:
+            network = make(input_shape=input_shape)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error} (input_shape={input_shape})") from error
         if not isinstance(network, nn.Module):
             raise ConfigurationError(f"network: must be a torch.nn.Module, found a {_name(network)}")
         n_features = getattr(network, "n_features", None)

@@ -25,9 +25,9 @@ NetworkNode = Annotated[MakeNetwork, BuiltLater("network", ("input_shape",))] | 
 class ObservationFeatures(nn.Module):
     """From the leaves of an observation to one vector: numbers as they are, discrete ones one-hot, images convolved.
 
-    A network of the user's own takes the place of all that. It sees every leaf as float32 of its own shape: discrete
-    components one-hot, uint8 divided by 255, all else as it is. It is in training mode where gradients are recorded,
-    and in evaluation mode where actions are chosen or targets made.
+    The user's own network replaces all that. It sees every leaf as float32 in its shape: discrete components one-hot,
+    uint8 divided by 255, everything else unchanged. It is in training mode while gradients are recorded, and in
+    evaluation mode while actions are chosen or targets computed.
 
     Args:
         env_spec: facts of the environment.
@@ -38,7 +38,7 @@ class ObservationFeatures(nn.Module):
     Attributes:
         names: the variables, in the order of the space's leaves.
         row_shapes: the shape of one environment's row of each: the environment's own, whatever the prefix.
-        network: the user's own; None where there is none.
+        network: the user's own, or None.
         n_features: number F of features.
         is_one_vector: whether the features are the observation itself: one float32 vector.
     """

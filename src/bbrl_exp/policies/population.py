@@ -73,7 +73,7 @@ class PopulationPolicy(Agent):
         self.features = ObservationFeatures(env_spec, observation_prefix, network=network)
         if network is None and next(self.features.parameters(), None) is not None:
             raise ConfigurationError(
-                "observed images need convolutions, which a population of policies has only in a network of your own "
+                "observed images need convolutions, which a population of policies has only in your own `network` "
                 "(docs/networks.md)"
             )
         self._leaves = [_Leaf(leaf) for leaf in env_spec.actions]

@@ -26,7 +26,7 @@ class QEnsemble(Agent):
 
     Args:
         env_spec: facts of the environment.
-        n_critics: number M of critics, with weights of their own; they share convolutions and ``network``.
+        n_critics: number M of critics, with separate weights; they share convolutions and ``network``.
         hidden_sizes: units of the hidden layers.
         activation: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``.
         normalization: ``none``, ``layer`` or ``batch``; see :class:`bbrl_exp.nn.ensemble.EnsembleMlp`.
@@ -103,7 +103,7 @@ class DiscreteQEnsemble(Agent):
 
     Args:
         env_spec: facts of the environment.
-        n_critics: number M of critics, with weights of their own; they share convolutions and ``network``.
+        n_critics: number M of critics, with separate weights; they share convolutions and ``network``.
         hidden_sizes: units of the hidden layers.
         activation: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``.
         normalization: ``none``, ``layer`` or ``batch``; see :class:`bbrl_exp.nn.ensemble.EnsembleMlp`.
