@@ -281,8 +281,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         key = written_key(written(config), str(error.full_key))
         raise bad_value(key, "???", "given: it has no value") from error
     except InterpolationResolutionError as error:
-        parent, _, name = str(error.full_key).rpartition(".")
-        key = ".".join(filter(None, (written_key(written(config), parent), name)))
+        key = written_key(written(config), str(error.full_key))
         raise ConfigurationError(f"key '{key}': {_dead_end(error)}") from error
     except (OmegaConfBaseException, RecursionError) as error:
         raise ConfigurationError(one_line(error)) from error
@@ -348,10 +347,22 @@ def written_key(contents: Mapping[str, Any], key: str) -> str:
         for position, name in enumerate(parts):
             node = node.get(name) if isinstance(node, Mapping) else None
             whole = re.fullmatch(r"\$\{([A-Za-z_][\w.]*)\}", node) if isinstance(node, str) else None
-            if whole is not None and whole[1].partition(".")[0] in contents:
+            if whole is not None and _leads_somewhere(contents, whole[1]):
                 key = ".".join([whole[1], *parts[position + 1 :]])
                 break
     return key
+
+
+def _leads_somewhere(contents: Mapping[str, Any], key: str) -> bool:
+    """Whether something is written at ``key``, or one of its first parts refers to another place."""
+    node: Any = contents
+    for name in key.split("."):
+        if isinstance(node, str):
+            return True
+        if not isinstance(node, Mapping) or name not in node:
+            return False
+        node = node[name]
+    return True
 
 
 def quoted(text: str) -> str:
