@@ -145,8 +145,8 @@ def test_a_later_file_or_override_switches_on_again(composer: Composer) -> None:
         ),
         (
             ["agent=recurrent_ppo", "agent.members.rewards=null", "seed=${agent.members.rewards.discount}"],
-            "key 'seed': refers to 'agent.members.rewards.discount', and 'agent.members.rewards' is switched off (null); "
-            "give it another value",
+            "key 'seed': refers to 'agent.members.rewards.discount', and 'agent.members.rewards' is switched off "
+            "(null); give it another value",
         ),
     ],
 )
