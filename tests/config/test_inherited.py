@@ -18,6 +18,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.config import write_config
 
 PACKAGE = """
+from bbrl_exp.envs.gym_agents import AutoResetGymAgent
 from bbrl_exp.learners.learner import Learner
 from bbrl_exp.policies.stochastic import StochasticPolicy
 
@@ -30,6 +31,11 @@ class Mine(StochasticPolicy):
 class Open(StochasticPolicy):
     def __init__(self, env_spec, name=None, **more):
         super().__init__(env_spec, name=name, **more)
+
+
+class Simulator(AutoResetGymAgent):
+    def __init__(self, batch_size, seed=0, difficulty=1, name=None):
+        super().__init__("CartPole-v1", batch_size, seed, name=name)
 
 
 class Learns(Learner):
@@ -130,6 +136,8 @@ def test_learners_critics_wrappers_and_environment_agents_are_replaced_in_the_sa
                 "agent.learner.critic._target_=bbrl_exp.policies.values.ValueCritic",
                 "agent.members.rewards.discount=0.9",
                 "env.wrappers.mask._target_=gymnasium.wrappers.FlattenObservation",
+                "env.agent._target_=replacing.Simulator",
+                "+env.agent.difficulty=2",
             ]
         )
     )
@@ -138,6 +146,8 @@ def test_learners_critics_wrappers_and_environment_agents_are_replaced_in_the_sa
         "critic": {"_target_": "bbrl_exp.policies.values.ValueCritic", "seed": 0},
     }
     assert run.config["env"]["wrappers"] == {"mask": {"_target_": "gymnasium.wrappers.FlattenObservation"}}
+    simulator = {"_target_": "replacing.Simulator", "batch_size": 8, "seed": 0, "difficulty": 2}
+    assert run.config["env"]["agent"] == run.config["graph"]["agent"]["members"]["env"] == simulator
 
 
 def test_a_class_that_takes_any_argument_is_given_what_is_inherited(composer: Composer) -> None:

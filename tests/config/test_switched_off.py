@@ -143,6 +143,11 @@ def test_a_later_file_or_override_switches_on_again(composer: Composer) -> None:
             "key 'agent.learner.discount': refers to 'agent.members.rewards.discount', and 'agent.members.rewards' is "
             "switched off (null); give it another value",
         ),
+        (
+            ["agent=recurrent_ppo", "agent.members.rewards=null", "seed=${agent.members.rewards.discount}"],
+            "key 'seed': refers to 'agent.members.rewards.discount', and 'agent.members.rewards' is switched off "
+            "(null); give it another value",
+        ),
     ],
 )
 def test_what_cannot_be_off_is_refused_in_one_line(composer: Composer, overrides: list[str], message: str) -> None:

@@ -284,9 +284,8 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         raise bad_value(key, "???", "given: it has no value") from error
     except InterpolationResolutionError as error:
         as_written = written(config)
-        _check_choice_of_node(as_written, written_key(as_written, str(error.full_key)))
-        parent, _, name = str(error.full_key).rpartition(".")
-        key = ".".join(filter(None, (written_key(as_written, parent), name)))
+        key = written_key(as_written, str(error.full_key))
+        _check_choice_of_node(as_written, key)
         raise ConfigurationError(f"key '{key}': {_dead_end(error)}") from error
     except (OmegaConfBaseException, RecursionError) as error:
         raise ConfigurationError(one_line(error)) from error
@@ -373,7 +372,7 @@ def written_key(contents: Mapping[str, Any], key: str) -> str:
             if isinstance(node, str) and (choice := _CHOICE.fullmatch(node)) is not None:
                 node = f"${{{choice[1]}.{_value_at(contents, choice[2])}}}"
             whole = re.fullmatch(r"\$\{([A-Za-z_][\w.]*)\}", node) if isinstance(node, str) else None
-            if whole is not None and whole[1].partition(".")[0] in contents:
+            if whole is not None and _leads_somewhere(contents, whole[1]):
                 key = ".".join([whole[1], *parts[position + 1 :]])
                 break
     return key
@@ -385,6 +384,18 @@ def _value_at(contents: Mapping[str, Any], key: str) -> Any:
     for name in key.split("."):
         node = node.get(name) if isinstance(node, Mapping) else None
     return node
+
+
+def _leads_somewhere(contents: Mapping[str, Any], key: str) -> bool:
+    """Whether something is written at ``key``, or one of its first parts refers to another place."""
+    node: Any = contents
+    for name in key.split("."):
+        if isinstance(node, str):
+            return True
+        if not isinstance(node, Mapping) or name not in node:
+            return False
+        node = node[name]
+    return True
 
 
 def quoted(text: str) -> str:

@@ -156,7 +156,7 @@ def _refuse_below_null(key: str, config: DictConfig) -> None:
     for depth in range(1, len(parts)):
         if not isinstance(node, DictConfig):
             return
-        node = node._get_node(parts[depth - 1])
+        node = node._get_node(parts[depth - 1], validate_access=False)
         if isinstance(node, Node) and node._is_interpolation():
             return
         if isinstance(node, Node) and node._is_none():

@@ -130,7 +130,8 @@ def _added_if_new(
     for job in _points([other for other in typed if other is not override]):
         with contextlib.suppress(ConfigurationError):
             nodes = OmegaConf.select(composer.compose([*of_hydra, *job], is_job=True), parent_key)
-            return override if name in nodes else parse([f"+{override.input_line}"])[0]
+            is_new = isinstance(nodes, DictConfig) and name not in nodes
+            return override if not is_new else parse([f"+{override.input_line}"])[0]
     return override
 
 
