@@ -86,7 +86,7 @@ class RootSettings:
         integer(1).or_null,
     )
     stop_when: dict[str, Any] | None = setting(
-        "ends the run as completed before total_steps, where one of its keys says so; null: never",
+        "when the run is complete before total_steps: any of its keys suffices; null: never",
         MAPPING.or_null,
         default=None,
     )
