@@ -254,6 +254,11 @@ def measured_of(settings: Mapping[str, Any]) -> tuple[Acting, ...]:
     return ACTING if settings["policy"] == BOTH else (acting_of(settings),)
 
 
+def success_variable(settings: Mapping[str, Any]) -> str:
+    """The variable that says at the end of an episode whether it was a success; it need not be recorded."""
+    return f"env/info/{settings['success'] or 'is_success'}"
+
+
 def check_keys(values: Mapping[str, Any], known: Collection[str], key: str = "") -> None:
     """Refuses the keys of ``values`` that are not ``known``, with the nearest known one.
 
