@@ -83,3 +83,11 @@ def test_schedule_steps_that_say_what_holds_anyway_change_nothing(command_line: 
     assert_same_run(STRAIGHT, RUN)
     one, other = (json.loads((folder / "summary.json").read_text())["config_hash"] for folder in (RUN, STRAIGHT))
     assert one == other
+
+
+def test_the_jobs_of_a_sweep_with_a_schedule_are_extended_in_their_folders(command_line: CommandLine) -> None:
+    sweep = ["-m", *PPO, "name=s", "seed=1,2", "total_steps=256", "eval.every=0", "eval.final_episodes=0"]
+    assert command_line(*sweep).code == 0
+    assert command_line(*sweep, "total_steps=512", "schedule_steps=256").code == 0
+    folders = sorted(path.parent for path in (Path("outputs") / "multirun" / "s").glob("*/summary.json"))
+    assert [(folder.name, summary_of(folder)["env_steps"]) for folder in folders] == [("seed=1", 512), ("seed=2", 512)]

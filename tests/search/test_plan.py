@@ -127,3 +127,12 @@ def test_nothing_is_made_by_a_plan(tmp_path: Path, make_plan: MakePlan, monkeypa
     monkeypatch.chdir(tmp_path)
     make_plan(SEED, "hydra.sweeper.storage='sqlite:///study.db'")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_by_successes_that_nobody_records_is_refused(make_plan: MakePlan) -> None:
+    with pytest.raises(ConfigurationError) as found:
+        make_plan("agent.members.policy.seed=int(interval(0, 9))", "hydra.sweeper.objective=eval_success_rate")
+    assert str(found.value) == (
+        "key 'hydra.sweeper.objective' = 'eval_success_rate': must be another one, or env.info_keys be given: nobody "
+        "records env/info/is_success"
+    )

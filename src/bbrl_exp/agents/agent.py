@@ -182,7 +182,7 @@ class Agent(nn.Module):
         """Sets whether the policies in the graph that begins here draw their actions in evaluation mode; returns it.
 
         Training mode is left as it is, and with it all that learns or explores there: statistics of normalisers,
-        exploration noise, ε, actions at random. A policy of your own takes part with one attribute: it says
+        exploration noise, ε, actions at random. A custom policy takes part with one attribute: it has
         ``sampling = False`` in its class, and draws where ``self.training or self.sampling``.
 
         Args:

@@ -30,12 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from bbrl_exp.records.metrics import ACTIONS_IN_WORDS
     from bbrl_exp.runs.policy import evaluate
 
     evaluation = evaluate(args.run_folder, args.episodes, args.which, args.seed, args.animation, args.policy)
     numbers = evaluation.scalars()
+    how = "" if evaluation.acting == "mode" else f", {ACTIONS_IN_WORDS[evaluation.acting]}"
+    returns = f"return {evaluation.return_mean:.6g} ± {evaluation.return_std:.4g}"
     lines = [
-        f"return {evaluation.return_mean:.6g} ± {evaluation.return_std:.4g} over {len(evaluation.returns)} episodes",
+        f"{returns} over {len(evaluation.returns)} episodes{how}",
         f"mean length {numbers['length_mean']:.6g}",
         *([f"success rate {numbers['success_rate']:.4g}"] if "success_rate" in numbers else []),
         *([f"{evaluation.n_cut} episodes were cut: the environment sets no limit"] if evaluation.n_cut else []),

@@ -35,12 +35,14 @@ _FREE: Mapping[str, Any] = {
 # Left out when all is resolved: a setting that refers to one of them counts.
 _FREE_GROUPS = ("tracking", "checkpoint")
 _SAME_ROWS = ("auto", "scalar", "workers")
+# What a run that is extended differs in from what it was.
+LENGTH_KEYS = frozenset({"total_steps", "schedule_steps"})
 # When a run stops before its end is no part of what it is: it can be extended.
 _STOPPING = "stop_when"
 # Agents run, and wrappers wrap, in the order in which they stand.
 _ORDERED = ("agent.members", "env.wrappers")
 # Not shown as a part of the setting, besides what changes no number.
-_NOT_SHOWN = ("seed", "launcher", "search", "total_steps", "schedule_steps", _STOPPING)
+_NOT_SHOWN = ("seed", "launcher", "search", _STOPPING, *LENGTH_KEYS)
 _NO_FILE = (
     "tracking=none",
     "tracking.enabled=false",

@@ -13,7 +13,7 @@ from bbrl_exp.config.graph import LEARNER_KEY, build_graph_of, env_spec_of, with
 from bbrl_exp.config.nodes import build, parameters_of, refusals
 from bbrl_exp.config.options import check_action_space
 from bbrl_exp.config.run_size import RunSize
-from bbrl_exp.config.schema import ACTING
+from bbrl_exp.config.schema import ACTING, success_variable
 from bbrl_exp.config.sinks import build_sinks
 from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError, GraphError, WorkspaceError, did_you_mean
@@ -258,15 +258,13 @@ def _checked(run: CheckedRun, graph: TemporalAgent, learner: Learner | None) -> 
 
 def _check_evaluation(run: CheckedRun, graph: TemporalAgent, variables: Sequence[VariableFacts]) -> None:
     """Refuses to draw actions where no policy has a distribution, and successes that nobody records."""
-    from bbrl_exp.training.evaluation import IS_SUCCESS
-
     settings, by_name = run.root.eval, {variable.name: variable for variable in variables}
     if settings["policy"] != ACTING[0] and all(getattr(module, "sampling", None) is None for module in graph.modules()):
         writers = {name for each in variables if each.name.split("/")[0] == "action" for name in each.writers}
         allowed = f"{ACTING[0]}: {', '.join(sorted(writers))} has no distribution over actions to sample from"
         raise bad_value("eval.policy", settings["policy"], allowed)
-    success = settings["success"] or IS_SUCCESS
-    found = by_name.get(f"env/info/{success}")
+    found = by_name.get(success_variable(settings))
+    success = success_variable(settings).removeprefix("env/info/")
     if settings["success"] is not None and (found is None or len(found.shape) != 1):
         allowed = f"a key of info with one number per environment that env.info_keys names (env.info_keys=[{success}])"
         raise bad_value("eval.success", success, allowed)

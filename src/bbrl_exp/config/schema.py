@@ -82,7 +82,7 @@ class RootSettings:
         integer(1).or_null,
     )
     stop_when: dict[str, Any] | None = setting(
-        "ends the run as completed before total_steps, where one of its keys says so; null: never",
+        "when the run is complete before total_steps: any of its keys suffices; null: never",
         MAPPING.or_null,
         default=None,
     )
@@ -238,6 +238,11 @@ def acting_of(settings: Mapping[str, Any]) -> Acting:
 def measured_of(settings: Mapping[str, Any]) -> tuple[Acting, ...]:
     """The ways in which the policy acts in evaluations, one or both."""
     return ACTING if settings["policy"] == BOTH else (acting_of(settings),)
+
+
+def success_variable(settings: Mapping[str, Any]) -> str:
+    """The variable that says at the end of an episode whether it was a success; it need not be recorded."""
+    return f"env/info/{settings['success'] or 'is_success'}"
 
 
 def check_keys(values: Mapping[str, Any], known: Collection[str], key: str = "") -> None:

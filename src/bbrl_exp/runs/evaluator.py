@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.config.graph import build_graph_of
 from bbrl_exp.config.nodes import ORDER_KEYS
-from bbrl_exp.config.schema import acting_of
+from bbrl_exp.config.schema import acting_of, success_variable
 from bbrl_exp.config.targets import find_target
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def build_evaluator(
         ConfigurationError: the graph cannot be built, or has no environments.
     """
     from bbrl_exp.seeding import seed_global_generators, stream_seed, untouched_global_generators
-    from bbrl_exp.training.evaluation import IS_SUCCESS, Evaluator
+    from bbrl_exp.training.evaluation import Evaluator
 
     root_seed = config["eval"]["seed"] if seed is None else seed
     sampling_seed = stream_seed(root_seed, role, "drawn actions")
@@ -63,8 +63,7 @@ def build_evaluator(
         here = {**config, "graph": _without_remotes(config["graph"])}
         graph = build_graph_of(here, stand_in=for_evaluation).to(device)
         acting = acting or acting_of(config["eval"])
-        success = config["eval"]["success"] or IS_SUCCESS
-        return Evaluator(graph, root_seed, policy_seed, sampling_seed, acting, success)
+        return Evaluator(graph, root_seed, policy_seed, sampling_seed, acting, success_variable(config["eval"]))
 
 
 def _without_remotes(node: Any) -> Any:

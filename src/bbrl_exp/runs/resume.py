@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bbrl_exp.config.identity import differing_keys, saved_identity
+from bbrl_exp.config.identity import LENGTH_KEYS, differing_keys, saved_identity
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.layout import LOG
 from bbrl_exp.records.summary import read_summary
@@ -142,7 +142,7 @@ def _check_same(folder: Path, summary: Mapping[str, Any], run: CheckedRun) -> bo
         return False  # also where Hydra was killed, or the power cut, while it wrote its copy of the configuration
     saved = saved_identity(folder)
     keys = differing_keys(saved, run.identity)
-    if {*keys} <= {"total_steps", "schedule_steps"} and run.root.total_steps >= saved["total_steps"]:
+    if LENGTH_KEYS.issuperset(keys) and run.root.total_steps >= saved["total_steps"]:
         before, now = (each.get("schedule_steps") or each["total_steps"] for each in (saved, run.identity))
         if not run.size.schedules or before == now:
             return bool(run.root.total_steps > saved["total_steps"])

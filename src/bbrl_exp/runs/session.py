@@ -287,7 +287,7 @@ class _Loop:
         if (is_stopped or is_paused or chunk.is_last) and not chunk.is_cut_next:
             self._record(chunk.recorded)
         if is_stopped or is_paused:
-            if is_paused and self._ends_early(chunk.env_steps):
+            if is_paused and not self._stop.came() and self._ends_early(chunk.env_steps):
                 self._progress.is_paused = False
             return True
         self._evaluate_if_due(chunk.env_steps)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.preparation import prepare
+from bbrl_exp.config.schema import success_variable
 from bbrl_exp.config.search_settings import TRIALS, SearchSettings
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.errors import ConfigurationError
@@ -102,6 +103,12 @@ def plan_of(composer: Composer, config: SweepConfig) -> SearchPlan:
         job = [*constant, *(parameter.ends[end] for parameter in space), f"seed={settings.seeds[0]}"]
         with prepare(check(compose(job)), without_environments=True) as prepared:
             runs.append(prepared.run)
+            names = {variable.name for variable in prepared.variables}
+        if settings.objective == "eval_success_rate" and success_variable(prepared.run.root.eval) not in names:
+            allowed = (
+                f"another one, or env.info_keys be given: nobody records {success_variable(prepared.run.root.eval)}"
+            )
+            raise bad_value("hydra.sweeper.objective", settings.objective, allowed)
     run = runs[0]
     _check_objective(settings, run)
     rungs = rungs_of(settings, run)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bbrl_exp.config.check import CheckedRun
-from bbrl_exp.config.identity import differing_keys, is_free, saved_identity
+from bbrl_exp.config.identity import LENGTH_KEYS, differing_keys, is_free, saved_identity
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.layout import job_folder_name
 from bbrl_exp.records.summary import read_summary
@@ -63,7 +63,9 @@ def _free_name(job: Job, sweep: Path, hashes: dict[str, str]) -> str:
 
 def _is_made_longer(folder: Path, run: CheckedRun) -> bool:
     try:
-        return differing_keys(saved_identity(folder), run.identity) == ["total_steps"]
+        return (
+            "total_steps" in (keys := differing_keys(saved_identity(folder), run.identity)) and {*keys} <= LENGTH_KEYS
+        )
     except ConfigurationError:
         return True  # nothing is known of it: the run itself says what is wrong
 

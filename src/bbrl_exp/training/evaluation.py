@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,6 @@ from bbrl_exp.workspace import Workspace
 
 MOST_STEPS_WITHOUT_LIMIT = 10_000
 _STEPS_AT_ONCE = 32
-IS_SUCCESS = "is_success"
 # The two ways of acting differ much: by more than twice the error of their difference, and by a tenth of the larger.
 _ERRORS, _PART = 2.0, 0.1
 
@@ -36,12 +35,14 @@ class Evaluation:
         lengths: steps of each.
         successes: whether a key of ``info`` said at the end of each that it was one; None where it is not recorded.
         n_cut: how many were cut because their environment sets no limit of its own.
+        acting: whether the likeliest actions were taken or actions drawn.
     """
 
     returns: tuple[float, ...]
     lengths: tuple[int, ...]
     successes: tuple[bool, ...] | None = None
     n_cut: int = 0
+    acting: Acting = "mode"
 
     @property
     def return_mean(self) -> float:
@@ -88,7 +89,7 @@ class Evaluator:
             generators.
         sampling_seed: the same where actions are drawn.
         acting: whether the likeliest actions are taken or actions drawn, unless :meth:`run` says.
-        success: the key of ``info`` that says whether an episode was a success.
+        success: the variable that says at the end of an episode whether it was a success, where it is recorded.
 
     Raises:
         BbrlExpError: the graph has not one environment agent without automatic reset.
@@ -101,7 +102,7 @@ class Evaluator:
         policy_seed: int,
         sampling_seed: int = 0,
         acting: Acting = "mode",
-        success: str = IS_SUCCESS,
+        success: str = "env/info/is_success",
     ) -> None:
         found = [module for module in graph.modules() if isinstance(module, EnvironmentAgent) and not module.auto_reset]
         if len(found) != 1:
@@ -109,7 +110,7 @@ class Evaluator:
         self.graph = graph.train(False)
         self.environments = found[0]
         self._seed, self._policy_seeds = seed, {"mode": policy_seed, "sample": sampling_seed}
-        self._acting, self._success = acting, f"env/info/{success}"
+        self._acting, self._success = acting, success
         limit = self.environments.env_spec.max_episode_steps
         self._limit = MOST_STEPS_WITHOUT_LIMIT if limit is None else limit
 
@@ -158,7 +159,7 @@ class Evaluator:
                 steps_done += workspace.time_size() - t
                 done = workspace.get("env/done", workspace.time_size() - 1)
                 if bool(done.all()) or steps_done > self._limit:
-                    return _last_row(workspace, self._success)
+                    return replace(_last_row(workspace, self._success), acting=acting)
                 if stopped():
                     return None
                 workspace.copy_n_last_steps(1)
