@@ -35,7 +35,6 @@ from bbrl_exp.config.overrides import apply, fitted, is_of_hydra, parse
 from bbrl_exp.config.search_settings import SWEEPER, SWEEPER_NODE
 from bbrl_exp.config.switched_off import is_of_nodes, without_switched_off
 from bbrl_exp.errors import ConfigurationError, did_you_mean
-from bbrl_exp.records.config import texts_in
 from bbrl_exp.records.layout import job_folder_name, run_folder_name
 from bbrl_exp.settings import bad_value, can_be_a_path
 from bbrl_exp.text import one_line
@@ -309,17 +308,17 @@ def _check_choice_of_node(contents: Mapping[str, Any], key: str) -> None:
 
     Args:
         contents: the configuration as it is written.
-        key: of the node.
+        key: where the reference is written.
 
     Raises:
         ConfigurationError: it does; the message names those that there are.
     """
-    parent, _, name = key.rpartition(".")
-    options = _value_at(contents, parent)
-    for text in texts_in(contents):
-        choice = _CHOICE.fullmatch(text)
-        if choice is not None and choice[1] == parent and isinstance(options, Mapping):
-            raise bad_value(choice[2], name, f"one of {', '.join(map(str, options))}")
+    choice = _CHOICE.fullmatch(str(_value_at(contents, key)))
+    if choice is None:
+        return
+    options, name = _value_at(contents, choice[1]), _value_at(contents, choice[2])
+    if isinstance(options, Mapping) and name not in options:
+        raise bad_value(choice[2], name, f"one of {', '.join(map(str, options))}")
 
 
 def folder_of(config: DictConfig, kind: Literal["run", "sweep"]) -> Path:
