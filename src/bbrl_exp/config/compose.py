@@ -378,7 +378,7 @@ def written_key(contents: Mapping[str, Any], key: str) -> str:
 
 
 def _value_at(contents: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key; None where there is none."""
+    """The value at a dotted key; None if there is no such key."""
     node: Any = contents
     for name in key.split("."):
         node = node.get(name) if isinstance(node, Mapping) else None

@@ -133,7 +133,7 @@ def check_resumable(make: Callable[[], EnvironmentAgent]) -> None:
         make: gives environment agents with the same arguments; two are made, and closed.
 
     Raises:
-        ConfigurationError: they cannot be saved, or do not go on as they would have.
+        ConfigurationError: they cannot be saved, or show other rows than they would have.
     """
     with closing(make()) as first, closing(make()) as second:
         try:

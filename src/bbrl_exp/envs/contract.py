@@ -1,4 +1,4 @@
-"""Whether an environment agent keeps its contract: call :func:`check_environment_agent` in a test of your own."""
+"""Whether an environment agent keeps its contract: call :func:`check_environment_agent` in your own tests."""
 
 from __future__ import annotations
 

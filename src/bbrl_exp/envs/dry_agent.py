@@ -24,7 +24,7 @@ class DryEnvironmentAgent(Agent):
         name: name of the agent that it stands in for.
         label: how messages call that agent.
         spec: what its environments show and accept.
-        info: info key → dtype name of what they show besides.
+        info: info key → dtype name of each recorded info.
         device: where its workspace lives.
     """
 

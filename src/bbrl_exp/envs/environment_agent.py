@@ -141,7 +141,7 @@ class EnvironmentAgent(Agent):
         raise BbrlExpError(f"{self.env_spec.env_id} cannot be resumed: {self.not_resumable}")
 
     def load_run_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from where :meth:`run_state` was taken: the next call is at t > 0, on a workspace with the same rows.
+        """Resumes from where :meth:`run_state` was taken: the next call is at t > 0, on a workspace with the same rows.
 
         Raises:
             BbrlExpError: the environments do not come to where they were.
@@ -191,7 +191,7 @@ class EnvironmentAgent(Agent):
         return super().for_slice(part)
 
     def new_generator(self, seed: int) -> torch.Generator:
-        """A generator on the CPU with a stream of its own for this root ``seed`` and the role of this agent."""
+        """A generator on the CPU, with its own stream for the root ``seed`` and the role of this agent."""
         return torch_generator(seed, self.role, "environments")
 
     def show(
@@ -214,7 +214,7 @@ class EnvironmentAgent(Agent):
             observation: its only leaf, ``[B, *shape]``, or a mapping of the name of each leaf to it.
             reward: ``[B]``; None for 0.
             terminated: bool ``[B]``; None for nowhere.
-            truncated: bool ``[B]``, besides those that the time limit cuts; None for nowhere.
+            truncated: bool ``[B]``, in addition to what the time limit cuts; None for nowhere.
             info: key → ``[B]``; 0 or False where a key of ``info`` is not among them.
 
         Raises:

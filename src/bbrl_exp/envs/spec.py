@@ -99,7 +99,7 @@ class EnvSpec:
     """What agents may know of the environments that they act in.
 
     Attributes:
-        env_id: what runs, recordings and reports call the task: a gymnasium id, a name of your own.
+        env_id: what runs, recordings and reports call the task: a gymnasium id, or any other name.
         batch_size: number B of environments side by side.
         observations: one leaf a tensor of the observation, in the space's order.
         actions: one leaf a tensor of the action, in the space's order.
