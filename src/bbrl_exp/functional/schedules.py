@@ -83,7 +83,7 @@ class _Stretch:
     fraction: AboveZeroToOne | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, *(name for name, value in vars(self).items() if isinstance(value, Schedule)))
+        check_fields(self)
         if self.steps is not None and self.fraction is not None:
             raise ConfigurationError(f"steps={self.steps}: has no effect with fraction={self.fraction}; one of them")
 
