@@ -129,7 +129,7 @@ class Learner(SavesAttributes):
             total_steps: the environment steps that the run has for its schedules.
 
         Raises:
-            ConfigurationError: a value of a schedule is no number, or out of the range of its option; 0 is always in.
+            ConfigurationError: a value of a schedule is not a number, or out of its option's range; 0 is always in.
         """
         self._find_schedules()
         for name, (schedule, _) in self._scheduled.items():
@@ -143,7 +143,7 @@ class Learner(SavesAttributes):
     def follow_schedules(self, env_steps: int, total_steps: int) -> None:
         """Sets each scheduled option to its value when ``env_steps`` are done.
 
-        A learner with a part that has such a number of its own, an optimizer for instance, sets it there too.
+        A learner with a part that has a copy of such a number, an optimizer for instance, sets it there too.
         """
         for name in self._scheduled:
             setattr(self, name, self._value_of(name, env_steps, total_steps))
