@@ -153,15 +153,17 @@ def marks_of(target: type[Any], kind: type[Mark]) -> dict[str, Mark]:
     }
 
 
-def check_fields(instance: object, *but: str) -> None:
-    """Refuses the first field of a dataclass that is out of the range in its type; None passes, and the fields ``but``.
+def check_fields(instance: object) -> None:
+    """Refuses the first field of a dataclass that is out of the range in its type; None passes, as does a schedule.
 
     Raises:
         ConfigurationError: as :meth:`Range.check`.
     """
+    may_be_nodes = marks_of(type(instance), NodeOf)
     for name, allowed in marks_of(type(instance), Range).items():
-        if name not in but:
-            allowed.check(**{name: getattr(instance, name)})
+        value = getattr(instance, name)
+        if name not in may_be_nodes or not hasattr(value, "value_at"):
+            allowed.check(**{name: value})
 
 
 def check_default(setting: str, instance: Any, *names: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from typing import Any
 
 import pytest
 import torch
@@ -127,10 +128,52 @@ def test_what_is_loaded_after_a_move_is_not_forgotten_in_the_next_step() -> None
     assert all(map(torch.equal, straight.parameters(), resumed.parameters()))
 
 
-def test_a_parameter_without_gradients_is_left_alone() -> None:
-    frozen, learned = nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 1)
-    before = frozen.weight.clone(), learned.weight.detach().clone()
-    optimizer = FlatOptimizer([*frozen.parameters(), *learned.parameters()], MAKERS[0])
-    optimizer.step(learned(frozen(torch.ones(3, 2))).sum())
-    assert torch.equal(frozen.weight, before[0])
-    assert not torch.equal(learned.weight, before[1])
+class SignDescent(torch.optim.Optimizer):
+    """A user's optimizer: it moves matrices only, by the sign of the gradient."""
+
+    def __init__(self, params: list[nn.Parameter], lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+        self.shapes = [tuple(parameter.shape) for parameter in params]
+
+    @torch.no_grad()
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.ndim == 2:
+                    parameter.sub_(parameter.grad.sign(), alpha=group["lr"])
+
+
+def test_an_optimizer_that_may_look_at_shapes_gets_the_parameters_themselves() -> None:
+    network = Mlp([3, 2], generator=torch.Generator().manual_seed(0))
+    weight, bias = network.layers[0].weight.clone(), network.layers[0].bias.clone()
+    made: list[SignDescent] = []
+
+    def make(parameters: list[nn.Parameter]) -> SignDescent:
+        made.append(SignDescent(parameters, 0.5))
+        return made[-1]
+
+    optimizer = FlatOptimizer(network.parameters(), make, max_grad_norm=1.0)
+    norm = optimizer.step(2 * network.layers[0].weight.sum() + network.layers[0].bias.sum())
+    assert [each.shapes for each in made] == [[(2, 3), (2,)]]
+    torch.testing.assert_close(norm, torch.tensor((4 * 6 + 2) ** 0.5))
+    gradient = torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+    torch.testing.assert_close(torch.linalg.vector_norm(gradient), torch.tensor(1.0))
+    torch.testing.assert_close(network.layers[0].weight, weight - 0.5)
+    torch.testing.assert_close(network.layers[0].bias, bias)
+
+
+@pytest.mark.parametrize(("make", "is_flat"), [(torch.optim.AdamW, True), (torch.optim.Adafactor, False)])
+def test_parameters_are_laid_out_for_optimizers_that_are_known_to_be_element_wise(make: Any, is_flat: bool) -> None:
+    network = Mlp([3, 2], generator=torch.Generator().manual_seed(0))
+    FlatOptimizer(network.parameters(), lambda parameters: make(parameters, lr=0.1))
+    first, second = network.parameters()
+    assert (first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()) is is_flat
+
+
+def test_a_frozen_parameter_stays_and_is_no_obstacle() -> None:
+    network = Mlp([3, 2], generator=torch.Generator().manual_seed(0))
+    network.layers[0].bias.requires_grad_(False)
+    before = network.layers[0].bias.clone()
+    optimizer = FlatOptimizer(network.parameters(), lambda parameters: torch.optim.AdamW(parameters, 0.1))
+    optimizer.step(network(torch.ones(1, 3)).sum())
+    assert torch.equal(network.layers[0].bias, before)

@@ -1,8 +1,8 @@
 """What a module remembers in plain attributes: how it is saved and restored, and what cannot be saved.
 
-An attribute is *data* (numbers, texts, tensors, arrays and containers of them), which is copied; an object with a state
-of its own (an optimizer, a random generator, …), whose state is copied and put back into the object that is there; a
-*constant*, which nobody can change, so that nothing is saved; or it is refused.
+An attribute is *data* (numbers, texts, tensors, arrays and containers of them), which is copied; an object with a
+state (an optimizer, a random generator, …), whose state is copied and put back into that object; a *constant*, which
+nobody can change, so that nothing is saved; or it is refused.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _CONSTANT: tuple[type[Any], ...] = (
 
 @runtime_checkable
 class HasState(Protocol):
-    """Something that tells what it remembers, as tensors and plain Python, and takes it over again."""
+    """Something that reports what it remembers, as tensors and plain Python, and takes it over again."""
 
     def state(self) -> dict[str, Any]:
         """What it remembers."""
@@ -90,7 +90,7 @@ class AttributeState:
 
     Attributes:
         saved: by name; without attributes of which nothing is to be saved.
-        objects: the classes of the objects with a state of their own, by path.
+        objects: the classes of the objects with a state, by path.
         constants: what nobody can change, by path.
         names: of all attributes.
     """
@@ -104,7 +104,7 @@ class AttributeState:
     def of(cls, module: nn.Module, but: Collection[str], *, skips: bool = False) -> AttributeState:
         """That of the attributes of ``module`` which are neither ``but`` nor torch's own.
 
-        What cannot be saved is left out where ``skips`` says so.
+        What cannot be saved is left out if ``skips``.
 
         Raises:
             NotSavedError: there is something that cannot be saved.
@@ -168,7 +168,7 @@ class AttributeState:
 
     def _of_container(self, value: Any, path: str, known: set[int]) -> Any:
         if type(value) not in (dict, list, tuple, set, frozenset, deque):
-            self.objects[path] = type(value)  # of a class of its own: the contents are saved, the object is kept
+            self.objects[path] = type(value)  # a subclass: the contents are saved, the object is kept
         if isinstance(value, dict):
             for key in value:
                 if not _is_key(key):
@@ -198,7 +198,7 @@ OF_MODULES = frozenset(vars(nn.Module()))
 def restore_attributes(module: nn.Module, saved: Mapping[str, Any], *, adds: bool = False) -> None:
     """Takes over what :attr:`AttributeState.saved` was, in a module that is built alike: in place, where that can be.
 
-    Attributes that are not there yet are added where ``adds`` says so, and if they were new when they were saved. A
+    Attributes that are not there yet are added if ``adds``, and if they were new when they were saved. A
     number that is no attribute any more was an option, which versions up to 0.1.0 kept under another name; options come
     from the configuration.
     """
@@ -215,7 +215,7 @@ def restore_attributes(module: nn.Module, saved: Mapping[str, Any], *, adds: boo
 
 
 def _decoded(saved: Any, current: Any) -> Any:
-    """The value that was saved; in the object that is there now, where there is one that can take it over."""
+    """The value that was saved, put into the ``current`` object where that can take it over."""
     tag = saved.get(_TAG) if isinstance(saved, dict) else None
     if tag is None:
         if _load_own_state(current, saved):
@@ -279,7 +279,7 @@ def _own_state(value: Any) -> Any:
 
 
 def _load_own_state(value: Any, state: Any) -> bool:
-    """Gives an object what :func:`_own_state` was; False for one that has no state of its own."""
+    """Gives an object what :func:`_own_state` was; False for one without a state."""
     if isinstance(value, type):
         return False
     for kind, (_, put) in _GENERATORS.items():
@@ -387,7 +387,7 @@ def _in_words(value: object) -> str:
 
 
 def hidden_parts(module: nn.Module, kind: Any) -> Iterator[tuple[str, Any]]:
-    """The attributes of ``module`` of a kind, and what there is of it in containers among them, with their paths."""
+    """The attributes of ``module`` of a kind, and the parts of that kind in containers, with their paths."""
     for name, value in vars(module).items():
         if name not in OF_MODULES:
             yield from _parts(value, name, kind, frozenset())

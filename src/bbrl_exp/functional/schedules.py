@@ -51,7 +51,7 @@ def completes_period(number: int, period: float) -> bool:
 
 @runtime_checkable
 class Schedule(Protocol):
-    """A number that depends on how far a run is, and on nothing else: it has no state of its own."""
+    """A number that depends on how far a run is, and on nothing else: it has no state."""
 
     def value_at(self, env_steps: int, total_steps: int) -> float:
         """The number when ``env_steps`` of the ``total_steps`` environment steps of the run are done."""
@@ -59,7 +59,7 @@ class Schedule(Protocol):
 
 @runtime_checkable
 class KnowsItsSteps(Schedule, Protocol):
-    """A schedule that says whether it depends on the length of the run; one that does not say so does."""
+    """A schedule that says whether it depends on the length of the run; others do."""
 
     def depends_on_total_steps(self) -> bool:
         """Whether the values are others in a longer run, which therefore cannot be the same run made longer."""
@@ -83,7 +83,7 @@ class _Stretch:
     fraction: AboveZeroToOne | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, *(name for name, value in vars(self).items() if isinstance(value, Schedule)))
+        check_fields(self)
         if self.steps is not None and self.fraction is not None:
             raise ConfigurationError(f"steps={self.steps}: has no effect with fraction={self.fraction}; one of them")
 

@@ -69,14 +69,23 @@ class Progress:
 class Learner(SavesAttributes):
     """Holds the agents that it changes, and whatever else an algorithm needs: optimizers, targets, a replay buffer.
 
-    All that it remembers is in its ``state_dict``: parameters, buffers, and what is found among its attributes, which
-    are optimizers, random generators, numbers, collections of plain Python and objects with ``state`` and
-    ``load_state``. Whatever else a learner remembers, a list of tensors for instance, it adds in ``get_extra_state``
-    and ``set_extra_state``.
+    A subclass must define :meth:`update`. It may define
+
+    * ``reads``, an attribute: the variables of the workspace that it reads, so that a graph without them is refused;
+    * :meth:`check_chunks`, :meth:`awaits`, :meth:`begin_from_loaded_parameters`, ``schedules``, ``needs_episodes``;
+    * :meth:`follow_schedules`, where a part has a copy of an option that may be a schedule;
+    * ``not_saved``, ``get_extra_state`` and ``set_extra_state``.
+
+    All that it remembers is in its ``state_dict``: parameters, buffers, and what is found among its attributes, also in
+    containers: numbers, texts, tensors, arrays, optimizers, random generators and objects with ``state`` and
+    ``load_state``. A run is refused before it begins where an attribute is neither saved, nor one that nobody can
+    change, nor named in ``not_saved``.
 
     Attributes:
-        schedules: options that make it depend on the length of the run; a run with any cannot be made longer.
+        schedules: options that make it depend on the length of the run; a run with any cannot be made longer. Those
+            whose value is a schedule are added by themselves.
         needs_episodes: whether it learns from whole episodes only; a run in which none ends has failed.
+        not_saved: attributes that only the constructor sets.
     """
 
     schedules: tuple[str, ...] = ()
@@ -86,7 +95,7 @@ class Learner(SavesAttributes):
     def __post_init__(self) -> None:
         """Where the arguments are the fields of a dataclass: refuses those out of the range that their type gives."""
         self._find_schedules()
-        check_fields(self, *self._scheduled)
+        check_fields(self)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         """Learns from the new rows.
@@ -123,11 +132,11 @@ class Learner(SavesAttributes):
             total_steps: the environment steps that the run has for its schedules.
 
         Raises:
-            ConfigurationError: a value of a schedule is no number, or out of the range of its option; 0 is always in.
+            ConfigurationError: a value of a schedule is not a number, or out of its option's range; 0 is always in.
         """
         self._find_schedules()
         for name, (schedule, _) in self._scheduled.items():
-            for index in range(_N_CHECKED):
+            for index in sorted(range(_N_CHECKED), key=lambda index: -index % (_N_CHECKED - 1)):
                 self._value_of(name, total_steps * index // (_N_CHECKED - 1), total_steps)
             if depends_on_total_steps(schedule) and name not in self.schedules:
                 self.schedules = (*self.schedules, name)
@@ -137,7 +146,7 @@ class Learner(SavesAttributes):
     def follow_schedules(self, env_steps: int, total_steps: int) -> None:
         """Sets each scheduled option to its value when ``env_steps`` are done.
 
-        A learner with a part that has such a number of its own, an optimizer for instance, sets it there too.
+        A learner with a part that has a copy of such a number, an optimizer for instance, sets it there too.
         """
         for name in self._scheduled:
             setattr(self, name, self._value_of(name, env_steps, total_steps))

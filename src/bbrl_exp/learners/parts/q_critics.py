@@ -31,7 +31,7 @@ TwoOptimizers = Annotated[
 
 
 class ReplayedActorCritic(ReplayOptions, Learner):
-    """A policy and its critics that learn from a replay buffer, each by an optimizer of its own."""
+    """A policy and its critics that learn from a replay buffer, with an optimizer each."""
 
     policy_learning_rate: Scheduled[AboveZero] = 3e-4
     """of the policy's optimizer."""
