@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import functools
+import inspect
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -71,7 +72,7 @@ WITH: dict[str, dict[str, Any]] = {
     "extra_variance": {"extra_variance_generations": 1},
     "importance_exponent": {"prioritised": True},
     "initial_temperature": {"temperature_learning_rate": None},
-    "kl_target": {"objective": "kl"},
+    "kl_target": {"objective": "kl", "anneal_learning_rate": False},
     "learning_rate": {"anneal_learning_rate": False},
     "target_kl": {"n_epochs": 4},
 }
@@ -219,7 +220,8 @@ def test_a_number_that_is_read_once_refuses_a_schedule_with_its_key(agent: str) 
     config = copy.deepcopy(composed(agent, batch_size=2))
     line = {"_target_": f"{SCHEDULES}.Linear", "start": 0.5}
     hints = typing.get_type_hints(learner_class(agent))
-    numbers = [name for name, hint in hints.items() if hint in (int, float, int | None, float | None)]
+    known = inspect.signature(learner_class(agent)).parameters
+    numbers = [name for name in known if hints[name] in (int, float, int | None, float | None)]
     for name in set(numbers) - set(scheduled_options(agent)):
         other = copy.deepcopy(config)
         other["agent"]["learner"][name] = line
