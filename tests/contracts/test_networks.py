@@ -15,8 +15,8 @@ from torch import nn
 from toy_networks import HardToLearn
 
 from bbrl_exp.agents.remote import RemoteAgent
+from bbrl_exp.arguments import NodeOf, marks_of
 from bbrl_exp.config.graph import check_nodes
-from bbrl_exp.config.nodes import marks
 from bbrl_exp.config.options import default_config_dir
 from bbrl_exp.config.preparation import build_graph_and_learner
 from bbrl_exp.config.targets import find_target
@@ -45,7 +45,7 @@ LEARNED_BY_GRADIENTS = [each for each in AGENTS if each not in (*WITHOUT_NETWORK
 def nodes_with_networks(node: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The nodes whose class takes a network, by key."""
     if isinstance(node, dict):
-        if "_target_" in node and "network" in marks(find_target(node["_target_"], key)):
+        if "_target_" in node and "network" in marks_of(find_target(node["_target_"], key), NodeOf):
             yield key, node
         for name, child in node.items():
             yield from nodes_with_networks(child, f"{key}.{name}")

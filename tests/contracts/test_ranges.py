@@ -39,6 +39,7 @@ OUTSIDE: dict[str, tuple[float, ...]] = {
     "dropped_quantiles": (-1, 25),
     "elite_fraction": NO_POSITIVE_PART,
     "entropy_weight": NEGATIVE,
+    "epsilon": NO_PART,
     "episodes_per_update": BELOW_ONE,
     "exploration_fraction": NO_PART,
     "extra_variance": NEGATIVE,
