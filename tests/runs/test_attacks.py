@@ -100,7 +100,10 @@ def assert_refused(command_line: CommandLine, folder: Path, arguments: list[str]
             ["+env.wrappers.w={_target_: gymnasium.wrappers.rendering.RecordVideo, video_folder: owned}"],
             ["it writes files"],
         ),
-        (["+env.wrappers.w={_target_: gymnasium.wrappers.TransformReward, func: os.mkdir}"], ["'env.agent"]),
+        (
+            ["+env.wrappers.w={_target_: gymnasium.wrappers.TransformReward, func: os.mkdir}"],
+            ["'env.wrappers.w.func' = 'os.mkdir'"],
+        ),
         ([f"+env.wrappers.w={{_target_: gymnasium.wrappers.TransformReward, func: {MKDIR}}}"], ["func._target_'"]),
         # What Hydra would call, set or write.
         ([f"+hydra.callbacks.x={MKDIR}"], ["'hydra.callbacks'"]),

@@ -128,11 +128,11 @@ def test_a_signal_in_an_evaluation_leaves_that_one_to_the_run_that_goes_on(
     straight = run(command(agent, "straight"))
     begin, begun = Evaluator.run, []
 
-    def signalled(own: Evaluator, *arguments: Any) -> Evaluation | None:
+    def signalled(own: Evaluator, *arguments: Any, **named: Any) -> Evaluation | None:
         begun.append(own)
         if len(begun) in (2, 5):  # the second one along the run, and the last one
             os.kill(os.getpid(), signal.SIGTERM)
-        return begin(own, *arguments)
+        return begin(own, *arguments, **named)
 
     monkeypatch.setattr(Evaluator, "run", signalled)
     for _ in range(2):
