@@ -114,6 +114,15 @@ def check_settings(kind: type[Any], values: Mapping[str, Any], parent: str) -> N
             raise bad_value(key, values[field.name], field.metadata["allowed"])
 
 
+def value_at(contents: object, key: str, otherwise: object = None) -> Any:
+    """The value at a dotted key of a configuration in plain mappings; ``otherwise`` where there is no such key."""
+    for name in key.split("."):
+        if not isinstance(contents, Mapping) or name not in contents:
+            return otherwise
+        contents = contents[name]
+    return contents
+
+
 def bad_value(key: str, value: object, allowed: str) -> ConfigurationError:
     """The error for a ``value`` at ``key``; ``allowed`` says what it may be."""
     hint = ""

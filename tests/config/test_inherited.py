@@ -135,7 +135,6 @@ def test_learners_critics_wrappers_and_environment_agents_are_replaced_in_the_sa
                 "agent.learner._target_=replacing.Learns",
                 "agent.learner.critic._target_=bbrl_exp.policies.values.ValueCritic",
                 "agent.members.rewards.discount=0.9",
-                "env.wrappers.mask._target_=gymnasium.wrappers.FlattenObservation",
                 "env.agent._target_=replacing.Simulator",
                 "+env.agent.difficulty=2",
             ]
@@ -145,9 +144,25 @@ def test_learners_critics_wrappers_and_environment_agents_are_replaced_in_the_sa
         "_target_": "replacing.Learns",
         "critic": {"_target_": "bbrl_exp.policies.values.ValueCritic", "seed": 0},
     }
-    assert run.config["env"]["wrappers"] == {"mask": {"_target_": "gymnasium.wrappers.FlattenObservation"}}
     simulator = {"_target_": "replacing.Simulator", "batch_size": 8, "seed": 0, "difficulty": 2}
     assert run.config["env"]["agent"] == run.config["graph"]["agent"]["members"]["env"] == simulator
+    wrapper = "env.wrappers.mask._target_=gymnasium.wrappers.FlattenObservation"
+    run = check(composer.compose(["env=masked_cartpole", wrapper]))
+    assert run.config["env"]["wrappers"] == {"mask": {"_target_": "gymnasium.wrappers.FlattenObservation"}}
+    with pytest.raises(
+        ConfigurationError, match=r"^key 'env\.wrappers' has no effect: nothing refers to it, such as env\.agent$"
+    ):
+        check(composer.compose(["env=masked_cartpole", wrapper, "env.agent._target_=replacing.Simulator"]))
+
+
+def test_a_class_that_cannot_be_found_and_is_not_used_keeps_no_other_from_being_replaced(
+    folder: Path, composer: Composer
+) -> None:
+    (folder / "env").mkdir()
+    unused = "backends: {other: {_target_: bbrl_exp.envs.absent.Agent}}"
+    (folder / "env" / "two_backends.yaml").write_text(f"defaults: [cartpole, _self_]\n{unused}")
+    run = check(composer.compose(["agent=ppo", "env=two_backends", MINE]))
+    assert "hidden_sizes" not in policy(run)
 
 
 def test_a_class_that_takes_any_argument_is_given_what_is_inherited(composer: Composer) -> None:

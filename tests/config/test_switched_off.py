@@ -148,6 +148,10 @@ def test_a_later_file_or_override_switches_on_again(composer: Composer) -> None:
             "key 'seed': refers to 'agent.members.rewards.discount', and 'agent.members.rewards' is switched off "
             "(null); give it another value",
         ),
+        (
+            ["tracking.csv=true", "tracking.sinks.csv=null"],
+            "key 'tracking.csv' = true: must be null or false with tracking.sinks.csv=null",
+        ),
     ],
 )
 def test_what_cannot_be_off_is_refused_in_one_line(composer: Composer, overrides: list[str], message: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bbrl_exp.errors import ConfigurationError, NonFiniteError
+from bbrl_exp.records import provenance
 from bbrl_exp.runs.run import build_graph, run
 from bbrl_exp.workspace import Workspace
 
@@ -93,6 +94,17 @@ def test_two_runs_of_the_same_seed_are_equal_and_have_folders_of_their_own(
     assert (one.summary.return_mean, one.summary.episodes) == (two.summary.return_mean, two.summary.episodes)
     assert one.summary.config_hash == two.summary.config_hash != other.summary.config_hash
     assert (one.summary.return_mean, one.summary.episodes) != (other.summary.return_mean, other.summary.episodes)
+
+
+def test_a_run_asks_for_the_commit_of_its_checkout_as_often_as_it_records_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(provenance, "_repository_of_this_package", lambda: tmp_path)
+    monkeypatch.setattr(provenance, "_commit", lambda root: asked.append(root))
+    run(SHORT)
+    assert asked == [tmp_path, tmp_path]  # for summary.json and for provenance.json
 
 
 def test_a_named_run_that_is_complete_is_left_as_it_is(command_line: CommandLine, tmp_path: Path) -> None:

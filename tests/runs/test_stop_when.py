@@ -150,7 +150,8 @@ def test_the_jobs_of_a_sweep_stop_by_themselves_and_are_extended(command_line: C
         ),
         (
             ["stop_when.metric=eval_success_rate", "stop_when.at_least=1"],
-            "key 'stop_when.metric' = 'eval_success_rate': must be about returns, or env.info_keys=[is_success] be",
+            "key 'stop_when.metric' = 'eval_success_rate': must be a metric of returns; for success rates record the "
+            "key of info: env.info_keys=[is_success]",
         ),
         (
             ["stop_when.metric=eval_sample_return_mean", "stop_when.at_least=1"],

@@ -133,6 +133,6 @@ def test_a_search_by_successes_that_nobody_records_is_refused(make_plan: MakePla
     with pytest.raises(ConfigurationError) as found:
         make_plan("agent.members.policy.seed=int(interval(0, 9))", "hydra.sweeper.objective=eval_success_rate")
     assert str(found.value) == (
-        "key 'hydra.sweeper.objective' = 'eval_success_rate': must be another one, or env.info_keys be given: nobody "
-        "records env/info/is_success"
+        "key 'hydra.sweeper.objective' = 'eval_success_rate': must be about returns; for success rates record the key "
+        "of info: env.info_keys=[is_success]"
     )

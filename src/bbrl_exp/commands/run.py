@@ -50,13 +50,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
     parser.add_argument("--package", "-p")
     parser.add_argument("--resolve", action="store_true")
-    parser.add_argument(
-        "--info",
-        "-i",
-        nargs="?",
-        const="all",
-        choices=("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
-    )
+    parser.add_argument("--info", "-i", nargs="?", const="all", choices=_INFO)
     parser.add_argument("--hydra-help", action="store_true")
     parser.add_argument("--shell-completion", "-sc", action="store_true")
     parser.add_argument("--version", action="store_true")

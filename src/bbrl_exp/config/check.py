@@ -24,6 +24,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.config import load_config
 from bbrl_exp.records.layout import CONFIG, UnreadableError
 from bbrl_exp.records.provenance import config_hash
+from bbrl_exp.settings import bad_value
 from bbrl_exp.text import one_line
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def check(config: DictConfig) -> CheckedRun:
     Raises:
         ConfigurationError: something cannot be used; the message names key, value and what is allowed.
     """
-    from bbrl_exp.tracking.settings import TrackingSettings
+    from bbrl_exp.tracking.settings import STANDARD_SINKS, TrackingSettings
 
     config, left_out = without_inherited(config)
     as_written = written(config)
@@ -116,6 +117,9 @@ def check(config: DictConfig) -> CheckedRun:
     check_env_keys(as_written, task_overrides(config.hydra))
     check_keys(root.tracking, [field.name for field in fields(TrackingSettings)], "tracking")
     tracking = TrackingSettings(**root.tracking)
+    for name in STANDARD_SINKS:
+        if getattr(tracking, name) and f"tracking.sinks.{name}" in off:
+            raise bad_value(f"tracking.{name}", True, f"null or false with tracking.sinks.{name}=null")
     device = resolve_device(root.device)
     import_allowed_packages()
     try:

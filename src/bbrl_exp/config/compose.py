@@ -36,7 +36,7 @@ from bbrl_exp.config.search_settings import SWEEPER, SWEEPER_NODE
 from bbrl_exp.config.switched_off import is_of_nodes, without_switched_off
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.records.layout import job_folder_name, run_folder_name
-from bbrl_exp.settings import bad_value, can_be_a_path
+from bbrl_exp.settings import bad_value, can_be_a_path, value_at
 from bbrl_exp.text import one_line
 
 VERSION_BASE = "1.3"
@@ -313,10 +313,10 @@ def _check_choice_of_node(contents: Mapping[str, Any], key: str) -> None:
     Raises:
         ConfigurationError: it does; the message names those that there are.
     """
-    choice = _CHOICE.fullmatch(str(_value_at(contents, key)))
+    choice = _CHOICE.fullmatch(str(value_at(contents, key)))
     if choice is None:
         return
-    options, name = _value_at(contents, choice[1]), _value_at(contents, choice[2])
+    options, name = value_at(contents, choice[1]), value_at(contents, choice[2])
     if isinstance(options, Mapping) and name not in options:
         raise bad_value(choice[2], name, f"one of {', '.join(map(str, options))}")
 
@@ -369,20 +369,12 @@ def written_key(contents: Mapping[str, Any], key: str) -> str:
         for position, name in enumerate(parts):
             node = node.get(name) if isinstance(node, Mapping) else None
             if isinstance(node, str) and (choice := _CHOICE.fullmatch(node)) is not None:
-                node = f"${{{choice[1]}.{_value_at(contents, choice[2])}}}"
+                node = f"${{{choice[1]}.{value_at(contents, choice[2])}}}"
             whole = re.fullmatch(r"\$\{([A-Za-z_][\w.]*)\}", node) if isinstance(node, str) else None
             if whole is not None and _leads_somewhere(contents, whole[1]):
                 key = ".".join([whole[1], *parts[position + 1 :]])
                 break
     return key
-
-
-def _value_at(contents: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key; None if there is no such key."""
-    node: Any = contents
-    for name in key.split("."):
-        node = node.get(name) if isinstance(node, Mapping) else None
-    return node
 
 
 def _leads_somewhere(contents: Mapping[str, Any], key: str) -> bool:

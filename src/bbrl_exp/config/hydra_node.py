@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bbrl_exp.config.search_settings import SWEEPER as SEARCH_SWEEPER
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.settings import bad_value, shown
+from bbrl_exp.settings import bad_value, shown, value_at
 
 _CLASSES = {
     "launcher": {
@@ -105,7 +105,7 @@ def check_hydra_node(config: DictConfig) -> None:
                 "can be set"
             )
     for group, classes in _CLASSES.items():
-        target = _at(written, f"{group}._target_")
+        target = value_at(written, f"{group}._target_")
         if not isinstance(target, str) or target not in classes:
             raise bad_value(f"hydra.{group}._target_", target, f"that of hydra/{group}={' or '.join(classes.values())}")
         for key, child in _entries(written[group], f"hydra.{group}"):
@@ -119,15 +119,15 @@ def _check_launcher(written: object, launcher: str) -> None:
     known = {str(key) for key in ConfigStore.instance().load(f"hydra/launcher/{launcher}.yaml").node}
     keys_of = {"launcher": tuple(sorted(known)), **_FREE_KEYS.get(launcher, {})}
     for key, allowed in keys_of.items():
-        for name in _at(written, key) or {}:
+        for name in value_at(written, key) or {}:
             if name not in allowed:
                 named = ", ".join(name for name in allowed if name != "_target_") or "none"
                 raise ConfigurationError(f"key 'hydra.{key}.{name}': not allowed; allowed: {named}")
-    for key, child in _entries(_at(written, "launcher"), "hydra.launcher"):
+    for key, child in _entries(value_at(written, "launcher"), "hydra.launcher"):
         if not key.isprintable() or (isinstance(child, str) and not child.isprintable()):
             raise bad_value(key, child, "one line of printable characters")
     for key, (value, reason) in _FIXED_OF.get(launcher, {}).items():
-        if (found := _at(written, key)) != value:
+        if (found := value_at(written, key)) != value:
             raise ConfigurationError(f"key 'hydra.{key}' = {shown(found)}: {reason}")
 
 
@@ -154,12 +154,6 @@ def search_path_folders(places: object) -> list[Path]:
         if "://" in folder or not os.path.isdir(folder):
             raise bad_value("hydra.searchpath", place, "a list of folders that exist")
     return [Path(folder).absolute() for folder in folders]
-
-
-def _at(node: object, key: str) -> Any:
-    for name in key.split("."):
-        node = node.get(name) if isinstance(node, dict) else None
-    return node
 
 
 def _entries(node: object, key: str) -> Iterator[tuple[str, object]]:

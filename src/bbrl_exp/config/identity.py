@@ -17,6 +17,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.config import ADDED_KEYS, load_config
 from bbrl_exp.records.layout import CONFIG, UnreadableError
 from bbrl_exp.records.provenance import config_hash
+from bbrl_exp.settings import value_at
 from bbrl_exp.text import one_line
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def hparams_of(config: DictConfig, plain: Mapping[str, Any]) -> HparamsEntry:
     parameters: dict[str, Parameter] = {**names, "batch_size": plain["batch_size"]}
     for override in _of_the_setting(_parsed(task_overrides(config.hydra))):
         key = override.key_or_group
-        parameters[key] = _parameter(choices[key] if key in choices else _value_at(plain, key))
+        parameters[key] = _parameter(choices[key] if key in choices else value_at(plain, key))
     without_seed = identity_hash(config, {"seed": 0})[:_DIGITS]
     return HparamsEntry(parameters, "-".join([*names.values(), without_seed]))
 
@@ -200,15 +201,6 @@ def _of_the_setting(overrides: Iterable[Override]) -> Iterable[Override]:
             and not key.startswith(("hydra.", "hydra/"))
         ):
             yield override
-
-
-def _value_at(plain: Mapping[str, Any], key: str) -> Any:
-    value: Any = plain
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return None
-        value = value[part]
-    return value
 
 
 def _parameter(value: Any) -> Parameter:

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl  # no public way to the files one by one
+from hydra._internal.config_loader_impl import ConfigLoaderImpl  # no public way to make one for given places
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bbrl_exp.config.compose import written
@@ -52,9 +52,9 @@ def _inherited_but_not_taken(config: DictConfig) -> tuple[str, ...]:
         for key, node in nodes.items():
             check_prefix(node["_target_"], key)
         import_allowed_packages()
-        not_taken = [f"{key}.{name}" for key, node in nodes.items() for name in _not_taken(node, key)]
     except ConfigurationError:  # the check of the nodes finds it again, and names it better
         return ()
+    not_taken = [f"{key}.{name}" for key, node in nodes.items() for name in _not_taken(node, key)]
     if not not_taken:
         return ()
     overrides = parse([*_texts(config.hydra.overrides.hydra), *_texts(config.hydra.overrides.task)])
@@ -76,7 +76,10 @@ def _nodes(node: Contents, key: str) -> Iterator[tuple[str, Contents]]:
 
 
 def _not_taken(node: Contents, key: str) -> list[str]:
-    parameters = inspect.signature(find_target(node["_target_"], f"{key}._target_")).parameters
+    try:
+        parameters = inspect.signature(find_target(node["_target_"], f"{key}._target_")).parameters
+    except ConfigurationError:  # perhaps of a node that is not used
+        return []
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return []
     return [name for name in node if name not in ("_target_", *ORDER_KEYS, *parameters)]
@@ -141,6 +144,14 @@ def _files(
     for provider, place in places:
         search_path.append(provider, place)
     loader = ConfigLoaderImpl(search_path)
-    parsed, repository = loader._parse_overrides_and_create_caching_repo(config_name, list(choices))
-    defaults = create_defaults_list(repository, config_name, parsed, prepend_hydra=True, skip_missing=False).defaults
-    return [_plain(loader._load_single_config(default, repository).config) for default in defaults]
+    contents = []
+    for default in loader.compute_defaults_list(config_name, list(choices), RunMode.RUN).defaults:
+        assert default.config_path is not None
+        assert default.package is not None
+        file = loader.repository.load_config(default.config_path)
+        assert file is not None
+        stated = OmegaConf.create()
+        if default.package:
+            OmegaConf.update(stated, default.package, file.config)
+        contents.append(_plain(stated if default.package else file.config))
+    return contents

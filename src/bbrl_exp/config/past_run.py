@@ -22,7 +22,7 @@ from bbrl_exp.records.config import ADDED_KEYS, load_config
 from bbrl_exp.records.layout import CONFIG, HYDRA_CONFIG, OVERRIDES, SWEEP_CONFIG, UnreadableError
 from bbrl_exp.records.provenance import git_commit, versions
 from bbrl_exp.records.summary import read_summary
-from bbrl_exp.settings import shown
+from bbrl_exp.settings import shown, value_at
 
 _GROUPS = ("agent", "env", "tracking")
 _OPTION = re.compile(r"\w[\w.-]*")
@@ -196,10 +196,7 @@ def _save(contents: Mapping[str, Any], path: Path) -> None:
 
 
 def _at(values: Mapping[str, Any], key: str) -> str:
-    found: Any = values
-    for part in key.split("."):
-        found = found.get(part, "absent") if isinstance(found, Mapping) else "absent"
-    return shown(found)
+    return shown(value_at(values, key, "absent"))
 
 
 def _short(commit: object) -> str:

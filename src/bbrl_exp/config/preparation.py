@@ -270,7 +270,7 @@ def _check_evaluation(run: CheckedRun, graph: TemporalAgent, variables: Sequence
         raise bad_value("eval.success", success, allowed)
     metric = (run.root.stop_when or {}).get("metric", "")
     if metric.endswith("success_rate") and found is None:
-        allowed = f"about returns, or env.info_keys=[{success}] be given: nobody records env/info/{success}"
+        allowed = f"a metric of returns; for success rates record the key of info: env.info_keys=[{success}]"
         raise bad_value("stop_when.metric", metric, allowed)
 
 

@@ -149,7 +149,7 @@ class EvalSettings:
         integer(0, _MOST_EPISODES).or_null,
     )
     policy: str = setting(
-        "how actions are chosen: mode takes the most likely, sample draws them, both plays the same episodes both ways",
+        "how actions are chosen: mode takes the most likely, sample samples them, both plays each episode both ways",
         one_of((*ACTING, BOTH)),
         default="mode",
     )
@@ -271,11 +271,15 @@ def check_env_keys(written: Mapping[str, Any], overrides: Sequence[str]) -> None
     """
     referred = {name for text in texts_in(written) for name in _REFERENCE.findall(text)}
     relative = {part for name in referred if name.startswith(".") for part in name.split(".")}
-    given = [match[1] for text in overrides if (match := _OF_ENVIRONMENT.match(text)) is not None]
-    for key in given:
+    for override in overrides:
+        if (match := _OF_ENVIRONMENT.match(override)) is None:
+            continue
+        key = match[1]
         is_used = any(name == "env" or f"{name}.".startswith(f"env.{key}.") for name in referred)
         if not is_used and key not in ("agent", *relative):
-            raise unknown_key(f"env.{key}", written["env"].keys() - {key})
+            if override.startswith("+"):
+                raise unknown_key(f"env.{key}", written["env"].keys() - {key})
+            raise ConfigurationError(f"key 'env.{key}' has no effect: nothing refers to it, such as env.agent")
 
 
 def unknown_key(key: str, known: Collection[str]) -> ConfigurationError:

@@ -82,8 +82,8 @@ class Learner(SavesAttributes):
     change, nor named in ``not_saved``.
 
     Attributes:
-        schedules: options that make it depend on the length of the run; a run with any cannot be made longer. Those
-            whose value is a schedule are added by themselves.
+        schedules: options that make it depend on the length of the run; a run with any is made longer with
+            ``schedule_steps`` only. Those whose value is a schedule are added by themselves.
         needs_episodes: whether it learns from whole episodes only; a run in which none ends has failed.
         not_saved: attributes that only the constructor sets.
     """

@@ -38,9 +38,9 @@ class Summary:
         eval_return_std: its standard deviation over episodes.
         eval_returns: the return of each of these episodes.
         eval_success_rate: the part of them that were successes; None where successes are not recorded.
-        eval_mode_return_mean: mean return of the last policy by its likeliest actions, None where it was not measured.
+        eval_mode_return_mean: mean return of the last policy by its most likely actions; None where not measured.
         eval_mode_success_rate: likewise.
-        eval_sample_return_mean: mean return of the last policy by drawn actions, likewise.
+        eval_sample_return_mean: mean return of the last policy by sampled actions, likewise.
         eval_sample_success_rate: likewise.
         evaluations: of each evaluation along the run: ``env_steps``, ``return_mean``, ``return_std`` and ``returns``;
             ``success_rate`` where it is recorded; with ``eval.policy=both`` also ``mode_return_mean`` and so on.

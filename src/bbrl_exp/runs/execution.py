@@ -92,7 +92,7 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
             run.root.total_steps,
             None if project is None else asdict(project),
         )
-        progress, stop = RunProgress(wall_seconds), StopSignal()
+        progress, stop = RunProgress(wall_seconds, summary.git_commit), StopSignal()
         error: BaseException | None = None
         with open_log(folder / LOG) as log, _warnings_in(log), stop.caught():
             terminal, log_console = Terminal(), PlainConsole(log)

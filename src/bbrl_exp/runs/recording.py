@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from bbrl_exp.config.graph import env_spec_of
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.records.layout import EVENTS, METRICS, SWEEP_CONFIG
-from bbrl_exp.records.provenance import git_commit
 from bbrl_exp.tracking.positions import Positions, new_run_id
 from bbrl_exp.tracking.sink import RunFacts
 from bbrl_exp.tracking.tracker import Tracker
@@ -20,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def tracker_of(
-    prepared: PreparedRun, folder: Path, console: Console, clock: Callable[[], float], meta: Mapping[str, Any]
+    prepared: PreparedRun,
+    folder: Path,
+    console: Console,
+    clock: Callable[[], float],
+    meta: Mapping[str, Any],
+    git_commit: str | None,
 ) -> Tracker:
     """The tracker of a run, not begun yet; records in the folder that the run does not continue are removed.
 
@@ -30,6 +34,7 @@ def tracker_of(
         console: for progress and warnings.
         clock: seconds spent in the loop.
         meta: what the checkpoint that the run resumes from says of it; empty where the run begins.
+        git_commit: the commit of the checkout; None outside one.
     """
     run, spec = prepared.run, env_spec_of(prepared.graph)
     continued = Positions.of(meta["positions"]) if meta else None
@@ -50,7 +55,7 @@ def tracker_of(
         overrides=run.overrides,
         hyperparameters=run.hparams.parameters,
         setting=run.hparams.setting,
-        git_commit=git_commit(),
+        git_commit=git_commit,
         resumed_at=meta.get("env_steps"),
         console=console,
     )

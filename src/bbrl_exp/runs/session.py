@@ -37,9 +37,11 @@ class RunProgress:
 
     Attributes:
         wall_seconds: gives the seconds of the run until now, all its sessions together.
+        git_commit: as in the summary.
     """
 
     wall_seconds: Callable[[], float]
+    git_commit: str | None
     env_steps: int = 0
     loop_seconds: float = 0.0
     is_done: bool = False
@@ -101,7 +103,7 @@ def run_session(
         for complaint in before.complaints:
             console.line(f"warning: {complaint}; an earlier one is used")
         stopwatch = Stopwatch(meta.get("loop_seconds", 0.0))
-        progress.tracker = tracker = tracker_of(prepared, folder, console, stopwatch, meta)
+        progress.tracker = tracker = tracker_of(prepared, folder, console, stopwatch, meta, progress.git_commit)
         if tracker.begin():
             describe(tracker, prepared)
         progress.evaluations = evaluations = Evaluations(prepared, folder, tracker, console, stop.came)

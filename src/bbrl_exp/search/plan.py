@@ -104,10 +104,10 @@ def plan_of(composer: Composer, config: SweepConfig) -> SearchPlan:
         with prepare(check(compose(job)), without_environments=True) as prepared:
             runs.append(prepared.run)
             names = {variable.name for variable in prepared.variables}
-        if settings.objective == "eval_success_rate" and success_variable(prepared.run.root.eval) not in names:
-            allowed = (
-                f"another one, or env.info_keys be given: nobody records {success_variable(prepared.run.root.eval)}"
-            )
+        success = success_variable(prepared.run.root.eval)
+        if settings.objective == "eval_success_rate" and success not in names:
+            recorded = success.removeprefix("env/info/")
+            allowed = f"about returns; for success rates record the key of info: env.info_keys=[{recorded}]"
             raise bad_value("hydra.sweeper.objective", settings.objective, allowed)
     run = runs[0]
     _check_objective(settings, run)

@@ -49,12 +49,12 @@ def sweep(
     extra_dir: str | os.PathLike[str] | None = None,
     config_name: str = CONFIG_NAME,
 ) -> SweepResult:
-    """Runs a sweep, as ``python scripts/run.py -m`` with these overrides does.
+    """Runs a sweep, as ``bbrl-exp run -m`` with these overrides does.
 
     Args:
         overrides: ``["agent=ppo", "seed=0,1,2", "batch_size=8,16"]``.
-        config_dir: the configuration folder; None for the one of the checkout.
-        extra_dir: a folder with more options, as ``--config-dir``.
+        config_dir: the configuration folder; None for the one of this package.
+        extra_dir: a folder of your own options, as ``--config-dir``.
         config_name: the root file, without ``.yaml``.
 
     Raises:
@@ -63,9 +63,7 @@ def sweep(
     with open_composer(config_dir, extra_dir, config_name) as composer:
         config = SweepConfig.of(composer, overrides)
         if config.is_search:
-            raise ConfigurationError(
-                "the configuration describes a search, and this is a sweep; scripts/run.py searches"
-            )
+            raise ConfigurationError("the configuration describes a search, and this is a sweep; bbrl-exp run searches")
         if config.is_shown_only:
             raise bad_value("dry_run", True, "false where the result of a sweep is wanted")
         checks = JobChecks(composer, config.of_hydra)
