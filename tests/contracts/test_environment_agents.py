@@ -14,6 +14,7 @@ from tensor_environments import LIMIT, Walk
 from bbrl_exp import AutoResetGymAgent, EnvironmentAgent, NoAutoResetGymAgent, Workspace, run
 from bbrl_exp.envs.checks import played, random_actions
 from bbrl_exp.envs.contract import check_environment_agent
+from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, NonFiniteError
 
 
@@ -132,6 +133,16 @@ def test_a_number_that_is_not_finite_is_named_with_its_place() -> None:
     agent.way[1] = float("nan")
     with pytest.raises(NonFiniteError, match=r"'env/env_obs/way' from environment 1 at t=2: nan"):
         agent(rows_before, t=2)
+
+
+def test_an_info_may_be_nan() -> None:
+    spec = EnvSpec("Measured", 2, (LeafSpec.box("env/env_obs", (1,), -1, 1),), (LeafSpec.discrete("action", 2),))
+    agent = EnvironmentAgent(spec, info={"distance": "float32"})
+    infos = {"distance": torch.tensor([float("nan"), 1.0])}
+    agent.reset = lambda: agent.show(0, torch.zeros(2, 1), info=infos)  # type: ignore[method-assign]
+    workspace = Workspace()
+    agent(workspace, t=0)
+    assert workspace["env/info/distance"][0].isnan().tolist() == [True, False]
 
 
 def test_what_cannot_be_resumed_says_why() -> None:

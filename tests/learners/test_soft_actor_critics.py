@@ -119,6 +119,13 @@ def test_a_temperature_without_learning_rate_stays() -> None:
     assert not temperature.logarithm.requires_grad
 
 
+def test_a_schedule_may_lead_the_temperature_to_0() -> None:
+    temperature = Temperature(0.5, None, target_entropy=-2.0)
+    temperature.follow(0.0, None, -2.0)
+    assert temperature.value.item() == pytest.approx(0.0, abs=1e-20)
+    assert temperature.logarithm.isfinite()
+
+
 def test_the_entropy_that_is_wanted_is_minus_the_number_of_components() -> None:
     learner = sac()
     learner.temperature.adapt(torch.full((4,), 2.0 + 1e-3))

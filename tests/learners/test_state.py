@@ -28,6 +28,8 @@ from bbrl_exp.learners.learner import Learner
 from bbrl_exp.learners.parts.state import adopt_hidden_modules, attribute_state, prepare_state, replay_buffers
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 
+Step = namedtuple("Step", "reward")
+
 
 class Tally:
     """Has a state of its own."""
@@ -283,6 +285,7 @@ def test_containers_tensors_and_arrays_are_restored_in_place(before: Any, after:
     [
         lambda: random.Random(3),
         lambda: np.random.default_rng(3),
+        lambda: np.random.Generator(np.random.MT19937(3)),
         lambda: torch.Generator().manual_seed(3),
         lambda: np.random.default_rng(3).random,
     ],
@@ -332,9 +335,6 @@ class Open:
         self.count = 0
 
 
-Step = namedtuple("Step", "reward")
-
-
 @pytest.mark.parametrize(
     "constant",
     [
@@ -351,7 +351,7 @@ Step = namedtuple("Step", "reward")
         Linear(1.0, 0.0),
         Range("0 to 1", bool),
         Path("a"),
-        Step(1.0),
+        Step(nn.ReLU),
         [nn.ReLU, Stateless()],
     ],
 )
@@ -387,13 +387,62 @@ def test_what_cannot_be_saved_is_refused_before_the_run_begins(held: Any, proble
     assert str(refused.value) == problem
 
 
+class Reports:
+    """Has the state that it is given."""
+
+    def __init__(self, state: Any) -> None:
+        self._state = state
+
+    def state(self) -> Any:
+        return self._state
+
+    def load_state(self, state: Any) -> None:
+        self._state = state
+
+
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [
+        ({"a": [1, Step(1.0)]}, "held.state()['a'][1] is a Step"),
+        ({"a": np.zeros(2)}, "held.state()['a'] is a ndarray"),
+        ({Phase.FIRST: 1}, "held.state() has a Phase as a key"),
+    ],
+)
+def test_a_state_that_no_checkpoint_gives_back_is_refused(state: Any, problem: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        prepare_state(Holds(Reports(state)))
+    allowed = "must be tensors, numbers, texts, lists, tuples, sets and dictionaries"
+    assert str(refused.value) == f"{problem}, which cannot be saved: {allowed}"
+    learner = Holds(Reports({}))
+    prepare_state(learner)
+    learner.held.load_state(state)  # as a memory that is empty at first
+    with pytest.raises(BbrlExpError, match="cannot be saved"):
+        learner.state_dict()
+
+
+def test_what_a_named_tuple_holds_is_restored() -> None:
+    learner = Holds(Step(torch.zeros(2)))
+    prepare_state(learner)
+    learner.held.reward.add_(1)
+    restored = restored_from(learner, Step(torch.zeros(2)))
+    assert in_words(restored) == in_words(Step(torch.ones(2)))
+    assert isinstance(restored, Step)
+
+
 def test_what_the_class_names_is_left_to_the_constructor() -> None:
     class Declares(Holds):
         not_saved = ("held",)
 
-    learner = Declares(Open())
-    prepare_state(learner)
-    assert attribute_state(learner) == {}
+    class Inherits(Declares):
+        not_saved = ("other",)
+
+        def __init__(self) -> None:
+            super().__init__(Open())
+            self.other = Open()
+
+    for learner in (Declares(Open()), Inherits()):
+        prepare_state(learner)
+        assert attribute_state(learner) == {}
 
 
 def test_data_that_appears_during_the_run_is_saved() -> None:
@@ -415,7 +464,11 @@ def test_data_that_appears_during_the_run_is_saved() -> None:
             "Holds.held[0] is a Generator that was not there when the run began; make it in the constructor",
         ),
         (Phase.FIRST, Phase.SECOND, f"Holds.held has become a Phase, {HOW}"),
-        (deque(), deque([Step(1.0)]), f"Holds.held[0] has become a Step, {HOW}"),
+        (
+            deque(),
+            deque([Step(1.0)]),
+            "Holds.held[0] is a Step that was not there when the run began; make it in the constructor",
+        ),
         (0, Open(), f"held is an Open, {HOW}"),
     ],
 )

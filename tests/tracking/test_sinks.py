@@ -286,6 +286,23 @@ def test_the_position_of_a_sink_is_that_after_everything_recorded_before(tmp_pat
     assert (positions.sinks, positions.run_id) == ({"mine": 51}, "0123456789abcdef")
 
 
+def test_a_dropped_sink_keeps_its_last_position(tmp_path: Path) -> None:
+    class Fragile(Notebook):
+        def scalars(self, env_steps: Any, names: Any, values: Any) -> None:
+            if values[0, 0] > 1:
+                raise RuntimeError
+            super().scalars(env_steps, names, values)
+
+    for steps, expected in (([2.0], 7), ([1.0, 2.0], 3)):  # start, resume, scalars
+        continued = Positions({"mine": 7})
+        tracker = tracker_for(tmp_path, NONE, others={"mine": Fragile()}, continued=continued, resumed_at=6)
+        for value in steps:
+            tracker.scalars(8, {"a": value})
+            found = tracker.positions().sinks["mine"]
+        tracker.close("completed")
+        assert found == expected
+
+
 def test_a_sink_is_not_given_again_what_it_has(tmp_path: Path) -> None:
     class Remote(Notebook):
         def start(self, facts: RunFacts) -> None:
@@ -385,6 +402,15 @@ def test_a_series_without_a_value_has_no_point_in_either_file(tmp_path: Path) ->
         "8,b,20.0,",
         "12,b,30.0,",
     ]
+
+
+def test_a_step_without_any_value_has_no_event(tmp_path: Path) -> None:
+    sink = TensorBoardSink()
+    sink.start(facts(tmp_path))
+    _, length = sink.position()
+    sink.scalars(np.array([4]), ("a",), np.array([[np.nan]]))
+    assert sink.position()[1] == length
+    sink.close("completed")
 
 
 def test_the_learning_curves_are_the_first_group_and_the_final_points_the_first_metrics(tmp_path: Path) -> None:

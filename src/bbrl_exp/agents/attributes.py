@@ -18,7 +18,7 @@ import pathlib
 import random
 import re
 import types
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -63,10 +63,12 @@ class _HasStateDict(Protocol):
         """Takes over what :meth:`state_dict` gave."""
 
 
+# What a checkpoint gives back of an object's own state.
+_STORED = (*_PLAIN, Tensor, nn.Parameter, torch.Size, torch.dtype, torch.device)
 _GENERATORS: Mapping[type[Any], tuple[Callable[[Any], Any], Callable[[Any, Any], object]]] = {
     torch.Generator: (lambda it: it.get_state(), lambda it, state: it.set_state(state.cpu())),
     np.random.Generator: (
-        lambda it: it.bit_generator.state,
+        lambda it: _in_lists(it.bit_generator.state),
         lambda it, state: setattr(it.bit_generator, "state", state),
     ),
     random.Random: (lambda it: it.getstate(), lambda it, state: it.setstate(state)),
@@ -74,14 +76,20 @@ _GENERATORS: Mapping[type[Any], tuple[Callable[[Any], Any], Callable[[Any, Any],
 
 
 class NotSavedError(BbrlExpError):
-    """A part of an attribute cannot be saved; ``problem`` begins with its path."""
+    """A part of an attribute cannot be saved.
 
-    def __init__(self, problem: str) -> None:
+    Args:
+        problem: begins with its path.
+        fix: what to do; None for the usual.
+    """
+
+    def __init__(self, problem: str, fix: str | None = None) -> None:
         name = re.split(r"\W", problem, maxsplit=1)[0]
-        super().__init__(
-            f"{problem}, which cannot be saved: give its class the methods state() and load_state(state), or, where "
-            f"only the constructor sets it, name it in the class: not_saved = ('{name}',)"
+        usual = (
+            "give its class the methods state() and load_state(state), or, where only the constructor sets it, name it "
+            f"in the class: not_saved = ('{name}',)"
         )
+        super().__init__(f"{problem}, which cannot be saved: {fix or usual}")
 
 
 @dataclasses.dataclass
@@ -153,8 +161,11 @@ class AttributeState:
             return {_TAG: "array", "value": _of_array(value, path)}
         if (state := _own_state(value)) is not _NOTHING:
             self.objects[path] = type(value)
+            method = "state_dict" if isinstance(value, _HasStateDict) and not isinstance(value, HasState) else "state"
+            if (problem := _not_stored(state, f"{path}.{method}()")) is not None:
+                raise NotSavedError(problem, "must be tensors, numbers, texts, lists, tuples, sets and dictionaries")
             return state if path.isidentifier() else {_TAG: "object", "value": state}
-        if isinstance(value, dict | list | tuple | set | frozenset | deque) and not hasattr(value, "_fields"):
+        if isinstance(value, dict | list | tuple | set | frozenset | deque):
             return self._of_container(value, path, known | {id(value)})
         owner = getattr(value, "__self__", None)
         is_method = isinstance(value, types.MethodType | types.BuiltinMethodType)
@@ -187,6 +198,8 @@ class AttributeState:
         if items and all(item is _NOTHING for item in items):
             return _NOTHING
         items = list(map(_or_kept, items))
+        if hasattr(value, "_fields"):
+            return {_TAG: "named", "value": tuple(items)}
         if isinstance(value, deque):
             return {_TAG: "deque", "value": items, "maxlen": value.maxlen}
         return tuple(items) if isinstance(value, tuple) else items
@@ -262,6 +275,8 @@ def _decoded(saved: Any, current: Any) -> Any:
         if isinstance(content, list) and isinstance(current, list):
             current[:] = items
             return current
+        if tag == "named" and hasattr(current, "_fields"):
+            return type(current)(*items)
         return items if isinstance(content, list) else tuple(items)
     return content
 
@@ -293,6 +308,29 @@ def _load_own_state(value: Any, state: Any) -> bool:
     else:
         return False
     return True
+
+
+def _not_stored(state: Any, path: str) -> str | None:
+    """The first part of an object's state that no checkpoint gives back, ``<path> is a deque``; None where all do."""
+    if type(state) in _STORED:
+        return None
+    if type(state) in (dict, OrderedDict, Counter):
+        for key in state:
+            if _not_stored(key, path) is not None:
+                return f"{path} has {_in_words(key)} as a key"
+        parts = state.items()
+    elif type(state) in (list, tuple, set):
+        parts = enumerate(state)
+    else:
+        return f"{path} is {_in_words(state)}"
+    return next((found for key, part in parts if (found := _not_stored(part, f"{path}[{key!r}]")) is not None), None)
+
+
+def _in_lists(state: Any) -> Any:
+    """The state of a generator, in which some kinds have arrays, as plain Python."""
+    if isinstance(state, dict):
+        return {key: _in_lists(part) for key, part in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray) else state
 
 
 def _or_kept(saved: Any) -> Any:
@@ -360,8 +398,6 @@ def _is_constant(value: Any) -> bool:
         return parameters.frozen and all(map(_is_part_of_constant, own))
     if isinstance(value, functools.partial):
         return all(map(_is_part_of_constant, (value.func, *value.args, *value.keywords.values())))
-    if isinstance(value, tuple):
-        return all(map(_is_part_of_constant, value))
     has_slots = any("__slots__" in vars(kind) for kind in type(value).__mro__)
     return hasattr(value, "__dict__") and not vars(value) and not has_slots
 

@@ -269,7 +269,8 @@ class EnvironmentAgent(Agent):
                 raise SpaceMismatchError(f"{self.label} shows '{name}' at t={t}: expected {expected}, found {found}")
 
     def _check_finite(self, row: Mapping[str, Tensor], t: int) -> None:
-        floats = {name: value for name, value in row.items() if value.is_floating_point()}
+        shown = {name: value for name, value in row.items() if not name.startswith("env/info/")}
+        floats = {name: value for name, value in shown.items() if value.is_floating_point()}
         if bool(torch.stack([value.isfinite().all() for value in floats.values()]).all()):
             return
         for name, value in floats.items():

@@ -33,12 +33,13 @@ class BackgroundSink:
     Args:
         name: of the sink, for messages.
         sink: used by nobody else.
+        position: of the sink at the checkpoint that the run resumes from; None where there is none.
     """
 
-    def __init__(self, name: str, sink: Sink) -> None:
+    def __init__(self, name: str, sink: Sink, position: Any = None) -> None:
         self._name, self._sink = name, sink
         self._has_position = defines(sink, "position")
-        self._position: Any = None
+        self._position = position
         self._thread: threading.Thread | None = None
         # What follows is shared with the thread, under the lock of this condition.
         self._changed = threading.Condition()
@@ -50,8 +51,11 @@ class BackgroundSink:
 
     def take_warning(self) -> str | None:
         """Why the sink was dropped, in one line that names it; given once."""
-        failure, self._failure = self._failure, None
-        return f"warning: sink '{self._name}' {failure}; the run continues without it" if failure else None
+        failure = self._failure
+        if failure is None:  # the thread may fail right here, and its failure is for the next call
+            return None
+        self._failure = None
+        return f"warning: sink '{self._name}' {failure}; the run continues without it"
 
     def call(self, method: str, *arguments: Any) -> None:
         """Queues one call, unless the sink does not define the method or was dropped."""
@@ -74,12 +78,10 @@ class BackgroundSink:
                 self._drop(f"has failed: {error}")
 
     def position(self) -> Any:
-        """The sink's position after all calls up to now; None where it has none."""
-        if not self._has_position:
-            return None
-        self._position = None
-        self.call("position")
-        self._wait_for_answer()
+        """The sink's position after all calls up to now, its last one if it was dropped; None where it has none."""
+        if self._has_position:
+            self.call("position")
+            self._wait_for_answer()
         return self._position
 
     def sync(self) -> None:

@@ -181,4 +181,5 @@ def _without_gaps(values: NDArray[np.float64]) -> Iterator[tuple[slice, NDArray[
     has_value = ~np.isnan(values)
     changes = np.flatnonzero((has_value[1:] != has_value[:-1]).any(axis=1)) + 1
     for first, last in pairwise([0, *changes.tolist(), len(values)]):
-        yield slice(first, last), np.flatnonzero(has_value[first])
+        if has_value[first].any():
+            yield slice(first, last), np.flatnonzero(has_value[first])

@@ -67,7 +67,9 @@ class Tracker:
         self._continued = continued
         seconds = clock() if continued is None else continued.seconds
         self._local = {name: sink for name, sink in sinks.items() if isinstance(sink, LocalSink)}
-        self._background = {name: BackgroundSink(name, sink) for name, sink in sinks.items() if name not in self._local}
+        known = {} if continued is None else continued.sinks
+        others = [name for name in sinks if name not in self._local]
+        self._background = {name: BackgroundSink(name, sinks[name], known.get(name)) for name in others}
         self._started: list[LocalSink] = []
         self._has_begun = self._is_closed = False
         self._new = {name for name, sink in sinks.items() if defines(sink, "text") or defines(sink, "image")}
@@ -176,7 +178,10 @@ class Tracker:
         self._speed.steps = state["steps_at_last_speed"]
 
     def positions(self) -> Positions:
-        """Where the sinks are, and what the clock shows; those that are off keep their last position."""
+        """Where the sinks are, and what the clock shows.
+
+        Sinks that are off keep their last position, and so do those that were dropped.
+        """
         sinks = {} if self._continued is None else dict(self._continued.sinks)
         sinks |= {name: sink.position() for name, sink in self._local.items()}
         sinks |= {name: sink.position() for name, sink in self._background.items()}

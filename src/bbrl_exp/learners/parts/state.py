@@ -23,7 +23,8 @@ class SavesAttributes(nn.Module):
     """A module whose ``state_dict`` has the state of its attributes beside parameters and buffers.
 
     Attributes:
-        not_saved: names of attributes that the constructor makes and nobody changes, so that they are not saved.
+        not_saved: names of attributes that the constructor makes and nobody changes, so that they are not saved; those
+            of the classes it inherits from count too.
     """
 
     not_saved: ClassVar[tuple[str, ...]] = ()
@@ -83,4 +84,5 @@ def replay_buffers(module: nn.Module) -> dict[str, ReplayBuffer]:
 
 
 def _state_of(module: nn.Module) -> AttributeState:
-    return AttributeState.of(module, ("_at_start", "_scheduled", *getattr(module, "not_saved", ())))
+    named = {name for kind in type(module).__mro__ for name in vars(kind).get("not_saved", ())}
+    return AttributeState.of(module, ("_at_start", "_scheduled", *named))

@@ -12,6 +12,9 @@ from bbrl_exp.learners.parts.descent import descend
 from bbrl_exp.learners.parts.options import set_learning_rate
 from bbrl_exp.learners.parts.state import SavesAttributes
 
+# A schedule may lead to 0, whose logarithm is infinite.
+_SMALLEST = 1e-30
+
 
 class Temperature(SavesAttributes):
     """α, which falls while the policy's entropy is above its target H, and rises while it is below.
@@ -45,11 +48,10 @@ class Temperature(SavesAttributes):
         )
 
     def follow(self, value: float | None, learning_rate: float | None, target_entropy: float) -> None:
-        """Takes over α, unless it is None, and the learning rate and H of the updates that come."""
+        """Takes over α of at least 0, unless it is None, and the learning rate and H of the updates that come."""
         self._target_entropy = target_entropy
         if value is not None:
-            ABOVE_0.check(initial_temperature=value)
-            self.logarithm.fill_(math.log(value))
+            self.logarithm.fill_(math.log(max(value, _SMALLEST)))
         if self._optimizer is not None and learning_rate is not None:
             set_learning_rate(self._optimizer, learning_rate)
 
