@@ -9,8 +9,10 @@ import io
 import itertools
 import math
 import random
+import sys
 import threading
 from collections import Counter, deque, namedtuple
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +334,25 @@ class Open:
         self.count = 0
 
 
+class Reports:
+    """Has the state that a function gives."""
+
+    def __init__(self, state: Callable[[], Any]) -> None:
+        self.state = state
+
+    def load_state(self, state: Any) -> None:
+        """Forgets it."""
+
+
+def in_itself(container: Any) -> Any:
+    """The container, with itself as its only element."""
+    if isinstance(container, dict):
+        container["self"] = container
+    else:
+        container.append(container)
+    return container
+
+
 Step = namedtuple("Step", "reward")
 
 
@@ -379,12 +400,20 @@ HOW = (
         (np.array([None]), f"held is an array of Python objects, {HOW}"),
         ({Open: 1}, f"held has a type as a key, {HOW}"),
         ({Phase.FIRST}, f"held is a set of other things than numbers and texts, {HOW}"),
+        (io.BytesIO(), f"held is a BytesIO, {HOW}"),
+        (torch.eye(2).to_sparse(), f"held is a tensor that is sparse, quantized or has no numbers, {HOW}"),
+        (torch.ones(2, device="meta"), f"held is a tensor that is sparse, quantized or has no numbers, {HOW}"),
+        (Reports(lambda: 1 / 0), "held is a Reports, whose state cannot be read: ZeroDivisionError: division by zero"),
+        (Reports(sys.exit), "held is a Reports, whose state cannot be read: SystemExit"),
+        (Reports(lambda: [open]), "held is a Reports, whose state has a builtin_function_or_method: MUST"),
+        (Reports(lambda: {"a": np.float32(1)}), "held is a Reports, whose state has a float32: MUST"),
+        (Reports(lambda: in_itself({})), "held is a Reports, whose state has a dict in itself: MUST"),
     ],
 )
 def test_what_cannot_be_saved_is_refused_before_the_run_begins(held: Any, problem: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         prepare_state(Holds(held))
-    assert str(refused.value) == problem
+    assert str(refused.value) == problem.replace("MUST", "must be tensors and plain Python")
 
 
 def test_what_the_class_names_is_left_to_the_constructor() -> None:
@@ -406,6 +435,10 @@ def test_data_that_appears_during_the_run_is_saved() -> None:
     assert in_words([restored.held, restored.later]) == in_words([learner.held, learner.later])
 
 
+ADDED = " was not there when the run began; make modules and parameters in the constructor"
+REMOVED = " is no longer there; make modules and parameters in the constructor"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "problem"),
     [
@@ -417,6 +450,14 @@ def test_data_that_appears_during_the_run_is_saved() -> None:
         (Phase.FIRST, Phase.SECOND, f"Holds.held has become a Phase, {HOW}"),
         (deque(), deque([Step(1.0)]), f"Holds.held[0] has become a Step, {HOW}"),
         (0, Open(), f"held is an Open, {HOW}"),
+        (
+            [],
+            in_itself([]),
+            "Holds.held[0] is a list that was not there when the run began; make it in the constructor",
+        ),
+        (0, nn.Linear(1, 1), f"Holds.held{ADDED}"),
+        (nn.Linear(1, 1), nn.Identity(), f"Holds.held.bias{REMOVED}"),
+        (nn.Identity(), nn.Linear(1, 1), f"Holds.held.bias{ADDED}"),
     ],
 )
 def test_what_cannot_be_saved_any_more_ends_the_run_at_its_first_checkpoint(
@@ -428,6 +469,27 @@ def test_what_cannot_be_saved_any_more_ends_the_run_at_its_first_checkpoint(
     with pytest.raises(BbrlExpError) as refused:
         learner.state_dict()
     assert str(refused.value) == problem
+
+
+def test_an_order_of_modules_that_changes_during_the_run_is_refused() -> None:
+    both = [nn.Linear(1, 1), nn.Linear(1, 1)]
+    learner = Holds(both)
+    adopt_hidden_modules(learner)
+    prepare_state(learner)
+    learner.state_dict()
+    both.reverse()
+    with pytest.raises(BbrlExpError) as refused:
+        learner.state_dict()
+    assert str(refused.value) == f"Holds.held[0] has become a Linear, {HOW}"
+
+
+def test_a_container_in_itself_keeps_its_place_and_restores_the_rest() -> None:
+    learner, restored = Holds(in_itself({"count": 1})), Holds(in_itself({"count": 1}))
+    prepare_state(learner)
+    learner.held["count"] = 2
+    restored.load_state_dict(stored(learner.state_dict()))
+    assert restored.held["count"] == 2
+    assert restored.held["self"] is restored.held
 
 
 def test_modules_in_containers_become_modules_of_the_learner() -> None:

@@ -13,25 +13,29 @@ import decimal
 import enum
 import fractions
 import functools
+import io
 import logging
 import pathlib
 import random
 import re
 import types
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.errors import BbrlExpError, described, ends_silently
 from bbrl_exp.functional.schedules import Schedule
 
 _TAG = "bbrl_exp"
 _NOTHING = object()
+_SIZE_OF_NOTHING = type("Nothing", (), {}).__basicsize__
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_STORABLE = (*_PLAIN, Tensor, nn.Parameter, torch.Size, torch.dtype, torch.device)
 _CONSTANT: tuple[type[Any], ...] = (
     *(bool, int, float, complex, str, bytes),  # subclasses, such as members of an enumeration
     *(type, types.FunctionType, types.ModuleType, types.GenericAlias, types.UnionType, np.ufunc, np.dtype),
@@ -115,11 +119,13 @@ class AttributeState:
             if name in OF_MODULES or name in but:
                 continue
             try:
-                saved = found._encoded(value, name, known)
+                saved = found._encoded(value, name, known, frozenset())
             except NotSavedError:
                 if not skips:
                     raise
                 continue
+            except RecursionError as error:
+                raise BbrlExpError(f"{name} is nested too deeply to be saved") from error
             if saved is not _NOTHING:
                 found.saved[name] = saved
         return found
@@ -140,40 +146,44 @@ class AttributeState:
                 return str(NotSavedError(f"{path} has become {_in_words(value)}"))
         return None
 
-    def _encoded(self, value: Any, path: str, known: set[int]) -> Any:
+    def _encoded(self, value: Any, path: str, known: set[int], around: frozenset[int]) -> Any:
         if type(value) in _PLAIN:
             return value
-        if id(value) in known:  # parameters, buffers and modules, which are saved as such; and containers in themselves
+        if id(value) in known:  # parameters, buffers and modules are saved as such; that they are here is not
+            self.constants[path] = value
+            return _NOTHING
+        if id(value) in around:  # a container in itself
+            self.objects[path] = type(value)
             return _NOTHING
         if isinstance(value, np.generic):
             return {_TAG: "number", "value": _of_array(np.asarray(value), path)}
         if isinstance(value, Tensor):
-            return {_TAG: "tensor", **_of_tensor(value)}
+            return {_TAG: "tensor", **_of_tensor(value, path)}
         if isinstance(value, np.ndarray):
             return {_TAG: "array", "value": _of_array(value, path)}
-        if (state := _own_state(value)) is not _NOTHING:
+        if (state := _own_state_at(value, path)) is not _NOTHING:
             self.objects[path] = type(value)
             return state if path.isidentifier() else {_TAG: "object", "value": state}
         if isinstance(value, dict | list | tuple | set | frozenset | deque) and not hasattr(value, "_fields"):
-            return self._of_container(value, path, known | {id(value)})
+            return self._of_container(value, path, known, around | {id(value)})
         owner = getattr(value, "__self__", None)
         is_method = isinstance(value, types.MethodType | types.BuiltinMethodType)
         if is_method and not isinstance(owner, type | types.ModuleType | None):
-            saved = self._encoded(owner, f"{path}.__self__", known)
+            saved = self._encoded(owner, f"{path}.__self__", known, around)
             return _NOTHING if saved is _NOTHING else {_TAG: "method", "value": saved}
         if not _is_constant(value):
             raise NotSavedError(f"{path} is {_in_words(value)}")
         self.constants[path] = value
         return _NOTHING
 
-    def _of_container(self, value: Any, path: str, known: set[int]) -> Any:
+    def _of_container(self, value: Any, path: str, known: set[int], around: frozenset[int]) -> Any:
         if type(value) not in (dict, list, tuple, set, frozenset, deque):
             self.objects[path] = type(value)  # a subclass: the contents are saved, the object is kept
         if isinstance(value, dict):
             for key in value:
                 if not _is_key(key):
                     raise NotSavedError(f"{path} has {_in_words(key)} as a key")
-            parts = {key: self._encoded(part, f"{path}[{key!r}]", known) for key, part in value.items()}
+            parts = {key: self._encoded(part, f"{path}[{key!r}]", known, around) for key, part in value.items()}
             if parts and all(part is _NOTHING for part in parts.values()):
                 return _NOTHING
             kept = {_plain_key(key): _or_kept(part) for key, part in parts.items()}
@@ -183,7 +193,7 @@ class AttributeState:
             if not all(map(_is_key, items)):
                 raise NotSavedError(f"{path} is a {type(value).__name__} of other things than numbers and texts")
             return {_TAG: "frozenset" if isinstance(value, frozenset) else "set", "value": sorted(items, key=repr)}
-        items = [self._encoded(part, f"{path}[{index}]", known) for index, part in enumerate(value)]
+        items = [self._encoded(part, f"{path}[{index}]", known, around) for index, part in enumerate(value)]
         if items and all(item is _NOTHING for item in items):
             return _NOTHING
         items = list(map(_or_kept, items))
@@ -278,6 +288,46 @@ def _own_state(value: Any) -> Any:
     return value.state_dict() if isinstance(value, _HasStateDict) else _NOTHING
 
 
+def _own_state_at(value: Any, path: str) -> Any:
+    """See :func:`_own_state`; refuses a state that a checkpoint cannot hold.
+
+    Raises:
+        BbrlExpError: it raised instead, or has a part that is neither a tensor nor plain Python.
+    """
+    try:
+        state = _own_state(value)
+    except BaseException as error:
+        if not isinstance(error, Exception) and not ends_silently(error):
+            raise
+        raise BbrlExpError(f"{path} is {_in_words(value)}, whose state cannot be read: {described(error)}") from error
+    if state is not _NOTHING and (part := _unstorable(state, frozenset())) is not None:
+        raise BbrlExpError(f"{path} is {_in_words(value)}, whose state has {part}: must be tensors and plain Python")
+    return state
+
+
+def _unstorable(state: Any, around: frozenset[int]) -> str | None:
+    """A part that a checkpoint cannot hold, in words; None for none."""
+    if type(state) in _STORABLE:
+        return None
+    if id(state) in around:
+        return f"{_in_words(state)} in itself"
+    inside, parts = around | {id(state)}, None
+    if type(state) in (dict, OrderedDict, defaultdict, Counter):
+        parts = [*state, *state.values()]
+    elif type(state) in (list, tuple, set):
+        parts = list(state)
+    if parts is not None:
+        return next((found for part in parts if (found := _unstorable(part, inside)) is not None), None)
+    try:
+        file = io.BytesIO()
+        torch.save(state, file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    except Exception:
+        return _in_words(state)
+    return None
+
+
 def _load_own_state(value: Any, state: Any) -> bool:
     """Gives an object what :func:`_own_state` was; False for one without a state."""
     if isinstance(value, type):
@@ -332,8 +382,10 @@ def _put_in(current: Any, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return current
 
 
-def _of_tensor(value: Tensor) -> dict[str, Any]:
+def _of_tensor(value: Tensor, path: str) -> dict[str, Any]:
     """Bit by bit: what is no parameter may hold NaN and infinity, which a checkpoint refuses elsewhere."""
+    if value.layout is not torch.strided or value.is_meta or value.is_quantized or is_lazy(value):
+        raise NotSavedError(f"{path} is a tensor that is sparse, quantized or has no numbers")
     numbers = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).clone()
     facts = {"dtype": str(value.dtype).removeprefix("torch."), "shape": tuple(value.shape), "device": str(value.device)}
     return {**facts, "bytes": numbers, "requires_grad": value.requires_grad and value.is_leaf}
@@ -363,7 +415,8 @@ def _is_constant(value: Any) -> bool:
     if isinstance(value, tuple):
         return all(map(_is_part_of_constant, value))
     has_slots = any("__slots__" in vars(kind) for kind in type(value).__mro__)
-    return hasattr(value, "__dict__") and not vars(value) and not has_slots
+    keeps_more = type(value).__basicsize__ > _SIZE_OF_NOTHING  # beside its attributes, as what is written in C does
+    return hasattr(value, "__dict__") and not vars(value) and not has_slots and not keeps_more
 
 
 def _is_part_of_constant(value: Any) -> bool:
