@@ -9,8 +9,10 @@ import io
 import itertools
 import math
 import random
+import sys
 import threading
 from collections import Counter, deque, namedtuple
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +337,28 @@ class Open:
         self.count = 0
 
 
+class Reports:
+    """Has the state that a function gives."""
+
+    def __init__(self, state: Callable[[], Any]) -> None:
+        self.state = state
+
+    def load_state(self, state: Any) -> None:
+        self.state = lambda: state
+
+
+def in_itself(container: Any) -> Any:
+    """The container, with itself as its only element."""
+    if isinstance(container, dict):
+        container["self"] = container
+    else:
+        container.append(container)
+    return container
+
+
+Step = namedtuple("Step", "reward")
+
+
 @pytest.mark.parametrize(
     "constant",
     [
@@ -379,6 +403,11 @@ HOW = (
         (np.array([None]), f"held is an array of Python objects, {HOW}"),
         ({Open: 1}, f"held has a type as a key, {HOW}"),
         ({Phase.FIRST}, f"held is a set of other things than numbers and texts, {HOW}"),
+        (io.BytesIO(), f"held is a BytesIO, {HOW}"),
+        (torch.eye(2).to_sparse(), f"held is a tensor that is sparse, quantized or has no numbers, {HOW}"),
+        (torch.ones(2, device="meta"), f"held is a tensor that is sparse, quantized or has no numbers, {HOW}"),
+        (Reports(lambda: 1 / 0), "held is a Reports, whose state cannot be read: ZeroDivisionError: division by zero"),
+        (Reports(sys.exit), "held is a Reports, whose state cannot be read: SystemExit"),
     ],
 )
 def test_what_cannot_be_saved_is_refused_before_the_run_begins(held: Any, problem: str) -> None:
@@ -387,33 +416,23 @@ def test_what_cannot_be_saved_is_refused_before_the_run_begins(held: Any, proble
     assert str(refused.value) == problem
 
 
-class Reports:
-    """Has the state that it is given."""
-
-    def __init__(self, state: Any) -> None:
-        self._state = state
-
-    def state(self) -> Any:
-        return self._state
-
-    def load_state(self, state: Any) -> None:
-        self._state = state
-
-
 @pytest.mark.parametrize(
     ("state", "problem"),
     [
         ({"a": [1, Step(1.0)]}, "held.state()['a'][1] is a Step"),
         ({"a": np.zeros(2)}, "held.state()['a'] is a ndarray"),
         ({Phase.FIRST: 1}, "held.state() has a Phase as a key"),
+        ([open], "held.state()[0] is a builtin_function_or_method"),
+        ({"a": np.float32(1)}, "held.state()['a'] is a float32"),
+        (in_itself({}), "held.state()['self'] is a dict in itself"),
     ],
 )
 def test_a_state_that_no_checkpoint_gives_back_is_refused(state: Any, problem: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        prepare_state(Holds(Reports(state)))
+        prepare_state(Holds(Reports(lambda: state)))
     allowed = "must be tensors, numbers, texts, lists, tuples, sets and dictionaries"
     assert str(refused.value) == f"{problem}, which cannot be saved: {allowed}"
-    learner = Holds(Reports({}))
+    learner = Holds(Reports(dict))
     prepare_state(learner)
     learner.held.load_state(state)  # as a memory that is empty at first
     with pytest.raises(BbrlExpError, match="cannot be saved"):
@@ -455,6 +474,10 @@ def test_data_that_appears_during_the_run_is_saved() -> None:
     assert in_words([restored.held, restored.later]) == in_words([learner.held, learner.later])
 
 
+ADDED = " was not there when the run began; make modules and parameters in the constructor"
+REMOVED = " is no longer there; make modules and parameters in the constructor"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "problem"),
     [
@@ -470,6 +493,14 @@ def test_data_that_appears_during_the_run_is_saved() -> None:
             "Holds.held[0] is a Step that was not there when the run began; make it in the constructor",
         ),
         (0, Open(), f"held is an Open, {HOW}"),
+        (
+            [],
+            in_itself([]),
+            "Holds.held[0] is a list that was not there when the run began; make it in the constructor",
+        ),
+        (0, nn.Linear(1, 1), f"Holds.held{ADDED}"),
+        (nn.Linear(1, 1), nn.Identity(), f"Holds.held.bias{REMOVED}"),
+        (nn.Identity(), nn.Linear(1, 1), f"Holds.held.bias{ADDED}"),
     ],
 )
 def test_what_cannot_be_saved_any_more_ends_the_run_at_its_first_checkpoint(
@@ -481,6 +512,27 @@ def test_what_cannot_be_saved_any_more_ends_the_run_at_its_first_checkpoint(
     with pytest.raises(BbrlExpError) as refused:
         learner.state_dict()
     assert str(refused.value) == problem
+
+
+def test_an_order_of_modules_that_changes_during_the_run_is_refused() -> None:
+    both = [nn.Linear(1, 1), nn.Linear(1, 1)]
+    learner = Holds(both)
+    adopt_hidden_modules(learner)
+    prepare_state(learner)
+    learner.state_dict()
+    both.reverse()
+    with pytest.raises(BbrlExpError) as refused:
+        learner.state_dict()
+    assert str(refused.value) == f"Holds.held[0] has become a Linear, {HOW}"
+
+
+def test_a_container_in_itself_keeps_its_place_and_restores_the_rest() -> None:
+    learner, restored = Holds(in_itself({"count": 1})), Holds(in_itself({"count": 1}))
+    prepare_state(learner)
+    learner.held["count"] = 2
+    restored.load_state_dict(stored(learner.state_dict()))
+    assert restored.held["count"] == 2
+    assert restored.held["self"] is restored.held
 
 
 def test_modules_in_containers_become_modules_of_the_learner() -> None:

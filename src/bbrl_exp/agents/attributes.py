@@ -25,12 +25,14 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.errors import BbrlExpError, described, ends_silently
 from bbrl_exp.functional.schedules import Schedule
 
 _TAG = "bbrl_exp"
 _NOTHING = object()
+_SIZE_OF_NOTHING = type("Nothing", (), {}).__basicsize__
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _CONSTANT: tuple[type[Any], ...] = (
     *(bool, int, float, complex, str, bytes),  # subclasses, such as members of an enumeration
@@ -123,11 +125,13 @@ class AttributeState:
             if name in OF_MODULES or name in but:
                 continue
             try:
-                saved = found._encoded(value, name, known)
+                saved = found._encoded(value, name, known, frozenset())
             except NotSavedError:
                 if not skips:
                     raise
                 continue
+            except RecursionError as error:
+                raise BbrlExpError(f"{name} is nested too deeply to be saved") from error
             if saved is not _NOTHING:
                 found.saved[name] = saved
         return found
@@ -148,43 +152,47 @@ class AttributeState:
                 return str(NotSavedError(f"{path} has become {_in_words(value)}"))
         return None
 
-    def _encoded(self, value: Any, path: str, known: set[int]) -> Any:
+    def _encoded(self, value: Any, path: str, known: set[int], around: frozenset[int]) -> Any:
         if type(value) in _PLAIN:
             return value
-        if id(value) in known:  # parameters, buffers and modules, which are saved as such; and containers in themselves
+        if id(value) in known:  # parameters, buffers and modules are saved as such; that they are here is not
+            self.constants[path] = value
+            return _NOTHING
+        if id(value) in around:  # a container in itself
+            self.objects[path] = type(value)
             return _NOTHING
         if isinstance(value, np.generic):
             return {_TAG: "number", "value": _of_array(np.asarray(value), path)}
         if isinstance(value, Tensor):
-            return {_TAG: "tensor", **_of_tensor(value)}
+            return {_TAG: "tensor", **_of_tensor(value, path)}
         if isinstance(value, np.ndarray):
             return {_TAG: "array", "value": _of_array(value, path)}
-        if (state := _own_state(value)) is not _NOTHING:
+        if (state := _own_state_at(value, path)) is not _NOTHING:
             self.objects[path] = type(value)
             method = "state_dict" if isinstance(value, _HasStateDict) and not isinstance(value, HasState) else "state"
             if (problem := _not_stored(state, f"{path}.{method}()")) is not None:
                 raise NotSavedError(problem, "must be tensors, numbers, texts, lists, tuples, sets and dictionaries")
             return state if path.isidentifier() else {_TAG: "object", "value": state}
         if isinstance(value, dict | list | tuple | set | frozenset | deque):
-            return self._of_container(value, path, known | {id(value)})
+            return self._of_container(value, path, known, around | {id(value)})
         owner = getattr(value, "__self__", None)
         is_method = isinstance(value, types.MethodType | types.BuiltinMethodType)
         if is_method and not isinstance(owner, type | types.ModuleType | None):
-            saved = self._encoded(owner, f"{path}.__self__", known)
+            saved = self._encoded(owner, f"{path}.__self__", known, around)
             return _NOTHING if saved is _NOTHING else {_TAG: "method", "value": saved}
         if not _is_constant(value):
             raise NotSavedError(f"{path} is {_in_words(value)}")
         self.constants[path] = value
         return _NOTHING
 
-    def _of_container(self, value: Any, path: str, known: set[int]) -> Any:
+    def _of_container(self, value: Any, path: str, known: set[int], around: frozenset[int]) -> Any:
         if type(value) not in (dict, list, tuple, set, frozenset, deque):
             self.objects[path] = type(value)  # a subclass: the contents are saved, the object is kept
         if isinstance(value, dict):
             for key in value:
                 if not _is_key(key):
                     raise NotSavedError(f"{path} has {_in_words(key)} as a key")
-            parts = {key: self._encoded(part, f"{path}[{key!r}]", known) for key, part in value.items()}
+            parts = {key: self._encoded(part, f"{path}[{key!r}]", known, around) for key, part in value.items()}
             if parts and all(part is _NOTHING for part in parts.values()):
                 return _NOTHING
             kept = {_plain_key(key): _or_kept(part) for key, part in parts.items()}
@@ -194,7 +202,7 @@ class AttributeState:
             if not all(map(_is_key, items)):
                 raise NotSavedError(f"{path} is a {type(value).__name__} of other things than numbers and texts")
             return {_TAG: "frozenset" if isinstance(value, frozenset) else "set", "value": sorted(items, key=repr)}
-        items = [self._encoded(part, f"{path}[{index}]", known) for index, part in enumerate(value)]
+        items = [self._encoded(part, f"{path}[{index}]", known, around) for index, part in enumerate(value)]
         if items and all(item is _NOTHING for item in items):
             return _NOTHING
         items = list(map(_or_kept, items))
@@ -293,6 +301,20 @@ def _own_state(value: Any) -> Any:
     return value.state_dict() if isinstance(value, _HasStateDict) else _NOTHING
 
 
+def _own_state_at(value: Any, path: str) -> Any:
+    """See :func:`_own_state`.
+
+    Raises:
+        BbrlExpError: the object's method raises.
+    """
+    try:
+        return _own_state(value)
+    except BaseException as error:
+        if not isinstance(error, Exception) and not ends_silently(error):
+            raise
+        raise BbrlExpError(f"{path} is {_in_words(value)}, whose state cannot be read: {described(error)}") from error
+
+
 def _load_own_state(value: Any, state: Any) -> bool:
     """Gives an object what :func:`_own_state` was; False for one without a state."""
     if isinstance(value, type):
@@ -310,20 +332,24 @@ def _load_own_state(value: Any, state: Any) -> bool:
     return True
 
 
-def _not_stored(state: Any, path: str) -> str | None:
+def _not_stored(state: Any, path: str, around: frozenset[int] = frozenset()) -> str | None:
     """The first part of an object's state that no checkpoint gives back, ``<path> is a deque``; None where all do."""
     if type(state) in _STORED:
         return None
+    if id(state) in around:
+        return f"{path} is {_in_words(state)} in itself"
+    inside = around | {id(state)}
     if type(state) in (dict, OrderedDict, Counter):
         for key in state:
-            if _not_stored(key, path) is not None:
+            if _not_stored(key, path, inside) is not None:
                 return f"{path} has {_in_words(key)} as a key"
         parts = state.items()
     elif type(state) in (list, tuple, set):
         parts = enumerate(state)
     else:
         return f"{path} is {_in_words(state)}"
-    return next((found for key, part in parts if (found := _not_stored(part, f"{path}[{key!r}]")) is not None), None)
+    found = (_not_stored(part, f"{path}[{key!r}]", inside) for key, part in parts)
+    return next((problem for problem in found if problem is not None), None)
 
 
 def _in_lists(state: Any) -> Any:
@@ -370,8 +396,10 @@ def _put_in(current: Any, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return current
 
 
-def _of_tensor(value: Tensor) -> dict[str, Any]:
+def _of_tensor(value: Tensor, path: str) -> dict[str, Any]:
     """Bit by bit: what is no parameter may hold NaN and infinity, which a checkpoint refuses elsewhere."""
+    if value.layout is not torch.strided or value.is_meta or value.is_quantized or is_lazy(value):
+        raise NotSavedError(f"{path} is a tensor that is sparse, quantized or has no numbers")
     numbers = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).clone()
     facts = {"dtype": str(value.dtype).removeprefix("torch."), "shape": tuple(value.shape), "device": str(value.device)}
     return {**facts, "bytes": numbers, "requires_grad": value.requires_grad and value.is_leaf}
@@ -399,7 +427,8 @@ def _is_constant(value: Any) -> bool:
     if isinstance(value, functools.partial):
         return all(map(_is_part_of_constant, (value.func, *value.args, *value.keywords.values())))
     has_slots = any("__slots__" in vars(kind) for kind in type(value).__mro__)
-    return hasattr(value, "__dict__") and not vars(value) and not has_slots
+    keeps_more = type(value).__basicsize__ > _SIZE_OF_NOTHING  # beside its attributes, as what is written in C does
+    return hasattr(value, "__dict__") and not vars(value) and not has_slots and not keeps_more
 
 
 def _is_part_of_constant(value: Any) -> bool:

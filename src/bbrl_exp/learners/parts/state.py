@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import nn
 
-from bbrl_exp.agents.attributes import AttributeState, HasState, NotSavedError, hidden_parts, restore_attributes
+from bbrl_exp.agents.attributes import AttributeState, HasState, hidden_parts, restore_attributes
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 
@@ -29,6 +29,7 @@ class SavesAttributes(nn.Module):
 
     not_saved: ClassVar[tuple[str, ...]] = ()
     _at_start: AttributeState | None = None
+    _parts_at_start: frozenset[str] | None = None
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state of the attributes: tensors and plain Python; of replay buffers all but the rows."""
@@ -49,6 +50,12 @@ def attribute_state(module: nn.Module) -> dict[str, Any]:
     start = getattr(module, "_at_start", None)
     if start is not None and (problem := found.changed_since(start)) is not None:
         raise BbrlExpError(f"{type(module).__name__}.{problem}")
+    parts = getattr(module, "_parts_at_start", None)
+    if parts is not None and (changed := sorted(parts ^ _parts_of(module))):
+        verb = "is no longer there" if changed[0] in parts else "was not there when the run began"
+        raise BbrlExpError(
+            f"{type(module).__name__}.{changed[0]} {verb}; make modules and parameters in the constructor"
+        )
     return found.saved
 
 
@@ -62,7 +69,8 @@ def prepare_state(learner: nn.Module) -> None:
         if isinstance(module, SavesAttributes):
             try:
                 module._at_start = _state_of(module)
-            except NotSavedError as error:
+                module._parts_at_start = _parts_of(module)
+            except BbrlExpError as error:
                 raise ConfigurationError(f"{path}.{error}" if path else str(error)) from error
 
 
@@ -85,4 +93,14 @@ def replay_buffers(module: nn.Module) -> dict[str, ReplayBuffer]:
 
 def _state_of(module: nn.Module) -> AttributeState:
     named = {name for kind in type(module).__mro__ for name in vars(kind).get("not_saved", ())}
-    return AttributeState.of(module, ("_at_start", "_scheduled", *named))
+    return AttributeState.of(module, ("_at_start", "_parts_at_start", "_scheduled", *named))
+
+
+def _parts_of(module: nn.Module) -> frozenset[str]:
+    """The paths of the modules, parameters and saved buffers in ``module``: those that its ``state_dict`` needs."""
+    paths = set()
+    for path, part in module.named_modules():
+        for name, value in (*part._modules.items(), *part._parameters.items(), *part._buffers.items()):
+            if value is not None and name not in part._non_persistent_buffers_set:
+                paths.add(f"{path}.{name}" if path else name)
+    return frozenset(paths)
