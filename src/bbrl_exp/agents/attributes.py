@@ -300,12 +300,12 @@ def _own_state_at(value: Any, path: str) -> Any:
         if not isinstance(error, Exception) and not ends_silently(error):
             raise
         raise BbrlExpError(f"{path} is {_in_words(value)}, whose state cannot be read: {described(error)}") from error
-    if state is not _NOTHING and (part := _unstorable(state, frozenset())) is not None:
+    if state is not _NOTHING and (part := unstorable(state)) is not None:
         raise BbrlExpError(f"{path} is {_in_words(value)}, whose state has {part}: must be tensors and plain Python")
     return state
 
 
-def _unstorable(state: Any, around: frozenset[int]) -> str | None:
+def unstorable(state: Any, around: frozenset[int] = frozenset()) -> str | None:
     """A part that a checkpoint cannot hold, in words; None for none."""
     if type(state) in _STORABLE:
         return None
@@ -317,7 +317,7 @@ def _unstorable(state: Any, around: frozenset[int]) -> str | None:
     elif type(state) in (list, tuple, set):
         parts = list(state)
     if parts is not None:
-        return next((found for part in parts if (found := _unstorable(part, inside)) is not None), None)
+        return next((found for part in parts if (found := unstorable(part, inside)) is not None), None)
     try:
         file = io.BytesIO()
         torch.save(state, file)
