@@ -167,6 +167,11 @@ def ends_silently(error: BaseException) -> bool:
     return is_raised or not isinstance(error, KeyboardInterrupt)
 
 
+def is_of_user_code(error: BaseException) -> bool:
+    """Whether an error may become a message: all that user code raises, but not a Ctrl-C that somebody typed."""
+    return isinstance(error, Exception) or ends_silently(error)
+
+
 def innermost_place(error: BaseException) -> str:
     """The innermost line outside the standard library: ``"maze.py:12"``."""
     library = str(Path(os.__file__).parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -138,3 +139,40 @@ class AlwaysThree(Walk):
 class NotEvaluated(Walk):
     def for_evaluation(self, batch_size: int, seed: int, role: str) -> EnvironmentAgent:
         return EnvironmentAgent.for_evaluation(self, batch_size, seed, role)
+
+
+class Leaves(Walk):
+    def for_evaluation(self, batch_size: int, seed: int, role: str) -> EnvironmentAgent:
+        sys.exit(0)
+
+
+class NeverCloses(Walk):
+    def close(self) -> None:
+        raise RuntimeError("a window\nis still open")
+
+
+class NoTime(Walk):
+    def __init__(self, batch_size: int) -> None:
+        super().__init__(batch_size)
+        spec = self.env_spec
+        EnvironmentAgent.__init__(self, EnvSpec("Walk", batch_size, spec.observations, spec.actions, 0))
+
+
+class RaisesItsState(Walk):
+    def run_state(self) -> dict[str, Any]:
+        raise OSError("no\nstate")
+
+
+class LeavesWithItsState(Walk):
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        sys.exit(0)
+
+
+class StateOfNumpy(Walk):
+    def run_state(self) -> dict[str, Any]:
+        return {**super().run_state(), "best": np.float64(1)}
+
+
+class PictureThatLeaves(Walk):
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        return super().frame(index) if self.role == "train" else sys.exit(0)

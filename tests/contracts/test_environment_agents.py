@@ -176,6 +176,9 @@ def test_what_cannot_be_resumed_says_why() -> None:
             "WithoutSpec",
             "key 'env.agent': WithoutSpec has no env_spec: it must call super().__init__(…)",
         ),
+        ("Leaves", "key 'env.agent': Walk cannot be evaluated: SystemExit: 0"),
+        ("NeverCloses", "key 'env.agent': NeverCloses.close() fails: RuntimeError: a window is still open"),
+        ("NoTime", "key 'env.agent': NoTime: max_episode_steps=0: must be an integer of at least 1"),
         ("AlwaysThree", "key 'batch_size' = 8: must be 3, as Walk has it whatever is asked"),
         ("LIMIT", "key 'env.agent._target_' = 'tensor_environments.LIMIT': must be a class, and is a int"),
         ("EnvSpec", "key 'env.agent._target_' = 'tensor_environments.EnvSpec': must be an EnvironmentAgent"),
@@ -191,14 +194,34 @@ def test_what_would_fail_later_is_refused_before_a_folder_is_made(
     assert not Path("outputs").exists()
 
 
-def test_a_state_that_is_incomplete_keeps_no_checkpoints_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (
+            "Forgetful",
+            "Walk is not deterministic, or its run_state leaves something out: taken up elsewhere, it shows another",
+        ),
+        ("RaisesItsState", "Walk: OSError: no state\n"),
+        ("LeavesWithItsState", "Walk: SystemExit: 0\n"),
+        ("StateOfNumpy", "Walk.run_state()['best'] is a float64: must be tensors and plain Python\n"),
+    ],
+)
+def test_a_state_that_is_incomplete_or_cannot_be_had_keeps_no_checkpoints_and_says_so(
+    kind: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    option(tmp_path, monkeypatch, "Forgetful")
+    option(tmp_path, monkeypatch, kind)
     result = run(["agent=random", "env=walk", "total_steps=64", "tracking=none"], extra_dir="conf")
     assert result.summary.env_id == "Walk"
-    reason = "Walk is not deterministic, or its run_state leaves something out: taken up elsewhere, it shows another"
     assert f"no checkpoints, the run cannot be resumed once it has stopped: {reason}" in capfd.readouterr().out
+
+
+def test_a_picture_that_ends_the_process_costs_the_animation_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    option(tmp_path, monkeypatch, "PictureThatLeaves")
+    arguments = ["agent=random", "env=walk", "total_steps=64", "tracking.animation_steps=3"]
+    assert run(arguments, extra_dir="conf").summary.status == "completed"
+    assert "no animation: " in capfd.readouterr().out
 
 
 def option(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:

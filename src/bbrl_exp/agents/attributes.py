@@ -170,7 +170,7 @@ class AttributeState:
         if (state := _own_state_at(value, path)) is not _NOTHING:
             self.objects[path] = type(value)
             method = "state_dict" if isinstance(value, _HasStateDict) and not isinstance(value, HasState) else "state"
-            if (problem := _not_stored(state, f"{path}.{method}()")) is not None:
+            if (problem := not_stored(state, f"{path}.{method}()")) is not None:
                 raise NotSavedError(problem, "must be tensors, numbers, texts, lists, tuples, sets and dictionaries")
             return state if path.isidentifier() else {_TAG: "object", "value": state}
         if isinstance(value, dict | list | tuple | set | frozenset | deque):
@@ -332,7 +332,7 @@ def _load_own_state(value: Any, state: Any) -> bool:
     return True
 
 
-def _not_stored(state: Any, path: str, around: frozenset[int] = frozenset()) -> str | None:
+def not_stored(state: Any, path: str, around: frozenset[int] = frozenset()) -> str | None:
     """The first part of an object's state that no checkpoint gives back, ``<path> is a deque``; None where all do."""
     if type(state) in _STORED:
         return None
@@ -341,14 +341,14 @@ def _not_stored(state: Any, path: str, around: frozenset[int] = frozenset()) -> 
     inside = around | {id(state)}
     if type(state) in (dict, OrderedDict, Counter):
         for key in state:
-            if _not_stored(key, path, inside) is not None:
+            if not_stored(key, path, inside) is not None:
                 return f"{path} has {_in_words(key)} as a key"
         parts = state.items()
     elif type(state) in (list, tuple, set):
         parts = enumerate(state)
     else:
         return f"{path} is {_in_words(state)}"
-    found = (_not_stored(part, f"{path}[{key!r}]", inside) for key, part in parts)
+    found = (not_stored(part, f"{path}[{key!r}]", inside) for key, part in parts)
     return next((problem for problem in found if problem is not None), None)
 
 

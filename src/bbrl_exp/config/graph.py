@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.config.nodes import ORDER_KEYS, Node, build, nodes_below, refusals
 from bbrl_exp.config.targets import check_prefix, find_target
-from bbrl_exp.errors import ConfigurationError, did_you_mean
+from bbrl_exp.errors import ConfigurationError, described, did_you_mean, is_of_user_code
 from bbrl_exp.seeding import untouched_global_generators
 
 if TYPE_CHECKING:
@@ -233,7 +233,12 @@ def _stand_in(target: type[EnvironmentAgent], node: Contents, key: str, stand_in
     except ConfigurationError as error:
         raise type(error)(str(error) if str(error).startswith("key '") else f"key '{key}': {error}") from error
     finally:
-        single.close()
+        try:
+            single.close()
+        except BaseException as error:
+            if not is_of_user_code(error):
+                raise
+            raise ConfigurationError(f"key '{key}': {target.__name__}.close() fails: {described(error)}") from error
 
 
 def _asks_for_facts(node: object, key: str) -> bool:

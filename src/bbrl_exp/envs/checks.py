@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bbrl_exp.agents.attributes import not_stored
 from bbrl_exp.envs.environment_agent import EnvironmentAgent
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
-from bbrl_exp.errors import BbrlExpError, ConfigurationError, described
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, described, is_of_user_code
 from bbrl_exp.seeding import seed_global_generators, untouched_global_generators
 from bbrl_exp.workspace import Workspace
 
@@ -43,7 +44,9 @@ def try_out(agent: EnvironmentAgent) -> str | None:
         try:
             agent.seed(0)
             played(agent, Workspace(), actions[:2])
-        except Exception as error:
+        except BaseException as error:
+            if not is_of_user_code(error):
+                raise
             raise ConfigurationError(f"{name} fails at its first reset or step: {described(error)}") from error
         warnings.simplefilter("ignore")  # what they say of is said again in the run
         rows = []
@@ -84,7 +87,9 @@ def check_evaluation(agent: EnvironmentAgent) -> None:
                 )
             with closing(evaluating):
                 played(evaluating, Workspace(), random_actions(evaluating.env_spec, 2))
-        except Exception as error:
+        except BaseException as error:
+            if not is_of_user_code(error):
+                raise
             said = str(error) if isinstance(error, ConfigurationError) else described(error)
             raise ConfigurationError(f"{name} cannot be evaluated: {said}") from error
 
@@ -140,15 +145,21 @@ def check_resumable(make: Callable[[], EnvironmentAgent]) -> None:
             actions = random_actions(first.env_spec, 2 * _STEPS + _MOST_STEPS)
             played(first, Workspace(), actions[_STEPS : 2 * _STEPS])  # an episode before, of which nothing may be left
             workspace = played(first, Workspace(), actions[:_STEPS])
-            second.load_run_state(copy.deepcopy(first.run_state()))
+            state = first.run_state()
+            if (problem := not_stored(state, f"{first.env_spec.env_id}.run_state()")) is not None:
+                raise ConfigurationError(f"{problem}: must be tensors and plain Python")
+            second.load_run_state(copy.deepcopy(state))
             rows = [Workspace(workspace), Workspace(workspace)]
             for begin in range(_STEPS, len(actions), _STEPS):  # into the next episode, as far as that is near
                 for one, recorded in zip((first, second), rows, strict=True):
                     played(one, recorded, actions[begin : begin + _STEPS])
                 if bool(rows[0]["env/done"][_STEPS:-_STEPS].any()):
                     break
-        except BbrlExpError as error:
-            raise ConfigurationError(str(error)) from error
+        except BaseException as error:
+            if not is_of_user_code(error):
+                raise
+            said = str(error) if isinstance(error, BbrlExpError) else f"{first.env_spec.env_id}: {described(error)}"
+            raise ConfigurationError(said) from error
         for name in rows[0].keys():  # noqa: SIM118
             if not torch.equal(rows[0][name], rows[1][name]):
                 raise ConfigurationError(

@@ -70,6 +70,12 @@ class EnvironmentAgent(Agent):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
+        for argument, number in (
+            ("batch_size", env_spec.batch_size),
+            ("max_episode_steps", env_spec.max_episode_steps),
+        ):
+            if number is not None and (not isinstance(number, int | np.integer) or number < 1):
+                raise ConfigurationError(f"{argument}={number}: must be an integer of at least 1")
         self.env_spec, self.role, self.auto_reset = env_spec, role, auto_reset
         self.info = info_dtypes(info or {})
         self._layout = row_layout(env_spec.observations, self.info, env_spec.batch_size)

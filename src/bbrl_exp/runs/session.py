@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.config.preparation import PreparedRun
-from bbrl_exp.errors import BbrlExpError, DivergedError
+from bbrl_exp.errors import BbrlExpError, DivergedError, described, is_of_user_code
 from bbrl_exp.records.provenance import versions
 from bbrl_exp.records.summary import Summary
 from bbrl_exp.runs.console import describe, show_start
@@ -221,8 +221,10 @@ class _Loop:
         """Puts a moving picture of the last policy on TensorBoard's IMAGES page; where that fails the run does not."""
         try:
             animation = self._evaluations.film(self._run.tracking.animation_steps)
-        except Exception as error:
-            self._console.line(f"no animation: {type(error).__name__}: {error}")
+        except BaseException as error:
+            if not is_of_user_code(error):
+                raise
+            self._console.line(f"no animation: {described(error)}")
         else:
             self._tracker.image("last_policy", animation.data, animation.size)
 
