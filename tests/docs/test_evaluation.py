@@ -25,7 +25,9 @@ def test_the_page_s_run_is_judged_by_sampled_actions_and_resumes_after_a_pause(f
     found = summary(folder, "corridor")
     assert (found["eval_policy"], found["eval_success_rate"], found["eval_mode_success_rate"]) == ("sample", 1.0, 0.0)
     assert found["eval_mode_return_mean"] == -100.0 < found["eval_return_mean"] == found["eval_sample_return_mean"]
-    assert f"warning: the likeliest actions return -100, sampled actions {found['eval_return_mean']:.4g}: best" in shown
+    assert (
+        f"warning: the most likely actions return -100, sampled actions {found['eval_return_mean']:.4g}: best" in shown
+    )
     assert run(folder, EVALUATE).stdout.startswith("return -100 ± 0 over 20 episodes\n")
 
     assert run(folder, BOTH, *QUIET, "name=paused", "pause_after=10_000").returncode == 0
@@ -69,8 +71,8 @@ def test_one_report_says_which_runs_stopped_were_extended_or_are_judged_by_sampl
     with (folder / "outputs" / "report" / "courses.csv").open(newline="") as file:
         rows = [list(row.values())[1:] for row in csv.DictReader(file)]
     assert {tuple(row[:3]) + tuple(row[5:7]) for row in rows} == {
-        ("agent=ppo total_steps=10000", "3", "likeliest actions", "3", "0"),
-        ("agent=ppo total_steps=14000", "1", "likeliest actions", "0", "1"),
+        ("agent=ppo total_steps=10000", "3", "most likely actions", "3", "0"),
+        ("agent=ppo total_steps=14000", "1", "most likely actions", "0", "1"),
         ("agent=a2c total_steps=10000", "2", "sampled actions", "0", "0"),
         ("agent=ppo total_steps=10000", "2", "sampled actions", "0", "0"),
     }

@@ -78,7 +78,7 @@ def test_policies_without_a_distribution_refuse_to_sample_in_one_line() -> None:
     for policy in (QPolicy(CHOICE), DeterministicPolicy(spec_of())):
         with pytest.raises(ConfigurationError) as found:
             Agents(policy).eval().sample_actions()
-        assert str(found.value) == "there is no distribution over actions to sample from; use the likeliest action"
+        assert str(found.value) == "there is no distribution over actions to sample from; use the most likely action"
         policy.sample_actions(False)
         assert policy.sampling is None
 

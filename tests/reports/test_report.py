@@ -395,9 +395,9 @@ def test_runs_that_stopped_early_were_extended_paused_or_judged_otherwise_are_na
         for row in rows(report, "courses")
     }
     assert settings == {
-        "total_steps=1000 policy=mode at_least=null": ("likeliest actions", "1000.0", "0", "0"),
-        "total_steps=1000 policy=mode at_least=50": ("likeliest actions", "400.0", "1", "0"),
-        "total_steps=2000 policy=mode at_least=null": ("likeliest actions", "2000.0", "0", "1"),
+        "total_steps=1000 policy=mode at_least=null": ("most likely actions", "1000.0", "0", "0"),
+        "total_steps=1000 policy=mode at_least=50": ("most likely actions", "400.0", "1", "0"),
+        "total_steps=2000 policy=mode at_least=null": ("most likely actions", "2000.0", "0", "1"),
         "total_steps=1000 policy=both at_least=null": ("sampled actions", "1000.0", "0", "0"),
     }
     (both,) = [row for row in rows(report, "courses") if row["judged_by"] == "sampled actions"]
@@ -407,7 +407,7 @@ def test_runs_that_stopped_early_were_extended_paused_or_judged_otherwise_are_na
     words = words_of(report / "index.html")
     assert "Some runs stopped early. The curve of a setting covers the steps that all of its runs have" in words
     assert f"stopped early after 400 of 1,000 steps: {why}" in words
-    assert "return, likeliest actions interval return, sampled actions interval" in words
+    assert "return, most likely actions interval return, sampled actions interval" in words
 
 
 def test_steps_to_a_threshold_are_those_of_each_run_however_early_it_stopped(
@@ -441,4 +441,4 @@ def test_success_rates_have_a_table_where_they_were_measured(
     words = words_of(tmp_path / "report" / "index.html")
     assert re.search(r"success rate interval cartpole .* 0\.7500 0\.5000 to 1\.000", words)
     assert "stopped early" not in words
-    assert "likeliest actions" not in words
+    assert "most likely actions" not in words

@@ -97,8 +97,8 @@ def test_a_difference_between_the_two_is_said_with_its_numbers(command_line: Com
     found = summary_of(RUN)
     mode, sample = (found[f"eval_{acting}_return_mean"] for acting in ("mode", "sample"))
     assert (
-        f"warning: the likeliest actions return {mode:.4g}, sampled actions {sample:.4g}: best.pt, report and search "
-        "follow the likeliest actions, with eval.judged_by=sample they follow the other"
+        f"warning: the most likely actions return {mode:.4g}, sampled actions {sample:.4g}: best.pt, report and search "
+        "follow the most likely actions, with eval.judged_by=sample they follow the other"
     ) in ended.out
     assert f"; sampled actions: return {sample:.4g}\n" in ended.out
 

@@ -186,14 +186,14 @@ class Agent(nn.Module):
         ``sampling = False`` in its class, and draws where ``self.training or self.sampling``.
 
         Args:
-            sampling: True: actions are drawn; False, as at first: the likeliest ones are taken.
+            sampling: True: actions are drawn; False, as at first: the most likely ones are taken.
 
         Raises:
             ConfigurationError: True, and no agent in the graph has a distribution over actions.
         """
         policies = [module for module in self.modules() if isinstance(module, Agent) and module.sampling is not None]
         if sampling and not policies:
-            raise ConfigurationError("there is no distribution over actions to sample from; use the likeliest action")
+            raise ConfigurationError("there is no distribution over actions to sample from; use the most likely action")
         for policy in policies:
             policy.sampling = sampling
         return self

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--policy",
         choices=("mode", "sample"),
-        help="likeliest or sampled actions; what the run is judged by if not given",
+        help="most likely or sampled actions; what the run is judged by if not given",
     )
     parser.add_argument("--seed", type=int, help="another list of episodes than the run's own")
     parser.add_argument("--animation", metavar="FILE.gif", help="make an animated picture of the first episode")

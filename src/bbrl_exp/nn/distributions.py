@@ -22,7 +22,7 @@ class Distribution(Protocol):
         """Entropies in nats, ``[N]``."""
 
     def mode(self) -> Tensor:
-        """The likeliest actions, ``[N, *shape]``."""
+        """The most likely actions, ``[N, *shape]``."""
 
 
 class Categorical:
@@ -102,7 +102,7 @@ class ActionDistribution:
         return _total([part.entropy() for part in self._parts])
 
     def mode(self) -> tuple[Tensor, ...]:
-        """The likeliest actions, one tensor ``[N, *shape]`` per leaf."""
+        """The most likely actions, one tensor ``[N, *shape]`` per leaf."""
         return tuple(part.mode() for part in self._parts)
 
 

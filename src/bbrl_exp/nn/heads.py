@@ -63,7 +63,7 @@ class CategoricalHead(nn.Module):
         return Categorical(logits, self.counts, self.start, self.shape, self.dtype)
 
     def on_arrays(self, logits: NDArray[Any], noise: NDArray[Any] | None) -> NDArray[Any]:
-        """The same as ``forward`` on arrays, in any integer dtype; without noise, the likeliest actions."""
+        """The same as ``forward`` on arrays, in any integer dtype; without noise, the most likely actions."""
         perturbed = logits if noise is None else logits + noise
         if len(self.counts) == 1:
             return np.asarray(perturbed.argmax(axis=1).reshape(-1, *self.shape) + self._starts[0])

@@ -54,7 +54,7 @@ class ActionHeads(nn.Module):
         ]
 
     def actions(self, outputs: Tensor, noise: Sequence[NDArray[Any]] | None) -> list[Tensor]:
-        """Actions ``[B, *shape]``, one tensor per leaf, for outputs ``[B, P]``; without noise the likeliest ones."""
+        """Actions ``[B, *shape]``, one tensor per leaf, for outputs ``[B, P]``; without noise the most likely ones."""
         if noise is None:
             modes = self.distribution(outputs).mode()
             return [mode.to(head.dtype) for head, mode in zip(self._heads, modes, strict=True)]

@@ -28,7 +28,7 @@ class RandomAgent(Agent):
         name: the agent's name.
     """
 
-    sampling = False  # it always draws: there is no likeliest action
+    sampling = False  # it always draws: there is no most likely action
 
     def __init__(self, env_spec: EnvSpec, seed: int = 0, name: str | None = None) -> None:
         super().__init__(name)

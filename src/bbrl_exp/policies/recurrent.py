@@ -27,7 +27,7 @@ class RecurrentPolicy(Agent):
 
     A recurrent network over the observations, a perceptron on its output, and the distributions of a
     :class:`StochasticPolicy`. Beside the action it writes ``<name>/state`` and ``<name>/next_state`` (see
-    :class:`Memory`). In evaluation mode (``policy.eval()``) the likeliest action is taken, unless
+    :class:`Memory`). In evaluation mode (``policy.eval()``) the most likely action is taken, unless
     ``policy.sample_actions()`` was called.
 
     Args:

@@ -25,7 +25,7 @@ class StochasticPolicy(Agent):
 
     Discrete components are categorical over the network's logits; components of a box are normal around the network's
     output, with the standard deviation ``exp(log_std)``. Boxes of integers are not supported. In evaluation mode
-    (``policy.eval()``) the likeliest action is taken, unless ``policy.sample_actions()`` was called.
+    (``policy.eval()``) the most likely action is taken, unless ``policy.sample_actions()`` was called.
 
     Args:
         env_spec: facts of the environment.

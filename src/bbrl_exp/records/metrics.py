@@ -22,7 +22,7 @@ from bbrl_exp.records.files import AppendOnlyFile
 from bbrl_exp.records.layout import METRICS, UnreadableError
 
 Acting = Literal["mode", "sample"]
-ACTIONS_IN_WORDS: Mapping[str, str] = {"mode": "likeliest actions", "sample": "sampled actions"}
+ACTIONS_IN_WORDS: Mapping[str, str] = {"mode": "most likely actions", "sample": "sampled actions"}
 MEASURED = ("return_mean", "success_rate")
 EVALUATIONS = "eval/return_mean"
 TRAINING_RETURNS = "train/return"

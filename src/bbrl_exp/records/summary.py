@@ -38,7 +38,7 @@ class Summary:
         eval_return_std: its standard deviation over episodes.
         eval_returns: the return of each of these episodes.
         eval_success_rate: the part of them that were successes; None where successes are not recorded.
-        eval_mode_return_mean: mean return of the last policy by its likeliest actions, None where it was not measured.
+        eval_mode_return_mean: mean return of the last policy by its most likely actions; None where not measured.
         eval_mode_success_rate: likewise.
         eval_sample_return_mean: mean return of the last policy by drawn actions, likewise.
         eval_sample_success_rate: likewise.

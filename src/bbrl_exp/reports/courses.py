@@ -16,9 +16,9 @@ _ANY = "eval_success_rate"
 # the two ways of acting are shown where a run has both.
 MEASURES: Mapping[str, str] = {
     _ANY: "success rate",
-    "eval_mode_return_mean": "return, likeliest actions",
+    "eval_mode_return_mean": "return, most likely actions",
     "eval_sample_return_mean": "return, sampled actions",
-    "eval_mode_success_rate": "success rate, likeliest actions",
+    "eval_mode_success_rate": "success rate, most likely actions",
     "eval_sample_success_rate": "success rate, sampled actions",
 }
 
@@ -50,7 +50,7 @@ class Course:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing is to be said: no run stopped early or was extended, and all took the likeliest actions."""
+        """Whether nothing is to be said: no run stopped early or was extended, and all took the most likely actions."""
         return not self.n_stopped and not self.n_extended and self.judged_by == ACTIONS_IN_WORDS["mode"]
 
 

@@ -270,7 +270,7 @@ def _evaluation_in_words(run: CheckedRun) -> str:
     parts = [f"{_every(plan.every, in_chunk, 'chunk')}, {plan.episodes:,} episodes"] if plan.every else []
     parts += [f"at the end {plan.final_episodes:,} episodes"] if plan.final_episodes else []
     if parts and len(plan.measured) > 1:
-        parts.append(f"by the likeliest actions and by sampled ones, judged by the {ACTIONS_IN_WORDS[plan.judged_by]}")
+        parts.append(f"by the most likely and by sampled actions, judged by the {ACTIONS_IN_WORDS[plan.judged_by]}")
     elif parts and plan.judged_by != "mode":
         parts.append(ACTIONS_IN_WORDS[plan.judged_by])
     return "; ".join(parts) or "none"

@@ -330,7 +330,7 @@ class Evaluations:
         if role == FINAL or not self._has_warned:
             mine, other = ("mode", "sample") if self._plan.judged_by == "mode" else ("sample", "mode")
             self._console.line(
-                f"warning: the likeliest actions return {measured['mode'].return_mean:.4g}, sampled actions "
+                f"warning: the most likely actions return {measured['mode'].return_mean:.4g}, sampled actions "
                 f"{measured['sample'].return_mean:.4g}: best.pt, report and search follow the "
                 f"{ACTIONS_IN_WORDS[mine]}, with eval.judged_by={other} they follow the other"
             )

@@ -36,7 +36,7 @@ def build_evaluator(
         episodes: how many, each in its own environment.
         device: where networks live.
         seed: root of the list; None for ``eval.seed``.
-        acting: whether the likeliest actions are taken or actions drawn; None for what the run is judged by.
+        acting: whether the most likely actions are taken or actions drawn; None for what the run is judged by.
         shows_frames: whether pictures will be asked for.
 
     Raises:

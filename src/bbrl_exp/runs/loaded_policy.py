@@ -71,7 +71,7 @@ class LoadedPolicy(Agents):
                 changed: it can be used again, saved by ``torch.save`` and loaded with ``weights_only=True``.
             starts: bool ``[B]`` (or one bool for one observation): where this observation is the first of an episode.
                 Memories are empty there. None for nowhere; with ``state=None`` it is everywhere, whatever this says.
-            sample: whether actions are drawn from the policy's distribution instead of the likeliest ones. Draws come
+            sample: whether actions are drawn from the policy's distribution instead of the most likely ones. Draws come
                 from the generators of this policy, one sequence per batch size: see ``load_policy(seed=…)`` and
                 :meth:`seed`. The position in a sequence is not part of the state. A random agent draws in any case.
             variables: what agents read of the environments beside observations, such as ``{"env/reward": reward}``: of

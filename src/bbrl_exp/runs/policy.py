@@ -105,7 +105,7 @@ def evaluate(
         which: ``last``, or ``best`` by the evaluations along the run.
         seed: root of the list of episodes; None for the run's own ``eval.seed``.
         animation: a ``.gif`` file to make, which must not exist yet, of the first of these episodes.
-        policy: ``mode`` takes the likeliest actions, ``sample`` draws them; None does what the run is judged by.
+        policy: ``mode`` takes the most likely actions, ``sample`` draws them; None does what the run is judged by.
 
     Raises:
         ConfigurationError: a folder, a policy or a number that cannot be used.

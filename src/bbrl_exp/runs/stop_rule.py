@@ -20,7 +20,7 @@ class StopRule:
 
     Attributes:
         settings: the keys.
-        measures_both: whether the evaluations are by the likeliest actions and by drawn ones.
+        measures_both: whether the evaluations are by the most likely actions and by drawn ones.
     """
 
     settings: StopSettings

@@ -1,4 +1,4 @@
-"""Evaluation: complete episodes, one per environment, always the same ones, by the likeliest actions or drawn ones.
+"""Evaluation: complete episodes, one per environment, always the same ones, by the most likely actions or drawn ones.
 
 With one episode per environment every episode counts once, however long it is; counting the first episodes that end
 would prefer the short ones.
@@ -35,7 +35,7 @@ class Evaluation:
         lengths: steps of each.
         successes: whether a key of ``info`` said at the end of each that it was one; None where it is not recorded.
         n_cut: how many were cut because their environment sets no limit of its own.
-        acting: whether the likeliest actions were taken or actions drawn.
+        acting: whether the most likely actions were taken or actions drawn.
     """
 
     returns: tuple[float, ...]
@@ -88,7 +88,7 @@ class Evaluator:
         policy_seed: root of the random streams of agents that are random even in evaluation mode, and of the global
             generators.
         sampling_seed: the same where actions are drawn.
-        acting: whether the likeliest actions are taken or actions drawn, unless :meth:`run` says.
+        acting: whether the most likely actions are taken or actions drawn, unless :meth:`run` says.
         success: the variable that says at the end of an episode whether it was a success, where it is recorded.
 
     Raises:
