@@ -1,6 +1,7 @@
 """The project of docs/installed_command.md runs as the page says: alone, resumed by what it prints, and in a sweep."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -61,3 +62,15 @@ def test_the_page_s_sweep_and_its_report(folder: Path) -> None:
     again = [sys.executable, "-m", "bbrl_exp", *shlex.split(PAGE.commands[3])[1:], *SHORT, "total_steps=512"]
     ended = subprocess.run(again, cwd=folder, capture_output=True, text=True, check=True)
     assert "sweep: 4 jobs, 0 to run" in ended.stdout
+
+
+def test_the_examples_of_the_other_pages_run_with_the_project_file_of_this_page(folder: Path) -> None:
+    text = (ROOT / "docs" / "installed_command.md").read_text(encoding="utf-8")
+    _, project = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (command,) = re.findall(r"`(bbrl-exp run agent=recurrent_ppo env=tmaze)`", text)
+    other = folder / "other"
+    Page.read("own_environment.md").write_files(other)
+    (other / "pyproject.toml").write_text(project, encoding="utf-8")
+    out = run(other, command, *SHORT, "total_steps=256", "agent.steps_per_chunk=32", "name=a").stdout
+    assert "\n  project            pyproject.toml: allow my_package; path .; config_dir my_conf\n" in out
+    assert summary(other, "a")["env_id"] == "TMaze-v0"

@@ -178,6 +178,11 @@ def test_the_plan_says_that_an_experiment_is_made_for_another_environment(comman
     assert "made for" not in command_line("experiment=ppo_cartpole", "dry_run=true").out
 
 
+def test_a_dry_run_of_a_run_that_pauses_measures_its_speed(command_line: CommandLine) -> None:
+    out = command_line("agent=random", "env=cartpole", "agent.steps_per_chunk=8", "pause_after=64", "dry_run=true").out
+    assert " steps/s, measured for " in out
+
+
 def test_the_plan_says_that_no_update_falls_into_the_run(command_line: CommandLine) -> None:
     options = ["agent=dqn", "dry_run=true", "agent.learner.learning_starts=2048"]
     told = "updates            none: the first comes after 2,048 environment steps"

@@ -65,9 +65,9 @@ def measure(run: CheckedRun, host: JobHost) -> Estimate | MeasurementFailure | N
 
 
 def _to_measure(run: CheckedRun) -> CheckedRun:
-    """The run without evaluations, with its speed in ``metrics.csv``."""
+    """The run without evaluations and without an early end, with its speed in ``metrics.csv``."""
     no_evaluations = {**run.root.eval, "every": 0, "final_episodes": 0}
-    root = replace(run.root, dry_run=False, resume="auto", eval=no_evaluations, stop_when=None)
+    root = replace(run.root, dry_run=False, resume="auto", pause_after=None, eval=no_evaluations, stop_when=None)
     return replace(run, root=root, tracking=run.tracking.to_measure())
 
 

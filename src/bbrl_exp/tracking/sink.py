@@ -138,7 +138,7 @@ class Sink:
         """Returns when what was recorded up to now would be there after a power cut; called at checkpoints."""
 
     def close(self, status: str) -> None:
-        """The run ends; ``status`` is that of ``summary.json``: completed, interrupted, failed, diverged, …"""
+        """The run ends; ``status`` is that of ``summary.json``: completed, paused, interrupted, failed or diverged."""
 
 
 class LocalSink(Sink):
