@@ -64,4 +64,4 @@ def test_a_run_is_made_longer_where_its_schedule_does_not_depend_on_its_length(f
     assert summary(folder, "longer")["env_steps"] == 5120
     run(folder, PAGE.commands[TWO], *SHORT, "name=as_long")
     refused = run(folder, PAGE.commands[TWO], *SHORT, "name=as_long", "total_steps=5120", exit_code=2)
-    assert "agent.learner.learning_rate depends on it; must be the same" in refused.stderr
+    assert "agent.learner.learning_rate depends on it; schedule_steps=2560 keeps the schedule" in refused.stderr

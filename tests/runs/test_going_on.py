@@ -108,10 +108,10 @@ def test_the_evaluation_that_is_due_at_a_pause_runs_once_and_no_speed_is_invente
     evaluations = 0
     evaluated = Evaluator.run
 
-    def counted(self: Evaluator, *arguments: Any) -> Any:
+    def counted(self: Evaluator, *arguments: Any, **named: Any) -> Any:
         nonlocal evaluations
         evaluations += 1
-        return evaluated(self, *arguments)
+        return evaluated(self, *arguments, **named)
 
     monkeypatch.setattr(Evaluator, "run", counted)
     command = [*RANDOM, "name=run", "eval.every=384", "tracking.speed_every=100"]

@@ -89,9 +89,9 @@ def test_without_slurm_nothing_is_made(
 class Straight:
     """A run that no signal comes to, to compare others with."""
 
-    def __init__(self, command_line: CommandLine, folder: Path) -> None:
+    def __init__(self, command_line: CommandLine, folder: Path, number: int = signal.SIGUSR2) -> None:
         (folder / "marker").touch()
-        assert command_line("-m", "name=straight", SIGNALLED % signal.SIGUSR2, *SHORT).code == 0
+        assert command_line("-m", "name=straight", SIGNALLED % number, *SHORT).code == 0
         (folder / "marker").unlink()
         self.folder = job_of(folder / "outputs" / "multirun" / "straight")
 
@@ -138,7 +138,7 @@ def test_a_job_that_is_to_be_killed_saves_and_waits_and_the_same_command_goes_on
     assert (ended.code, seen) == (1, [psutil.STATUS_SLEEPING])
     assert [(row["status"], row["error"]) for row in table_of(sweep)] == [("interrupted", "stopped by SIGTERM")]
     assert command_line("-m", "name=s", SIGNALLED % signal.SIGTERM, *SHORT).code == 0
-    assert_same_run(Straight(command_line, tmp_path).folder, job_of(sweep))
+    assert_same_run(Straight(command_line, tmp_path, signal.SIGTERM).folder, job_of(sweep))
 
 
 @pytest.mark.usefixtures("users_package")
