@@ -87,7 +87,7 @@ def read_variable(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype
     """The value of another variable of the environments, such as ``env/reward``, in its dtype.
 
     Raises:
-        ConfigurationError: another shape, what is no number or not of the dtype, NaN or infinity.
+        ConfigurationError: another shape, a value that is not a number or not of the dtype, NaN or infinity.
     """
     try:
         array = value_of(value.detach().cpu() if isinstance(value, Tensor) else value, shape, dtype, name)

@@ -54,7 +54,7 @@ def sweep(
     Args:
         overrides: ``["agent=ppo", "seed=0,1,2", "batch_size=8,16"]``.
         config_dir: the configuration folder; None for the one of this package.
-        extra_dir: a folder of your own options, as ``--config-dir``.
+        extra_dir: the folder of your options, as ``--config-dir``.
         config_name: the root file, without ``.yaml``.
 
     Raises:

@@ -33,7 +33,7 @@ class BackgroundSink:
     Args:
         name: of the sink, for messages.
         sink: used by nobody else.
-        position: of the sink at the checkpoint that the run resumes from; None where there is none.
+        position: of the sink at the checkpoint that the run resumes from; None if there is none.
     """
 
     def __init__(self, name: str, sink: Sink, position: Any = None) -> None:
