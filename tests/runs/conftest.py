@@ -57,6 +57,7 @@ import ctypes
 import os
 import resource
 import signal
+import time
 import warnings
 
 import gymnasium
@@ -295,6 +296,14 @@ class Unplugged(gymnasium.Wrapper):
         self.steps += 1
         if self.steps == self.at:
             raise RuntimeError("unplugged")
+        return self.env.step(action)
+
+
+class SlowWhileHeld(gymnasium.Wrapper):
+    # A run cannot end before the file "held" is gone.
+    def step(self, action):
+        if os.path.exists("held"):
+            time.sleep(0.005)
         return self.env.step(action)
 
 

@@ -24,7 +24,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
 # dqn begins to learn after 1000 steps
 SWEEP = ["-m", "agent=random,dqn,ppo", "batch_size=1,8", "seed=1,2", "total_steps=1088", "checkpoint.every=640"]
 SWEEP += ["eval.every=640", "eval.episodes=1", "eval.final_episodes=1", "tracking.metrics_every=64"]
-LONG = ["-m", "name=s", "agent=ppo", "seed=1,2,3", "total_steps=10240", "agent.learner.n_epochs=2", "batch_size=2"]
+LONG = ["-m", "name=s", "agent=ppo", "seed=1,2,3", "total_steps=4096", "agent.learner.n_epochs=2", "batch_size=2"]
 LONG += ["agent.steps_per_chunk=32", "eval.every=0", "eval.final_episodes=1"]
 OF_TIME = ("time", "second", "speed", "folder", "wall")
 WAIT = 120.0
@@ -98,9 +98,12 @@ def test_results_do_not_depend_on_the_launcher(command_line: CommandLine, tmp_pa
 
 
 def test_jobs_of_a_sweep_that_was_killed_save_and_end_and_another_launcher_goes_on(
-    command_line: CommandLine, tmp_path: Path
+    command_line: CommandLine, users_package: str, tmp_path: Path
 ) -> None:
-    command = [sys.executable, str(SCRIPT), *LONG, "launcher=joblib", "hydra.launcher.n_jobs=2"]
+    jobs = [*LONG, f"+env.wrappers.slow={{_target_: {users_package}.SlowWhileHeld}}"]
+    held = tmp_path / "held"
+    held.touch()
+    command = [sys.executable, str(SCRIPT), *jobs, "launcher=joblib", "hydra.launcher.n_jobs=2"]
     sweep = tmp_path / "outputs" / "multirun" / "s"
     folders = [sweep / f"seed={seed}" for seed in (1, 2)]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
@@ -117,10 +120,11 @@ def test_jobs_of_a_sweep_that_was_killed_save_and_end_and_another_launcher_goes_
     statuses = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     assert {(found["status"], found["error"]) for found in statuses} == {("interrupted", "stopped by SIGTERM")}
     assert not (sweep / "seed=3").exists()
+    held.unlink()
 
-    assert command_line(*LONG).code == 0
+    assert command_line(*jobs).code == 0
     os.rename(sweep, tmp_path / "killed")
-    assert command_line(*LONG).code == 0
+    assert command_line(*jobs).code == 0
     assert_same_sweep(sweep, tmp_path / "killed")
 
 
