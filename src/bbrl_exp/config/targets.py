@@ -119,29 +119,25 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     from bbrl_exp.learners.learner import Learner
     from bbrl_exp.tracking.sink import Sink
 
+    bases: dict[NodeKind, tuple[type[Any], str]] = {
+        "environment": (EnvironmentAgent, "an EnvironmentAgent"),
+        "member": (Agent, "an Agent"),
+        "learner": (Learner, "a Learner"),
+        "optimizer": (optim.Optimizer, "a torch.optim.Optimizer"),
+        "sink": (Sink, "a Sink"),
+    }
     if kind == "wrapper":
         if not is_wrapper(target):
             raise ConfigurationError(f"{where}: must be a gymnasium.Wrapper")
         if target.__module__.startswith("gymnasium.") and target.__name__ in _WITH_SIDE_EFFECTS:
             raise ConfigurationError(f"{where}: not allowed, {_WITH_SIDE_EFFECTS[target.__name__]}")
-    elif kind == "environment":
-        if not issubclass(target, EnvironmentAgent):
-            raise ConfigurationError(f"{where}: must be an EnvironmentAgent")
-    elif kind == "member":
-        if not issubclass(target, Agent):
-            raise ConfigurationError(f"{where}: must be an Agent")
-    elif kind == "learner":
-        if not issubclass(target, Learner):
-            raise ConfigurationError(f"{where}: must be a Learner")
-    elif kind == "optimizer":
-        if not issubclass(target, optim.Optimizer):
-            raise ConfigurationError(f"{where}: must be a torch.optim.Optimizer")
     elif kind == "network":
         if not issubclass(target, nn.Module) or "input_shape" not in inspect.signature(target).parameters:
             raise ConfigurationError(f"{where}: must be a torch.nn.Module with a parameter input_shape")
-    elif kind == "sink":
-        if not issubclass(target, Sink):
-            raise ConfigurationError(f"{where}: must be a Sink")
+    elif kind in bases:
+        base, named = bases[kind]
+        if not issubclass(target, base):
+            raise ConfigurationError(f"{where}: must be {named}")
     elif kind == "schedule":
         if not issubclass(target, Schedule):
             raise ConfigurationError(f"{where}: must be a schedule, with a method value_at(env_steps, total_steps)")
