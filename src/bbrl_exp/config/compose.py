@@ -7,7 +7,7 @@ import copy
 import errno
 import functools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -167,14 +167,20 @@ class Composer:
         """A copy of what the options of the groups give."""
         texts = tuple(str(override.input_line) for override in choices)
         if texts not in self._composed:
-            others = ",".join(quoted(f"file://{folder}") for folder in folders[1:])
-            place = [f"hydra.searchpath=[{others}]"] if others else []
             GlobalHydra.instance().hydra = self._hydra  # another composer may have been opened since
             with _refusals(folders):
                 for override in choices:
                     _check_choice(override, option_files(folders, override.key_or_group))
-                self._composed[texts] = hydra.compose(self.config_name, [*place, *texts], return_hydra_config=True)
+                self._composed[texts] = hydra.compose(
+                    self.config_name, [*search_path(folders[1:]), *texts], return_hydra_config=True
+                )
         return copy.deepcopy(self._composed[texts])
+
+
+def search_path(folders: Iterable[Path]) -> list[str]:
+    """The override by which Hydra looks into these folders after the first one."""
+    places = ",".join(quoted(f"file://{folder}") for folder in folders)
+    return [f"hydra.searchpath=[{places}]"] if places else []
 
 
 def _groups_in(folders: Sequence[Path]) -> set[str]:

@@ -13,14 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl  # no public way to make one for given places
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra.core.plugins import Plugins
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from bbrl_exp.config.compose import written
+from bbrl_exp.config.compose import Composer, search_path, written
 from bbrl_exp.config.nodes import ORDER_KEYS
 from bbrl_exp.config.overrides import Override, parse
 from bbrl_exp.config.targets import check_prefix, find_target, import_allowed_packages
@@ -129,29 +127,27 @@ def _files_of(config: DictConfig, overrides: Sequence[Override]) -> list[Content
         for override in overrides
         if "/" in override.key_or_group or override.key_or_group in runtime.choices
     )
-    places = tuple((each.provider, f"{each.schema}://{each.path}") for each in runtime.config_sources)
-    folders = [Path(each.path) for each in runtime.config_sources if each.schema == "file"]
+    folders = tuple(Path(each.path) for each in runtime.config_sources if each.schema == "file")
     versions = [(path, path.stat().st_mtime_ns) for folder in folders for path in folder.glob("**/*.yaml")]
-    return _files(places, config.hydra.job.config_name, choices, tuple(versions))
+    return _files(folders, config.hydra.job.config_name, choices, tuple(versions))
 
 
 @functools.lru_cache(maxsize=32)
 def _files(
-    places: tuple[tuple[str, str], ...], config_name: str, choices: tuple[str, ...], versions: tuple[object, ...]
+    folders: tuple[Path, ...], config_name: str, choices: tuple[str, ...], versions: tuple[object, ...]
 ) -> list[Contents]:
-    Plugins.instance()  # the kinds of places, in a process that composes nothing else
-    search_path = ConfigSearchPathImpl()
-    for provider, place in places:
-        search_path.append(provider, place)
-    loader = ConfigLoaderImpl(search_path)
+    with Composer(folders[0], config_name):
+        loader = GlobalHydra.instance().config_loader()
+        texts = [*search_path(folders[1:]), *choices]
+        defaults = loader.compute_defaults_list(config_name, texts, RunMode.RUN).defaults
     contents = []
-    for default in loader.compute_defaults_list(config_name, list(choices), RunMode.RUN).defaults:
-        assert default.config_path is not None
-        assert default.package is not None
-        file = loader.repository.load_config(default.config_path)
-        assert file is not None
+    for default in defaults:
+        path = next((path for folder in folders if (path := folder / f"{default.config_path}.yaml").is_file()), None)
+        if path is None:  # of Hydra's own
+            continue
+        file = OmegaConf.load(path)
         stated = OmegaConf.create()
         if default.package:
-            OmegaConf.update(stated, default.package, file.config)
-        contents.append(_plain(stated if default.package else file.config))
+            OmegaConf.update(stated, default.package, file)
+        contents.append(_plain(stated if default.package else file))
     return contents
