@@ -23,7 +23,7 @@ class Recording:
     """One chunk, each array ``[T, B, …]``.
 
     Where ``final`` is None, reward and ends in row t are caused by the action in row t - 1, and the row after an end is
-    the first one of the next episode. Else they stand in the row of the action that caused them, the next row is the
+    the first one of the next episode. Otherwise they are in the row of the action that caused them, the next row is the
     first one of the next episode already, and ``final`` holds the observation that ended the episode.
     """
 

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/checkpoints.py [--out FILE]
 
 Each row is one run with the settings of its agent's YAML and checkpoints as they come by default, ten a run. The last
-one fills a replay buffer of a million transitions and goes on beyond it without learning, so that nothing but the
+one fills a replay buffer of a million transitions and continues beyond it without learning, so that nothing but the
 environments hides the cost.
 """
 

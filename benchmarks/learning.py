@@ -5,7 +5,7 @@
 A pair is an experiment ``conf/experiment/<agent>_<env>.yaml``, run as ``python scripts/run.py experiment=<pair>
 seed=<seed>`` with twenty evaluations along training; of the longest only the beginning is run (``SHORTENED``). A run
 that has a record in ``benchmarks/results/learning`` is not repeated; the table ``benchmarks/results/learning.md`` is
-written anew after every run, the headers of the experiments and the pages of the learners at the end.
+rewritten after every run, the headers of the experiments and the pages of the learners at the end.
 ``learning_peer.py`` adds the peer's records.
 """
 
@@ -83,7 +83,7 @@ def overrides(pair: str, seed: int) -> list[str]:
 
 
 def measure(pair: str, seed: int) -> Record:
-    """The record of one run, made in a process and a folder of its own.
+    """The record of one run, made in its own process and folder.
 
     Raises:
         RuntimeError: the run failed.

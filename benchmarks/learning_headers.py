@@ -20,7 +20,7 @@ def expectation(pair: str, records: Sequence[Record], total_steps: int | None = 
 
     Args:
         pair: the experiment.
-        records: one a seed, of this project; none where it was never run.
+        records: of this project, one per seed; none where it was never run.
         total_steps: environment steps of the experiment; None where it does not say.
     """
     command = ["", f"    OMP_NUM_THREADS=1 python benchmarks/learning.py {pair}"]
@@ -48,7 +48,7 @@ def with_expectation(yaml: str, pair: str, records: Sequence[Record]) -> str:
     Args:
         yaml: the file's contents, which begin with comments.
         pair: the experiment.
-        records: one a seed.
+        records: one per seed.
     """
     lines = yaml.splitlines()
     n_comments = next(index for index, line in enumerate(lines) if not line.startswith("#"))

@@ -18,7 +18,7 @@ def page_of(pair: str) -> str:
 
 
 def with_results(page: str, name: str, pairs: Sequence[str], records: Mapping[tuple[str, str, int], Record]) -> str:
-    """A page with the newest results between the two marks; what stands around them stays.
+    """A page with the newest results between the two marks; the text around them stays.
 
     Args:
         page: its text.

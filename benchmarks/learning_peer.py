@@ -137,7 +137,7 @@ def learn(pair: str, seed: int) -> dict[str, Any]:
 
 
 def measure(pair: str, seed: int) -> Record:
-    """The record of one run, made in a process of its own."""
+    """The record of one run, made in its own process."""
     import stable_baselines3
 
     with tempfile.TemporaryDirectory() as name:

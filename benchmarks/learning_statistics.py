@@ -32,7 +32,7 @@ def bootstrap_interval(scores: Sequence[float], confidence: float = 0.95) -> tup
 
 
 def steps_to_threshold(curve: Sequence[tuple[int, float]], threshold: float) -> int | None:
-    """Environment steps of the first evaluation at or above ``threshold``; None where there is none.
+    """Environment steps of the first evaluation at or above ``threshold``; None if there is none.
 
     Args:
         curve: (environment steps, mean return) of each evaluation, in the order of training.

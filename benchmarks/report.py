@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/report.py [--runs 20 200] [--seeds 10 2]
 
 The runs are made up: two environments, settings of three keys, 20 evaluations and 500 training episodes each.
-Each report is a process of its own, as `python scripts/report.py` is, the start of Python and its imports included.
+Each report is its own process, as `python scripts/report.py` is, the start of Python and its imports included.
 """
 
 from __future__ import annotations

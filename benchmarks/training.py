@@ -4,7 +4,7 @@
 
 Plain gymnasium environments, no compilation, the whole loop: acting, storing and learning, evaluation left out. Equal
 work: the same numbers of environments, steps, epochs, minibatches and updates, and the same networks. Every contestant
-begins anew in every round, all of them in turn, and the tables show medians over the rounds, of speeds and of the
+starts afresh in every round, all of them in turn, and the tables show medians over the rounds, of speeds and of the
 ratios within a round; what a contestant does once, at its start, is not counted. This project runs as from the command
 line, without tracking and with the default tracking. Seconds are CPU seconds of the process, so that what else runs on
 the machine disturbs less. Needs the extra ``bench``.

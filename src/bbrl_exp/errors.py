@@ -55,7 +55,7 @@ class DivergedError(BbrlExpError):
 
 
 class NonFiniteError(DivergedError):
-    """A NaN or an infinity where only numbers may stand.
+    """A NaN or an infinity where only finite numbers are allowed.
 
     Args:
         variable: name of the workspace variable.

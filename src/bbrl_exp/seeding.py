@@ -119,7 +119,7 @@ class EpisodeSeeds:
 
     Args:
         seed: the root seed.
-        role: what the environment is for, ``"train"``, ``"eval"``, …; each has seeds of its own.
+        role: what the environment is for, ``"train"``, ``"eval"``, …; each has its own seeds.
         environment: index of the environment in its batch.
     """
 

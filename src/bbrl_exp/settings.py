@@ -39,7 +39,7 @@ NODES = Allowed("a mapping of nodes", MAPPING.accepts)
 
 
 def integer(lowest: int, highest: int | None = None) -> Allowed:
-    """The integers from ``lowest`` on, to ``highest`` where there is one."""
+    """The integers from ``lowest`` on, to ``highest`` if there is one."""
     words = "an integer of 0 or more" if lowest == 0 else f"an integer of at least {lowest}"
     if highest is not None:
         words = f"an integer from {lowest} to {highest}"

@@ -210,7 +210,7 @@ class Agent(nn.Module):
                 part.close()
 
     def clone(self) -> Self:
-        """A copy with parameters, buffers and random streams of its own, and no gradients."""
+        """A copy with its own parameters, buffers and random streams, and no gradients."""
         clone = copy.deepcopy(self)
         for parameter in clone.parameters():
             parameter.grad = None
@@ -219,7 +219,7 @@ class Agent(nn.Module):
     def dry_copy(self) -> Agent:
         """A stand-in for the graph check, which reads and writes as this agent does and may be thrown away.
 
-        A copy, in which agents that have a stand-in of their own are replaced by it.
+        A copy, in which agents with their own stand-in are replaced by it.
         """
         stand_ins: dict[int, Any] = {
             id(module): module.dry_copy()

@@ -24,7 +24,7 @@ class Agents(Agent):
         name: name of the whole.
 
     Raises:
-        ConfigurationError: something that is no agent, or both ways of giving the agents at once.
+        ConfigurationError: something that is not an agent, or both ways of giving the agents at once.
     """
 
     def __init__(self, *agents: Agent, members: Mapping[str, Agent] | None = None, name: str | None = None) -> None:

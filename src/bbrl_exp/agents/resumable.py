@@ -15,7 +15,7 @@ _OF_AGENTS = frozenset(vars(Agent()))
 
 @runtime_checkable
 class Resumable(Protocol):
-    """A module with random streams, environments or counters of its own.
+    """A module with its own random streams, environments or counters.
 
     Its state is not part of a policy: it belongs to the run. It consists of tensors and plain Python, and is bitwise
     identical between equal runs.

@@ -27,7 +27,7 @@ GROUPS = {
 
 
 def first_comment(path: Path) -> str:
-    """The first line of a file that is a comment, and not one for Hydra; empty where there is none."""
+    """The first line of a file that is a comment, and not one for Hydra; empty if there is none."""
     lines = path.read_text(encoding="utf-8").splitlines()
     comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
     return next((comment for comment in comments if not comment.startswith("@")), "")

@@ -157,7 +157,7 @@ def build_graph_of(
 
 
 def env_spec_of(graph: Agent) -> EnvSpec | None:
-    """The facts about the first environment in ``graph``; None where there is none."""
+    """The facts about the first environment in ``graph``; None if there is none."""
     from bbrl_exp.envs.spec import EnvSpec
 
     specs = (getattr(module, "env_spec", None) for module in graph.modules())

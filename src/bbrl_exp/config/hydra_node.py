@@ -140,7 +140,7 @@ def search_path_folders(places: object) -> list[Path]:
     """The folders of a search path of configurations; to look into a package would be to import it.
 
     Args:
-        places: the value of ``hydra.searchpath``, None where there is none.
+        places: the value of ``hydra.searchpath``, None if there is none.
 
     Raises:
         ConfigurationError: a place is not a folder.

@@ -40,9 +40,9 @@ _SAME_ROWS = ("auto", "scalar", "workers")
 LENGTH_KEYS = frozenset({"total_steps", "schedule_steps"})
 # When a run stops before its end is no part of what it is: it can be extended.
 _STOPPING = "stop_when"
-# Agents run, and wrappers wrap, in the order in which they stand.
+# Agents run, and wrappers wrap, in the order in which they are written.
 _ORDERED = ("agent.members", "env.wrappers")
-# Not shown as a part of the setting, besides what changes no number.
+# Not shown as a part of the setting, in addition to what changes no number.
 _NOT_SHOWN = ("seed", "launcher", "search", _STOPPING, *LENGTH_KEYS)
 _NO_FILE = (
     "tracking=none",
@@ -66,7 +66,7 @@ def identity(config: DictConfig, changes: Mapping[str, Any] | None = None) -> di
 
     Args:
         config: composed.
-        changes: values by dotted key that take the place of its own.
+        changes: values by dotted key that replace its own.
 
     Raises:
         ConfigurationError: an interpolation leads nowhere, or the value of a key is missing.

@@ -70,7 +70,7 @@ def prepare(run: CheckedRun, *, without_environments: bool = False, is_tried: bo
 
     Args:
         run: checked.
-        without_environments: stand-ins take the place of the environments: enough to check, not to run.
+        without_environments: stand-ins replace the environments: enough to check, not to run.
         is_tried: the environments of such a run have been tried before, and are not tried again.
 
     Raises:

@@ -19,7 +19,7 @@ from bbrl_exp.data.replay import Batch, ReplayBuffer, ReplayError
 from bbrl_exp.errors import ConfigurationError, DivergedError
 from bbrl_exp.workspace import Workspace
 
-# Children of a node: whole arrays are cheap in numpy and calls are not, hence a flatter tree than a binary one.
+# Children of a node: whole arrays are cheap in numpy and calls are not, so a flatter tree than a binary one.
 _FAN_OUT = 16
 # Nodes without parents, at most: one sum over all of them costs less than further levels.
 _LARGEST_TOP = 4096
@@ -121,7 +121,7 @@ class PrioritisedReplay:
         self._largest = float(priorities.max(initial=self._largest))
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`load_state` needs besides the rows of the buffer, to continue exactly as this one would."""
+        """What :meth:`load_state` needs, apart from the rows, to continue exactly as this one would."""
         stored, tree = self.buffer.stored, self._tree
         leaves = self._leaves(np.arange(stored.start, stored.stop))
         return {

@@ -55,7 +55,7 @@ class RowLayout:
         self.n_words = math.ceil(n_bytes / WORD)
 
     def view(self, words: Tensor, name: str) -> Tensor:
-        """The variable ``name`` of packed rows, int64 ``[…, n_words]``, as a view ``[…, *shape]`` of its own dtype."""
+        """The variable ``name`` of packed rows, int64 ``[…, n_words]``, as a view ``[…, *shape]`` in its dtype."""
         field, start = self.fields[name], self._starts[name]
         flat = words.view(field.dtype).narrow(-1, start // field.dtype.itemsize, math.prod(field.shape))
         return flat.view(*words.shape[:-1], *field.shape)

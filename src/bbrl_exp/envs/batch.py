@@ -50,7 +50,7 @@ class Kernel(Protocol):
         """No actions are kept from now on, and there is no :meth:`state` any more."""
 
     def state(self) -> dict[str, Any]:
-        """What is needed to go on from here, in other environments like these: arrays and plain Python.
+        """What is needed to continue from here, in other environments like these: arrays and plain Python.
 
         Raises:
             BbrlExpError: the environments hold what cannot be saved.

@@ -55,7 +55,7 @@ def try_out(agent: EnvironmentAgent) -> str | None:
             try:
                 rows.append(played(agent, Workspace(), actions))
             except Exception:
-                return None  # the run will say so
+                return None  # the run reports it
         if drawn := [generator for generator, state in _generators().items() if state != before[generator]]:
             return (
                 f"{name} draws from the global generator of {' and '.join(drawn)} and not from its own np_random: "

@@ -30,7 +30,7 @@ class Counts:
         self._values = frozenset(range(int(self._smallest), int(self._beyond))) if is_small else None
 
     def first_outside(self, values: NDArray[Any]) -> tuple[int, ...] | None:
-        """Where in ``values``, ``[B, *shape]``, is the first one outside of the space; None where there is none."""
+        """Where in ``values``, ``[B, *shape]``, is the first one outside of the space; None if there is none."""
         if self._values is not None and len(values) <= _FEW:
             if self._values.issuperset(values.tolist()):
                 return None

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Beyond so many numbers numpy's BLAS may start threads of its own.
+# Beyond so many numbers numpy's BLAS may start its own threads.
 _LARGEST_DOT = 8192
 
 
 def all_finite(values: NDArray[Any], zeros: NDArray[Any]) -> bool:
     """Whether ``values`` holds neither NaN nor infinity; ``zeros`` are as many zeros of the same dtype.
 
-    x * 0 is 0 for finite numbers only, so that one dot product tells.
+    x * 0 is 0 for finite numbers only, so one dot product is enough.
     """
     if values.size > _LARGEST_DOT:
         return bool(np.isfinite(values).all())

@@ -61,7 +61,7 @@ class GymAgent(EnvironmentAgent):
         batch_size: number B of environments.
         seed: the root seed; each episode of each environment has its own stream.
         role: ``"train"`` or ``"eval"``: which streams, so that the two share none.
-        stepping: ``"scalar"`` in this process; ``"workers"`` in ``workers`` processes, with the same rows to the bit;
+        stepping: ``"scalar"`` in this process; ``"workers"`` in ``workers`` processes, with bitwise the same rows;
             ``"vectorized"`` by the environment's own vectorised implementation, whose resets draw from one stream for
             the whole batch; ``"auto"``: workers if asked for, else scalar.
         workers: number of worker processes.
@@ -209,7 +209,7 @@ class GymAgent(EnvironmentAgent):
         return {"has_begun": self._has_begun, "is_vectorized": self.is_vectorized, "kernel": found}
 
     def load_run_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from where :meth:`run_state` was taken: the next call is at t > 0, on a workspace with the same rows.
+        """Resumes from where :meth:`run_state` was taken: the next call is at t > 0, on a workspace with the same rows.
 
         Episodes are begun again with their seeds, and their actions are repeated; what is then seen must be what was
         seen before. The global generators are where they were afterwards.
@@ -271,7 +271,7 @@ class GymAgent(EnvironmentAgent):
 
     @property
     def is_vectorized(self) -> bool:
-        """Whether the environments step as one, by an implementation of their own."""
+        """Whether the environments step as one, by their own implementation."""
         return isinstance(self._kernel, VectorizedKernel)
 
     @property
@@ -296,7 +296,7 @@ class GymAgent(EnvironmentAgent):
         return GymAgentOfSlice(type(self), (self._env, part.count, self._seed), options, self)
 
     def __reduce__(self) -> tuple[Callable[..., GymAgent], tuple[Any, ...]]:
-        # As in a copy: what is unpickled has environments of its own, which begin from the seed.
+        # As in a copy: what is unpickled has its own environments, which begin from the seed.
         place = (self._env, self.batch_size, self._seed)
         return _made, (type(self), place, self._options, self.name, self.prefix, self.training)
 
@@ -363,7 +363,7 @@ def _made(
 
 
 class AutoResetGymAgent(GymAgent):
-    """Environments that begin anew by themselves: see :class:`GymAgent` for variables and arguments.
+    """Environments that reset themselves: see :class:`GymAgent` for variables and arguments.
 
     If ``env/done[t]``, row t holds the final observation, and row t + 1 the first one of the next episode, with
     reward 0 and ``env/initial_state`` true; ``action[t]`` is ignored. The pair (t, t + 1) is no transition.

@@ -25,7 +25,7 @@ class OpenBatch:
     Attributes:
         kernel: what steps it.
         spaces: the observation and the action space of one environment.
-        max_episode_steps: the time limit in steps, None where there is none.
+        max_episode_steps: the time limit in steps, None if there is none.
     """
 
     kernel: Kernel

@@ -48,7 +48,7 @@ def info_dtypes(info_keys: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
     """Info key → dtype name; a mere sequence of keys means float32.
 
     Raises:
-        ConfigurationError: a dtype that is no number and no bool.
+        ConfigurationError: a dtype that is neither a number nor a bool.
     """
     if isinstance(info_keys, str):
         raise ConfigurationError(f"info_keys='{info_keys}': expected a list of keys, or a mapping from key to dtype")
@@ -67,7 +67,7 @@ def value_of(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], name: str
     """The value of a leaf in the dtype of its space.
 
     Raises:
-        MisfitError: another shape, what is no number, or a number that ``dtype`` does not have.
+        MisfitError: another shape, something that is not a number, or a number that ``dtype`` does not have.
     """
     try:
         array = np.asarray(value)
@@ -90,7 +90,7 @@ def reward_of(value: Any) -> float:
     """A reward as a Python number, infinite if it is too large for one.
 
     Raises:
-        MisfitError: it is no number.
+        MisfitError: it is not a number.
     """
     if isinstance(value, float):
         return float(value)

@@ -28,7 +28,7 @@ Rows = Sequence[NDArray[Any]]
 class ScalarKernel:
     """Steps environments ``first`` … ``first + len(envs) - 1`` of a batch.
 
-    Each reset is seeded from (seed, role, index of the environment, number of its episode). Episodes go on being
+    Each reset is seeded from (seed, role, index of the environment, number of its episode). Episodes are still
     counted when everything is reset, so that a second recording does not repeat the first one.
 
     Args:

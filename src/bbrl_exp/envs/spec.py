@@ -103,7 +103,7 @@ class EnvSpec:
         batch_size: number B of environments side by side.
         observations: one leaf a tensor of the observation, in the space's order.
         actions: one leaf a tensor of the action, in the space's order.
-        max_episode_steps: the time limit in steps, None where there is none.
+        max_episode_steps: the time limit in steps, None if there is none.
         clips_actions: whether the environments get boxes clipped to their bounds.
     """
 

@@ -58,7 +58,7 @@ class VectorizedKernel:
 
     @property
     def max_episode_steps(self) -> int | None:
-        """The time limit in steps, None where there is none."""
+        """The time limit in steps, None if there is none."""
         spec = self._vector_env.spec
         return None if spec is None else spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
 

@@ -1,6 +1,6 @@
 """An environment worker: ``python -m bbrl_exp.envs.worker bbrl-env-worker-<i> <socket> <parent> <bound> <memory>``.
 
-It runs the scalar kernel on its slice of the batch and does not import torch. It leaves when it is told to, and when
+It runs the scalar kernel on its slice of the batch and does not import torch. It ends when it is asked to, and when
 its parent dies in whatever way.
 """
 

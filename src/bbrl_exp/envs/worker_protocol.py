@@ -1,4 +1,4 @@
-"""What a worker and its parent tell each other: a few bytes a step over a socket, rows in shared memory.
+"""Messages between a worker and its parent: a few bytes a step over a socket, rows in shared memory.
 
 The messages are those of :mod:`bbrl_exp.processes`, with the kinds below.
 """

@@ -1,4 +1,4 @@
-"""Environments in worker processes, several in each, over shared memory: the same rows as ``scalar`` to the bit."""
+"""Environments in worker processes, several in each, over shared memory: the same rows as ``scalar`` bit for bit."""
 
 from __future__ import annotations
 

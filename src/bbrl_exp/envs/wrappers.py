@@ -19,7 +19,7 @@ class MaskObservation(gymnasium.ObservationWrapper[Vector, Any, Vector]):
 
     Args:
         env: an environment whose observation space is a Box of one dimension.
-        hidden: indices of the components that nobody shall see; the others keep their order.
+        hidden: indices of the components that are not shown; the others keep their order.
 
     Raises:
         ConfigurationError: another observation space, an index outside of it, or nothing left to see.

@@ -20,7 +20,7 @@ NORMALIZATIONS = ("none", "layer", "batch")
 
 
 class EnsembleMlp(nn.Module):
-    """M multi-layer perceptrons with weights of their own, orthogonal at first, and zero biases.
+    """M multi-layer perceptrons with separate weights, orthogonal at first, and zero biases.
 
     A hidden layer is linear, dropout, layer normalisation, activation (Hiraoka et al., 2022, DroQ, figure 1); or
     linear, activation, batch renormalisation, with the inputs renormalised too (Bhatt et al., 2024, CrossQ).

@@ -26,7 +26,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-# Beyond so many multiplications numpy's BLAS may start threads of its own, which nobody here controls; torch's are set.
+# Beyond so many multiplications numpy's BLAS may start its own threads, which nobody here controls; torch's are set.
 LARGEST_NUMPY_PRODUCT = 2**18
 
 
@@ -76,7 +76,7 @@ class Mlp(nn.Module):
         return self.output(self.hidden(inputs))
 
     def hidden(self, inputs: Tensor) -> Tensor:
-        """What the last hidden layer gives, ``[…, n_hidden]``; the inputs where there is none."""
+        """What the last hidden layer gives, ``[…, n_hidden]``; the inputs if there is none."""
         activation = self.activation
         if self.norms is None:
             for layer in itertools.islice(self.layers, len(self.layers) - 1):

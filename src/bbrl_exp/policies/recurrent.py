@@ -153,7 +153,7 @@ class SharedMemoryCritic(RecurrentCritic):
 
 
 class MemoryCritic(RecurrentCritic):
-    """A critic with a recurrent network of its own; a member of the graph, where its states are recorded.
+    """A critic with its own recurrent network; a member of the graph, where its states are recorded.
 
     Writes ``<name>/value``, float32 ``[B]``, ``<name>/state`` and ``<name>/next_state``.
 

@@ -28,7 +28,7 @@ class SquashedNormalPolicy(ContinuousPolicy):
         env_spec: facts of the environment.
         hidden_sizes: units of the hidden layers, which μ and log σ share.
         activation: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``.
-        noise_correlation: of the noise between a step and the next one, below 1. Learners draw noise of their own.
+        noise_correlation: of the noise between a step and the next one, below 1. Learners draw their own noise.
         random_steps: environment steps at the beginning, all environments together, with actions drawn uniformly.
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights and of the exploration, which have separate streams.

@@ -40,7 +40,7 @@ class Critic(Agent):
 
 
 class ValueCritic(Critic):
-    """A critic with a network of its own.
+    """A critic with its own network.
 
     Args:
         env_spec: facts of the environment.

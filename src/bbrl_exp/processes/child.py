@@ -1,6 +1,6 @@
-"""The child's side: it leaves when it is told to, and when its parent dies in whatever way.
+"""The child's side: it ends when it is asked to, and when its parent dies for any reason.
 
-The socket closes when the parent goes; on Linux the kernel kills the child besides, even while foreign code holds the
+The socket closes when the parent goes; on Linux the kernel also kills the child, even while foreign code holds the
 interpreter. No torch here.
 """
 

@@ -1,4 +1,4 @@
-"""What a process and its parent tell each other: short messages over a socket, bulk in memory that both map.
+"""Messages between a process and its parent: short messages over a socket, bulk in memory that both map.
 
 A message is one byte of kind, four of length and the content. The memory has no name: it goes when its last user goes.
 """

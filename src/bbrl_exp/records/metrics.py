@@ -165,7 +165,7 @@ def read_points(folder: Path, name: str) -> list[Point]:
 
 
 def newest_points(folder: Path) -> list[Point]:
-    """The last rows of a file that may still be written, about a hundred; none where there is no file."""
+    """The last rows of a file that may still be written, about a hundred; none if there is no file."""
     try:
         with (folder / METRICS).open("rb") as file:
             start = max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES)

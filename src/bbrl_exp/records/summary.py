@@ -102,7 +102,7 @@ class Summary:
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
-    """The contents of ``summary.json`` in ``folder``; None where there is none that can be read."""
+    """The contents of ``summary.json`` in ``folder``; None if there is none that can be read."""
     try:
         return read_json(folder / SUMMARY)
     except UnreadableError:

@@ -80,7 +80,7 @@ class Report:
 
     Attributes:
         tables: one per environment, scores as they are.
-        aggregate: over all environments, of normalised scores; None for one environment, or where there is none.
+        aggregate: over all environments, of normalised scores; None for one environment, or if there is none.
         aggregate_words: how scores were normalised, or why there is no aggregate.
         bounds: the scores that are 0 and 1; None where nothing is normalised.
         best_first: names of the settings that have a score: those of the aggregate first, the best first.

@@ -19,7 +19,7 @@ _SECONDS_BETWEEN_SIGNS = 1.0
 
 
 class SignOfLife:
-    """Tells the parent now and then that an evaluation makes progress; asked whether to stop, it says no."""
+    """Reports to the parent now and then that an evaluation makes progress; never asks to stop."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection

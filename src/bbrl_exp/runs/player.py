@@ -27,7 +27,7 @@ _ROWS = 16  # as many as a workspace has room for at first
 
 
 class Player:
-    """The agents of a graph for batches of one size, on a workspace of their own.
+    """The agents of a graph for batches of one size, on their own workspace.
 
     Args:
         members: all agents of the graph.

@@ -55,7 +55,7 @@ def is_complete(folder: Path, run: CheckedRun) -> bool:
     is_longer = _check_same(folder, summary, run)
     if summary.get("status") != "completed":
         return False
-    # The folder's configuration may be that of a longer run which was killed before its summary said so.
+    # The folder's configuration may be that of a longer run which was killed before its summary recorded that.
     is_whole = summary.get("env_steps", 0) >= run.size.env_steps
     evaluations, wall_seconds = summary.get("evaluations") or (), summary.get("wall_seconds") or 0.0
     return (is_whole and not is_longer) or StopRule.of(run).reason(evaluations, wall_seconds) is not None

@@ -38,7 +38,7 @@ def run(
     Args:
         overrides: ``["agent=mlp", "env=pendulum", "batch_size=64"]``.
         config_dir: the configuration folder; None for the one of this package.
-        extra_dir: a folder of your own options, as ``--config-dir``.
+        extra_dir: your folder of options, as ``--config-dir``.
         config_name: the root file, without ``.yaml``.
 
     Returns:

@@ -19,7 +19,7 @@ _PERCENTILE, _HALF = 25, 50
 class HalvingPruner(optuna.pruners.BasePruner):
     """Asynchronous successive halving (Li et al., 2020, algorithm 2), at whatever steps trials report.
 
-    Of the n trials that have a value at a rung, the best max(1, ⌊n · fraction⌋) go on. What a trial of a batch is
+    Of the n trials that have a value at a rung, the best max(1, ⌊n · fraction⌋) continue. What a trial of a batch is
     compared with includes the others of its batch, and later ones do not count: a trial that was given up stays so.
 
     Args:

@@ -44,7 +44,7 @@ class SearchResults:
         self._best: tuple[int, Difference] | None = None
 
     def best_of(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-        """The best of the complete trials, the first of equal ones; None where there is none."""
+        """The best of the complete trials, the first of equal ones; None if there is none."""
         complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         return min(complete, key=self._rank, default=None)
 
@@ -193,6 +193,6 @@ def _shown(value: float | None) -> str:
 
 
 def _short(keys: Sequence[str]) -> list[str]:
-    """The last parts of the keys, where they tell them apart."""
+    """The last parts of the keys, where they distinguish them."""
     last = [key.rpartition(".")[2].lstrip("+") for key in keys]
     return [name if last.count(name) == 1 else key for name, key in zip(last, keys, strict=True)]

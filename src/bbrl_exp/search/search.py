@@ -96,7 +96,7 @@ class _Search:
                 self.results.print_trial(self.study.trials, trial.number)
 
     def _to_rung(self, trials: Sequence[Trial], rung: int) -> list[Trial]:
-        """Runs trials to a rung, and gives those that go on."""
+        """Runs trials to a rung, and gives those that continue."""
         there = [trial for trial in trials if self.study.has_reported(trial, rung)]
         for trial, results in self._run([trial for trial in trials if trial not in there], rung).items():
             due, acting, complete = self.plan.due(rung), self.plan.judged_by, "completed"

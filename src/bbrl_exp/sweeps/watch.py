@@ -33,7 +33,7 @@ class WatchedJob:
 
     Attributes:
         planned: environment steps that it will have.
-        changed: modification time of its summary; 0 where there is none.
+        changed: modification time of its summary; 0 if there is none.
         status: of its run, ``"waiting"`` before it begins.
         summary: None until the run has ended.
         newest_return: of an evaluation or a training episode.

@@ -79,7 +79,7 @@ def mark_failed(folder: Path, env_steps: int, entry: HparamsEntry | None) -> Non
     """Marks a run as failed that could not record so itself: its process was killed, or it could not start.
 
     No process may write in its folder. A record that was cut off at the end of its event file is removed. A run whose
-    end is in the file already is left as it is. Where there is no file, one is made if there is an ``entry``.
+    end is in the file already is left as it is. If there is no file, one is made if there is an ``entry``.
 
     Raises:
         BbrlExpError: the file cannot be made or written.

@@ -75,7 +75,7 @@ class Checkpoints:
         return self._every > 0 and env_steps // self._every > before // self._every
 
     def write(self, env_steps: int, state: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
-        """Writes one, and removes those that are not among the newest any more; none where there shall be none.
+        """Writes one, and removes those that are not among the newest any more; none if none are kept.
 
         Raises:
             BbrlExpError: the disk refuses; those that were there are still whole.

@@ -34,7 +34,7 @@ class Evaluation:
         returns: sum of rewards of each.
         lengths: steps of each.
         successes: whether a key of ``info`` said at the end of each that it was one; None where it is not recorded.
-        n_cut: how many were cut because their environment sets no limit of its own.
+        n_cut: how many were cut because their environment sets no limit.
         acting: whether the most likely actions were taken or actions sampled.
     """
 

@@ -78,14 +78,14 @@ class NewestMetrics:
         """The newest metrics as numbers; they are forgotten here.
 
         Raises:
-            DivergedError: one of them is no number; the message names it.
+            DivergedError: one of them is not finite; the message names it.
         """
         self._next_record = (env_steps // self._every + 1) * self._every
         newest, self._newest = self._newest, {}
         return finite_metrics(newest, env_steps)
 
     def state(self) -> dict[str, Any]:
-        """When the next record is due, and what there is for it."""
+        """When the next record is due, and the metrics for it."""
         return {"next_record": self._next_record, "newest": dict(self._newest)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -110,7 +110,7 @@ def finite_metrics(metrics: Metrics, env_steps: int) -> dict[str, float]:
     """Metrics as numbers, brought from their device in one transfer.
 
     Raises:
-        DivergedError: one of them is no number; the message names it.
+        DivergedError: one of them is not finite; the message names it.
     """
     tensors = {name: value for name, value in metrics.items() if isinstance(value, Tensor)}
     values = (

@@ -142,7 +142,7 @@ class Recording:
         self._named.reserved = max(self._named.reserved, int(n_steps))
 
     def extend(self, name: str, rows: Tensor) -> None:
-        """Writes ``rows``, ``[n, B, …]``, after the last row of a variable, which is created where there is none.
+        """Writes ``rows``, ``[n, B, …]``, after the last row of a variable, which is created if there is none.
 
         Nothing is recorded for autograd.
 

@@ -2,7 +2,7 @@
 
 The difficulty is autograd, which saves what it reads for the backward pass. Views of one tensor share a version
 counter, so that writing row t + 1 in place would break the backward pass of whoever read row t; and a write that
-autograd does not see would silently change what it saved. Hence, in :class:`SteppedVariable`:
+autograd does not see would silently change what it saved. Therefore, in :class:`SteppedVariable`:
 
 * rows are *read* through views of the buffer and *written* through an alias with a version counter of its own, so that
   an append disturbs nobody;

@@ -61,7 +61,7 @@ class SharedMemory:
             return torch.frombuffer(self._memory, dtype=dtype, count=count, offset=start).view(shape)
 
     def close(self) -> None:
-        """Closes the file; the memory goes with the last tensor that lies in it."""
+        """Closes the file; the memory goes with the last tensor in it."""
         os.close(self.descriptor)
 
     def _map(self) -> None:

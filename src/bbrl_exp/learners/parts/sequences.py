@@ -27,7 +27,7 @@ class Sequences:
         observations: one tensor ``[L, M, *shape]`` a leaf.
         starts: bool ``[L, M]``: an episode begins in that row.
         policy_state: with which the policy processed the first row, ``[M, S]``.
-        critic_state: with which the critic processed it, ``[M, S]``; S is 0 where the critic has no memory of its own.
+        critic_state: with which the critic processed it, ``[M, S]``; S is 0 where the critic has no memory.
         actions: one tensor ``[L, M, *shape]`` a leaf.
         log_probs: of the actions under the policy that chose them, ``[L, M]``.
         values: of the critic as it was, ``[L, M]``.

@@ -1,4 +1,4 @@
-"""What a learner remembers besides parameters and buffers, found among its attributes."""
+"""What a learner remembers apart from parameters and buffers, found among its attributes."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch import nn
 
 @dataclass_transform(eq_default=False, kw_only_default=True, field_specifiers=(field,))
 class WithOptions:
-    """Makes its subclasses dataclasses with keyword arguments; those with a constructor of their own stay as they are.
+    """Makes its subclasses dataclasses with keyword arguments; those with their own constructor stay as they are.
 
     The signature lists all arguments, those of the bases first. The type of a field may hold its range, outside of
     which :meth:`Learner.__post_init__` refuses it, and a string below the field says what it is. A module is a module
