@@ -282,7 +282,7 @@ class ReplayBuffer:
         return ring.read_rows(first, stop)
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`load_state` needs, apart from the rows, to continue exactly as this buffer would: plain Python."""
+        """What :meth:`load_state` needs, apart from the rows, to continue as this buffer would: plain Python."""
         self._check_loaded()
         ring = self._ring
         ring_state = None
