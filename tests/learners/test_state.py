@@ -526,6 +526,16 @@ def test_an_order_of_modules_that_changes_during_the_run_is_refused() -> None:
     assert str(refused.value) == f"Holds.held[0] has become a Linear, {HOW}"
 
 
+def test_a_list_that_is_nested_too_deeply_is_refused_in_one_line() -> None:
+    nested: list[Any] = []
+    for _ in range(5000):
+        nested = [nested]
+    for look in (prepare_state, adopt_hidden_modules, replay_buffers):
+        with pytest.raises(ConfigurationError) as refused:
+            look(Holds(nested))
+        assert str(refused.value) == "held is nested too deeply to be saved"
+
+
 def test_a_container_in_itself_keeps_its_place_and_restores_the_rest() -> None:
     learner, restored = Holds(in_itself({"count": 1})), Holds(in_itself({"count": 1}))
     prepare_state(learner)

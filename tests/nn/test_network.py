@@ -82,6 +82,12 @@ class Locked(Net):
         self.lock = threading.Lock()
 
 
+class Grows(Net):
+    def forward(self, observation: Tensor) -> Tensor:
+        self.register_parameter(f"extra_{len(self._parameters)}", nn.Parameter(torch.zeros(1)))
+        return super().forward(observation)
+
+
 class NoSize(nn.Module):
     def __init__(self, input_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -135,6 +141,7 @@ class Lazy(nn.Module):
             "MixesRows makes other features of an observation in another batch; rows must not depend on each other "
             "(attention and recurrent layers of torch need batch_first=True)",
         ),
+        (Grows, "forward of Grows adds parameters or buffers at every call"),
         (Locked, "Locked cannot be copied: TypeError: cannot pickle '_thread.lock' object"),
         (lambda input_shape: torch.zeros(1), "must be a torch.nn.Module, found a Tensor"),
         (Net((4,)), "must be a class or a function of input_shape, not a built Net"),

@@ -144,7 +144,10 @@ def test_runs_that_do_not_count_are_named_with_the_reason(
         "f": ("failed", "out of <memory>"),
         "g": ("running", "still running, or its process ended without a word"),
         "h": ("repeat", "the same configuration and seed as agent=ppo,seed=1"),
-        "i": ("completed", "no eval_return_mean"),
+        "i": (
+            "completed",
+            "not counted: it has no eval_return_mean; --metric names a number that all have, such as return_mean",
+        ),
         "j": ("damaged", "summary.json is not JSON, or only a part of it"),
     }
     out = capsys.readouterr().out

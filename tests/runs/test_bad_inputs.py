@@ -315,3 +315,25 @@ def test_a_syntax_error_in_yaml_is_one_line_with_file_and_line(command_line: Com
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "broken.yaml', line 2" in ended.err
     assert not (tmp_path / "outputs").exists()
+
+
+def test_optimizer_options_that_cannot_step_here_are_refused(command_line: CommandLine) -> None:
+    for option in ("differentiable", "capturable"):
+        node = f"+agent.learner.optimizer={{_target_: torch.optim.AdamW, {option}: true}}"
+        ended = command_line("name=x", "total_steps=64", "agent=ppo", "env=cartpole", node)
+        message = f"AdamW with {option}=True cannot step here; leave it out"
+        assert (ended.code, ended.err) == (2, f"error: key 'agent.learner.optimizer': {message}\n")
+        assert not Path("outputs").exists()
+
+
+def test_a_learner_that_contains_itself_is_refused(
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "looped.py").write_text(
+        "from bbrl_exp.learners.a2c import A2C\n\nclass Looped(A2C):\n    def __post_init__(self):\n"
+        "        super().__post_init__()\n        self.other = self\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("BBRL_EXP_ALLOW", "looped")
+    ended = command_line("agent=a2c", "env=cartpole", "total_steps=64", "agent.learner._target_=looped.Looped")
+    assert (ended.code, ended.err) == (2, "error: Looped: a module in it contains itself\n")

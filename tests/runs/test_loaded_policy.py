@@ -433,6 +433,7 @@ def test_what_does_not_fit_is_refused_in_one_line_and_changes_nothing() -> None:
     batch_state = policy.act(np.zeros((2, 2), np.float32))[1]
     observation = "observation: 'env/env_obs' must be"
     shape = f"{observation} float32 [2], or [B, 2] for a batch; found"
+    dense = "a dense tensor or an array; found"
     fix = "give what the last call for these environments returned, or None to begin an episode"
     for arguments, keywords, message in (
         ((np.zeros(3, np.float32),), {}, f"{shape} float32 [3]"),
@@ -447,6 +448,18 @@ def test_what_does_not_fit_is_refused_in_one_line_and_changes_nothing() -> None:
         ((np.array([0, np.nan]),), {}, f"{observation} finite; found nan at [1]"),
         ((np.array([[0, 0], [0, np.nan]]),), {}, f"{observation} finite; found nan at [1, 1]"),
         ((torch.tensor([0, -np.inf]),), {}, f"{observation} finite; found -inf at [1]"),
+        ((torch.zeros(2, device="meta"),), {}, f"{observation} {dense} a meta tensor"),
+        ((torch.nested.nested_tensor([one], layout=torch.jagged),), {}, f"{observation} {dense} a nested tensor"),
+        ((torch.zeros(2).to_sparse(),), {}, f"{observation} {dense} a sparse_coo tensor"),
+        ((np.zeros((1, 3)).view(np.matrix),), {}, f"{shape} float64 [1, 3]"),
+        ((one,), {"sample": np.array([True, False])}, "sample: must be True or False; found ndarray"),
+        ((one,), {"variables": 3}, "variables: must map names to values; found int"),
+        ((one,), {"starts": torch.ones((), device="meta")}, f"starts: must be {dense} a meta tensor"),
+        (
+            (one, {**state, "action": state["action"].to("meta")}),
+            {},
+            f"state: 'action' must be float32 [1, 1]; found float32 [1, 1] on meta; {fix}",
+        ),
         ((one, state), {"starts": 1}, "starts: must be one bool; found int64 []"),
         ((np.zeros((2, 2)), batch_state), {"starts": [True]}, "starts: must be bool [2]; found bool [1]"),
         ((one, one), {}, f"state: must hold {', '.join(state)}; found ndarray; {fix}"),
@@ -459,6 +472,13 @@ def test_what_does_not_fit_is_refused_in_one_line_and_changes_nothing() -> None:
             policy.act(*arguments, **keywords)
         assert str(refused.value) == message
         assert policy.act(one, state)[0] == expected
+
+
+@pytest.mark.parametrize("folder", [None, 3, b"x", "\0"])
+def test_what_is_no_path_is_refused_in_one_line(folder: Any) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load_policy(folder)
+    assert str(refused.value) == f"run_folder={folder!r}: must be the path of a run's folder"
 
 
 def test_a_structure_that_does_not_fit_is_refused_by_its_keys(users_agents: str) -> None:

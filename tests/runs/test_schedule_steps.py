@@ -64,7 +64,8 @@ def test_an_extended_run_resumes_after_a_stop(command_line: CommandLine) -> None
 
 def test_a_refused_extension_names_what_would_do(command_line: CommandLine) -> None:
     assert command_line(*PPO, "name=run").code == 0
-    for more in (["total_steps=2048"], ["total_steps=2048", "schedule_steps=2000"]):
+    longer = "total_steps=2048"
+    for more in ([longer], [longer, "schedule_steps=2000"], [longer, "dry_run=true"]):
         ended = command_line(*PPO, *more, "name=run")
         assert ended.code == 2
         assert ended.err == (

@@ -40,6 +40,11 @@ class Stuck(Sink):
         while True:
             time.sleep(0.01)
 
+class Undecided(Sink):
+    @property
+    def wants_workspace(self):
+        raise RuntimeError("perhaps")
+
 class Ends(Sink):
     def progress(self, *_):
         raise SystemExit(7)
@@ -156,3 +161,11 @@ def test_ctrl_c_stops_a_run_whose_sink_hangs(tmp_path: Path) -> None:
     assert process.returncode == 128 + signal.SIGINT
     assert out.count("warning: sink 'mine' has not ") == 1
     assert "interrupted: " in out
+
+
+def test_a_property_that_raises_is_a_warning(command_line: CommandLine) -> None:
+    ended = command_line(*SHORT, "agent=random", "env=cartpole", added("own_sinks.Undecided"))
+    assert (ended.code, "warning: sink 'mine' has failed: RuntimeError: perhaps (own_sinks.py:" in ended.out) == (
+        0,
+        True,
+    )

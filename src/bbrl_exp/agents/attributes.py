@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from bbrl_exp.errors import BbrlExpError, described, ends_silently
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, described, ends_silently
 from bbrl_exp.functional.schedules import Schedule
 
 _TAG = "bbrl_exp"
@@ -309,6 +309,8 @@ def _own_state_at(value: Any, path: str) -> Any:
     """
     try:
         return _own_state(value)
+    except RecursionError:  # where the containers around it are too deep
+        raise
     except BaseException as error:
         if not isinstance(error, Exception) and not ends_silently(error):
             raise
@@ -455,7 +457,10 @@ def hidden_parts(module: nn.Module, kind: Any) -> Iterator[tuple[str, Any]]:
     """The attributes of ``module`` of a kind, and the parts of that kind in containers, with their paths."""
     for name, value in vars(module).items():
         if name not in OF_MODULES:
-            yield from _parts(value, name, kind, frozenset())
+            try:
+                yield from _parts(value, name, kind, frozenset())
+            except RecursionError as error:
+                raise ConfigurationError(f"{name} is nested too deeply to be saved") from error
 
 
 def _parts(value: Any, path: str, kind: Any, around: frozenset[int]) -> Iterator[tuple[str, Any]]:

@@ -223,7 +223,10 @@ def _checked(run: CheckedRun, graph: TemporalAgent, learner: Learner | None) -> 
 
     for module in (graph, learner):
         if module is not None:
-            module.to(run.device)
+            try:
+                module.to(run.device)
+            except RecursionError as error:
+                raise ConfigurationError(f"{type(module).__name__}: a module in it contains itself") from error
     spec = env_spec_of(graph)
     if spec is not None and spec.batch_size != run.size.batch_size:
         raise bad_value(

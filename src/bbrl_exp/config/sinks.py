@@ -45,7 +45,12 @@ def _build_sink(node: Mapping[str, Any], key: str) -> Sink:
         return sink
     try:
         with untouched_global_generators():
-            return built_in_time(construct)
+            sink = built_in_time(construct)
+            try:
+                _ = sink.wants_workspace  # may be a property
+            except Exception as error:
+                return UnavailableSink(error)
+            return sink
     except BbrlExpError as error:
         cause = error.__cause__ or error
         if isinstance(error, ConfigurationError) and isinstance(cause, (ConfigurationError, TypeError, ValueError)):

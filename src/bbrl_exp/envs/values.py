@@ -62,7 +62,7 @@ class ObservationReader:
         """
         try:
             values = list(_taken_apart(self._structure, observation, _OBSERVATION))
-            arrays = [value if isinstance(value, np.ndarray | Tensor) else _array(value) for value in values]
+            arrays = [_array(value, leaf.name) for leaf, value in zip(self._leaves, values, strict=True)]
             first = self._leaves[0]
             is_single = arrays[0].ndim == first.n_dimensions
             batch = () if is_single else tuple(arrays[0].shape[:1])
@@ -83,6 +83,18 @@ class ObservationReader:
         return Observed(rows, is_single, where)
 
 
+def dense(value: Tensor, name: str) -> Tensor:
+    """A tensor that is neither nested, sparse nor without numbers, as on the device "meta".
+
+    Raises:
+        MisfitError: it is.
+    """
+    if value.is_nested or value.is_meta or value.layout is not torch.strided:
+        kind = "nested" if value.is_nested else "meta" if value.is_meta else str(value.layout).removeprefix("torch.")
+        raise MisfitError(name, "a dense tensor or an array", f"a {kind} tensor")
+    return value
+
+
 def read_variable(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """The value of another variable of the environments, such as ``env/reward``, in its dtype.
 
@@ -90,7 +102,7 @@ def read_variable(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype
         ConfigurationError: another shape, a value that is not a number or not of the dtype, NaN or infinity.
     """
     try:
-        array = value_of(value.detach().cpu() if isinstance(value, Tensor) else value, shape, dtype, name)
+        array = value_of(dense(value, name).detach().cpu() if isinstance(value, Tensor) else value, shape, dtype, name)
         if not np.isfinite(array).all():
             raise MisfitError(name, "finite", str(array[~np.isfinite(array)].flat[0]))
     except MisfitError as error:
@@ -141,7 +153,7 @@ class _Leaf:
     def __init__(self, leaf: LeafSpec) -> None:
         self.shape = leaf.shape
         self.n_dimensions = len(leaf.shape)
-        self._name = leaf.name
+        self.name = leaf.name
         self._dtype = np.dtype(leaf.dtype)
         self._torch_dtype = torch.from_numpy(np.empty(0, leaf.dtype)).dtype
         self._is_float = self._torch_dtype.is_floating_point
@@ -158,9 +170,9 @@ class _Leaf:
             try:
                 value = value.detach().cpu().numpy()
             except TypeError:
-                raise MisfitError(self._name, self._dtype.name, _dtype_of(value)) from None
+                raise MisfitError(self.name, self._dtype.name, _dtype_of(value)) from None
         if value.dtype is not self._dtype:
-            value = value_of(value, value.shape, self._dtype, self._name)
+            value = value_of(value, value.shape, self._dtype, self.name)
         batch = value[None] if is_single else value
         where: tuple[int, ...] | None = None
         if self._is_float:
@@ -173,7 +185,7 @@ class _Leaf:
         if where is not None:
             place = list(where[1:] if is_single else where)
             allowed = "finite" if self._counts is None else self._counts.allowed(where)
-            raise MisfitError(self._name, allowed, f"{batch[where].item()}" + (f" at {place}" if place else ""))
+            raise MisfitError(self.name, allowed, f"{batch[where].item()}" + (f" at {place}" if place else ""))
         return value
 
     def tensor(self, value: NDArray[Any] | Tensor, is_single: bool, device: torch.device) -> Tensor:
@@ -201,10 +213,14 @@ class _Leaf:
         found = f"{_dtype_of(array)} {list(array.shape)}"
         if array.dtype == object:
             found = f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, Sized) else "")
-        raise MisfitError(self._name, expected, found)
+        raise MisfitError(self.name, expected, found)
 
 
-def _array(value: Any) -> NDArray[Any]:
+def _array(value: Any, name: str) -> NDArray[Any] | Tensor:
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, Tensor):
+        return dense(value, name)
     try:
         return np.asarray(value)
     except Exception:

@@ -73,11 +73,14 @@ def _try_out(network: nn.Module, n_features: int, input_shape: InputShape) -> No
     network.eval()
     for leaves in (rows, [leaf[:1] for leaf in rows]):  # first of all lazy layers, which draw their weights now
         _features(network, leaves, input_shape, n_features)
+    before = list(network.state_dict())
     compared = []
     for leaves in (rows, in_another_batch):
         torch.manual_seed(0)  # noise, where there is any, is the same in both
         compared.append(_features(network, leaves, input_shape, n_features)[0])
     network.train()
+    if list(network.state_dict()) != before:
+        raise ConfigurationError(f"network: forward of {_name(network)} adds parameters or buffers at every call")
     if not torch.allclose(compared[0], compared[1], rtol=1e-3, atol=1e-4):
         raise ConfigurationError(
             f"network: {_name(network)} makes other features of an observation in another batch; rows must not depend "

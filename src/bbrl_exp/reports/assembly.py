@@ -103,7 +103,7 @@ def _line(
     elif original is not None:
         words.insert(0, f"the same configuration and seed as {relative(original, run.folder.parent)}")
     elif score is None:
-        words.insert(0, f"no {metric}")
+        words.insert(0, f"not counted: it has no {metric}; --metric names a number that all have, such as return_mean")
     return Line(
         folder=run.folder,
         setting=place[0],

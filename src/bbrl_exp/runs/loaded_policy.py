@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
+import numpy as np
 from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.combinators import Agents
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.envs.values import ObservationReader
-from bbrl_exp.errors import GraphError
+from bbrl_exp.errors import ConfigurationError, GraphError
 from bbrl_exp.runs.evaluator import FINAL
 from bbrl_exp.runs.player import Player, State
 from bbrl_exp.runs.without_environments import Outside, graph_without_environments, members_of
@@ -88,6 +89,10 @@ class LoadedPolicy(Agents):
                 policy without a distribution, or a graph in which something else than one environment agent acts.
             NonFiniteError: the policy gives NaN or infinity.
         """
+        if not isinstance(sample, bool | np.bool_):
+            raise ConfigurationError(f"sample: must be True or False; found {type(sample).__name__}")
+        if not isinstance(variables, Mapping | None):
+            raise ConfigurationError(f"variables: must map names to values; found {type(variables).__name__}")
         observed = self._read(observation, None if self.is_on_cpu else self.agent_device)
         kind = observed.batch_size, bool(sample)
         player = self._players.get(kind)

@@ -14,7 +14,8 @@ from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.combinators import Agents
 from bbrl_exp.agents.graph_check import VariableFacts, check_graph
 from bbrl_exp.config.graph import env_spec_of
-from bbrl_exp.envs.values import ActionWriter, Observed, read_variable
+from bbrl_exp.envs.spec import MisfitError
+from bbrl_exp.envs.values import ActionWriter, Observed, dense, read_variable
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.without_environments import Outside, Uses, needed_for, union_of
 from bbrl_exp.workspace import Workspace
@@ -116,8 +117,16 @@ class Player:
             raise ConfigurationError(f"state: must hold {', '.join(self._kept)}; found {found}; {fix}")
         for name, fact in self._kept.items():
             row = state[name]
-            if not isinstance(row, Tensor) or row.shape != fact.shape or row.dtype != fact.dtype:
-                found = f"{row.dtype} {list(row.shape)}" if isinstance(row, Tensor) else type(row).__name__
+            if (
+                not isinstance(row, Tensor)
+                or row.is_nested
+                or row.is_meta
+                or row.shape != fact.shape
+                or row.dtype != fact.dtype
+            ):
+                is_readable = isinstance(row, Tensor) and not row.is_nested
+                found = f"{row.dtype} {list(row.shape)}" if is_readable else type(row).__name__
+                found += " on meta" if is_readable and row.is_meta else ""
                 expected = f"{fact.dtype} {list(fact.shape)}".removeprefix("torch.")
                 raise ConfigurationError(
                     f"state: '{name}' must be {expected}; found {found.removeprefix('torch.')}; {fix}"
@@ -158,7 +167,10 @@ def _numpy_dtype(fact: VariableFacts) -> np.dtype[Any]:
 
 def _started(starts: Any, observed: Observed) -> NDArray[np.bool_]:
     """``starts`` as bool ``[B]``."""
-    array = starts.detach().cpu().numpy() if isinstance(starts, Tensor) else np.asarray(starts)
+    try:
+        array = dense(starts, "starts").detach().cpu().numpy() if isinstance(starts, Tensor) else np.asarray(starts)
+    except MisfitError as error:
+        raise ConfigurationError(f"starts: must be {error.args[1]}; found {error.args[2]}") from None
     shape = () if observed.is_single else (observed.batch_size,)
     if array.dtype != np.bool_ or array.shape != shape:
         expected = "one bool" if observed.is_single else f"bool {list(shape)}"

@@ -48,6 +48,8 @@ class SavedRun:
         Raises:
             ConfigurationError: it is not a run folder, has no such policy, or its configuration cannot be used here.
         """
+        if not isinstance(run_folder, str | os.PathLike) or "\0" in str(run_folder):
+            raise ConfigurationError(f"run_folder={run_folder!r}: must be the path of a run's folder")
         folder = Path(run_folder)
         if which not in ("last", "best"):
             raise ConfigurationError(f"which={which!r}: must be last or best")

@@ -106,20 +106,23 @@ def run_or_show(run: CheckedRun) -> int:
     if not run.root.dry_run:
         return run_one(run).exit_code
     folder = wanted_folder(run)
-    if run.is_named and is_complete(folder, run):
+    is_chosen = run.is_named or folder != run.run_dir
+    if is_chosen and is_complete(folder, run):
         Terminal().line(complete_in_words(folder))
     else:
-        _show(run, folder)
+        _show(run, folder, is_chosen=is_chosen)
     return 0
 
 
-def _show(run: CheckedRun, folder: Path) -> None:
+def _show(run: CheckedRun, folder: Path, *, is_chosen: bool) -> None:
     """Prints what the run would print at its start, and about how long it will take; makes nothing."""
     from bbrl_exp.runs.estimate import MEASURED_SECONDS, MeasurementFailure, measure
     from bbrl_exp.runs.job_host import JobHost
 
     terminal = Terminal()
     with prepare(run) as prepared:
+        if is_chosen:
+            is_complete(folder, prepared.run)  # only now its schedules are known, which may not be extended
         show_start(terminal, prepared, folder)
     estimate = measure(run, JobHost())
     if isinstance(estimate, MeasurementFailure):

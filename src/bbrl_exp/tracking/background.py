@@ -48,6 +48,7 @@ class BackgroundSink:
         self._is_busy = False
         self._is_over = False
         self._failure: str | None = None
+        self._has_run_ended = False
 
     def take_warning(self) -> str | None:
         """Why the sink was dropped, in one line that names it; given once."""
@@ -55,7 +56,8 @@ class BackgroundSink:
         if failure is None:  # the thread may fail right here, and its failure is for the next call
             return None
         self._failure = None
-        return f"warning: sink '{self._name}' {failure}; the run continues without it"
+        consequence = "its records may be incomplete" if self._has_run_ended else "the run continues without it"
+        return f"warning: sink '{self._name}' {failure}; {consequence}"
 
     def call(self, method: str, *arguments: Any) -> None:
         """Queues one call, unless the sink does not define the method or was dropped."""
@@ -92,6 +94,7 @@ class BackgroundSink:
 
     def end(self, deadline: float) -> None:
         """Waits for the calls that are left until ``deadline`` on :func:`time.monotonic`, then ends the thread."""
+        self._has_run_ended = True
         if not self._wait_until(deadline):
             self._drop(f"has not finished {END_SECONDS:g} s after the end of the run")
         with self._changed:

@@ -65,7 +65,7 @@ def optimizer_of(
     """The optimizer of parameters, as ``make(parameters, lr=…)`` gives it.
 
     Raises:
-        ConfigurationError: it cannot use a gradient that is dense and there already.
+        ConfigurationError: it needs other gradients than those of networks, or cannot step here.
     """
     optimizer = make(list(parameters), lr=before_the_run(learning_rate, 0.0))
     name, arguments = type(optimizer).__name__, inspect.signature(optimizer.step).parameters.values()
@@ -73,6 +73,9 @@ def optimizer_of(
         raise ConfigurationError(f"optimizer: {name} computes a loss several times in a step; learners compute it once")
     if isinstance(optimizer, torch.optim.SparseAdam):
         raise ConfigurationError(f"optimizer: {name} needs sparse gradients; those of networks are dense")
+    for option in ("differentiable", "capturable"):
+        if optimizer.defaults.get(option):
+            raise ConfigurationError(f"optimizer: {name} with {option}=True cannot step here; leave it out")
     return optimizer
 
 
