@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import prepared
 import pytest
-from pages import ROOT, Page, job_summaries, run, summary
+from pages import Page, finished, job_summaries, run, summary, words_of
 from PIL import Image
 
 PAGE = Page.read("environment_agents.md")
@@ -34,11 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(folder: Path, code: str) -> str:
     """What a program of the reader's prints."""
     environment = {**os.environ, "PYTHONPATH": ".", "BBRL_EXP_ALLOW": "my_package"}
-    ended = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+    return finished(prepared.run(["-W", "error", "-c", code], folder, environment)).stdout
 
 
 def results(folder: Path, name: str) -> dict[str, Any]:
@@ -76,16 +70,11 @@ def test_a_paused_run_and_one_that_was_killed_end_as_one_that_was_not(folder: Pa
 
 def kill_after_a_checkpoint(folder: Path, name: str) -> int:
     """Runs the page's command until there is a checkpoint, and ends it by kill -9; gives the step that was noted."""
-    words = shlex.split(TRAIN)
-    start = words.index("python")
-    environment = {**os.environ, **dict(word.split("=", 1) for word in words[:start])}
-    command = [sys.executable, str(ROOT / words[start + 1]), *words[start + 2 :], *SHORT, f"name={name}"]
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while not [*(folder / "outputs" / name / "checkpoints").glob("step_*.pt")] and process.poll() is None:
+    words, variables = words_of(TRAIN, *SHORT, f"name={name}")
+    process = prepared.start(words, folder, {**os.environ, **variables})
+    while not [*(folder / "outputs" / name / "checkpoints").glob("step_*.pt")] and not process.is_over():
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
+    process.send(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     return int(summary(folder, name)["env_steps"])
 
