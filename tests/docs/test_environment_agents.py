@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,23 @@ PAGE = Page.read("environment_agents.md")
 VARIABLES = "BBRL_EXP_ALLOW=my_package PYTHONPATH=. python"
 TRAIN, MASSES, ELSEWHERE = PAGE.commands
 SHORT = ("total_steps=2560", "eval.every=640", "eval.episodes=5", "eval.final_episodes=5", "checkpoint.every=640")
+
+# An agent that kills its run, once, as soon as there is a checkpoint.
+KILLED = "+agent.members.kills={_target_: my_package.kills.Kills}"
+KILLS = """
+import os
+import signal
+from pathlib import Path
+
+from bbrl_exp import Agent
+
+
+class Kills(Agent):
+    def forward(self, t, **kwargs):
+        if os.path.exists("kill") and list(Path("outputs/killed/checkpoints").glob("step_*.pt")):
+            os.remove("kill")
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -63,19 +79,17 @@ def test_a_paused_run_and_one_that_was_killed_end_as_one_that_was_not(folder: Pa
     run(folder, TRAIN, *SHORT, "name=paused")
     assert results(folder, "paused") == results(folder, "straight")
     assert kill_after_a_checkpoint(folder, "killed") < 2560
-    ended = run(folder, TRAIN, *SHORT, "name=killed")
+    ended = run(folder, TRAIN, *SHORT, KILLED, "name=killed")
     assert "resumes after " in ended.stdout
     assert results(folder, "killed") == results(folder, "straight")
 
 
 def kill_after_a_checkpoint(folder: Path, name: str) -> int:
     """Runs the page's command until there is a checkpoint, and ends it by kill -9; gives the step that was noted."""
-    words, variables = words_of(TRAIN, *SHORT, f"name={name}")
-    process = prepared.start(words, folder, {**os.environ, **variables})
-    while not [*(folder / "outputs" / name / "checkpoints").glob("step_*.pt")] and not process.is_over():
-        time.sleep(0.002)
-    process.send(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    (folder / "my_package" / "kills.py").write_text(KILLS)
+    (folder / "kill").touch()
+    words, variables = words_of(TRAIN, *SHORT, KILLED, f"name={name}")
+    assert prepared.run(words, folder, {**os.environ, **variables}).wait() == -signal.SIGKILL
     return int(summary(folder, name)["env_steps"])
 
 
