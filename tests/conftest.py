@@ -1,10 +1,14 @@
 """Every test begins with the same random streams, whichever others ran before it in its process."""
 
 import random
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "prepared"))
 
 
 @pytest.fixture(autouse=True)

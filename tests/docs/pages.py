@@ -7,10 +7,11 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import prepared
 
 ROOT = Path(__file__).parents[2]
 _FILE = re.compile(r"^`(\S+)`:\n\n```\w+\n(.*?)```", re.DOTALL | re.MULTILINE)
@@ -45,19 +46,29 @@ class Page:
 def run(folder: Path, command: str, *options: str, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
     """Runs a command of a page in ``folder``, ``NAME=value … python <script> …`` or ``bbrl-exp …``, with more options.
 
-    The script is one of the repository's, or a file of the page.
+    The script is one of the repository's, or a file of the page. The process begins as a new one, but for its imports.
     """
+    words, variables = words_of(command, *options)
+    return finished(prepared.run(words, folder, {**os.environ, **variables}), exit_code)
+
+
+def words_of(command: str, *options: str) -> tuple[list[str], dict[str, str]]:
+    """What follows ``python`` in a command of a page, with more options, and the variables that it sets."""
     words = shlex.split(command.replace("\\\n", " "), comments=True)
     program = next(index for index, word in enumerate(words) if word in ("python", "bbrl-exp"))
     variables = dict(word.split("=", 1) for word in words[:program])
-    called, arguments = ["-m", "bbrl_exp"], words[program + 1 :]
+    called, arguments = prepared.MODULE, words[program + 1 :]
     if words[program] == "python":
         script, *arguments = arguments
         called = [str(ROOT / script) if script.startswith("scripts/") else script]
-    called = [sys.executable, *called, *arguments, *options]
-    ended = subprocess.run(called, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True)
-    assert ended.returncode == exit_code, f"{ended.stdout}\n{ended.stderr}"
-    return ended
+    return [*called, *arguments, *options], variables
+
+
+def finished(process: prepared.Process, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Waits for a process, which must end with an exit code, and gives what it has printed."""
+    code = process.wait()
+    assert code == exit_code, f"{process.stdout}\n{process.stderr}"
+    return subprocess.CompletedProcess([], code, process.stdout, process.stderr)
 
 
 def summary(folder: Path, name: str) -> dict[str, Any]:

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import prepared
 import pytest
-from pages import ROOT, Page, job_summaries, run, summary
+from pages import Page, finished, job_summaries, run, summary, words_of
 from PIL import Image
 
 PAGE = Page.read("environment_agents.md")
 VARIABLES = "BBRL_EXP_ALLOW=my_package PYTHONPATH=. python"
 TRAIN, MASSES, ELSEWHERE = PAGE.commands
 SHORT = ("total_steps=2560", "eval.every=640", "eval.episodes=5", "eval.final_episodes=5", "checkpoint.every=640")
+
+# An agent that kills its run, once, as soon as there is a checkpoint.
+KILLED = "+agent.members.kills={_target_: my_package.kills.Kills}"
+KILLS = """
+import os
+import signal
+from pathlib import Path
+
+from bbrl_exp import Agent
+
+
+class Kills(Agent):
+    def forward(self, t, **kwargs):
+        if os.path.exists("kill") and list(Path("outputs/killed/checkpoints").glob("step_*.pt")):
+            os.remove("kill")
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(folder: Path, code: str) -> str:
     """What a program of the reader's prints."""
     environment = {**os.environ, "PYTHONPATH": ".", "BBRL_EXP_ALLOW": "my_package"}
-    ended = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+    return finished(prepared.run(["-W", "error", "-c", code], folder, environment)).stdout
 
 
 def results(folder: Path, name: str) -> dict[str, Any]:
@@ -69,24 +79,17 @@ def test_a_paused_run_and_one_that_was_killed_end_as_one_that_was_not(folder: Pa
     run(folder, TRAIN, *SHORT, "name=paused")
     assert results(folder, "paused") == results(folder, "straight")
     assert kill_after_a_checkpoint(folder, "killed") < 2560
-    ended = run(folder, TRAIN, *SHORT, "name=killed")
+    ended = run(folder, TRAIN, *SHORT, KILLED, "name=killed")
     assert "resumes after " in ended.stdout
     assert results(folder, "killed") == results(folder, "straight")
 
 
 def kill_after_a_checkpoint(folder: Path, name: str) -> int:
     """Runs the page's command until there is a checkpoint, and ends it by kill -9; gives the step that was noted."""
-    words = shlex.split(TRAIN)
-    start = words.index("python")
-    environment = {**os.environ, **dict(word.split("=", 1) for word in words[:start])}
-    command = [sys.executable, str(ROOT / words[start + 1]), *words[start + 2 :], *SHORT, f"name={name}"]
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while not [*(folder / "outputs" / name / "checkpoints").glob("step_*.pt")] and process.poll() is None:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    (folder / "my_package" / "kills.py").write_text(KILLS)
+    (folder / "kill").touch()
+    words, variables = words_of(TRAIN, *SHORT, KILLED, f"name={name}")
+    assert prepared.run(words, folder, {**os.environ, **variables}).wait() == -signal.SIGKILL
     return int(summary(folder, name)["env_steps"])
 
 

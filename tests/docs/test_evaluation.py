@@ -57,8 +57,6 @@ def test_one_report_says_which_runs_stopped_were_extended_or_are_judged_by_sampl
     run(folder, EXTENDED, *QUIET)
     extended = summary(folder, "longer")
     assert (extended["extended_from"], extended["env_steps"]) == ([10_240], 14_336)
-    run(folder, EXTENDED, *QUIET, "name=straight")
-    assert summary(folder, "straight")["eval_returns"] == extended["eval_returns"]
     run(folder, SAMPLED, *QUIET)
 
     printed = run(folder, REPORT).stdout.splitlines()

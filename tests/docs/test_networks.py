@@ -28,7 +28,7 @@ def returns(folder: Path, command: str, name: str, *options: str) -> list[float]
 @pytest.mark.parametrize(
     ("command", "options", "pause_after"),
     [
-        (PPO, ("total_steps=4096", "checkpoint.every=1024"), 2048),
+        (PPO, ("total_steps=2048", "checkpoint.every=1024"), 1024),
         (SAC, ("total_steps=400", "checkpoint.every=200", *OFF_POLICY), 200),
         (PARTS, ("total_steps=800", "checkpoint.every=400", *OFF_POLICY), 400),
     ],

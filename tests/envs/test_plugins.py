@@ -3,12 +3,12 @@
 import json
 import os
 import random
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium
+import prepared
 import pytest
 
 from bbrl_exp.envs.make import env_recipe
@@ -121,10 +121,10 @@ def test_an_unknown_id_is_refused_with_the_nearest_one_and_how_to_allow_a_packag
 
 def test_a_run_its_workers_its_evaluations_and_its_resume_find_the_environment(stub: Path) -> None:
     def command(script: str, *arguments: str) -> str:
-        called = [sys.executable, str(ROOT / "scripts" / script), *arguments]
+        called = [str(ROOT / "scripts" / script), *arguments]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(stub), *sys.path])}
-        ended = subprocess.run(called, cwd=stub, env=environment, capture_output=True, text=True)
-        assert ended.returncode == 0, ended.stderr
+        ended = prepared.run(called, stub, environment)
+        assert ended.wait() == 0, ended.stderr
         return ended.stdout
 
     run = ["agent=ppo", "env=gym", f"env.id={ID}", "+env.wrappers.show={_target_: minigrid.wrappers.Show}"]

@@ -1,6 +1,5 @@
 """Processes that are killed or stopped at random moments, go on, and end as one that was left alone."""
 
-import json
 import os
 import random
 import signal
@@ -10,10 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import prepared
 import psutil
 import pytest
 
-from .prepared_interpreter import SCRIPT
 from .same_run import assert_same_run, summary_of
 
 PPO = [
@@ -27,113 +26,67 @@ PPO = [
     "tracking.metrics_every=500",
     "checkpoint.every=256",
 ]
-LONG_PPO = [*PPO, "total_steps=20480"]
+HELD = "+env.wrappers.held={_target_: held.SlowWhileHeld, seed: ${seed}}"
+LONG_PPO = [*PPO, HELD, "total_steps=10240"]
 SAC = [
     "agent=sac",
     "env=pendulum",
+    HELD,
     "batch_size=2",
     "agent.members.policy.hidden_sizes=[32]",
     "agent.learner.critic.hidden_sizes=[32]",
     "agent.learner.learning_starts=300",
     "agent.learner.batch_size=64",
     "agent.learner.updates_per_step=0.5",
-    "total_steps=4096",
+    "total_steps=2048",
     "eval.every=1000",
     "eval.episodes=1",
     "eval.final_episodes=1",
     "tracking.metrics_every=500",
     "checkpoint.every=256",
 ]
-WAIT = 120.0
+# Three checkpoints come at full speed, the others slowly until nobody holds the run any more.
+WRAPPER = """
+import os
+import time
+
+import gymnasium
 
 
-class Forked:
-    """A process forked from the prepared interpreter."""
+class SlowWhileHeld(gymnasium.Wrapper):
+    def __init__(self, env, seed):
+        super().__init__(env)
+        self.file, self.n_steps = os.path.join(os.environ.get("HELD", "held"), str(seed)), 0
 
-    def __init__(self, interpreter: "Interpreter", pid: int, output: Path) -> None:
-        self._interpreter, self.pid, self._output = interpreter, pid, output
-
-    def send(self, number: int) -> None:
-        os.kill(self.pid, number)
-
-    def wait(self) -> int:
-        deadline = time.monotonic() + WAIT
-        while not self.is_over():
-            if time.monotonic() > deadline:
-                self.send(signal.SIGKILL)
-                pytest.fail(f"the run hangs: {self.output}")
+    def step(self, action):
+        self.n_steps += 1
+        if self.n_steps > 384 and os.path.exists(self.file):
             time.sleep(0.005)
-        return self._interpreter.ask(self.pid)
-
-    def is_over(self) -> bool:
-        return psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE
-
-    @property
-    def output(self) -> str:
-        return self._output.read_text(encoding="utf-8")
-
-
-class Interpreter:
-    """One that has imported everything, from which runs are forked."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("prepared_interpreter.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def ask(self, request: object) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{json.dumps(request)}\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def start(self, cwd: Path, *arguments: str) -> Forked:
-        output = cwd / "output.txt"
-        output.unlink(missing_ok=True)
-        return Forked(self, self.ask({"cwd": str(cwd), "output": str(output), "arguments": arguments}), output)
-
-    def run(self, cwd: Path, *arguments: str) -> str:
-        """Runs to the end, which must be a good one; gives what was said."""
-        started = self.start(cwd, *arguments)
-        code = started.wait()
-        assert code == 0, started.output
-        return started.output
-
-    def close(self) -> None:
-        self._process.communicate()
-
-
-@pytest.fixture(scope="module")
-def interpreter() -> Iterator[Interpreter]:
-    opened = Interpreter()
-    yield opened
-    opened.close()
+        return self.env.step(action)
+"""
+VARIABLES: dict[str, str] = {}
+WAIT = 120.0
 
 
 def newest_step(folder: Path) -> int:
     return max((int(path.stem[5:]) for path in (folder / "checkpoints").glob("step_*.pt")), default=0)
 
 
-def wait_for_progress(folder: Path, process: Forked | subprocess.Popen[bytes]) -> None:
+def wait_for_progress(folder: Path, process: prepared.Process | subprocess.Popen[bytes]) -> None:
     """Waits until there is a newer checkpoint than now."""
     before, deadline = newest_step(folder), time.monotonic() + WAIT
     while newest_step(folder) <= before:
-        is_over = process.is_over() if isinstance(process, Forked) else process.poll() is not None
+        is_over = process.is_over() if isinstance(process, prepared.Process) else process.poll() is not None
         assert not is_over, "the run has ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
-def start_script(cwd: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+def start_interpreter(cwd: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *arguments],
+        [sys.executable, *prepared.RUN, *arguments],
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**VARIABLES, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -144,21 +97,52 @@ def files_of(folder: Path) -> set[str]:
     return {path.name.partition(".tfevents")[0] for path in folder.rglob("*") if path.is_file()}
 
 
+def run(cwd: Path, *arguments: str) -> str:
+    """Runs to the end, which must be a good one; gives what was said."""
+    process = prepared.run([*prepared.RUN, *arguments], cwd, VARIABLES)
+    assert process.wait() == 0, process.stderr
+    return process.stdout
+
+
+def start(cwd: Path, *arguments: str) -> prepared.Process:
+    return prepared.start([*prepared.RUN, *arguments], cwd, VARIABLES)
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Path:
+    """While its seed is in this folder no run ends by itself."""
+    folder = tmp_path / "held"
+    folder.mkdir()
+    for seed in (0, 1, 2):
+        (folder / str(seed)).touch()
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _wrapper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A module of a user's, for the processes of these tests."""
+    folder = tmp_path_factory.mktemp("path")
+    (folder / "held.py").write_text(WRAPPER)
+    VARIABLES.update(os.environ, PYTHONPATH=str(folder), BBRL_EXP_ALLOW="held")
+    yield
+    VARIABLES.clear()
+
+
 @pytest.fixture(scope="module")
-def straight_ppo(interpreter: Interpreter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def straight_ppo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = tmp_path_factory.mktemp("straight_ppo")
-    interpreter.run(here, *LONG_PPO, "name=straight")
+    run(here, *LONG_PPO, "name=straight")
     return here / "outputs" / "straight"
 
 
-def test_a_run_that_was_killed_twenty_times_ends_like_one_that_was_not(
-    interpreter: Interpreter, straight_ppo: Path, tmp_path: Path
+def test_a_run_that_was_killed_eight_times_ends_like_one_that_was_not(
+    straight_ppo: Path, tmp_path: Path, held: Path
 ) -> None:
     chance = random.Random(4)
     folder = tmp_path / "outputs" / "killed"
-    for kill in range(20):
-        process = interpreter.start(tmp_path, *LONG_PPO, "name=killed")
-        if kill % 5 == 0:
+    for kill in range(8):
+        process = start(tmp_path, *LONG_PPO, "name=killed")
+        if kill % 4 == 0:
             time.sleep(chance.uniform(0, 0.8))  # perhaps while it starts, or reads its checkpoint
         else:
             wait_for_progress(folder, process)
@@ -166,30 +150,31 @@ def test_a_run_that_was_killed_twenty_times_ends_like_one_that_was_not(
         process.send(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert summary_of(folder)["status"] == "running"
-    assert "resumes after" in interpreter.run(tmp_path, *LONG_PPO, "name=killed")
+    (held / "0").unlink()
+    assert "resumes after" in run(tmp_path, *LONG_PPO, "name=killed")
     assert_same_run(straight_ppo, folder)
     assert files_of(folder) == files_of(straight_ppo)
 
 
 def test_a_run_that_each_signal_has_stopped_ends_like_one_that_was_not(
-    interpreter: Interpreter, straight_ppo: Path, tmp_path: Path
+    straight_ppo: Path, tmp_path: Path, held: Path
 ) -> None:
     folder = tmp_path / "outputs" / "stopped"
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        process = interpreter.start(tmp_path, *LONG_PPO, "name=stopped")
+        process = start(tmp_path, *LONG_PPO, "name=stopped")
         wait_for_progress(folder, process)
         before = newest_step(folder)
         process.send(number)
         assert process.wait() == 128 + number
         summary = summary_of(folder)
         assert (summary["status"], summary["error"]) == ("interrupted", f"stopped by {number.name}")
-        assert before <= newest_step(folder) == summary["env_steps"] < 20480
-    interpreter.run(tmp_path, *LONG_PPO, "name=stopped")
+        assert before <= newest_step(folder) == summary["env_steps"] < 10240
+    (held / "0").unlink()
+    run(tmp_path, *LONG_PPO, "name=stopped")
     assert_same_run(straight_ppo, folder)
 
 
-def test_a_run_goes_on_elsewhere_and_with_other_workers(interpreter: Interpreter, tmp_path: Path) -> None:
-    interpreter.run(tmp_path, *SAC, "name=straight")
+def test_a_run_goes_on_elsewhere_and_with_other_workers(tmp_path: Path, held: Path) -> None:
     folder, deep = tmp_path / "elsewhere", tmp_path / "a" / "much" / "deeper one"
     deep.mkdir(parents=True)
     surroundings = [
@@ -198,7 +183,8 @@ def test_a_run_goes_on_elsewhere_and_with_other_workers(interpreter: Interpreter
         (deep.parent, 0, {"TZ": "UTC", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "2"}),
     ]
     for cwd, workers, environment in surroundings:
-        process = start_script(cwd, *SAC, f"env.workers={workers}", f"hydra.run.dir={folder}", **environment)
+        options = (f"env.workers={workers}", f"hydra.run.dir={folder}")
+        process = start_interpreter(cwd, *SAC, *options, HELD=str(held), **environment)
         wait_for_progress(folder, process)
         if workers > 0:
             children = psutil.Process(process.pid).children()
@@ -206,35 +192,38 @@ def test_a_run_goes_on_elsewhere_and_with_other_workers(interpreter: Interpreter
             process.kill()
             assert process.wait() == -signal.SIGKILL
             assert psutil.wait_procs(children, timeout=10)[1] == []
+    (held / "0").unlink()
     assert process.wait(WAIT) == 0
+    run(tmp_path, *SAC, "name=straight")
     assert_same_run(tmp_path / "outputs" / "straight", folder)
 
 
-def test_a_sweep_that_a_script_has_put_into_the_background_stops_as_a_whole(tmp_path: Path) -> None:
+def test_a_sweep_that_a_script_has_put_into_the_background_stops_as_a_whole(tmp_path: Path, held: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), "-m", *PPO, "total_steps=5120", "name=s", "seed=1,2"],
+        [sys.executable, *prepared.RUN, "-m", *PPO, HELD, "total_steps=5120", "name=s", "seed=1,2"],
         cwd=tmp_path,
+        env=VARIABLES,
         stdout=subprocess.DEVNULL,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
     sweep = tmp_path / "outputs" / "multirun" / "s"
+    assert held.exists()
     wait_for_progress(sweep / "seed=1", process)
     process.send_signal(signal.SIGINT)
     assert process.wait(WAIT) == 128 + signal.SIGINT
     assert not (sweep / "seed=2").exists()
 
 
-def test_a_sweep_that_was_stopped_and_killed_goes_on_and_its_jobs_end_as_each_alone(
-    interpreter: Interpreter, tmp_path: Path
-) -> None:
-    short = [*PPO, "total_steps=5120"]
+def test_a_sweep_that_was_stopped_and_killed_goes_on_and_its_jobs_end_as_each_alone(tmp_path: Path, held: Path) -> None:
+    short = [*PPO, HELD, "total_steps=2560"]
     sweep, folder = ["-m", *short, "name=s", "seed=1,2"], tmp_path / "outputs" / "multirun" / "s"
     for job, number in (("seed=1", signal.SIGINT), ("seed=2", signal.SIGKILL)):
-        process = interpreter.start(tmp_path, *sweep)
+        process = start(tmp_path, *sweep)
         wait_for_progress(folder / job, process)
         process.send(number)
-        assert process.wait() == (-number if number == signal.SIGKILL else 128 + number), process.output
-    assert "2 jobs, 1 to run" in interpreter.run(tmp_path, *sweep)
+        assert process.wait() == (-number if number == signal.SIGKILL else 128 + number), process.stderr
+        (held / job[-1]).unlink()
+    assert "2 jobs, 1 to run" in run(tmp_path, *sweep)
     for seed in (1, 2):
-        interpreter.run(tmp_path, *short, f"name=alone{seed}", f"seed={seed}")
+        run(tmp_path, *short, f"name=alone{seed}", f"seed={seed}")
         assert_same_run(tmp_path / "outputs" / f"alone{seed}", folder / f"seed={seed}")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import prepared
 import psutil
 import pytest
 
@@ -20,11 +21,10 @@ from bbrl_exp.records.claim import is_in_use
 from .conftest import CommandLine
 from .same_run import assert_same_run
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
 # dqn begins to learn after 1000 steps
-SWEEP = ["-m", "agent=random,dqn,ppo", "batch_size=1,8", "seed=1,2", "total_steps=1088", "checkpoint.every=640"]
+SWEEP = ["-m", "agent=random,dqn,ppo", "batch_size=8", "seed=1,2", "total_steps=1088", "checkpoint.every=640"]
 SWEEP += ["eval.every=640", "eval.episodes=1", "eval.final_episodes=1", "tracking.metrics_every=64"]
-LONG = ["-m", "name=s", "agent=ppo", "seed=1,2,3", "total_steps=4096", "agent.learner.n_epochs=2", "batch_size=2"]
+LONG = ["-m", "name=s", "agent=ppo", "seed=1,2,3", "total_steps=2048", "agent.learner.n_epochs=2", "batch_size=2"]
 LONG += ["agent.steps_per_chunk=32", "eval.every=0", "eval.final_episodes=1"]
 OF_TIME = ("time", "second", "speed", "folder", "wall")
 WAIT = 120.0
@@ -77,7 +77,7 @@ def test_results_do_not_depend_on_the_launcher(command_line: CommandLine, tmp_pa
     pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="needs the extra ray")
     before = processes_of_ray()
     ray = subprocess.run(
-        [sys.executable, str(SCRIPT), *SWEEP, "launcher=ray", "hydra.launcher.ray.init.num_cpus=2", "name=ray"],
+        [sys.executable, *prepared.RUN, *SWEEP, "launcher=ray", "hydra.launcher.ray.init.num_cpus=2", "name=ray"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -90,7 +90,7 @@ def test_results_do_not_depend_on_the_launcher(command_line: CommandLine, tmp_pa
 
     sweeps = tmp_path / "outputs" / "multirun"
     tables = tables_of_report(sweeps / "local", tmp_path / "report_of_local")
-    assert len(tables["runs.csv"]) == 12
+    assert len(tables["runs.csv"]) == 6
     for name in ("joblib", "ray"):
         assert_same_sweep(sweeps / "local", sweeps / name)
         assert tables_of_report(sweeps / name, tmp_path / f"report_of_{name}") == tables
@@ -103,15 +103,15 @@ def test_jobs_of_a_sweep_that_was_killed_save_and_end_and_another_launcher_goes_
     jobs = [*LONG, f"+env.wrappers.slow={{_target_: {users_package}.SlowWhileHeld}}"]
     held = tmp_path / "held"
     held.touch()
-    command = [sys.executable, str(SCRIPT), *jobs, "launcher=joblib", "hydra.launcher.n_jobs=2"]
+    command = [*prepared.RUN, *jobs, "launcher=joblib", "hydra.launcher.n_jobs=2"]
     sweep = tmp_path / "outputs" / "multirun" / "s"
     folders = [sweep / f"seed={seed}" for seed in (1, 2)]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    process = prepared.start(command, tmp_path)
     try:
         wait_until(lambda: all(list((folder / "checkpoints").glob("step_*.pt")) for folder in folders))
         children = psutil.Process(process.pid).children(recursive=True)
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.send(signal.SIGKILL)
         process.wait()
     killed = time.monotonic()
     wait_until(lambda: not any(is_in_use(folder) for folder in folders))
@@ -136,33 +136,25 @@ def has_stepped(folder: Path) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_jobs_side_by_side_save_when_their_sweep_is_asked_to_stop(number: signal.Signals, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        *LONG,
-        "total_steps=100_000_000",
-        "launcher=joblib",
-        "hydra.launcher.n_jobs=2",
-    ]
+    command = [*prepared.RUN, *LONG, "total_steps=100_000_000", "launcher=joblib", "hydra.launcher.n_jobs=2"]
     sweep = tmp_path / "outputs" / "multirun" / "s"
     folders = [sweep / f"seed={seed}" for seed in (1, 2)]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = prepared.start(command, tmp_path, own_session=True)
     try:
         wait_until(lambda: all(has_stepped(folder) for folder in folders))
         children = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, number)  # a terminal's Ctrl-C goes to the whole group
-        out, _ = process.communicate(timeout=100)
+        assert process.wait() == 128 + number
     finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 128 + number
+        if not process.is_over():
+            process.send(signal.SIGKILL)
     for folder in folders:
         summary = json.loads((folder / "summary.json").read_text())
         assert (summary["status"], summary["error"]) == ("interrupted", "stopped by SIGTERM")
         assert (folder / "checkpoints" / f"step_{summary['env_steps']}.pt").exists()
     rows = table_of(sweep)
     assert [row["error"] for row in rows] == ["stopped by SIGTERM", "stopped by SIGTERM", "not started"]
-    assert "not started" in out
+    assert "not started" in process.stdout
     assert not list(sweep.glob(".stop_*"))
     wait_until(lambda: not any(is_alive(child) for child in children))
 

@@ -42,6 +42,12 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, users_package: str) -
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture
+def quick_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run's speed, which the test does not look at, is measured for a moment."""
+    monkeypatch.setattr("bbrl_exp.runs.estimate.MEASURED_SECONDS", 0.1)
+
+
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open() as file:
         return [row for row in csv.DictReader(file) if not row["name"].startswith("time/")]
@@ -162,6 +168,7 @@ def test_a_run_begins_with_the_policy_of_another(command_line: CommandLine, tmp_
     assert not (tmp_path / "outputs" / "third").exists()
 
 
+@pytest.mark.usefixtures("quick_measurement")
 def test_the_plan_says_what_of_the_learner_begins_anew(command_line: CommandLine) -> None:
     tiny = ["agent=ppo", "total_steps=64", "agent.steps_per_chunk=8", "eval.every=0", "eval.final_episodes=0"]
     run([*tiny, "name=first", "tracking=none"])
@@ -172,6 +179,7 @@ def test_the_plan_says_what_of_the_learner_begins_anew(command_line: CommandLine
     assert f"{told}, without what does not fit: the learner's critic\n" in wider.out
 
 
+@pytest.mark.usefixtures("quick_measurement")
 def test_the_plan_says_that_an_experiment_is_made_for_another_environment(command_line: CommandLine) -> None:
     note = "note               experiment=ppo_cartpole is made for env=cartpole, and its settings remain"
     assert note in command_line("experiment=ppo_cartpole", "env=acrobot", "dry_run=true").out
@@ -183,6 +191,7 @@ def test_a_dry_run_of_a_run_that_pauses_measures_its_speed(command_line: Command
     assert " steps/s, measured for " in out
 
 
+@pytest.mark.usefixtures("quick_measurement")
 def test_the_plan_says_that_no_update_falls_into_the_run(command_line: CommandLine) -> None:
     options = ["agent=dqn", "dry_run=true", "agent.learner.learning_starts=2048"]
     told = "updates            none: the first comes after 2,048 environment steps"

@@ -3,17 +3,17 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+import prepared
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SRC = Path(__file__).parents[2] / "src"
 SHORT = ["total_steps=192", "agent.steps_per_chunk=8", "tracking=none", "checkpoint.every=64"]
 PROGRAMS = {
-    "script": lambda verb: [sys.executable, os.path.relpath(SCRIPTS / f"{verb}.py")],
-    "module": lambda verb: [sys.executable, "-m", "bbrl_exp", verb],
+    "script": lambda verb: [os.path.relpath(SCRIPTS / f"{verb}.py")],
+    "module": lambda verb: [*prepared.MODULE, verb],
 }
 AGENT = "from bbrl_exp import Agent\n\n\nclass Mine(Agent):\n    def forward(self, t, **kwargs):\n        pass\n"
 OPTION = "defaults: [random, _self_]\nmembers:\n  mine: {_target_: own_package.Mine, after: env}\n"
@@ -32,8 +32,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def call(*words: str, **environment: str) -> str:
-    ended = subprocess.run(words, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+    ended = prepared.run(words, Path.cwd(), {**os.environ, **environment})
+    assert ended.wait() == 0, ended.stderr
     return ended.stdout
 
 

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import prepared
 import pytest
 
 from bbrl_exp.config.project import VARIABLE
 
-MODULE = [sys.executable, "-m", "bbrl_exp"]
 SHORT = ["total_steps=192", "agent.steps_per_chunk=8", "tracking=none"]
 PROJECT = '[tool.bbrl_exp]\nallow = ["own"]\npath = ["src"]\nconfig_dir = "options"\n'
 PACKAGE = """
@@ -64,12 +64,18 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def call(*words: str, code: int = 0, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    ended = subprocess.run(
-        [*MODULE, *words], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == code, f"{ended.stdout}\n{ended.stderr}"
+def call(*words: str, code: int = 0, cwd: Path | None = None, **environment: str) -> prepared.Process:
+    ended = prepared.run([*prepared.MODULE, *words], cwd or Path.cwd(), {**os.environ, **environment})
+    assert ended.wait() == code, f"{ended.stdout}\n{ended.stderr}"
     return ended
+
+
+def call_interpreter(*words: str) -> str:
+    """What a command prints that has imported nothing before."""
+    command = [sys.executable, *prepared.MODULE, *words]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
+    return ended.stdout
 
 
 def session_of(folder: Path) -> dict[str, Any]:
@@ -80,8 +86,8 @@ def session_of(folder: Path) -> dict[str, Any]:
 def test_a_run_has_its_project_in_every_process_and_says_so(project: Path) -> None:
     remote = "{_target_: bbrl_exp.agents.remote.RemoteAgent, agent: {_target_: own.Own, name: far}, after: env}"
     typed = ["agent=own", "env=own", "env.workers=1", "eval.workers=1", "eval.every=64", "eval.episodes=1"]
-    ended = call("run", *typed, f"+agent.members.remote={remote}", "hydra.job.chdir=true", "name=a", *SHORT)
-    assert "\n  project            pyproject.toml: allow own; path src; config_dir options\n" in ended.stdout
+    out = call_interpreter("run", *typed, f"+agent.members.remote={remote}", "hydra.job.chdir=true", "name=a", *SHORT)
+    assert "\n  project            pyproject.toml: allow own; path src; config_dir options\n" in out
     folder = project / "outputs" / "a"
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["status"], summary["agent"], summary["env"]) == ("completed", "own", "own")
@@ -106,7 +112,7 @@ def test_the_jobs_of_a_sweep_have_the_project_of_its_folder(project: Path, launc
 
 
 def test_other_commands_read_the_project_too_and_nobody_reads_it_elsewhere(project: Path) -> None:
-    call("run", "agent=own", "name=a", *SHORT)
+    call_interpreter("run", "agent=own", "name=a", *SHORT)
     assert "  own  " in call("list", "agent").stdout
     assert "what differs: env cartpole → own\n" in call("rerun", "outputs/a", "env=own", "name=b").stdout
     assert call("evaluate", "outputs/b", "--episodes", "1").stdout.startswith("return ")

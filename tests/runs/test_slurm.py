@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import prepared
 import psutil
 import pytest
 
@@ -18,6 +19,7 @@ from .conftest import CommandLine
 from .same_run import assert_same_run
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs the extra slurm")
+from submitit import LocalJob
 from submitit.core.utils import DelayedSubmission
 
 SHORT = ["agent=ppo", "batch_size=2", "agent.steps_per_chunk=32", "agent.learner.n_epochs=1", "total_steps=512"]
@@ -86,37 +88,36 @@ def test_without_slurm_nothing_is_made(
     assert not (tmp_path / "outputs").exists()
 
 
-class Straight:
-    """A run that no signal comes to, to compare others with."""
-
-    def __init__(self, command_line: CommandLine, folder: Path, number: int = signal.SIGUSR2) -> None:
-        (folder / "marker").touch()
-        assert command_line("-m", "name=straight", SIGNALLED % number, *SHORT).code == 0
-        (folder / "marker").unlink()
-        self.folder = job_of(folder / "outputs" / "multirun" / "straight")
+def straight(folder: Path, number: int) -> Path:
+    """The folder of a run that no signal comes to, to compare others with."""
+    (folder / "marker").touch()
+    words = [*prepared.RUN, SIGNALLED % number, *SHORT, f"hydra.run.dir={folder / 'straight'}"]
+    process = prepared.run(words, folder)
+    assert process.wait() == 0, process.stderr
+    return folder / "straight"
 
 
 @pytest.mark.usefixtures("users_package")
 def test_a_job_that_slurm_preempts_saves_queues_again_and_ends_like_one_that_was_left_alone(
     command_line: CommandLine, tmp_path: Path
 ) -> None:
-    straight = Straight(command_line, tmp_path)
     ended = command_line("-m", "name=s", SIGNALLED % signal.SIGUSR2, *SHORT, *SUBMITTED)
     assert ended.code == 0, ended.out
     sweep = tmp_path / "outputs" / "multirun" / "s"
-    assert_same_run(straight.folder, job_of(sweep))
+    assert (tmp_path / "marker").exists()
+    assert_same_run(straight(tmp_path, signal.SIGUSR2), job_of(sweep))
     log = (job_of(sweep) / "run.log").read_text()
     assert "stopped by SIGUSR2" in log
     assert "resumes after" in log
     (said,) = (sweep / ".submitit").rglob("*_log.out")
     assert said.read_text().count("Starting with") == 2
-    assert (tmp_path / "marker").exists()
 
 
 @pytest.mark.usefixtures("users_package")
 def test_a_job_that_is_to_be_killed_saves_and_waits_and_the_same_command_goes_on(
-    command_line: CommandLine, tmp_path: Path
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(LocalJob, "_results_timeout_s", 0)  # submitit waits for a slow disk
     sweep = tmp_path / "outputs" / "multirun" / "s"
     seen: list[str] = []
 
@@ -138,7 +139,7 @@ def test_a_job_that_is_to_be_killed_saves_and_waits_and_the_same_command_goes_on
     assert (ended.code, seen) == (1, [psutil.STATUS_SLEEPING])
     assert [(row["status"], row["error"]) for row in table_of(sweep)] == [("interrupted", "stopped by SIGTERM")]
     assert command_line("-m", "name=s", SIGNALLED % signal.SIGTERM, *SHORT).code == 0
-    assert_same_run(Straight(command_line, tmp_path, signal.SIGTERM).folder, job_of(sweep))
+    assert_same_run(straight(tmp_path, signal.SIGTERM), job_of(sweep))
 
 
 @pytest.mark.usefixtures("users_package")

@@ -7,8 +7,11 @@ import pytest
 from bbrl_exp.sweeps.launching import lost_jobs_as_results
 
 
-def test_submitits_error_for_a_job_without_a_result_is_its_result(tmp_path: Path) -> None:
+def test_submitits_error_for_a_job_without_a_result_is_its_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     submitit = pytest.importorskip("submitit", reason="needs the extra slurm")
+    monkeypatch.setattr(submitit.LocalJob, "_results_timeout_s", 0)  # it waits for a slow disk
     lost = submitit.LocalJob(tmp_path, "7")
     with lost_jobs_as_results("submitit_local"):
         (error,) = lost.results()
