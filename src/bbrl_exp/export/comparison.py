@@ -18,6 +18,10 @@ TOLERANCE = 1e-4  # of a number x: TOLERANCE (1 + |x|)
 _NEAR, _N_NEAR = 1e-5, 256
 
 
+class DisagreementError(BbrlExpError):
+    """An ONNX model that does not act as its policy does."""
+
+
 class Comparison(Agent):
     """Comes after the policy in a graph without automatic reset, and asks the model for the same actions.
 
@@ -34,7 +38,7 @@ class Comparison(Agent):
         largest_difference: of numbers.
 
     Raises:
-        BbrlExpError: when it runs, at the first action that is another one.
+        DisagreementError: when it runs, at the first action that is another one.
     """
 
     def __init__(self, model: OnnxModel) -> None:
@@ -43,6 +47,7 @@ class Comparison(Agent):
         self.largest_difference = 0.0
         self._model, self._step = model, model.step
         self._memory: dict[str, NDArray[Any]] = {}
+        self._t = 0
         self._generator = torch_generator(0, "comparison")
 
     @property
@@ -68,11 +73,12 @@ class Comparison(Agent):
         inputs |= self._memory
         found = self._model.run(inputs)
         self._memory = {name: found[f"next_{name}"] for name in self._memory}
+        self._t = 0 if t == 0 else self._t + 1  # rows of the workspace are dropped on the way
         plays = ~self.get(("env/done", t)).numpy()
         self.n_steps += int(plays.sum())
         for port in self._step.actions:
             chosen = self.get((port.variable, t)).numpy()
-            self._compare(port.name, chosen, found[port.name], plays, inputs, t)
+            self._compare(port.name, chosen, found[port.name], plays, inputs)
 
     def _compare(
         self,
@@ -81,7 +87,6 @@ class Comparison(Agent):
         found: NDArray[Any],
         plays: NDArray[np.bool_],
         inputs: dict[str, NDArray[Any]],
-        t: int,
     ) -> None:
         expected = self._step.clipped(name, torch.from_numpy(chosen)).numpy()
         is_number = expected.dtype.kind == "f"
@@ -94,9 +99,9 @@ class Comparison(Agent):
             if not is_number and self._is_tie(name, found[row], row, inputs):
                 self.n_ties += 1
                 continue
-            raise BbrlExpError(
-                f"the ONNX model does not act as the policy does: after {self.n_steps} steps '{name}' is "
-                f"{found[row].tolist()} instead of {expected[row].tolist()}; nothing was written"
+            raise DisagreementError(
+                f"the ONNX model does not act as the policy does: at t={self._t} of episode {row} '{name}' is "
+                f"{found[row].tolist()} instead of {expected[row].tolist()}"
             )
 
     def _is_tie(self, name: str, found: NDArray[Any], row: int, inputs: dict[str, NDArray[Any]]) -> bool:

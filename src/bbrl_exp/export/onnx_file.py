@@ -52,9 +52,10 @@ class OnnxModel:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Inputs and outputs by name: dtype and shape."""
+        """Inputs and outputs by name, dtype and shape of each, and the size of the batch: ``"any"`` or 1."""
         ports = {"inputs": self._session.get_inputs(), "outputs": self._session.get_outputs()}
-        return {kind: {port.name: [port.type, port.shape] for port in found} for kind, found in ports.items()}
+        found = {kind: {port.name: [port.type, port.shape] for port in each} for kind, each in ports.items()}
+        return {**found, "batch": "any" if self.has_batches else 1}
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The outputs for inputs ``[B, …]``."""
@@ -90,7 +91,7 @@ class OnnxModel:
 def _exported(step: PolicyStep) -> Any:
     """The model, in which the first dimension of all inputs and outputs is called ``batch`` where it is free."""
     names = tuple(step.inputs)
-    free = tuple({0: torch.export.Dim.AUTO} for _ in names)  # type: ignore[attr-defined]
+    free = tuple({0: torch.export.Dim.AUTO} for _ in names)
     try:
         with _quiet():
             program = torch.onnx.export(

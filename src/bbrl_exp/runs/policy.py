@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bbrl_exp.runs.loaded_policy import LoadedPolicy
     from bbrl_exp.training.evaluation import Evaluation
 
-_DEFAULT_EPISODES = 20
+DEFAULT_EPISODES = 20
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def evaluate(
         episodes: how many; None for as many as the run's own final evaluation, or 20.
         which: ``last``, or ``best`` by the evaluations along the run.
         seed: root of the list of episodes; None for the run's own ``eval.seed``.
-        animation: a ``.gif`` file to make, which must not exist yet, of the first of these episodes.
+        animation: a ``.gif`` or ``.mp4`` file to make, which must not exist yet, of the first of these episodes.
         policy: ``mode`` takes the most likely actions, ``sample`` samples them; None does what the run is judged by.
 
     Raises:
@@ -141,15 +141,15 @@ def evaluate(
     if policy not in (None, *ACTING):
         raise ConfigurationError(f"policy={policy!r}: must be {' or '.join(ACTING)}")
     path = None if animation is None else Path(animation)
-    if path is not None and (path.suffix != ".gif" or not path.absolute().parent.is_dir()):
-        raise ConfigurationError(f"animation='{path}': only .gif is supported, and the folder must exist")
-    if path is not None and path.exists():
-        raise ConfigurationError(f"animation='{path}': exists already; name another file or remove it")
+    if path is not None:
+        from bbrl_exp.training.animation import check_animation
+
+        check_animation(path)
     saved = SavedRun.read(run_folder, which)
-    n_episodes = episodes or saved.config["eval"]["final_episodes"] or _DEFAULT_EPISODES
+    n_episodes = episodes or saved.config["eval"]["final_episodes"] or DEFAULT_EPISODES
     evaluation = _evaluated(saved, n_episodes, seed, policy)
     if path is not None:
-        _animate(saved, seed, path, policy)
+        animate(saved, seed, path, policy)
     return evaluation
 
 
@@ -162,7 +162,12 @@ def _evaluated(saved: SavedRun, episodes: int, seed: int | None, acting: Acting 
     return evaluation
 
 
-def _animate(saved: SavedRun, seed: int | None, path: Path, acting: Acting | None) -> None:
+def animate(saved: SavedRun, seed: int | None, path: Path, acting: Acting | None = None) -> None:
+    """Films the first of the final episodes; see :func:`evaluate`.
+
+    Raises:
+        ConfigurationError: the environment shows no pictures.
+    """
     from bbrl_exp.training.animation import record
 
     built = build_evaluator(saved.config, FINAL, 1, seed=seed, shows_frames=True, acting=acting)

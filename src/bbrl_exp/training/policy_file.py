@@ -45,9 +45,8 @@ class PolicyFile:
         rest = {name: value for name, value in self.state.items() if name not in tensors}
         for name, value in rest.items():
             if not _is_plain(value):
-                raise ConfigurationError(
-                    f"the state '{name}' cannot be exported: only tensors and plain JSON can, not {type(value).__name__}"
-                )
+                kind = type(value).__name__
+                raise ConfigurationError(f"state '{name}' cannot be exported: it is {kind}, not a tensor or plain JSON")
         card = strict_json({"format": FORMAT, **self.card, "plain_state": rest})
         # Two names of one tensor are two tensors in the file, which knows no sharing.
         copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
