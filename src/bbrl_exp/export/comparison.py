@@ -106,6 +106,8 @@ class Comparison(Agent):
 
     def _is_tie(self, name: str, found: NDArray[Any], row: int, inputs: dict[str, NDArray[Any]]) -> bool:
         """Whether the policy itself would take that action, were its inputs a very little different."""
+        if not self._model.has_batches:
+            return False
         near = []
         for value in inputs.values():
             copies = torch.from_numpy(np.repeat(value[row : row + 1], _N_NEAR, axis=0))

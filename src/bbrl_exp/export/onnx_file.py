@@ -119,10 +119,11 @@ def _has_free_batches(model: Any) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """What was the matter, in the first line of the innermost error."""
+    """The first line of the innermost error: those around it repeat it in a report of pages."""
     while (cause := error.__cause__) is not None:
         error = cause
-    return described(error) if isinstance(error, ConfigurationError) else described(error).partition(" Developer ")[0]
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 @contextlib.contextmanager
