@@ -117,7 +117,7 @@ def _in_words(kind: str, shape: list[Any]) -> str:
 
 def _zeros(kind: str, shape: list[Any]) -> str:
     sizes = ", ".join(map(str, (1, *shape[1:])))
-    return f"({sizes}{',' * (len(shape) == 1)}), '{_DTYPES.get(kind, kind[7:-1])}'"
+    return f'({sizes}{"," * (len(shape) == 1)}), "{_DTYPES.get(kind, kind[7:-1])}"'
 
 
 def _variable(name: str) -> str:
