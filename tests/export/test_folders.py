@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 from PIL import Image
 
 from bbrl_exp.commands.main import main
@@ -39,6 +42,14 @@ def _there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
 
 
+def frames_of(path: Path) -> NDArray[np.uint8]:
+    """The frames of a film of CartPole, ``[T, 400, 600]``, in shades of grey."""
+    assert b"avc1" in path.read_bytes()  # H.264
+    program = [ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "gray", "-"]
+    frames = subprocess.run(program, capture_output=True, check=True).stdout
+    return np.frombuffer(frames, np.uint8).reshape(-1, 400, 600)
+
+
 def test_a_folder_for_the_hub_has_everything_and_its_upload_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "outputs/lstm", "--to", "hub", "--episodes", "3"]) == 0
     card = PolicyFile.read(Path("hub/policy.safetensors")).card
@@ -63,10 +74,7 @@ def test_a_folder_for_the_hub_has_everything_and_its_upload_command(capsys: pyte
     assert result["metrics"][0]["value"] == f"{evaluation['return_mean']:.2f} +/- {evaluation['return_std']:.2f}"
     assert all(f"| `{name}` |" in body for name in files - {"README.md"})
     assert 'state = np.zeros((1, 128), "float32")' in body
-    frames = ffmpeg.read_frames("hub/replay.mp4")
-    facts = next(frames)
-    assert (facts["codec"], facts["size"], facts["fps"]) == ("h264", (600, 400), 50.0)
-    assert sum(1 for _ in frames) == evaluation["lengths"][0] + 1
+    assert len(frames_of(Path("hub/replay.mp4"))) == evaluation["lengths"][0] + 1
 
 
 def test_the_model_card_is_one_that_the_hub_reads() -> None:
@@ -130,9 +138,9 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
 def test_an_evaluation_is_filmed_as_gif_or_mp4(tmp_path: Path) -> None:
     evaluation = evaluate("outputs/lstm", 1, animation=tmp_path / "a.mp4")
     assert evaluate("outputs/lstm", 1, animation=tmp_path / "a.gif") == evaluation
-    frames = ffmpeg.read_frames(str(tmp_path / "a.mp4"))
-    assert next(frames)["size"] == (600, 400)
-    assert sum(1 for _ in frames) == evaluation.lengths[0] + 1
+    frames = frames_of(tmp_path / "a.mp4")
+    assert len(frames) == evaluation.lengths[0] + 1
+    assert frames.std(axis=(1, 2)).min() > 1  # a cart and a pole on white
     with Image.open(tmp_path / "a.gif") as gif:  # in which a frame that repeats the last one is longer instead
         assert (gif.format, gif.size) == ("GIF", (600, 400))
     with pytest.raises(ConfigurationError) as refused:
