@@ -14,5 +14,5 @@ def _operators_are_collected_once() -> Iterator[None]:
     registration = pytest.importorskip("torch.onnx._internal.exporter._registration")
     with pytest.MonkeyPatch.context() as patch:
         registry = registration.ONNXRegistry
-        patch.setattr(registry, "from_torchlib", functools.cache(registry.from_torchlib))
+        patch.setattr(registry, "from_torchlib", staticmethod(functools.cache(registry.from_torchlib)))
         yield

@@ -162,6 +162,17 @@ def dqn_model(exported: Path) -> OnnxModel:
     return OnnxModel(SavedRun.read(exported / "outputs" / "dqn"))
 
 
+def test_the_parts_of_a_structured_space_are_inputs_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    step = PolicyStep(SavedRun.read(run([*SHORT, "agent=ppo", "env=gym", "env.id=Blackjack-v1"]).folder), 3)
+    assert {name: (tuple(value.shape), value.dtype) for name, value in step.inputs.items()} == {
+        f"observation/{index}": ((3,), torch.int64) for index in range(3)
+    }
+    assert step.outputs == ("action",)
+
+
 def test_a_model_that_acts_otherwise_is_refused_and_nothing_is_left(
     exported: Path, dqn_model: OnnxModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
