@@ -115,6 +115,10 @@ def test_what_a_folder_lacks_is_said(monkeypatch: pytest.MonkeyPatch, capsys: py
     ("arguments", "said"),
     [
         (["outputs/lstm", "--to", "policy.pt"], "to='policy.pt': must be a file .safetensors or .onnx, or a folder"),
+        (
+            ["outputs/lstm", "--to", "policy.onx"],
+            "to='policy.onx': must be a file .safetensors or .onnx, or a folder; did you mean '.onnx'?",
+        ),
         (["outputs/lstm", "--to", "no/a.onnx"], "to='no/a.onnx': the folder no must exist"),
         (["outputs/lstm", "--to", "outputs"], "to='outputs': exists already; choose another name, or remove it first"),
         (["outputs/lst", "--to", "a"], "outputs/lst is not a run folder (no summary.json); did you mean 'lstm'?"),

@@ -16,7 +16,7 @@ import yaml  # type: ignore[import-untyped]
 from bbrl_exp.arguments import is_integer
 from bbrl_exp.config.schema import acting_of
 from bbrl_exp.envs.spec import EnvSpec
-from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, did_you_mean
 from bbrl_exp.export.card import card_of
 from bbrl_exp.export.comparison import Comparison, DisagreementError
 from bbrl_exp.export.onnx_file import SUFFIX as ONNX
@@ -32,6 +32,7 @@ from bbrl_exp.training.policy_file import SUFFIX as TENSORS
 from bbrl_exp.training.policy_file import PolicyFile
 from bbrl_exp.training.saved_state import Which, summary_of_run
 
+_OTHER_FORMATS = (".pt", ".pth", ".pkl", ".zip", ".bin", ".pb", ".tflite")
 _FILES = {
     f"policy{TENSORS}": "weights, normalisers, spaces, configuration and evidence; read by `bbrl_exp.load_policy`",
     f"policy{ONNX}": "the same policy as a network for onnxruntime",
@@ -118,8 +119,9 @@ def export(
 
 def _checked_target(path: Path) -> Path:
     """Refuses a path at which nothing can be exported."""
-    if path.suffix in (".pt", ".pth", ".pkl", ".zip", ".bin", ".safetensor", ".pb", ".tflite"):
-        raise ConfigurationError(f"to='{path}': must be a file {TENSORS} or {ONNX}, or a folder")
+    near = did_you_mean(path.suffix, (TENSORS, ONNX)) if path.suffix not in (TENSORS, ONNX) else ""
+    if near or path.suffix in _OTHER_FORMATS:
+        raise ConfigurationError(f"to='{path}': must be a file {TENSORS} or {ONNX}, or a folder{near}")
     if not path.absolute().parent.is_dir():
         raise ConfigurationError(f"to='{path}': the folder {path.parent} must exist")
     if path.exists():
