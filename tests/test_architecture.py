@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "bbrl_exp"
 # From the ground up: a package imports only from those above it in this list.
 PACKAGES = [
     "errors",
+    "extras",
     "arguments",
     "settings",
     "text",
@@ -33,6 +34,7 @@ PACKAGES = [
     "training",
     "config",
     "runs",
+    "export",
     "sweeps",
     "search",
     "commands",

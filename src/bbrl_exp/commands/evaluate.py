@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None for those of the process.
     """
     parser = CommandParser("evaluate", description="Evaluates the policy of a finished run.")
-    parser.add_argument("run_folder", help="folder of the run, such as outputs/mine")
+    parser.add_argument("run_folder", help="folder of the run, such as outputs/mine, or an exported policy")
     parser.add_argument("--episodes", type=int, help="how many; as many as the run's own final evaluation if not given")
     parser.add_argument("--which", choices=("last", "best"), default="last", help="which policy of the run")
     parser.add_argument(
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="most likely or sampled actions; what the run is judged by if not given",
     )
     parser.add_argument("--seed", type=int, help="another list of episodes than the run's own")
-    parser.add_argument("--animation", metavar="FILE.gif", help="make an animated picture of the first episode")
+    parser.add_argument("--animation", metavar="FILE", help="film the first episode: film.gif or film.mp4")
     return exit_code_of(lambda: _evaluate(parser.parse_args(arguments)))
 
 

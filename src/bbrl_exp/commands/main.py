@@ -18,6 +18,7 @@ VERBS = {
     "run": "run one experiment, or with -m a sweep or a search",
     "evaluate": "play the policy of a finished run, and film it",
     "record": "record what the policy of a finished run does",
+    "export": "export the policy of a finished run: safetensors, ONNX, Hugging Face",
     "report": "compare the settings of sweeps and runs",
     "list": "list agents, environments, experiments, … and what they take",
     "rerun": "run a run again from the configuration in its folder",

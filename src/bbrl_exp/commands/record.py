@@ -12,6 +12,8 @@ from pathlib import Path
 from bbrl_exp.commands.parsing import CommandParser, exit_code_of
 from bbrl_exp.errors import ConfigurationError
 
+_FILMS = (".gif", ".mp4")
+
 
 def record(run_folder: str, env_steps: int, out: Path, seed: int = 0) -> float | None:
     """Lets the policy of a run play as it is evaluated, and writes every variable of every step to a file.
@@ -32,6 +34,8 @@ def record(run_folder: str, env_steps: int, out: Path, seed: int = 0) -> float |
         raise ConfigurationError(f"steps={env_steps}: must be at least 1")
     if not out.absolute().parent.is_dir():
         raise ConfigurationError(f"out='{out}': the folder must exist")
+    if out.suffix in _FILMS:
+        raise ConfigurationError(f"out='{out}': a recording is no film; use evaluate {run_folder} --animation {out}")
     if out.exists():
         raise ConfigurationError(f"out='{out}': exists already; choose another name, or remove it first")
     from bbrl_exp.agents.combinators import Agents, TemporalAgent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,14 +160,27 @@ def check_saved(folder: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{folder} is not a run folder: {error}") from error
     except OmegaConfBaseException as error:
         raise ConfigurationError(f"{path} cannot be read: {one_line(error)}") from error
-    config = with_defaults(contents if isinstance(contents, dict) else {})  # type: ignore[arg-type]
+    return check_contents(contents if isinstance(contents, dict) else {}, str(path))  # type: ignore[arg-type]
+
+
+def check_contents(contents: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A resolved configuration that was read from somewhere, checked.
+
+    Args:
+        contents: the configuration.
+        where: it was read, for messages.
+
+    Raises:
+        ConfigurationError: it cannot be used here.
+    """
+    config = with_defaults(contents)
     import_allowed_packages()
     try:
         config = without_switched_off(config)
         read_root(config)
         check_nodes(config)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+        raise ConfigurationError(f"{where}: {error}") from error
     return config
 
 

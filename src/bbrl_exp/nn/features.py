@@ -38,7 +38,7 @@ class OneHot(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Features float32 ``[B, n_features]`` of integers ``[B, …]`` with K components."""
-        indexes = values.reshape(len(values), -1).to(torch.int64) - self.start
+        indexes = values.reshape(values.shape[0], -1).to(torch.int64) - self.start
         parts = [one_hot(indexes[:, k], count) for k, count in enumerate(self.counts)]
         return torch.cat(parts, dim=1).float()
 
@@ -55,7 +55,7 @@ class Flat(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Features float32 ``[B, n_features]`` of numbers ``[B, …]``."""
-        flat = values.reshape(len(values), -1).float()
+        flat = values.reshape(values.shape[0], -1).float()
         return flat if self.scale == 1.0 else flat * self.scale
 
 
@@ -69,5 +69,5 @@ class Scaled(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Float32 ``[N, *shape]`` of numbers ``[N, …]``."""
-        numbers = values.reshape(len(values), *self.shape).float()
+        numbers = values.reshape(values.shape[0], *self.shape).float()
         return numbers if self.divisor == 1 else numbers / self.divisor

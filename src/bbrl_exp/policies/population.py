@@ -103,9 +103,12 @@ class PopulationPolicy(Agent):
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes every action leaf at ``t``, ``[B, …]`` in the space's dtype, and the candidates."""
         observations = [self.get((name, t)) for name in self.features.names]
-        playing = torch.from_numpy(self._players(t, len(observations[0]))).to(observations[0].device)
+        if self.training:
+            playing = torch.from_numpy(self._players(t, len(observations[0]))).to(observations[0].device)
+        else:
+            playing = torch.full(observations[0].shape[:1], MEAN, device=observations[0].device)
         parameters = self.mean.expand(len(playing), -1)
-        if bool((playing != MEAN).any()):
+        if self.training and bool((playing != MEAN).any()):
             chosen = self.candidates.index_select(0, playing.clamp(min=0))
             parameters = torch.where((playing == MEAN).unsqueeze(1), parameters, chosen)
         features = self._features(observations, playing, parameters)
@@ -115,8 +118,6 @@ class PopulationPolicy(Agent):
         self.set((self.prefix + CANDIDATE, t), playing)
 
     def _players(self, t: int, batch_size: int) -> NDArray[np.int64]:
-        if not self.training:
-            return np.full(batch_size, MEAN)
         if len(self._playing) != batch_size:
             self._playing = np.full(batch_size, MEAN)
         n_episodes = len(self.candidates) * self.episodes_per_candidate

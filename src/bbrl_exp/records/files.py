@@ -109,15 +109,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return contents
 
 
+def strict_json(contents: object, indent: int | None = None) -> str:
+    """``contents`` as strict JSON: NaN and infinities become null."""
+    return json.dumps(_without_nan(contents), indent=indent, allow_nan=False)
+
+
 def write_json(path: Path, contents: object) -> None:
     """Writes ``contents`` as strict JSON (NaN and infinities become null) and replaces ``path`` at once.
 
     Raises:
         BbrlExpError: the disk refuses; the old contents are still there.
     """
-    text = json.dumps(_without_nan(contents), indent=2, allow_nan=False) + "\n"
     try:
-        replace_file(path, text.encode())
+        replace_file(path, f"{strict_json(contents, indent=2)}\n".encode())
     except OSError as error:
         raise _refusal(path, error) from error
 

@@ -35,6 +35,8 @@ class Player:
 
     Attributes:
         agents: those on which the action depends.
+        supplied: variables that they read of the environments.
+        kept: these and the variables that they write, which make up the state.
     """
 
     def __init__(self, members: Sequence[Agent]) -> None:
@@ -50,20 +52,20 @@ class Player:
         read = union_of(each.reads for each in readers.values())
         written = union_of(each.writes for each in readers.values())
         shown = uses[outside[0]].writes
-        self._supplied = {name: fact for name, fact in facts.items() if name in shown & read}
-        self._kept = {name: fact for name, fact in facts.items() if name in self._supplied or name in written}
+        self.supplied = {name: fact for name, fact in facts.items() if name in shown & read}
+        self.kept = {name: fact for name, fact in facts.items() if name in self.supplied or name in written}
         self._observations = [leaf.name for leaf in spec.observations]
         self._asked = {
             name: next(agent.label for agent, each in readers.items() if name in each.reads)
-            for name in self._supplied
+            for name in self.supplied
             if name not in self._observations and name not in _KNOWN
         }
         self._outside = outside[0]
-        self._outside.layout = {name: (fact.shape, _numpy_dtype(fact)) for name, fact in self._supplied.items()}
+        self._outside.layout = {name: (fact.shape, _numpy_dtype(fact)) for name, fact in self.supplied.items()}
         self._write_actions = ActionWriter(spec)
         self.agents = Agents(*running)
-        self._names = tuple(self._kept)
-        self._has_arrays = all(fact.dtype != torch.bfloat16 for fact in self._kept.values())
+        self._names = tuple(self.kept)
+        self._has_arrays = all(fact.dtype != torch.bfloat16 for fact in self.kept.values())
         self._workspace, self._t = Workspace(), 0
         self._last: State | None = None
 
@@ -76,9 +78,9 @@ class Player:
         if variables or self._asked:
             rows |= self._given(variables, observed)
         t = self._begin(state)
-        if any(name in self._supplied for name in _KNOWN):
+        if any(name in self.supplied for name in _KNOWN):
             rows |= self._known(t, begun, observed.batch_size)
-        self._outside.rows[:] = [rows[name] for name in self._supplied]
+        self._outside.rows[:] = [rows[name] for name in self.supplied]
         with torch.inference_mode():
             self.agents(self._workspace, t=t)
         following = self._state(t)
@@ -112,10 +114,10 @@ class Player:
     def _check(self, state: State) -> None:
         """Refuses what :meth:`act` has not returned for as many environments."""
         fix = "give what the last call for these environments returned, or None to begin an episode"
-        if not isinstance(state, Mapping) or state.keys() != self._kept.keys():
+        if not isinstance(state, Mapping) or state.keys() != self.kept.keys():
             found = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
-            raise ConfigurationError(f"state: must hold {', '.join(self._kept)}; found {found}; {fix}")
-        for name, fact in self._kept.items():
+            raise ConfigurationError(f"state: must hold {', '.join(self.kept)}; found {found}; {fix}")
+        for name, fact in self.kept.items():
             row = state[name]
             if (
                 not isinstance(row, Tensor)
@@ -136,10 +138,10 @@ class Player:
         """Where episodes start, and how long they are."""
         workspace = self._workspace
         starts = np.full(batch_size, t == 0) if t == 0 or begun is None else begun
-        if t > 0 and _DONE in self._supplied and starts.any():
+        if t > 0 and _DONE in self.supplied and starts.any():
             workspace.set(_DONE, t - 1, torch.from_numpy(starts).to(self._outside.agent_device))
         steps = np.zeros(batch_size, np.int64)
-        if t > 0 and _TIMESTEP in self._supplied:
+        if t > 0 and _TIMESTEP in self.supplied:
             steps = np.where(starts, 0, workspace.get(_TIMESTEP, t - 1).cpu().numpy() + 1)
         return {_STARTS: starts, _TIMESTEP: steps, _DONE: np.zeros(batch_size, np.bool_)}
 
@@ -155,7 +157,7 @@ class Player:
                 raise ConfigurationError(
                     f"{reader} reads '{name}', which no observation shows: give act(…, variables={{'{name}': …}})"
                 )
-            shape, dtype = self._supplied[name].shape, _numpy_dtype(self._supplied[name])
+            shape, dtype = self.supplied[name].shape, _numpy_dtype(self.supplied[name])
             row = read_variable(name, variables[name], shape[1:] if observed.is_single else shape, dtype)
             rows[name] = row[None] if observed.is_single else row
         return rows

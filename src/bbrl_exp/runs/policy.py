@@ -9,55 +9,81 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.arguments import is_integer
-from bbrl_exp.config.check import check_saved
+from bbrl_exp.config.check import check_contents, check_saved
 from bbrl_exp.config.graph import env_spec_of
 from bbrl_exp.config.schema import ACTING
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.evaluator import FINAL, build_evaluator
 from bbrl_exp.seeding import stream_seed
+from bbrl_exp.training.policy_file import SUFFIX, PolicyFile
 from bbrl_exp.training.saved_state import Which, policy_path, read_state, summary_of_run
 
 if TYPE_CHECKING:
+    from bbrl_exp.agents.combinators import TemporalAgent
     from bbrl_exp.records.metrics import Acting
     from bbrl_exp.runs.loaded_policy import LoadedPolicy
     from bbrl_exp.training.evaluation import Evaluation
 
-_DEFAULT_EPISODES = 20
+DEFAULT_EPISODES = 20
 
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run's folder, as far as its policy is concerned.
+    """A run's folder, or the file of an exported policy, as far as its policy is concerned.
 
     Attributes:
+        source: the folder or the file.
         config: its configuration, resolved and checked.
         graph_state: the parameters and buffers of its graph; empty for a graph that has none.
     """
 
+    source: Path
     config: dict[str, Any]
     graph_state: dict[str, Any]
 
     @classmethod
     def read(cls, run_folder: str | os.PathLike[str], which: Which = "last") -> SavedRun:
-        """Reads the folder of a run.
+        """Reads the folder of a run, or the ``.safetensors`` file of an exported policy.
 
         Args:
-            run_folder: the folder.
-            which: ``last``, or ``best`` by the evaluations along the run.
+            run_folder: the folder, or the file.
+            which: ``last``, or ``best`` by the evaluations along the run; a file holds one policy.
 
         Raises:
-            ConfigurationError: it is not a run folder, has no such policy, or its configuration cannot be used here.
+            ConfigurationError: it is neither, has no such policy, or its configuration cannot be used here.
         """
         if not isinstance(run_folder, str | os.PathLike) or "\0" in str(run_folder):
             raise ConfigurationError(f"run_folder={run_folder!r}: must be the path of a run's folder")
         folder = Path(run_folder)
         if which not in ("last", "best"):
             raise ConfigurationError(f"which={which!r}: must be last or best")
+        if folder.suffix == SUFFIX and not folder.is_dir():
+            if which == "best":
+                raise ConfigurationError(f"which='best': '{folder}' holds one policy; leave it out")
+            file = PolicyFile.read(folder)
+            return cls(folder, check_contents(file.card["config"], str(folder)), dict(file.state))
         summary_of_run(folder)
         config = check_saved(folder)
         # What has no parameters is as it was built, and nothing is kept of it.
         is_kept = policy_path(folder, which).exists() or which == "best" or config["agent"]["learner"] is not None
-        return cls(config, read_state(folder, which)["graph"] if is_kept else {})
+        return cls(folder, config, read_state(folder, which)["graph"] if is_kept else {})
+
+    def graph(self, batch_size: int | None = None) -> TemporalAgent:
+        """The graph without environments, in evaluation mode, with these parameters.
+
+        Args:
+            batch_size: number B of environments; None for that of the configuration.
+
+        Raises:
+            ConfigurationError: the graph cannot be built here, or has other parameters.
+        """
+        from bbrl_exp.runs.without_environments import graph_without_environments
+        from bbrl_exp.training.checkpoint import load_graph
+
+        graph = graph_without_environments(self.config, batch_size)
+        if self.graph_state:
+            load_graph(graph, {"graph": self.graph_state}, str(self.source))
+        return graph
 
 
 def load_policy(run_folder: str | os.PathLike[str], which: Which = "last", seed: int | None = None) -> LoadedPolicy:
@@ -69,7 +95,7 @@ def load_policy(run_folder: str | os.PathLike[str], which: Which = "last", seed:
     normaliser of rewards these. One environment is opened for a moment, to learn its spaces.
 
     Args:
-        run_folder: the folder of the run.
+        run_folder: the folder of the run, or the ``.safetensors`` file of an exported policy.
         which: ``last``, or ``best`` by the evaluations along the run.
         seed: root of the random numbers that ``act`` draws; None for those of the run's final evaluations.
 
@@ -77,14 +103,12 @@ def load_policy(run_folder: str | os.PathLike[str], which: Which = "last", seed:
         ConfigurationError: it is not a run folder, has no such policy, or its configuration cannot be used here.
     """
     from bbrl_exp.runs.loaded_policy import LoadedPolicy
-    from bbrl_exp.runs.without_environments import Outside, graph_without_environments, members_of
+    from bbrl_exp.runs.without_environments import Outside, members_of
 
     if seed is not None:
         stream_seed(seed)
     saved = SavedRun.read(run_folder, which)
-    graph = graph_without_environments(saved.config)
-    if saved.graph_state:
-        graph.load_state_dict(saved.graph_state)
+    graph = saved.graph()
     spec = env_spec_of(graph)
     assert spec is not None
     members = [agent for agent in members_of(graph.agent) if not isinstance(agent, Outside)]
@@ -102,11 +126,11 @@ def evaluate(
     """Evaluates the policy of a run as the run does at its end; with the same numbers, to the same returns.
 
     Args:
-        run_folder: the folder of the run.
+        run_folder: the folder of the run, or the ``.safetensors`` file of an exported policy.
         episodes: how many; None for as many as the run's own final evaluation, or 20.
         which: ``last``, or ``best`` by the evaluations along the run.
         seed: root of the list of episodes; None for the run's own ``eval.seed``.
-        animation: a ``.gif`` file to make, which must not exist yet, of the first of these episodes.
+        animation: a ``.gif`` or ``.mp4`` file to make, which must not exist yet, of the first of these episodes.
         policy: ``mode`` takes the most likely actions, ``sample`` samples them; None does what the run is judged by.
 
     Raises:
@@ -119,15 +143,15 @@ def evaluate(
     if policy not in (None, *ACTING):
         raise ConfigurationError(f"policy={policy!r}: must be {' or '.join(ACTING)}")
     path = None if animation is None else Path(animation)
-    if path is not None and (path.suffix != ".gif" or not path.absolute().parent.is_dir()):
-        raise ConfigurationError(f"animation='{path}': only .gif is supported, and the folder must exist")
-    if path is not None and path.exists():
-        raise ConfigurationError(f"animation='{path}': exists already; name another file or remove it")
+    if path is not None:
+        from bbrl_exp.training.animation import check_animation
+
+        check_animation(path)
     saved = SavedRun.read(run_folder, which)
-    n_episodes = episodes or saved.config["eval"]["final_episodes"] or _DEFAULT_EPISODES
+    n_episodes = episodes or saved.config["eval"]["final_episodes"] or DEFAULT_EPISODES
     evaluation = _evaluated(saved, n_episodes, seed, policy)
     if path is not None:
-        _animate(saved, seed, path, policy)
+        animate(saved, seed, path, policy)
     return evaluation
 
 
@@ -140,7 +164,12 @@ def _evaluated(saved: SavedRun, episodes: int, seed: int | None, acting: Acting 
     return evaluation
 
 
-def _animate(saved: SavedRun, seed: int | None, path: Path, acting: Acting | None) -> None:
+def animate(saved: SavedRun, seed: int | None, path: Path, acting: Acting | None = None) -> None:
+    """Films the first of the final episodes; see :func:`evaluate`.
+
+    Raises:
+        ConfigurationError: the environment shows no pictures.
+    """
     from bbrl_exp.training.animation import record
 
     built = build_evaluator(saved.config, FINAL, 1, seed=seed, shows_frames=True, acting=acting)

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from bbrl_exp.agents.combinators import TemporalAgent
+from bbrl_exp.agents.agent import Agent
+from bbrl_exp.agents.combinators import Agents, TemporalAgent
 from bbrl_exp.envs.environment_agent import EnvironmentAgent
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.metrics import Acting
@@ -174,6 +175,12 @@ class Evaluator:
                 return None
             found[acting] = evaluation
         return found
+
+    def add_observer(self, agent: Agent) -> None:
+        """Lets another agent run after all others at every step; parameters are loaded before."""
+        graph = self.graph.agent
+        members = tuple(graph) if type(graph) is Agents else (graph,)
+        self.graph.agent = Agents(*members, agent)
 
     def close(self) -> None:
         """Closes the environments."""

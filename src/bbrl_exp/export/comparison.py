@@ -1,0 +1,119 @@
+"""The comparison of an ONNX model with the policy that it was made from, step by step in the environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bbrl_exp.agents.agent import Agent
+from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.export.onnx_file import OnnxModel
+from bbrl_exp.export.step import START
+from bbrl_exp.seeding import torch_generator
+
+TOLERANCE = 1e-4  # of a number x: TOLERANCE (1 + |x|)
+_NEAR, _N_NEAR = 1e-5, 256
+
+
+class DisagreementError(BbrlExpError):
+    """An ONNX model that does not act as its policy does."""
+
+
+class Comparison(Agent):
+    """Comes after the policy in a graph without automatic reset, and asks the model for the same actions.
+
+    The model sees the observations and keeps its own memory. Numbers may differ by rounding, by ``1e-4 (1 + |x|)``.
+    Discrete actions are the same, but where two are worth the same up to rounding: where the policy itself takes the
+    model's action for an observation or a memory that differs by one part in 100,000.
+
+    Args:
+        model: the model.
+
+    Attributes:
+        n_steps: environment steps that were compared.
+        n_ties: those in which rounding has decided.
+        largest_difference: of numbers.
+
+    Raises:
+        DisagreementError: when it runs, at the first action that is another one.
+    """
+
+    def __init__(self, model: OnnxModel) -> None:
+        super().__init__("comparison")
+        self.n_steps = self.n_ties = 0
+        self.largest_difference = 0.0
+        self._model, self._step = model, model.step
+        self._memory: dict[str, NDArray[Any]] = {}
+        self._t = 0
+        self._generator = torch_generator(0, "comparison")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was found, for the card."""
+        return {
+            "steps": self.n_steps,
+            "ties": self.n_ties,
+            "largest_difference": self.largest_difference,
+            "tolerance": TOLERANCE,
+        }
+
+    def forward(self, t: int, **kwargs: Any) -> None:
+        """Compares row ``t``, but for environments whose episode is over."""
+        inputs = {port.name: self.get((port.variable, t)).numpy() for port in self._step.observations}
+        starts = self.get(("env/initial_state", t)).numpy()
+        if starts.any():
+            self._memory = {
+                port.name: np.zeros((len(starts), *port.example.shape[1:]), port.example.numpy().dtype)
+                for port in self._step.memory
+            }
+        inputs |= {START: starts} if self._step.has_start else {}
+        inputs |= self._memory
+        found = self._model.run(inputs)
+        self._memory = {name: found[f"next_{name}"] for name in self._memory}
+        self._t = 0 if t == 0 else self._t + 1  # rows of the workspace are dropped on the way
+        plays = ~self.get(("env/done", t)).numpy()
+        self.n_steps += int(plays.sum())
+        for port in self._step.actions:
+            chosen = self.get((port.variable, t)).numpy()
+            self._compare(port.name, chosen, found[port.name], plays, inputs)
+
+    def _compare(
+        self,
+        name: str,
+        chosen: NDArray[Any],
+        found: NDArray[Any],
+        plays: NDArray[np.bool_],
+        inputs: dict[str, NDArray[Any]],
+    ) -> None:
+        expected = self._step.clipped(name, torch.from_numpy(chosen)).numpy()
+        is_number = expected.dtype.kind == "f"
+        difference = np.abs(found.astype(np.float64) - expected)
+        allowed = TOLERANCE * (1.0 + np.abs(expected)) if is_number else np.zeros(())
+        is_other = ~(difference <= allowed).reshape(len(plays), -1).all(axis=1) & plays
+        if is_number and plays.any():
+            self.largest_difference = max(self.largest_difference, float(difference[plays].max()))
+        for row in np.flatnonzero(is_other).tolist():
+            if not is_number and self._is_tie(name, found[row], row, inputs):
+                self.n_ties += 1
+                continue
+            raise DisagreementError(
+                f"the ONNX model does not act as the policy does: at t={self._t} of episode {row} '{name}' is "
+                f"{found[row].tolist()} instead of {expected[row].tolist()}"
+            )
+
+    def _is_tie(self, name: str, found: NDArray[Any], row: int, inputs: dict[str, NDArray[Any]]) -> bool:
+        """Whether the policy itself would take that action, were its inputs a very little different."""
+        if not self._model.has_batches:
+            return False
+        near = []
+        for value in inputs.values():
+            copies = torch.from_numpy(np.repeat(value[row : row + 1], _N_NEAR, axis=0))
+            if copies.is_floating_point():
+                noise = torch.randn(copies.shape, generator=self._generator, dtype=copies.dtype)
+                copies = copies + noise * _NEAR * (1.0 + copies.abs())
+            near.append(copies)
+        actions = dict(zip(self._step.outputs, self._step(*near), strict=True))[name]
+        return bool((actions == torch.from_numpy(np.asarray(found))).reshape(_N_NEAR, -1).all(dim=1).any())
