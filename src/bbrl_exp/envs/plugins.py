@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import re
 
+from bbrl_exp.envs.atari import register_atari
 from bbrl_exp.errors import ConfigurationError, described, user_code
 from bbrl_exp.seeding import untouched_global_generators
 
 # What the ids of a package begin with, its module, and the extra that installs it.
 _PLUGINS = (
     (re.compile(r"(MiniGrid|BabyAI)-"), "minigrid", "minigrid"),
-    (re.compile(r"ALE/|\w+NoFrameskip-v"), "ale_py", "atari"),
+    (re.compile(r"ALE/|Atari/|\w+NoFrameskip-v"), "ale_py", "atari"),
     (re.compile(r"popgym-"), "popgym", "popgym"),
 )
 
@@ -28,6 +29,8 @@ def import_plugin_of(env_id: str) -> None:
         try:
             with untouched_global_generators(), user_code(module):
                 importlib.import_module(module)
+                if extra == "atari":
+                    register_atari()
         except ModuleNotFoundError as error:
             if error.name != module:
                 raise ConfigurationError(
