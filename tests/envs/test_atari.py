@@ -91,13 +91,13 @@ def test_vectorised_games_resume_in_later_episodes_of_different_lengths() -> Non
 
 
 def test_a_state_that_leads_elsewhere_is_refused() -> None:
-    batch = AtariBatch("pong", 2)
+    batch = AtariBatch("pong", 1)
     batch.reset(seed=0)
-    batch.step(np.array([0, 3]))
+    batch.step(np.array([3]))
     state = batch.run_state()
     state["observation"][0, 3] ^= 1
     with pytest.raises(BbrlExpError) as caught:
-        AtariBatch("pong", 2).load_run_state(state)
+        AtariBatch("pong", 1).load_run_state(state)
     assert str(caught.value) == (
         "games show other frames than they did after 1 actions were played once more: they are not deterministic, and "
         "this run cannot be resumed exactly"
