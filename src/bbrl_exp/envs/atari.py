@@ -8,7 +8,7 @@ frames without action (V. Mnih et al., 2015; M. Machado et al., 2018). Rewards a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -49,7 +49,7 @@ def atari_game(
     full_action_space: bool = False,
     max_num_frames_per_episode: int = 108_000,
     num_threads: int = 1,
-    render_mode: str | None = None,
+    render_mode: Literal["human", "rgb_array"] | None = None,
 ) -> gymnasium.Env[NDArray[np.uint8], np.int64]:
     """One game.
 
@@ -137,7 +137,7 @@ class AtariBatch(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray[np.int64]
         self.single_observation_space = self._games.single_observation_space
         self.single_action_space = self._games.single_action_space
         self.observation_space, self.action_space = self._games.observation_space, self._games.action_space
-        count = np.array(self.single_action_space.n)
+        count = np.array(len(self._games.ale.get_action_set()))
         self._leaves = [LeafSpec("action", "discrete", (), "int64", counts=count, start=np.array(0))]
         self._log: ActionLog | None = ActionLog(self._leaves, auto_reset=True)
         self._everywhere = np.ones(num_envs, np.bool_)
@@ -186,8 +186,9 @@ class AtariBatch(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray[np.int64]
         if self._log is not None:
             self._log.trim(self._lengths)
         self._lengths[begins] = 0
-        self._shown, info = self._games.reset(seed=self._episode_seeds[begins], options={"reset_mask": begins})
-        return self._shown, info
+        shown, info = self._games.reset(seed=self._episode_seeds[begins], options={"reset_mask": begins})
+        self._shown = shown
+        return shown, info
 
     def forget_actions(self) -> None:
         """Keeps no actions from now on, and has no :meth:`run_state` any more."""

@@ -28,8 +28,8 @@ Rows = Sequence[NDArray[Any]]
 
 
 @runtime_checkable
-class OwnState(Protocol):
-    """Vectorised environments that give their state themselves; of others, the attributes are saved."""
+class Replayable(Protocol):
+    """Vectorised environments that play their episodes once more to come back; of others the attributes are saved."""
 
     def run_state(self) -> dict[str, Any]:
         """What leads others like them to where they are: arrays and plain Python."""
@@ -75,6 +75,11 @@ class VectorizedKernel:
         """The time limit in steps, None where there is none."""
         spec = self._vector_env.spec
         return None if spec is None else spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
+
+    @property
+    def replays_actions(self) -> bool:
+        """Whether the environments come back to where they were by playing their episodes once more."""
+        return isinstance(self._vector_env, Replayable)
 
     def seed(self, seed: int) -> None:
         self._seed = int(seed)
@@ -125,12 +130,12 @@ class VectorizedKernel:
             self._unseen_keys.tell(key for key in info if not str(key).startswith("_"))
 
     def forget_actions(self) -> None:
-        """Only those that give their state themselves may keep some."""
-        if isinstance(self._vector_env, OwnState):
+        """Only those that play their episodes once more keep some."""
+        if isinstance(self._vector_env, Replayable):
             self._vector_env.forget_actions()
 
     def state(self) -> dict[str, Any]:
-        """Their own, or else the attributes of the environments themselves."""
+        """What is replayed, or else the attributes of the environments themselves."""
         return {
             "seed": self._seed,
             "n_resets": self._n_resets,
@@ -154,7 +159,7 @@ class VectorizedKernel:
             close_env(self._vector_env, self._setup.recipe.name)
 
     def _environment_state(self) -> dict[str, Any]:
-        if isinstance(self._vector_env, OwnState):
+        if isinstance(self._vector_env, Replayable):
             return self._vector_env.run_state()
         try:
             return save_attributes(self._vector_env)
@@ -162,7 +167,7 @@ class VectorizedKernel:
             raise self._not_resumable(error) from error
 
     def _load_environment_state(self, state: Mapping[str, Any]) -> None:
-        if isinstance(self._vector_env, OwnState):
+        if isinstance(self._vector_env, Replayable):
             self._vector_env.load_run_state(state)
             return
         self._vector_env.reset(seed=0)  # some make their attributes there
