@@ -29,7 +29,6 @@ THRESHOLDS: Mapping[str, float] = {
     "walker2d": 2000,
     "minigrid_empty": 0.9,
     "minigrid_doorkey": 0.9,
-    "atari_pong": 18,
 }
 
 # Runs that take hours on one core, and how many of their environment steps the benchmark does: their learners have no
