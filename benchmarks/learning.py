@@ -42,7 +42,7 @@ ROOT = Path(__file__).parent.parent
 TABLE = FOLDER.with_suffix(".md")
 EXPERIMENTS = ROOT / "conf" / "experiment"
 PAGES = ROOT / "docs" / "learners"
-# Experiments that learn nothing, and those that take days on one core.
+# Experiments that learn nothing, and those that take most of a day.
 NOT_MEASURED = ("random_", "ppo_atari_")
 
 

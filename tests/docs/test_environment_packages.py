@@ -41,13 +41,11 @@ def test_a_command_of_the_page_runs(command: str, module: str, tmp_path: Path) -
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ale_py") is None, reason="needs the extra atari")
-@pytest.mark.parametrize("stepping", ["scalar", "vectorized"])
-def test_a_run_of_pong_that_was_stopped_equals_one_that_was_not(stepping: str, tmp_path: Path) -> None:
-    option = f"env.stepping={stepping}"
-    run(tmp_path, RESUMED, option, "name=straight")
-    run(tmp_path, STOPPED, option)
+def test_a_run_of_pong_that_was_stopped_equals_one_that_was_not(tmp_path: Path) -> None:
+    run(tmp_path, RESUMED, "name=straight")
+    run(tmp_path, STOPPED)
     assert summary(tmp_path, "pong")["env_steps"] == 64
-    run(tmp_path, RESUMED, option)
+    run(tmp_path, RESUMED)
     straight, pong = (policy(tmp_path / "outputs" / name) for name in ("straight", "pong"))
     assert straight.keys() == pong.keys()
     assert len(straight) > 8

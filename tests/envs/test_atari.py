@@ -107,3 +107,10 @@ def test_a_state_that_leads_elsewhere_is_refused() -> None:
 def test_an_unknown_game_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(ConfigurationError, match=r"env 'Atari/Pongg-v5': unknown Gymnasium id; did you mean 'Atari/Po"):
         AutoResetGymAgent("Atari/Pongg-v5", 1)
+
+
+@pytest.mark.parametrize("stepping", ["scalar", "vectorized"])
+def test_arguments_below_1_are_refused(stepping: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        games(stepping, frame_skip=0)
+    assert str(caught.value) == "frame_skip=0: must be at least 1"

@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 from numpy.typing import NDArray
 
+from bbrl_exp.arguments import AT_LEAST_1
 from bbrl_exp.envs.action_log import MOST_STEPS, ActionLog
 from bbrl_exp.envs.episode_state import episodes_of, packed
 from bbrl_exp.envs.spec import LeafSpec
@@ -65,9 +66,14 @@ def atari_game(
         max_num_frames_per_episode: frames after which an episode is truncated.
         num_threads: of :class:`AtariBatch` only.
         render_mode: as gymnasium has it.
+
+    Raises:
+        ConfigurationError: a size or a number below 1.
     """
     from ale_py.env import AtariEnv
 
+    AT_LEAST_1.check(frame_skip=frame_skip, screen_size=screen_size, stack_size=stack_size, num_threads=num_threads)
+    _silence()
     env = AtariEnv(
         game,
         frameskip=1,
@@ -86,6 +92,13 @@ def atari_game(
     return FrameStackObservation(screen, stack_size, padding_type="zero")
 
 
+def _silence() -> None:
+    """Errors only: ale-py greets each process."""
+    from ale_py import ALEInterface, LoggerMode
+
+    ALEInterface.setLoggerMode(LoggerMode.Error)
+
+
 class AtariBatch(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[np.generic]]):
     """Many games stepped by ale-py's vectorised environment, which shows the pixels of :func:`atari_game`.
 
@@ -97,6 +110,9 @@ class AtariBatch(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray[np.int64]
         game: see :func:`atari_game`, as for the others that it has.
         num_envs: number B of environments.
         num_threads: threads that step them.
+
+    Raises:
+        ConfigurationError: a size or a number below 1.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 (as gymnasium has it)
@@ -117,6 +133,8 @@ class AtariBatch(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray[np.int64]
     ) -> None:
         from ale_py.vector_env import AtariVectorEnv
 
+        AT_LEAST_1.check(frame_skip=frame_skip, screen_size=screen_size, stack_size=stack_size, num_threads=num_threads)
+        _silence()
         self._games = AtariVectorEnv(
             game,
             num_envs,
