@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from pages import Page, run, summary
+
+from bbrl_exp.runs.run import run as run_here
 
 PAGE = Page.read("environment_packages.md")
 DOORKEY, UNLOCK, STOPPED, RESUMED, POPGYM = PAGE.commands
@@ -41,11 +44,14 @@ def test_a_command_of_the_page_runs(command: str, module: str, tmp_path: Path) -
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ale_py") is None, reason="needs the extra atari")
-def test_a_run_of_pong_that_was_stopped_equals_one_that_was_not(tmp_path: Path) -> None:
-    run(tmp_path, RESUMED, "name=straight")
-    run(tmp_path, STOPPED)
-    assert summary(tmp_path, "pong")["env_steps"] == 64
-    run(tmp_path, RESUMED)
+def test_a_run_of_pong_that_was_stopped_equals_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # in this process, which saves the time of starting three
+    stopped, resumed = (shlex.split(command.replace("\\\n", " "))[2:] for command in (STOPPED, RESUMED))
+    run_here([*resumed, "name=straight"])
+    assert run_here(stopped).summary.env_steps == 32
+    run_here(resumed)
     straight, pong = (policy(tmp_path / "outputs" / name) for name in ("straight", "pong"))
     assert straight.keys() == pong.keys()
     assert len(straight) > 8
