@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 
 from learning_records import EVALUATIONS, FINAL_EPISODES, Record
-from learning_statistics import bootstrap_interval, interquartile_mean
+from learning_statistics import bootstrap_interval, extra_decimals, interquartile_mean
 
 MARK = "Expected return"
 _WIDTH = 118
@@ -33,11 +33,13 @@ def expectation(pair: str, records: Sequence[Record], total_steps: int | None = 
     curve = statistics.mean(record.curve_mean for record in records)
     is_whole = total_steps is None or records[0].env_steps >= total_steps
     env_steps = f"{records[0].env_steps:,}" if is_whole else f"the first {records[0].env_steps:,} of {total_steps:,}"
+    more = extra_decimals(finals)
+    middle = float(interquartile_mean(finals))
     text = (
-        f"{MARK}: {float(interquartile_mean(finals)):.1f}, 95 % interval {lower:.1f} to {upper:.1f} (interquartile "
+        f"{MARK}: {middle:.{1 + more}f}, 95 % interval {lower:.{1 + more}f} to {upper:.{1 + more}f} (interquartile "
         f"mean over the seeds {seeds}; last policy, {FINAL_EPISODES} episodes) after {env_steps} "
         f"environment steps, which take {cpu_seconds:.0f} CPU seconds per seed. Mean of the {EVALUATIONS} evaluations "
-        f"along the way: {curve:.0f}. Measured by"
+        f"along the way: {curve:.{more}f}. Measured by"
     )
     return [*textwrap.wrap(text, _WIDTH), *command]
 

@@ -27,6 +27,8 @@ THRESHOLDS: Mapping[str, float] = {
     "half_cheetah": 4800,
     "hopper": 2000,
     "walker2d": 2000,
+    "minigrid_empty": 0.9,
+    "minigrid_doorkey": 0.9,
 }
 
 # Runs that take hours on one core, and how many of their environment steps the benchmark does: their learners have no

@@ -39,3 +39,8 @@ def steps_to_threshold(curve: Sequence[tuple[int, float]], threshold: float) -> 
         threshold: the mean return to reach.
     """
     return next((env_steps for env_steps, mean_return in curve if mean_return >= threshold), None)
+
+
+def extra_decimals(scores: Sequence[float]) -> int:
+    """How many more decimals than for returns of other sizes: two where no score is beyond ± 1."""
+    return 2 if max(abs(score) for score in scores) <= 1 else 0

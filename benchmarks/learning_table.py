@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from learning_records import EVALUATION_EPISODES, EVALUATIONS, FINAL_EPISODES, SHORTENED, THRESHOLDS, Record, env_of
-from learning_statistics import bootstrap_interval, interquartile_mean, steps_to_threshold
+from learning_statistics import bootstrap_interval, extra_decimals, interquartile_mean, steps_to_threshold
 
 _COLUMNS = (
     "pair",
@@ -47,7 +47,8 @@ def row(records: Sequence[Record]) -> str:
     curves = [record.curve_mean for record in records]
     threshold = THRESHOLDS[env_of(pair)]
     lower, upper = bootstrap_interval(finals)
-    spread = f" ± {statistics.stdev(curves):.0f}" if len(curves) > 1 else ""
+    more = extra_decimals(finals)
+    spread = f" ± {statistics.stdev(curves):.{more}f}" if len(curves) > 1 else ""
     hits = [steps_to_threshold(record.curve, threshold) for record in records]
     versions = sorted({record.version for record in records})
     cells = (
@@ -55,9 +56,9 @@ def row(records: Sequence[Record]) -> str:
         f"{records[0].implementation} {', '.join(versions)}",
         ", ".join(sorted({f"{record.env_steps:,}" for record in records})),
         str(len(records)),
-        f"{float(interquartile_mean(finals)):.1f} [{lower:.1f}, {upper:.1f}]",
-        ", ".join(f"{final:.0f}" for final in finals),
-        f"{statistics.mean(curves):.0f}{spread}",
+        f"{float(interquartile_mean(finals)):.{1 + more}f} [{lower:.{1 + more}f}, {upper:.{1 + more}f}]",
+        ", ".join(f"{final:.{more}f}" for final in finals),
+        f"{statistics.mean(curves):.{more}f}{spread}",
         f"{threshold:g}",
         ", ".join(thousands(hit) for hit in hits),
         f"{statistics.mean(record.cpu_seconds for record in records):.0f}",

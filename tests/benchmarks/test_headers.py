@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAIRS = sorted(
-    file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml") if not file.stem.startswith("random_")
+    file.stem
+    for file in (ROOT / "conf" / "experiment").glob("*.yaml")
+    if not file.stem.startswith(("random_", "ppo_atari_"))
 )
 
 
@@ -40,3 +42,13 @@ def test_numbers_of_records_stand_in_the_header_and_the_description_stays(monkey
     assert "along the way: 2. Measured by" in said
     assert lines[-3:] == ["", "defaults:", "  - x"]
     assert lines[-4] == "#     OMP_NUM_THREADS=1 python benchmarks/learning.py a_b"
+
+
+def test_returns_of_at_most_1_have_two_more_decimals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    headers = importlib.import_module("learning_headers")
+    record = importlib.import_module("learning_records").Record
+    run = record("a_b", "bbrl_exp", "abc", 0, 1000, [(1000, 0.5)], [0.75] * 20, 7.0)
+    said = " ".join(headers.expectation("a_b", [run]))
+    assert "Expected return: 0.750, 95 % interval 0.750 to 0.750" in said
+    assert "along the way: 0.50." in said

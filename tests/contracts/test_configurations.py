@@ -67,7 +67,8 @@ def test_every_agent_runs_in_every_kind_of_environment(
     assert result.summary.env_steps == 64
 
 
-@pytest.mark.parametrize("env", [name for name in options("env") if name != "gym"])
+# Those of a whole package want an id.
+@pytest.mark.parametrize("env", [name for name in options("env") if name not in ("gym", "minigrid", "atari", "popgym")])
 def test_every_environment_runs_or_names_its_extra(env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     try:

@@ -73,22 +73,22 @@ def test_an_id_imports_its_package_and_changes_no_random_stream(stub: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("env_id", "module", "package"),
+    ("env_id", "module", "extra"),
     [
         ("MiniGrid-Empty-8x8-v0", "minigrid", "minigrid"),
         ("BabyAI-GoToObj-v0", "minigrid", "minigrid"),
-        ("ALE/Pong-v5", "ale_py", "ale-py"),
-        ("PongNoFrameskip-v4", "ale_py", "ale-py"),
+        ("ALE/Pong-v5", "ale_py", "atari"),
+        ("PongNoFrameskip-v4", "ale_py", "atari"),
         ("popgym-RepeatPreviousEasy-v0", "popgym", "popgym"),
     ],
 )
 def test_a_package_that_is_not_installed_is_named(
-    env_id: str, module: str, package: str, monkeypatch: pytest.MonkeyPatch
+    env_id: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)  # type: ignore[arg-type]
     monkeypatch.delitem(gymnasium.registry, env_id, raising=False)
     assert refusal(env_id) == (
-        f"env '{env_id}': needs the package '{package}', which is not installed: pip install {package}"
+        f"env '{env_id}': needs the extra '{extra}', which is not installed: pip install \"bbrl_exp[{extra}]\""
     )
 
 

@@ -62,6 +62,42 @@ def test_choices_are_one_hot_side_by_side_and_switches_are_numbers() -> None:
     assert switches[0].tolist() == [0, 1, 0]
 
 
+def grid(*shape: int, counts: tuple[int, ...] = (3, 2), dtype: str = "uint8") -> LeafSpec:
+    of_cells = np.broadcast_to(np.array(counts), (*shape, len(counts))).copy()
+    leaf_shape = (*shape, len(counts))
+    return LeafSpec("env/env_obs", "multi_discrete", leaf_shape, dtype, counts=of_cells, start=np.zeros_like(of_cells))
+
+
+def test_a_grid_of_categories_is_convolved_and_a_network_sees_its_planes() -> None:
+    features = features_of(grid(5, 4))
+    assert [tuple(parameter.shape) for parameter in features.parameters()][:1] == [(16, 5, 3, 3)]
+    cells = torch.zeros(B, 5, 4, 2, dtype=torch.uint8)
+    assert features([cells]).shape == (B, features.n_features)
+    seen = ObservationFeatures(EnvSpec("Toy", B, (grid(5, 4),), ()), network=Sum)
+    assert isinstance(seen.network, Sum)
+    assert seen.network.input_shape == (5, 4, 5)
+    assert seen([cells]).tolist() == [[20.0, 0.0, 0.0, 20.0, 0.0]] * B
+
+
+class Sum(torch.nn.Module):
+    def __init__(self, input_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.input_shape, self.n_features = input_shape, input_shape[-1]
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        return observation.sum(dim=(1, 2))
+
+
+def test_choices_that_are_no_grid_are_one_hot_side_by_side() -> None:
+    too_small = grid(2, 4)
+    unlike = grid(3, 3)
+    unlike.counts[1, 1] = [2, 2]  # type: ignore[index]
+    for leaf, n_features in ((too_small, 2 * 4 * 5), (unlike, 9 * 5 - 1)):
+        features = features_of(leaf)
+        assert features.n_features == n_features
+        assert next(features.parameters(), None) is None
+
+
 def test_bytes_that_are_no_image_are_divided_by_255() -> None:
     features = features_of(box("env/env_obs", 5, dtype="uint8"))
     found = features([torch.full((B, 5), 255, dtype=torch.uint8)])

@@ -276,8 +276,8 @@ class GymAgent(EnvironmentAgent):
 
     @property
     def replays_actions(self) -> bool:
-        """Whether the environments are stepped one by one."""
-        return not self.is_vectorized
+        """Whether the environments are resumed by playing their episodes once more, as all are but vectorised ones."""
+        return not isinstance(self._kernel, VectorizedKernel) or self._kernel.replays_actions
 
     def close(self) -> None:
         """Closes the environments and ends the workers; may be called again."""

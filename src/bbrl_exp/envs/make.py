@@ -32,7 +32,7 @@ _WRONG_WRAPPERS = {
     (NormalizeReward, vector.NormalizeReward): _STATISTICS.format("NormalizeReward"),
     (Autoreset,): "resets without the seeds of the run: leave it out, environments are reset anyway",
 }
-_OWN_EXTRAS = ("box2d", "mujoco")
+_OWN_EXTRAS = ("atari", "box2d", "mujoco")
 
 register_probes()
 
@@ -115,7 +115,7 @@ class EnvRecipe:
     def _what_is_missing(self, error: Exception, what: str) -> str:
         hint = re.search(r"gymnasium\[([\w-]+)\]", str(error))
         entry_point = self.source.entry_point if isinstance(self.source, RegisteredEnv) else ""
-        extra = hint.group(1) if hint else next((e for e in _OWN_EXTRAS if f".{e}" in str(entry_point)), None)
+        extra = next((e for e in _OWN_EXTRAS if f".{e}" in str(entry_point)), hint.group(1) if hint else None)
         if extra is None:
             return f"{what} needs a package that is not installed: {error}"
         package = "bbrl_exp" if extra in _OWN_EXTRAS else "gymnasium"

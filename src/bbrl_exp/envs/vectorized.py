@@ -7,7 +7,7 @@ repeats itself by seed, and the episodes of environment i depend on the batch si
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -25,6 +25,20 @@ from bbrl_exp.errors import BbrlExpError, ConfigurationError, ends_silently, use
 from bbrl_exp.seeding import EpisodeSeeds
 
 Rows = Sequence[NDArray[Any]]
+
+
+@runtime_checkable
+class Replayable(Protocol):
+    """Vectorised environments that play their episodes once more to come back; of others the attributes are saved."""
+
+    def run_state(self) -> dict[str, Any]:
+        """What leads others like them to where they are: arrays and plain Python."""
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`run_state` gave."""
+
+    def forget_actions(self) -> None:
+        """Keeps nothing for :meth:`run_state` from now on."""
 
 
 class VectorizedKernel:
@@ -61,6 +75,11 @@ class VectorizedKernel:
         """The time limit in steps, None if there is none."""
         spec = self._vector_env.spec
         return None if spec is None else spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
+
+    @property
+    def replays_actions(self) -> bool:
+        """Whether the environments come back to where they were by playing their episodes once more."""
+        return isinstance(self._vector_env, Replayable)
 
     def seed(self, seed: int) -> None:
         self._seed = int(seed)
@@ -111,10 +130,12 @@ class VectorizedKernel:
             self._unseen_keys.tell(key for key in info if not str(key).startswith("_"))
 
     def forget_actions(self) -> None:
-        """There are none."""
+        """Only those that play their episodes once more keep some."""
+        if isinstance(self._vector_env, Replayable):
+            self._vector_env.forget_actions()
 
     def state(self) -> dict[str, Any]:
-        """The attributes of the environments themselves."""
+        """What is replayed, or else the attributes of the environments themselves."""
         return {
             "seed": self._seed,
             "n_resets": self._n_resets,
@@ -122,15 +143,11 @@ class VectorizedKernel:
             "ended": self._ended.copy(),
             "final": {position: row.copy() for position, row in self._rows.final.items()},
             **self._rows.state(),
-            "attributes": self._saved_attributes(),
+            "attributes": self._environment_state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self._vector_env.reset(seed=0)  # some make their attributes there
-        try:
-            load_attributes(self._vector_env, state["attributes"])
-        except NotPlainError as error:
-            raise self._not_resumable(error) from error
+        self._load_environment_state(state["attributes"])
         self._seed, self._n_resets = state["seed"], state["n_resets"]
         self._ended = state["ended"].copy()
         self._episodes = state.get("episodes", np.zeros_like(self._episodes)).copy()  # not kept by version 0.1.0
@@ -141,9 +158,21 @@ class VectorizedKernel:
         if not self._vector_env.closed:
             close_env(self._vector_env, self._setup.recipe.name)
 
-    def _saved_attributes(self) -> dict[str, Any]:
+    def _environment_state(self) -> dict[str, Any]:
+        if isinstance(self._vector_env, Replayable):
+            return self._vector_env.run_state()
         try:
             return save_attributes(self._vector_env)
+        except NotPlainError as error:
+            raise self._not_resumable(error) from error
+
+    def _load_environment_state(self, state: Mapping[str, Any]) -> None:
+        if isinstance(self._vector_env, Replayable):
+            self._vector_env.load_run_state(state)
+            return
+        self._vector_env.reset(seed=0)  # some make their attributes there
+        try:
+            load_attributes(self._vector_env, state)
         except NotPlainError as error:
             raise self._not_resumable(error) from error
 

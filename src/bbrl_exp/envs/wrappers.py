@@ -1,4 +1,4 @@
-"""Wrappers that make environments partially observed."""
+"""Wrappers that change what an environment shows."""
 
 from __future__ import annotations
 
@@ -44,3 +44,41 @@ class MaskObservation(gymnasium.ObservationWrapper[Vector, Any, Vector]):
     def observation(self, observation: Vector) -> Vector:
         """The visible components, ``[D - len(hidden)]``."""
         return observation[self._visible]
+
+
+class GridObservation(gymnasium.ObservationWrapper[dict[str, Any], Any, dict[str, Any]]):
+    """What MiniGrid shows, without its text: ``image`` as a grid of categories, and ``direction``.
+
+    MiniGrid calls its grid an image of uint8. Here its space says what it is: a MultiDiscrete ``[H, W, K]``, so that
+    policies see one-hot planes and not shades of grey. Parts without a shape, such as the text ``mission``, are left
+    out.
+
+    Args:
+        env: an environment whose observation is a Dict with a Box ``image`` ``[H, W, K]``.
+        counts: number of categories of each of the K components of a cell; by default those of MiniGrid: 11 objects, 6
+            colours, and 4 states, for the agent's own cell shows its direction there in fully observed grids.
+
+    Raises:
+        ConfigurationError: another observation space, or another number of components.
+    """
+
+    def __init__(self, env: gymnasium.Env[dict[str, Any], Any], counts: Sequence[int] = (11, 6, 4)) -> None:
+        super().__init__(env)
+        space = env.observation_space
+        image = space.spaces.get("image") if isinstance(space, gymnasium.spaces.Dict) else None
+        if (
+            not isinstance(space, gymnasium.spaces.Dict)
+            or not isinstance(image, gymnasium.spaces.Box)
+            or len(image.shape) != 3
+        ):
+            raise ConfigurationError(f"GridObservation needs a Dict observation with an image [H, W, K], found {space}")
+        if len(counts) != image.shape[2]:
+            raise ConfigurationError(f"counts={list(counts)}: must be {image.shape[2]} numbers, one per component")
+        grid = gymnasium.spaces.MultiDiscrete(np.broadcast_to(np.array(counts), image.shape), dtype=image.dtype)
+        shown = {key: part for key, part in space.items() if part.shape is not None}
+        self._keys = tuple(shown)
+        self.observation_space = gymnasium.spaces.Dict({**shown, "image": grid})
+
+    def observation(self, observation: dict[str, Any]) -> dict[str, Any]:
+        """The parts that are shown, as the environment gave them."""
+        return {key: observation[key] for key in self._keys}

@@ -37,17 +37,7 @@ class ImageFeatures(nn.Module):
         channels, height, width = _channels_first(shape)
         if min(height, width) < _SMALLEST_SIDE:
             raise ConfigurationError(f"an image of {list(shape)} is too small for convolutions")
-        layers: list[nn.Module] = []
-        for n_out, kernel, stride in _NATURE if min(height, width) >= _NATURE_SIDE else _SMALL:
-            if min(height, width) < kernel:
-                break
-            convolution = nn.Conv2d(channels, n_out, kernel, stride)
-            nn.init.orthogonal_(convolution.weight, math.sqrt(2), generator=generator)
-            nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
-            layers += [convolution, nn.ReLU()]
-            channels, height, width = n_out, (height - kernel) // stride + 1, (width - kernel) // stride + 1
-        self.layers = nn.Sequential(*layers)
-        self.n_features = channels * height * width
+        self.layers, self.n_features = convolutions(channels, height, width, generator)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features float32 ``[N, n_features]`` of images ``[N, *shape]``, of any dtype with values in 0 … 255."""
@@ -58,6 +48,29 @@ class ImageFeatures(nn.Module):
         if images.dim() == 5:
             images = images.flatten(1, 2)
         return self.layers(images.float() / 255).flatten(1)  # type: ignore[no-any-return]
+
+
+def convolutions(
+    channels: int, height: int, width: int, generator: torch.Generator | None = None
+) -> tuple[nn.Sequential, int]:
+    """Convolutions with ReLU for pictures float32 ``[N, channels, height, width]``, and the size of their output.
+
+    Args:
+        channels: number of channels.
+        height: in pixels or cells, at least 3.
+        width: likewise.
+        generator: source of the initial weights.
+    """
+    layers: list[nn.Module] = []
+    for n_out, kernel, stride in _NATURE if min(height, width) >= _NATURE_SIDE else _SMALL:
+        if min(height, width) < kernel:
+            break
+        convolution = nn.Conv2d(channels, n_out, kernel, stride)
+        nn.init.orthogonal_(convolution.weight, math.sqrt(2), generator=generator)
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+        layers += [convolution, nn.ReLU()]
+        channels, height, width = n_out, (height - kernel) // stride + 1, (width - kernel) // stride + 1
+    return nn.Sequential(*layers), channels * height * width
 
 
 def is_image(shape: tuple[int, ...]) -> bool:

@@ -14,6 +14,7 @@ from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.convolution import ImageFeatures, is_image
 from bbrl_exp.nn.features import Flat, OneHot, Scaled
+from bbrl_exp.nn.grid import SMALLEST_SIDE, GridFeatures, GridPlanes
 from bbrl_exp.nn.mlp import ArrayMlp, Mlp
 from bbrl_exp.nn.network import InputShape, MakeNetwork, as_input, build_network
 from bbrl_exp.workspace import Workspace
@@ -25,9 +26,11 @@ NetworkNode = Annotated[MakeNetwork, BuiltLater("network", ("input_shape",))] | 
 class ObservationFeatures(nn.Module):
     """From the leaves of an observation to one vector: numbers as they are, discrete ones one-hot, images convolved.
 
-    The user's own network replaces all that. It sees every leaf as float32 in its shape: discrete components one-hot,
-    uint8 divided by 255, everything else unchanged. It is in training mode while gradients are recorded, and in
-    evaluation mode while actions are chosen or targets computed.
+    A multi-discrete leaf ``[H, W, K]`` whose cells are all alike is a grid: its one-hot planes are convolved.
+
+    The user's own network replaces all that. It sees every leaf as float32 in its shape: discrete components one-hot
+    (those of a grid as planes ``[H, W, P]``), uint8 divided by 255, everything else unchanged. It is in training mode
+    while gradients are recorded, and in evaluation mode while actions are chosen or targets computed.
 
     Args:
         env_spec: facts of the environment.
@@ -114,8 +117,20 @@ def _one_hot(leaf: LeafSpec) -> OneHot | None:
     return OneHot(counts, [0] * len(counts) if leaf.start is None else leaf.start.ravel().tolist())
 
 
-def _input(leaf: LeafSpec) -> OneHot | Scaled:
-    return _one_hot(leaf) or Scaled(leaf.shape, 255 if leaf.dtype == "uint8" else 1)
+def _grid(leaf: LeafSpec) -> GridPlanes | None:
+    """The planes of a grid ``[H, W, K]`` of categories, the same ones in every cell; None for other leaves."""
+    if leaf.kind != "multi_discrete" or len(leaf.shape) != 3 or min(leaf.shape[:2]) < SMALLEST_SIDE:
+        return None
+    height, width, _ = leaf.shape
+    counts = cast("np.ndarray[Any, Any]", leaf.counts)
+    start = np.zeros(leaf.shape, np.int64) if leaf.start is None else leaf.start
+    if (counts != counts[0, 0]).any() or (start != start[0, 0]).any():
+        return None
+    return GridPlanes(height, width, counts[0, 0].tolist(), start[0, 0].tolist())
+
+
+def _input(leaf: LeafSpec) -> GridPlanes | OneHot | Scaled:
+    return _grid(leaf) or _one_hot(leaf) or Scaled(leaf.shape, 255 if leaf.dtype == "uint8" else 1)
 
 
 def _input_shape(leaves: Sequence[LeafSpec], shapes: Sequence[tuple[int, ...]]) -> InputShape:
@@ -125,7 +140,9 @@ def _input_shape(leaves: Sequence[LeafSpec], shapes: Sequence[tuple[int, ...]]) 
     return shapes[0] if is_plain else dict(zip(names, shapes, strict=True))
 
 
-def _features(leaf: LeafSpec, generator: torch.Generator | None) -> OneHot | Flat | ImageFeatures:
+def _features(leaf: LeafSpec, generator: torch.Generator | None) -> GridFeatures | OneHot | Flat | ImageFeatures:
+    if (planes := _grid(leaf)) is not None:
+        return GridFeatures(planes, generator)
     if (one_hot := _one_hot(leaf)) is not None:
         return one_hot
     if leaf.dtype == "uint8" and leaf.kind == "box" and is_image(leaf.shape):
