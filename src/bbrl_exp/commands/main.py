@@ -19,6 +19,7 @@ VERBS = {
     "evaluate": "play the policy of a finished run, and film it",
     "record": "record what the policy of a finished run does",
     "report": "compare the settings of sweeps and runs",
+    "mirror": "send the records of runs to Weights & Biases or Trackio",
     "list": "list agents, environments, experiments, … and what they take",
     "rerun": "run a run again from the configuration in its folder",
 }

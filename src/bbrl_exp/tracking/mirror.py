@@ -1,0 +1,135 @@
+"""Hands the records in a run's folder to a sink, as if the run were recorded once more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.config import load_config
+from bbrl_exp.records.event_file import read_pictures
+from bbrl_exp.records.layout import CONFIG, EVENTS, OVERRIDES, SWEEP_CONFIG, UnreadableError
+from bbrl_exp.records.metrics import Point, read_points
+from bbrl_exp.records.provenance import run_id_of
+from bbrl_exp.records.summary import RESULTS, read_summary, status_of
+from bbrl_exp.tracking.console import Console
+from bbrl_exp.tracking.remote import RemoteSink, TrackioSink, WandbSink
+from bbrl_exp.tracking.sink import RunFacts, Sink
+
+TRACKERS: Mapping[str, type[RemoteSink]] = {sink.tracker: sink for sink in (WandbSink, TrackioSink)}
+_RESOLVER = re.compile(r"\$\{[^}]*:")
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """A run as its folder tells of it.
+
+    Attributes:
+        facts: about the run; its hyperparameters are not among them.
+        summary: the contents of ``summary.json``.
+    """
+
+    facts: RunFacts
+    summary: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path, console: Console) -> LocalRun:
+        """Reads the folder of a run of any status.
+
+        Args:
+            folder: of the run.
+            console: where the sink may print.
+
+        Raises:
+            ConfigurationError: it is not a run folder, or a file in it cannot be read.
+        """
+        summary = read_summary(folder)
+        if summary is None:
+            raise ConfigurationError(f"folder {folder} is not a run folder (no summary.json that can be read)")
+        config = _config(folder)
+        path = folder.resolve()
+        size = config.get("batch_size"), config.get("total_steps")
+        return cls(
+            RunFacts(
+                folder=folder,
+                run_id=run_id_of(folder, summary),
+                name=path.name,
+                group=path.parent.name if (path.parent / SWEEP_CONFIG).exists() else None,
+                agent=summary.get("agent"),
+                env=summary.get("env"),
+                env_id=summary.get("env_id"),
+                seed=summary.get("seed") or 0,
+                batch_size=size[0] if isinstance(size[0], int) else 1,
+                total_steps=size[1] if isinstance(size[1], int) else 0,
+                config=config,
+                config_hash=summary.get("config_hash") or "",
+                overrides=_overrides(folder),
+                hyperparameters={},
+                setting="",
+                git_commit=summary.get("git_commit"),
+                resumed_at=None,
+                console=console,
+            ),
+            summary,
+        )
+
+    def project(self, tracker: str) -> str | None:
+        """The project that the run itself was to be sent to; None where it names none."""
+        for node in (self.facts.config.get("tracking", {}).get("sinks") or {}).values():
+            if isinstance(node, dict) and str(node.get("_target_")).endswith(TRACKERS[tracker].__name__):
+                return node.get("project")
+        return None
+
+    def hand_to(self, sink: Sink) -> None:
+        """Gives everything to a sink, from its start to its end: numbers, pictures, and results unless it runs."""
+        sink.start(self.facts)
+        for env_steps, names, values in _rows(read_points(self.facts.folder)):
+            sink.scalars(np.array([env_steps]), names, np.array([values]))
+        for path in sorted(self.facts.folder.glob(f"{EVENTS}*")):
+            for picture in read_pictures(path):
+                sink.image(picture.env_steps, picture.name, picture.data, picture.size)
+        status = status_of(self.summary) or "failed"
+        if status != "running":
+            sink.results(self.summary.get("env_steps") or 0, {name: self.summary.get(name) for name in RESULTS})
+        sink.close(status)
+
+
+def _rows(points: Sequence[Point]) -> Iterator[tuple[int, list[str], list[float]]]:
+    """Points as they were recorded together: neighbours at one step, each name once."""
+    for env_steps, neighbours in groupby(points, lambda point: point.env_steps):
+        row: dict[str, float] = {}
+        for point in neighbours:
+            if point.name in row:
+                yield env_steps, list(row), list(row.values())
+                row = {}
+            row[point.name] = point.value
+        yield env_steps, list(row), list(row.values())
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The configuration of a run; with the values of interpolations, unless one would call a function."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        config = load_config(folder / CONFIG)
+        is_plain = not _RESOLVER.search(OmegaConf.to_yaml(config))
+        contents = OmegaConf.to_container(config, resolve=is_plain)
+    except (UnreadableError, OmegaConfBaseException) as error:
+        raise ConfigurationError(" ".join(str(error).split())) from error
+    if not isinstance(contents, dict):
+        raise ConfigurationError(f"{folder / CONFIG} is not a mapping")
+    return {str(key): value for key, value in contents.items()}
+
+
+def _overrides(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple(map(str, load_config(folder / OVERRIDES)))
+    except UnreadableError as error:
+        raise ConfigurationError(str(error)) from error
