@@ -19,7 +19,7 @@ _FILE = "sent.json"
 _WAIT_SECONDS = 3.0
 
 
-class InUse(Exception):
+class SentByAnotherError(Exception):
     """Another process sends the run."""
 
 
@@ -31,7 +31,7 @@ class SentRecords:
         tracker: its name.
 
     Raises:
-        InUse: on entering, another process has held it for some seconds.
+        SentByAnotherError: on entering, another process has held it for some seconds.
         OSError: on entering, the folder cannot be made.
     """
 
@@ -50,7 +50,7 @@ class SentRecords:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     os.close(self._file)
-                    raise InUse(f"another process is sending it to {self.folder.name} right now") from None
+                    raise SentByAnotherError(f"another process is sending it to {self.folder.name} right now") from None
                 time.sleep(0.1)
 
     def __exit__(self, *error: object) -> None:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from bbrl_exp.training.loop import Chunk, Rows, Stopwatch
 
 
-
 @dataclass
 class RunProgress:
     """What has been done so far, kept for the summary whatever happens.

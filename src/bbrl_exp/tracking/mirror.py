@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.config import load_config
+from bbrl_exp.records.config import load_config, read_resolved
 from bbrl_exp.records.event_file import read_pictures
-from bbrl_exp.records.layout import CONFIG, EVENTS, OVERRIDES, SWEEP_CONFIG, UnreadableError
+from bbrl_exp.records.layout import EVENTS, OVERRIDES, SWEEP_CONFIG, UnreadableError
 from bbrl_exp.records.metrics import Point, read_points
 from bbrl_exp.records.provenance import run_id_of
 from bbrl_exp.records.summary import RESULTS, read_summary, status_of
@@ -23,7 +22,6 @@ from bbrl_exp.tracking.remote import RemoteSink, TrackioSink, WandbSink
 from bbrl_exp.tracking.sink import RunFacts, Sink
 
 TRACKERS: Mapping[str, type[RemoteSink]] = {sink.tracker: sink for sink in (WandbSink, TrackioSink)}
-_RESOLVER = re.compile(r"\$\{[^}]*:")
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,10 @@ class LocalRun:
         summary = read_summary(folder)
         if summary is None:
             raise ConfigurationError(f"folder {folder} is not a run folder (no summary.json that can be read)")
-        config = _config(folder)
+        try:
+            config, overrides = read_resolved(folder), tuple(map(str, load_config(folder / OVERRIDES)))
+        except UnreadableError as error:
+            raise ConfigurationError(str(error)) from error
         path = folder.resolve()
         size = config.get("batch_size"), config.get("total_steps")
         return cls(
@@ -69,7 +70,7 @@ class LocalRun:
                 total_steps=size[1] if isinstance(size[1], int) else 0,
                 config=config,
                 config_hash=summary.get("config_hash") or "",
-                overrides=_overrides(folder),
+                overrides=overrides,
                 hyperparameters={},
                 setting="",
                 git_commit=summary.get("git_commit"),
@@ -110,26 +111,3 @@ def _rows(points: Sequence[Point]) -> Iterator[tuple[int, list[str], list[float]
                 row = {}
             row[point.name] = point.value
         yield env_steps, list(row), list(row.values())
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    """The configuration of a run; with the values of interpolations, unless one would call a function."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        config = load_config(folder / CONFIG)
-        is_plain = not _RESOLVER.search(OmegaConf.to_yaml(config))
-        contents = OmegaConf.to_container(config, resolve=is_plain)
-    except (UnreadableError, OmegaConfBaseException) as error:
-        raise ConfigurationError(" ".join(str(error).split())) from error
-    if not isinstance(contents, dict):
-        raise ConfigurationError(f"{folder / CONFIG} is not a mapping")
-    return {str(key): value for key, value in contents.items()}
-
-
-def _overrides(folder: Path) -> tuple[str, ...]:
-    try:
-        return tuple(map(str, load_config(folder / OVERRIDES)))
-    except UnreadableError as error:
-        raise ConfigurationError(str(error)) from error

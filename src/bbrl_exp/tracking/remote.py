@@ -1,8 +1,8 @@
 """Sinks for trackers of other projects, Weights & Biases and Trackio, each in a process of its own.
 
-The tracker is imported there and nowhere else: what it prints, hooks or waits for never reaches the run. Both take their
-settings from their own environment variables. What a tracker has already is not sent again, whoever sent it: a run
-that resumes continues its remote run, and ``bbrl-exp mirror`` completes one from the records in the run's folder.
+The tracker is imported there and nowhere else: what it prints, hooks or waits for never reaches the run. Both take
+their settings from their own environment variables. What a tracker has already is not sent again, whoever sent it: a
+run that resumes continues its remote run, and ``bbrl-exp mirror`` completes one from the records in the run's folder.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _NO_SETTINGS = ("name=", "seed=", "resume=", "pause_after=", "dry_run=", "hydra"
 class RemoteSink(Sink):
     """Sends single numbers, episodes, returns of evaluations, results and pictures to a tracker.
 
-    The remote run has the id, the name and the configuration of the run, the sweep's name as its group, and the settings
-    (the overrides but for the seed) as its tags.
+    The remote run has the id, the name and the configuration of the run, the sweep's name as its group, and the
+    settings (agent, environment and the overrides but for the seed) as its tags.
 
     Args:
         project: of the tracker; its own variable if not given, else ``bbrl_exp``.
@@ -57,7 +57,7 @@ class RemoteSink(Sink):
         try:
             version(self.tracker)
         except PackageNotFoundError:
-            extra = f'needs the extra \'{self.tracker}\': pip install "bbrl_exp[{self.tracker}]"'
+            extra = f"needs the extra '{self.tracker}': pip install \"bbrl_exp[{self.tracker}]\""
             raise ConfigurationError(extra) from None
         self._project = project
         self._summary: dict[str, float] = {}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bbrl_exp.errors import described
-from bbrl_exp.records.sent import InUse, SentRecords, Series
+from bbrl_exp.records.sent import SentByAnotherError, SentRecords, Series
 
 _LOOK_SECONDS = 1.0
 _LAST_SECONDS = 5.0
@@ -169,7 +169,7 @@ def main() -> int:
             client = _client(tracker, RemoteRun(**told), sent)
             _say(ready=client.where)
             _serve(client, sent)
-    except InUse as error:
+    except SentByAnotherError as error:
         _say(in_use=str(error))
         return 1
     except BaseException as error:

@@ -42,6 +42,7 @@ class WandbClient:
         self._folder = Path(os.environ.get("WANDB_DIR") or sent.folder.parent)
         self._settings = wandb.Settings(**_settings())
         self._run: Any = None
+        self.known: Series = {}
         self._files = OfflineFiles({}, 0, {})
         if wandb.setup().settings.mode == "offline":
             pattern = self._folder / "wandb" / f"offline-run-*-{run.run_id}"
@@ -51,9 +52,10 @@ class WandbClient:
             if not self._files.n_rows:
                 self._begin()
         else:
-            self._begin()
-            self.where = str(self._run.url or "disabled")
-            self.known = sent.read(self.where)
+            url = self._session.url
+            self.where = url or "WANDB_MODE=disabled"
+            if url:
+                self.known = sent.read(self.where)
 
     @property
     def _session(self) -> Any:
