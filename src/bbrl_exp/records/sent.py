@@ -16,7 +16,7 @@ from bbrl_exp.records.layout import UnreadableError
 Series = dict[str, tuple[int, int]]
 
 _FILE = "sent.json"
-_WAIT_SECONDS = 3.0
+_WAIT_SECONDS = 8.0  # the process of a run that was killed ends within 6 s
 
 
 class SentByAnotherError(Exception):
