@@ -260,3 +260,20 @@ def test_a_tracker_that_is_not_installed_is_refused_by_the_name_of_its_extra(
     assert (ended.code, ended.err) == (2, f"error: key 'tracking.sinks.{tracker}': {sink}: {fix}\n")
     assert not FOLDER.exists()
     assert mirror(capfd, ".", "--to", tracker, code=2) == f"error: {fix}\n"
+
+
+def test_a_database_that_cannot_be_written_is_an_error_of_the_mirror_and_the_next_one_completes_it(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(*SHORT, "name=x").code == 0
+    Path("file").touch()
+    monkeypatch.setenv("TRACKIO_DIR", "file")
+    said = mirror(capfd, str(FOLDER), "--to", "trackio", code=1)
+    assert said == f"error: {FOLDER}: FileExistsError: [Errno 17] File exists: 'file'\n"
+    monkeypatch.setenv("TRACKIO_DIR", "place")
+    Path("place").mkdir()
+    Path("place/bbrl_exp.db").mkdir()  # Trackio itself says nothing
+    assert mirror(capfd, str(FOLDER), "--to", "trackio", code=1).startswith(f"error: {FOLDER}: ")
+    Path("place/bbrl_exp.db").rmdir()
+    mirror(capfd, str(FOLDER), "--to", "trackio")
+    assert of_trackio(Path("place")).points == local(FOLDER)
