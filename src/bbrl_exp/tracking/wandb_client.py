@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,8 @@ class WandbClient:
             pattern = self._folder / "wandb" / f"offline-run-*-{run.run_id}"
             self._files = OfflineFiles.read(pattern.parent, run.run_id)
             self.known = self._files.series
-            self.where = f"offline; to send it: wandb sync {os.path.relpath(pattern)}"
+            place = shlex.quote(os.path.relpath(pattern.parent))
+            self.where = f"offline; to send it: wandb sync {place}/{pattern.name}"
             if not self._files.n_rows:
                 self._begin()
         else:
