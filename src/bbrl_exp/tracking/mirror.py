@@ -1,25 +1,20 @@
-"""Hands the records in a run's folder to a sink, as if the run were recorded once more."""
+"""Has a sink send the records in a run's folder, as where the run resumes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.config import load_config, read_resolved
-from bbrl_exp.records.event_file import read_pictures
-from bbrl_exp.records.layout import EVENTS, OVERRIDES, SWEEP_CONFIG, UnreadableError
-from bbrl_exp.records.metrics import Point, read_points
+from bbrl_exp.records.layout import OVERRIDES, SWEEP_CONFIG, UnreadableError
 from bbrl_exp.records.provenance import run_id_of
 from bbrl_exp.records.summary import RESULTS, read_summary, status_of
 from bbrl_exp.tracking.console import Console
 from bbrl_exp.tracking.remote import RemoteSink, TrackioSink, WandbSink
-from bbrl_exp.tracking.sink import RunFacts, Sink
+from bbrl_exp.tracking.sink import RunFacts
 
 TRACKERS: Mapping[str, type[RemoteSink]] = {sink.tracker: sink for sink in (WandbSink, TrackioSink)}
 
@@ -87,27 +82,11 @@ class LocalRun:
                 return node.get("project")
         return None
 
-    def hand_to(self, sink: Sink) -> None:
-        """Gives everything to a sink, from its start to its end: numbers, pictures, and results unless it runs."""
+    def hand_to(self, sink: RemoteSink) -> None:
+        """Has a sink send everything that it has not sent: numbers, pictures, and results unless the run is running."""
         sink.start(self.facts)
-        for env_steps, names, values in _rows(read_points(self.facts.folder)):
-            sink.scalars(np.array([env_steps]), names, np.array([values]))
-        for path in sorted(self.facts.folder.glob(f"{EVENTS}*")):
-            for picture in read_pictures(path):
-                sink.image(picture.env_steps, picture.name, picture.data, picture.size)
+        sink.resume(None)
         status = status_of(self.summary) or "failed"
         if status != "running":
             sink.results(self.summary.get("env_steps") or 0, {name: self.summary.get(name) for name in RESULTS})
         sink.close(status)
-
-
-def _rows(points: Sequence[Point]) -> Iterator[tuple[int, list[str], list[float]]]:
-    """Points as they were recorded together: neighbours at one step, each name once."""
-    for env_steps, neighbours in groupby(points, lambda point: point.env_steps):
-        row: dict[str, float] = {}
-        for point in neighbours:
-            if point.name in row:
-                yield env_steps, list(row), list(row.values())
-                row = {}
-            row[point.name] = point.value
-        yield env_steps, list(row), list(row.values())

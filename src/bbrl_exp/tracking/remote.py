@@ -60,7 +60,6 @@ class RemoteSink(Sink):
             extra = f"needs the extra '{self.tracker}': pip install \"bbrl_exp[{self.tracker}]\""
             raise ConfigurationError(extra) from None
         self._project = project
-        self._summary: dict[str, float] = {}
         self.where = ""
         self.sent = (0, 0)
 
@@ -95,6 +94,11 @@ class RemoteSink(Sink):
             self._send(start=told)
             self.where = self._answer("ready")
         facts.console.line(f"{self.tracker}: {self.where}")
+
+    def resume(self, position: Any) -> None:
+        """Sends what the run's folder holds and the tracker does not, as a sink may have been behind the run."""
+        with self._ended_on_error():
+            self._send(resume=True)
 
     def scalars(self, env_steps: NDArray[np.int64], names: Sequence[str], values: NDArray[np.float64]) -> None:
         """Sends a row per step."""

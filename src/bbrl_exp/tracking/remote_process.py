@@ -8,15 +8,19 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
 from bbrl_exp.errors import described
+from bbrl_exp.records.layout import EVENTS
+from bbrl_exp.records.metrics import Point, read_points
 from bbrl_exp.records.sent import SentByAnotherError, SentRecords, Series
 
 _LOOK_SECONDS = 1.0
@@ -103,38 +107,86 @@ def add_to(series: Series, env_steps: int, names: Iterable[str]) -> None:
             series[name] = (env_steps, count + 1 if env_steps == last else 1)
 
 
+class _Service:
+    """Hands to a tracker what it does not have yet.
+
+    Args:
+        client: the tracker.
+        run_folder: of the run.
+        pictures: a folder for files that the tracker reads, made where it is needed.
+    """
+
+    def __init__(self, client: Client, run_folder: Path, pictures: Path) -> None:
+        self._client, self._run_folder, self._pictures = client, run_folder, pictures
+        self.new = NewOnly(dict(client.known))
+        self.counts = [0, 0]
+
+    def row(self, env_steps: int, numbers: Mapping[str, float]) -> None:
+        """Numbers at a step."""
+        fresh = {name: value for name, value in numbers.items() if self.new.is_new(env_steps, name)}
+        if fresh:
+            self._client.row(env_steps, fresh)
+            self.counts[0] += len(fresh)
+
+    def image(self, env_steps: int, name: str, data: bytes) -> None:
+        """A PNG or GIF file."""
+        if self.new.is_new(env_steps, name):
+            self._pictures.mkdir(exist_ok=True)
+            suffix = "gif" if data[:3] == b"GIF" else "png"
+            path = self._pictures / f"{name.replace('/', '_')}_{env_steps}.{suffix}"
+            path.write_bytes(data)
+            self._client.image(env_steps, name, path)
+            self.counts[1] += 1
+
+    def resume(self) -> None:
+        """All that the run's folder holds; it may be given once more afterwards, from any checkpoint on."""
+        from bbrl_exp.records.event_file import read_pictures  # a run that begins does without it
+
+        for env_steps, numbers in rows_of(read_points(self._run_folder)):
+            self.row(env_steps, numbers)
+        for path in sorted(self._run_folder.glob(f"{EVENTS}*")):
+            for picture in read_pictures(path):
+                self.image(picture.env_steps, picture.name, picture.data)
+        self.new = NewOnly(self.new.all())
+
+    def finish(self, status: str) -> None:
+        """The end, after which the tracker has everything."""
+        self._client.finish(status)
+        if self._pictures.is_dir():
+            shutil.rmtree(self._pictures)
+
+
+def rows_of(points: Iterable[Point]) -> Iterator[tuple[int, dict[str, float]]]:
+    """Points as they were recorded together: neighbours at one step, each name once."""
+    for env_steps, neighbours in groupby(points, lambda point: point.env_steps):
+        row: dict[str, float] = {}
+        for point in neighbours:
+            if point.name in row:
+                yield env_steps, row
+                row = {}
+            row[point.name] = point.value
+        yield env_steps, row
+
+
 def _serve(client: Client, sent: SentRecords) -> None:
-    new, counts = NewOnly(dict(client.known)), [0, 0]
-    pictures = sent.folder / "pictures"
+    service = _Service(client, sent.folder.parent, sent.folder / "pictures")
     for line in sys.stdin:
         message = json.loads(line)
+        if "resume" in message:
+            service.resume()
         for env_steps, numbers in message.get("rows", ()):
-            fresh = {name: value for name, value in numbers.items() if new.is_new(env_steps, name)}
-            if fresh:
-                client.row(env_steps, fresh)
-                counts[0] += len(fresh)
+            service.row(env_steps, numbers)
         if "image" in message:
             env_steps, name, encoded = message["image"]
-            if new.is_new(env_steps, name):
-                data = base64.b64decode(encoded)
-                pictures.mkdir(exist_ok=True)
-                path = pictures / f"{name.replace('/', '_')}_{env_steps}.{'gif' if data[:3] == b'GIF' else 'png'}"
-                path.write_bytes(data)
-                client.image(env_steps, name, path)
-                counts[1] += 1
+            service.image(env_steps, name, base64.b64decode(encoded))
         if "results" in message:
-            env_steps, values = message["results"]
-            client.results(env_steps, values)
+            client.results(*message["results"])
         if "close" in message:
-            client.finish(message["close"])
-            sent.write(new.all())
-            for path in pictures.glob("*"):
-                path.unlink()
-            if pictures.is_dir():
-                pictures.rmdir()
-            _say(done=counts)
+            service.finish(message["close"])
+            sent.write(service.new.all())
+            _say(done=service.counts)
             return
-    client.finish("interrupted")  # whoever sent the records has died
+    service.finish("interrupted")  # whoever sent the records has died
 
 
 def _client(tracker: str, run: RemoteRun, sent: SentRecords) -> Client:
