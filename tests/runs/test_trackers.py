@@ -206,8 +206,7 @@ def test_a_run_that_was_killed_loses_and_repeats_nothing(
     paused_at = json.loads((FOLDER / "summary.json").read_text())["env_steps"]
     before = Counter({point: n for point, n in without_time(local(FOLDER)).items() if point[0] < paused_at})
     assert before.total() > 100
-    assert before - found.points == Counter()
-    assert max(without_time(found.points).values()) == max(without_time(local(FOLDER)).values())
+    assert {point: found.points[point] for point in before} == dict(before)
 
 
 def test_a_run_without_an_id_of_its_own_is_mirrored_once(
