@@ -50,6 +50,8 @@ ONLY_IN = {
     "omegaconf": {"records", "config", "sweeps", "search"},
     "tensorboard": {"records", "tracking"},
     "gymnasium": {"envs"},
+    "wandb": {"tracking"},
+    "trackio": {"tracking"},
 }
 
 # What the other packages ask environments for; how they are stepped is nobody else's business.

@@ -31,7 +31,7 @@ def test_the_listing_of_a_group_has_a_line_an_option(capsys: pytest.CaptureFixtu
     assert main(["tracking"]) == 0
     heading, *lines = capsys.readouterr().out.splitlines()
     assert heading == "tracking: what is recorded"
-    assert [line.split()[0] for line in lines] == ["default", "none"]
+    assert [line.split()[0] for line in lines] == ["default", "none", "trackio", "wandb"]
     assert lines[1] == "  none     Nothing is recorded but summary.json and run.log."
 
 

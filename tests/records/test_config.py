@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bbrl_exp.records.config import load_config, overridden, read_texts
+from bbrl_exp.records.config import load_config, overridden, read_resolved, read_texts
 from bbrl_exp.records.layout import CONFIG, HYDRA, UnreadableError
 
 
@@ -95,3 +95,15 @@ def test_hydras_reader_leaves_interpolations_and_names_what_it_cannot_read(path:
     path.unlink()
     with pytest.raises(UnreadableError, match=r"config\.yaml cannot be read: No such file or directory$"):
         load_config(path)
+
+
+def test_a_configuration_is_resolved_unless_it_would_call_a_function(path: Path, tmp_path: Path) -> None:
+    assert read_resolved(tmp_path)["g"] == 0.001
+    path.write_text("a: ${b}\nb: 2\nc: ${oc.env:HOME}\n")
+    assert read_resolved(tmp_path) == {"a": "${b}", "b": 2, "c": "${oc.env:HOME}"}
+    path.write_text("a: ${nowhere}\n")
+    with pytest.raises(UnreadableError, match=r"config\.yaml cannot be read: Interpolation key 'nowhere' not found"):
+        read_resolved(tmp_path)
+    path.write_text("[1, 2]\n")
+    with pytest.raises(UnreadableError, match=r"config\.yaml is not a mapping"):
+        read_resolved(tmp_path)

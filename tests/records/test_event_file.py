@@ -8,8 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.compat.proto.event_pb2 import Event
 
 from bbrl_exp.errors import BbrlExpError
-from bbrl_exp.records.event_file import MAX_STEP, EventFile, ScalarRecords, masked_crc
-from bbrl_exp.tracking.summaries import text_summary
+from bbrl_exp.records.event_file import MAX_STEP, EventFile, Picture, ScalarRecords, masked_crc, read_pictures
+from bbrl_exp.tracking.summaries import image_summary, text_summary
 
 from .event_scalars import read_scalars
 
@@ -110,3 +110,17 @@ def test_the_file_begins_with_the_version_and_stands_directly_in_the_folder(tmp_
 def test_a_folder_that_is_missing_is_one_error_that_names_the_file(tmp_path):
     with pytest.raises(BbrlExpError, match=r"cannot write '.*absent/events\.out\.tfevents.*No such file"):
         EventFile(tmp_path / "absent")
+
+
+def test_the_pictures_are_read_back_among_other_records_and_from_a_file_that_is_cut_off(tmp_path):
+    pictures = [Picture(4, "a", b"\x89PNG\r\n of a", (3, 2)), Picture(8, "b/c", b"GIF89a of b", (5, 7))]
+    file = EventFile(tmp_path)
+    for picture in pictures:
+        file.scalars(["x"], np.array([1]), np.array([[1.0]], dtype=np.float32))
+        file.summary(0, text_summary("text", "a GIF89a is no picture here"))
+        file.summary(picture.env_steps, image_summary(picture.name, picture.data, picture.size))
+    file.close()
+    assert list(read_pictures(file.path)) == pictures
+    file.path.write_bytes(file.path.read_bytes()[:-1])
+    assert list(read_pictures(file.path)) == pictures[:1]
+    assert list(read_pictures(tmp_path / "nowhere")) == []

@@ -10,7 +10,16 @@ import psutil
 import pytest
 import torch
 
-from bbrl_exp.records.provenance import distributions, git_commit, machine, read_sessions, record_end, record_start
+from bbrl_exp.records.provenance import (
+    distributions,
+    git_commit,
+    machine,
+    read_sessions,
+    record_end,
+    record_run_id,
+    record_start,
+    run_id_of,
+)
 from bbrl_exp.records.provenance import repositories as found_repositories
 
 
@@ -119,3 +128,15 @@ def test_the_repository_of_the_current_directory_runs_no_program(
     monkeypatch.chdir(tmp_path)
     assert found_repositories()[-1] == {"folder": str(tmp_path), "commit": commit, "changes": True}
     assert not (tmp_path / "sprung").exists()
+
+
+def test_the_id_of_a_run_is_the_one_noted_last_or_made_of_its_first_start(tmp_path: Path) -> None:
+    start(tmp_path)
+    made = run_id_of(tmp_path, {"seed": 3})
+    start(tmp_path)
+    assert run_id_of(tmp_path, {"seed": 3}) == made != run_id_of(tmp_path, {"seed": 4})
+    assert len(made) == 16
+    record_run_id(tmp_path, "0123456789abcdef")
+    start(tmp_path)
+    assert run_id_of(tmp_path, {"seed": 3}) == "0123456789abcdef"
+    assert [session.get("run_id") for session in read_sessions(tmp_path)] == [None, "0123456789abcdef", None]

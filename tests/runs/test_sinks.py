@@ -115,14 +115,14 @@ def test_a_target_that_is_not_allowed_is_refused_without_being_imported(tmp_path
         ),
         (added("own_sinks.Ends"), "warning: sink 'mine' has failed: SystemExit: 7 (own_sinks.py:25)"),
         (added("own_sinks.Sleepy"), "warning: sink 'mine' has failed: TimeoutError: not built within 0.1 s ("),
-        (added("own_sinks.Stuck"), "warning: sink 'mine' has not finished 5 s after the end of the run"),
+        (added("own_sinks.Stuck"), "warning: sink 'mine' has not finished 0.1 s after the end of the run"),
     ],
 )
 def test_a_sink_that_fails_is_one_warning_on_the_console_and_in_the_log(
     override: str, warning: str, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bbrl_exp.tracking.background.ANSWER_SECONDS", 0.1)
-    monkeypatch.setattr("bbrl_exp.tracking.tracker.END_SECONDS", 0.1)
+    monkeypatch.setattr("bbrl_exp.tracking.sink.Sink.end_seconds", 0.1)
     ended = command_line(override, *SHORT)
     assert ended.code == 0
     assert ended.out.count(warning) == 1

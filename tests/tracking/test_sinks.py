@@ -224,8 +224,7 @@ def test_a_sink_that_hangs_is_one_warning(
     tmp_path: Path, method: str, failure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background, "ANSWER_SECONDS", 0.1)
-    monkeypatch.setattr(background, "END_SECONDS", 0.1)
-    monkeypatch.setattr("bbrl_exp.tracking.tracker.END_SECONDS", 0.1)
+    monkeypatch.setattr("bbrl_exp.tracking.sink.Sink.end_seconds", 0.1)
     sink = Notebook()
 
     def stuck(*_: Any) -> None:

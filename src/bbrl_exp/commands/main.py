@@ -20,6 +20,7 @@ VERBS = {
     "record": "record what the policy of a finished run does",
     "export": "export the policy of a finished run: safetensors, ONNX, Hugging Face",
     "report": "compare the settings of sweeps and runs",
+    "mirror": "send the records of runs to Weights & Biases or Trackio",
     "list": "list agents, environments, experiments, … and what they take",
     "rerun": "run a run again from the configuration in its folder",
 }

@@ -7,6 +7,7 @@ as dotted keys and texts.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ ADDED_KEYS: Mapping[str, Any] = {
     "stop_when.wall_minutes": None,
 }
 MAPPINGS_OF_NODES = ("members", "wrappers", "sinks")  # name -> node, or null for one that is switched off
+_CALL = re.compile(r"\$\{[^}]*:")
 _MOST_BYTES = 1_000_000
 _DEEPEST = 50
 
@@ -79,6 +81,27 @@ def load_config(path: Path) -> DictConfig | ListConfig:
         raise UnreadableError(f"{path} cannot be read: {error.strerror}") from error
     except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
         raise UnreadableError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+def read_resolved(folder: Path) -> dict[str, Any]:
+    """The configuration of the run in ``folder``, interpolations resolved.
+
+    They are left as they are written where one would call a function, which might read a variable of the environment.
+
+    Raises:
+        UnreadableError: it cannot be read.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    config = load_config(folder / CONFIG)
+    try:
+        contents = OmegaConf.to_container(config, resolve=not _CALL.search(OmegaConf.to_yaml(config)))
+    except OmegaConfBaseException as error:
+        raise UnreadableError(f"{folder / CONFIG} cannot be read: {one_line(error)}") from error
+    if not isinstance(contents, dict):
+        raise UnreadableError(f"{folder / CONFIG} is not a mapping")
+    return {str(key): value for key, value in contents.items()}
 
 
 def read_texts(folder: Path) -> dict[str, str]:

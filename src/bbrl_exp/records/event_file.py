@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
@@ -28,6 +29,7 @@ FOOTER_LENGTH = 4
 STEP_WIDTH = 6
 MAX_STEP = 2 ** (7 * STEP_WIDTH) - 1
 _MASK_DELTA = 0xA282EAD8
+_PICTURES = (b"\x89PNG", b"GIF8")
 
 
 class EventFile(AppendOnlyFile):
@@ -192,3 +194,33 @@ def _padded_varints(numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
     groups = (numbers[:, None] >> (7 * np.arange(STEP_WIDTH))) & 0x7F
     groups[:, :-1] |= 0x80
     return groups.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in an event file: a PNG or GIF file, its tag, and its width and height in pixels."""
+
+    env_steps: int
+    name: str
+    data: bytes
+    size: tuple[int, int]
+
+
+def read_pictures(path: Path) -> Iterator[Picture]:
+    """The pictures of an event file, which may still be written, in their order; none where it cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return
+    position, end = 0, whole_length(data)
+    while position < end:
+        (length,) = struct.unpack_from("<Q", data, position)
+        payload = data[position + HEADER_LENGTH : position + HEADER_LENGTH + length]
+        position += HEADER_LENGTH + length + FOOTER_LENGTH
+        if not any(signature in payload for signature in _PICTURES):
+            continue
+        event = Event.FromString(payload)
+        for value in event.summary.value:
+            if value.HasField("image"):
+                size = value.image.width, value.image.height
+                yield Picture(event.step, value.tag, value.image.encoded_image_string, size)

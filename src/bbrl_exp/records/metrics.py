@@ -26,6 +26,7 @@ ACTIONS_IN_WORDS: Mapping[str, str] = {"mode": "most likely actions", "sample": 
 MEASURED = ("return_mean", "success_rate")
 EVALUATIONS = "eval/return_mean"
 TRAINING_RETURNS = "train/return"
+TRAINING_LENGTHS = "train/length"
 SPEED = "time/steps_per_second"
 _COLUMNS = ("env_steps", "name", "value", "environment")
 _SPECIAL = frozenset(',"\r\n')
@@ -71,7 +72,7 @@ class MetricsFile(AppendOnlyFile):
     ) -> None:
         """Two rows for each finished episode: ``train/return`` and ``train/length``."""
         lines = [
-            f"{step},{TRAINING_RETURNS},{total!r},{environment}\n{step},train/length,{length},{environment}\n"
+            f"{step},{TRAINING_RETURNS},{total!r},{environment}\n{step},{TRAINING_LENGTHS},{length},{environment}\n"
             for step, environment, total, length in zip(env_steps, environments, returns, lengths, strict=True)
         ]
         self.write("".join(lines).encode())
@@ -155,13 +156,13 @@ def read_metrics(folder: Path, acting: str = "mode") -> Metrics:
     return Metrics(last, series, tuple(faults))
 
 
-def read_points(folder: Path, name: str) -> list[Point]:
-    """The rows of one name in the order in which they were written; none where the file cannot be read."""
+def read_points(folder: Path, name: str | None = None) -> list[Point]:
+    """The rows, of one name or of all, in the order in which they were written; none where the file cannot be read."""
     try:
         text, _ = _contents(folder)
     except UnreadableError:
         return []
-    return [point for point in _points(text) if point.name == name]
+    return [point for point in _points(text) if name in (None, point.name)]
 
 
 def newest_points(folder: Path) -> list[Point]:

@@ -190,6 +190,32 @@ def record_start(
     write_json(folder / PROVENANCE, {"sessions": [*read_sessions(folder), session]})
 
 
+def record_run_id(folder: Path, run_id: str) -> None:
+    """Notes the id of the run in its newest session."""
+    sessions = read_sessions(folder)
+    if sessions and sessions[-1].get("run_id") != run_id:
+        sessions[-1]["run_id"] = run_id
+        write_json(folder / PROVENANCE, {"sessions": sessions})
+
+
+def run_id_of(folder: Path, summary: Mapping[str, Any]) -> str:
+    """The id of a run: sixteen hexadecimal digits.
+
+    One of an earlier version, which did not note it, has one that is made of its first start.
+
+    Args:
+        folder: of the run.
+        summary: the contents of its ``summary.json``.
+    """
+    sessions = read_sessions(folder)
+    for session in reversed(sessions):
+        if isinstance(session.get("run_id"), str):
+            return str(session["run_id"])
+    first = {name: sessions[0].get(name) for name in ("started", "process", "directory")} if sessions else {}
+    known = [first, folder.resolve().name, *(summary.get(name) for name in ("command", "seed", "config_hash"))]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
+
+
 def record_end(folder: Path, status: str, facts: Mapping[str, Any] | None = None) -> None:
     """Notes when the newest session of the run ended, and how; ``facts`` are what else is to be known of its end."""
     sessions = read_sessions(folder)

@@ -14,6 +14,8 @@ from bbrl_exp.records.layout import SUMMARY, UnreadableError
 Status = Literal["running", "completed", "paused", "interrupted", "failed", "diverged"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 PAUSED = "paused after"
+# What a run is judged by on a page that compares runs.
+RESULTS = ("return_mean", "eval_return_mean", "eval_curve_mean", "best_eval_return_mean")
 
 
 @dataclass(frozen=True)

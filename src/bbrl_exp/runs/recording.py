@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bbrl_exp.config.graph import env_spec_of
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.records.layout import EVENTS, METRICS, SWEEP_CONFIG
+from bbrl_exp.records.provenance import record_run_id
 from bbrl_exp.tracking.positions import Positions, new_run_id
 from bbrl_exp.tracking.sink import RunFacts
 from bbrl_exp.tracking.tracker import Tracker
@@ -59,6 +60,7 @@ def tracker_of(
         resumed_at=meta.get("env_steps"),
         console=console,
     )
+    record_run_id(folder, facts.run_id)
     return Tracker(
         prepared.sinks,
         facts,

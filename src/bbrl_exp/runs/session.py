@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.errors import BbrlExpError, DivergedError, described, is_of_user_code
 from bbrl_exp.records.provenance import versions
-from bbrl_exp.records.summary import Summary
+from bbrl_exp.records.summary import RESULTS, Summary
 from bbrl_exp.runs.console import describe, show_start
 from bbrl_exp.runs.evaluations import Evaluations
 from bbrl_exp.runs.resume import ResumePoint
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from bbrl_exp.tracking.tracker import Tracker
     from bbrl_exp.training.checkpoints import Checkpoint
     from bbrl_exp.training.loop import Chunk, Rows, Stopwatch
-
-# The page shows five metrics: these, and the fraction of trials that failed.
-_ON_THE_HPARAMS_PAGE = ("return_mean", "eval_return_mean", "eval_curve_mean", "best_eval_return_mean")
 
 
 @dataclass
@@ -201,7 +198,7 @@ class _Loop:
                 self._film()
         if self._progress.is_done:
             results = self._progress.results
-            self._tracker.complete({name: results[name] for name in _ON_THE_HPARAMS_PAGE})
+            self._tracker.complete({name: results[name] for name in RESULTS})
 
     def _tell_if_nothing_was_learned(self, learner: Learner, env_steps: int) -> None:
         """Prints a warning at the end of a run in which there was no update.

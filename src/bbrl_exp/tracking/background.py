@@ -15,7 +15,6 @@ from bbrl_exp.errors import described, innermost_place
 from bbrl_exp.tracking.sink import RunFacts, Sink, defines
 
 ANSWER_SECONDS = 3.0
-END_SECONDS = 5.0
 MOST_CALLS = 10_000
 MOST_BYTES = 256 * 1024**2
 _LAST_SECONDS = 0.5
@@ -92,11 +91,15 @@ class BackgroundSink:
         if self._has_position:
             self._wait_for_answer()
 
-    def end(self, deadline: float) -> None:
-        """Waits for the calls that are left until ``deadline`` on :func:`time.monotonic`, then ends the thread."""
+    def end(self, ended_at: float) -> None:
+        """Waits for the calls that are left, then ends the thread.
+
+        Args:
+            ended_at: when the run ended, on :func:`time.monotonic`; the sink has its ``end_seconds`` from then on.
+        """
         self._has_run_ended = True
-        if not self._wait_until(deadline):
-            self._drop(f"has not finished {END_SECONDS:g} s after the end of the run")
+        if not self._wait_until(ended_at + self._sink.end_seconds):
+            self._drop(f"has not finished {self._sink.end_seconds:g} s after the end of the run")
         with self._changed:
             self._is_over = True
             self._changed.notify_all()

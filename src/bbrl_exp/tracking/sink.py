@@ -74,11 +74,13 @@ class Sink:
     Attributes:
         wants_workspace: whether it is given the workspace's series at every time step, ``workspace/…``, and its
             histograms, ``histograms/…``: a lot of data.
+        end_seconds: how long the end of the run waits for it; a sink that needs more is dropped with a warning.
         recorded_until: the environment step up to which it has everything already. A sink that cannot be cut back
             sets it in :meth:`start` or :meth:`resume`; what is not beyond that step is not given to it again.
     """
 
     wants_workspace: ClassVar[bool] = False
+    end_seconds: ClassVar[float] = 5.0
     recorded_until: int = -1
 
     def start(self, facts: RunFacts) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from bbrl_exp.records.event_file import EventFile
-from bbrl_exp.records.metrics import MetricsFile
+from bbrl_exp.records.metrics import TRAINING_LENGTHS, TRAINING_RETURNS, MetricsFile
 from bbrl_exp.tracking.hparams import HparamsEntry, write_end, write_start
 from bbrl_exp.tracking.sink import LocalSink, RunFacts
 from bbrl_exp.tracking.summaries import LAYOUT, histogram_of, image_summary, layout_summary, text_summary
@@ -73,7 +73,7 @@ class TensorBoardSink(LocalSink):
         lengths: NDArray[np.int64],
     ) -> None:
         """Appends an event per episode."""
-        self.scalars(env_steps, ("train/return", "train/length"), np.stack([returns, lengths], axis=1))
+        self.scalars(env_steps, (TRAINING_RETURNS, TRAINING_LENGTHS), np.stack([returns, lengths], axis=1))
 
     def histogram(self, env_steps: int, name: str, values: NDArray[Any]) -> None:
         """Appends a histogram, unless no value is finite."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bbrl_exp.records.metrics import SPEED
 from bbrl_exp.text import size_in_words
-from bbrl_exp.tracking.background import END_SECONDS, BackgroundSink
+from bbrl_exp.tracking.background import BackgroundSink
 from bbrl_exp.tracking.episodes import EpisodeCount, FinishedEpisodes, finished_episodes
 from bbrl_exp.tracking.positions import Positions
 from bbrl_exp.tracking.settings import Thinning, TrackingSettings
@@ -204,19 +204,19 @@ class Tracker:
         if self._is_closed:
             return
         self._is_closed = True
-        deadline = time.monotonic() + END_SECONDS
+        ended_at = time.monotonic()
         with contextlib.ExitStack() as afterwards:  # an error is raised when all are closed
             for sink in self._started:
                 afterwards.callback(sink.close, status)
             if self._has_begun:
-                afterwards.callback(self._end_background, status, deadline)
+                afterwards.callback(self._end_background, status, ended_at)
                 self._measure_speed(least_env_steps=1)
 
-    def _end_background(self, status: str, deadline: float) -> None:
+    def _end_background(self, status: str, ended_at: float) -> None:
         for sink in self._background.values():
             sink.call("close", status)
         for sink in self._background.values():
-            sink.end(deadline)
+            sink.end(ended_at)
         self._warn()
 
     def _tell(self, method: str, *arguments: Any, without: set[str] | frozenset[str] = frozenset()) -> None:

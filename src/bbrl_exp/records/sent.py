@@ -1,0 +1,73 @@
+"""The folder of a tracker in a run's folder, ``wandb`` or ``trackio``: one process at a time sends the run there.
+
+``sent.json`` holds what the tracker was seen to have: ``{"<where>": {"<name>": [last step, records at that step]}}``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from bbrl_exp.records.files import read_json, write_json
+from bbrl_exp.records.layout import UnreadableError
+
+Series = dict[str, tuple[int, int]]
+
+_FILE = "sent.json"
+_WAIT_SECONDS = 8.0  # the process of a run that was killed ends within 6 s
+
+
+class SentByAnotherError(Exception):
+    """Another process sends the run."""
+
+
+class SentRecords:
+    """The exclusive right to send a run to a tracker, and what it has; ends with the process that holds it.
+
+    Args:
+        run_folder: of the run.
+        tracker: its name.
+
+    Raises:
+        SentByAnotherError: on entering, another process has held it for some seconds.
+        OSError: on entering, the folder cannot be made.
+    """
+
+    def __init__(self, run_folder: Path, tracker: str) -> None:
+        self.folder = run_folder / tracker
+        self.where = ""
+
+    def __enter__(self) -> SentRecords:
+        self.folder.mkdir(exist_ok=True)
+        self._file = os.open(self.folder, os.O_RDONLY)
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return self
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(self._file)
+                    raise SentByAnotherError(f"another process is sending it to {self.folder.name} right now") from None
+                time.sleep(0.1)
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._file)
+
+    def read(self, where: str) -> Series:
+        """What was sent to ``where``, which :meth:`write` then means."""
+        self.where = where
+        return {name: (last, count) for name, (last, count) in self._contents().get(where, {}).items()}
+
+    def write(self, series: Series) -> None:
+        """Notes what has been sent; nothing where the tracker itself says what it has."""
+        if self.where:
+            write_json(self.folder / _FILE, {**self._contents(), self.where: series})
+
+    def _contents(self) -> dict[str, dict[str, tuple[int, int]]]:
+        try:
+            return read_json(self.folder / _FILE)
+        except UnreadableError:
+            return {}

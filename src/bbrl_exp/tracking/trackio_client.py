@@ -1,0 +1,77 @@
+"""A run in Trackio's local database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bbrl_exp.records.sent import SentRecords, Series
+from bbrl_exp.tracking.remote import DEFAULT_PROJECT
+from bbrl_exp.tracking.remote_process import RemoteRun, add_to
+
+FINAL = "final"
+_OF_A_ROW = ("step", "timestamp")
+
+
+class TrackioClient:
+    """A run of a project of Trackio; its steps are environment steps, and the results are ``final/<name>``.
+
+    Args:
+        run: what is told of it.
+        sent: the run's folder for Trackio, where the database is unless ``TRACKIO_DIR`` names another.
+    """
+
+    def __init__(self, run: RemoteRun, sent: SentRecords) -> None:
+        folder = os.environ.setdefault("TRACKIO_DIR", str(sent.folder))
+        os.environ.setdefault("TRACKIO_STORAGE_MODE", "sqlite")  # one process at a time writes a run
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        import trackio
+        from trackio.run import Run
+        from trackio.sqlite_storage import SQLiteStorage
+
+        project = run.project or DEFAULT_PROJECT
+        SQLiteStorage.validate_project_name(project)
+        self._trackio = trackio
+        self._rows = partial(SQLiteStorage.get_logs, project, run_id=run.run_id)
+        rows = self._rows()
+        self._n_rows = len(rows)
+        self.known: Series = {}
+        for row in rows:
+            add_to(self.known, row["step"], (name for name in row if name not in _OF_A_ROW))
+        self._finals = {name: at for name, at in self.known.items() if name.startswith(f"{FINAL}/")}
+        config = {**run.config, "tags": run.tags}
+        self._run = Run(None, project, None, name=run.name, run_id=run.run_id, group=run.group, config=config)
+        self.where = f"TRACKIO_DIR={os.path.relpath(folder)} trackio show --project {project}"
+
+    def row(self, env_steps: int, numbers: Mapping[str, float]) -> None:
+        """Records numbers at a step."""
+        self._log(env_steps, numbers)
+
+    def image(self, env_steps: int, name: str, path: Path) -> None:
+        """Records a picture; one that moves as a video."""
+        kind = self._trackio.Video if path.suffix == ".gif" else self._trackio.Image
+        self._log(env_steps, {name: kind(str(path))})
+
+    def results(self, env_steps: int, values: Mapping[str, float]) -> None:
+        """Records the results, unless they are there for this step."""
+        named = {f"{FINAL}/{name}": value for name, value in values.items()}
+        fresh = {name: value for name, value in named.items() if self._finals.get(name, (-1, 0))[0] < env_steps}
+        if fresh:
+            self._log(env_steps, fresh)
+
+    def finish(self, status: str) -> None:
+        """Writes what is left.
+
+        Raises:
+            OSError: the database has not taken everything, about which Trackio raises nothing.
+        """
+        self._run.finish()
+        if (missing := self._n_rows - len(self._rows())) > 0:
+            raise OSError(f"Trackio's database has not taken {missing} of {self._n_rows} rows")
+
+    def _log(self, env_steps: int, values: Mapping[str, Any]) -> None:
+        self._run.log(dict(values), step=env_steps)
+        self._n_rows += 1

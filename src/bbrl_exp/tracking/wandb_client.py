@@ -1,0 +1,187 @@
+"""A run in Weights & Biases, online or in offline files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bbrl_exp.records.sent import SentRecords, Series
+from bbrl_exp.tracking.remote import DEFAULT_PROJECT
+from bbrl_exp.tracking.remote_process import RemoteRun, add_to
+
+STEPS = "env_steps"
+_STEP = "_step"
+_LONGEST_TAG = 64
+_FILE_HEADER_LENGTH = 7
+_BLOCK_LENGTH = 32 * 1024
+_HEADER_LENGTH = 7
+_FULL, _FIRST, _LAST = 1, 2, 4
+
+
+class WandbClient:
+    """A run of a project of Weights & Biases, whose x axis is ``env_steps``.
+
+    W&B's own step counts the rows of the run, across sessions: W&B drops a row that it has. Where offline files hold
+    the run already, a session begins with the first record that they do not hold.
+
+    Args:
+        run: what is told of it.
+        sent: the run's folder for W&B; its files are there unless ``WANDB_DIR`` names another.
+    """
+
+    def __init__(self, run: RemoteRun, sent: SentRecords) -> None:
+        for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+            os.environ.setdefault(name, str(sent.folder / "cache"))
+        import wandb
+
+        self._wandb, self._about = wandb, run
+        self._folder = Path(os.environ.get("WANDB_DIR") or sent.folder.parent)
+        self._settings = wandb.Settings(**_settings())
+        self._run: Any = None
+        self.known: Series = {}
+        self._files = OfflineFiles({}, 0, {})
+        if wandb.setup().settings.mode == "offline":
+            pattern = self._folder / "wandb" / f"offline-run-*-{run.run_id}"
+            self._files = OfflineFiles.read(pattern.parent, run.run_id)
+            self.known = self._files.series
+            place = shlex.quote(os.path.relpath(pattern.parent))
+            self.where = f"offline; to send it: wandb sync {place}/{pattern.name}"
+            if not self._files.n_rows:
+                self._begin()
+        else:
+            url = self._session.url
+            self.where = url or "WANDB_MODE=disabled"
+            if url:
+                self.known = sent.read(self.where)
+
+    @property
+    def _session(self) -> Any:
+        """The session, begun now at the latest."""
+        if self._run is None:
+            self._begin()
+        return self._run
+
+    def _begin(self) -> None:
+        run, variables = self._about, os.environ
+        own_tags = [tag for tag in variables.get("WANDB_TAGS", "").split(",") if tag]
+        tags = [*own_tags, *(tag if len(tag) <= _LONGEST_TAG else f"{tag[: _LONGEST_TAG - 1]}…" for tag in run.tags)]
+        self._run = self._wandb.init(
+            project=run.project or variables.get("WANDB_PROJECT") or DEFAULT_PROJECT,
+            id=run.run_id,
+            name=variables.get("WANDB_NAME") or run.name,
+            group=variables.get("WANDB_RUN_GROUP") or run.group,
+            tags=list(dict.fromkeys(tags)),
+            config=run.config,
+            dir=str(self._folder),
+            resume="allow",
+            settings=self._settings,
+        )
+        self._n_rows = max(self._run.step, self._files.n_rows)
+        self._run.define_metric(STEPS)
+        self._run.define_metric("*", step_metric=STEPS)
+
+    def row(self, env_steps: int, numbers: Mapping[str, Any]) -> None:
+        """Records numbers at a step."""
+        self._session.log({STEPS: env_steps, **numbers}, step=self._n_rows)
+        self._n_rows += 1
+
+    def image(self, env_steps: int, name: str, path: Path) -> None:
+        """Records a picture; one that moves as a video."""
+        kind = self._wandb.Video(str(path), format="gif") if path.suffix == ".gif" else self._wandb.Image(str(path))
+        self.row(env_steps, {name: kind})
+
+    def results(self, env_steps: int, values: Mapping[str, float]) -> None:
+        """Records the results as summary values."""
+        self._summarise(values)
+
+    def finish(self, status: str) -> None:
+        """Records the status as a summary value, and waits until W&B has everything."""
+        self._summarise({"status": status})
+        if self._run is not None:
+            self._run.finish(exit_code=1 if status in ("failed", "diverged") else 0)
+        self._wandb.teardown()
+
+    def _summarise(self, values: Mapping[str, Any]) -> None:
+        if any(self._files.summary.get(name) != value for name, value in values.items()):
+            self._session.summary.update(dict(values))
+
+
+def _settings() -> dict[str, Any]:
+    """No output, and nothing sent besides the records unless a variable of W&B asks for it."""
+    quiet: Mapping[str, Mapping[str, Any]] = {
+        "DISABLE_GIT": {"disable_git": True},
+        "DISABLE_CODE": {"disable_code": True, "save_code": False},
+        "X_DISABLE_STATS": {"x_disable_stats": True},
+        "X_DISABLE_META": {"x_disable_meta": True},
+        "X_SAVE_REQUIREMENTS": {"x_save_requirements": False},
+    }
+    settings: dict[str, Any] = {"silent": True, "console": "off"}
+    for name, values in quiet.items():
+        if not {f"WANDB_{name}", f"WANDB_{name.replace('X_', '_')}"} & set(os.environ):
+            settings |= values
+    return settings
+
+
+@dataclass(frozen=True)
+class OfflineFiles:
+    """What the offline files of a run hold.
+
+    Attributes:
+        series: the records by name.
+        n_rows: of the history.
+        summary: the values that were set last.
+    """
+
+    series: Series
+    n_rows: int
+    summary: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path, run_id: str) -> OfflineFiles:
+        """The files of all sessions of a run in W&B's folder."""
+        series: Series = {}
+        summary: dict[str, Any] = {}
+        n_rows = 0
+        for path in sorted(folder.glob(f"offline-run-*-{run_id}/run-{run_id}.wandb")):
+            for record in records(path.read_bytes()):
+                if record.HasField("history"):
+                    row = _values(record.history.item)
+                    n_rows = max(n_rows, row.get(_STEP, -1) + 1)
+                    if STEPS in row:
+                        add_to(series, row[STEPS], (name for name in row if name != STEPS and not name.startswith("_")))
+                elif record.HasField("summary"):
+                    summary |= _values(record.summary.update)
+        return cls(series, n_rows, summary)
+
+
+def _values(items: Iterable[Any]) -> dict[str, Any]:
+    """The values of a row or a summary; of a picture only its last detail."""
+    return {item.key or item.nested_key[0]: json.loads(item.value_json) for item in items}
+
+
+def records(data: bytes) -> Iterator[Any]:
+    """The records in the contents of an offline file, a log in the format of LevelDB, as far as they are whole.
+
+    A header, then blocks of 32 KiB with pieces of records: checksum (4 bytes), length (2), kind (1), contents.
+    """
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    position, pieces = _FILE_HEADER_LENGTH, b""
+    while position + _HEADER_LENGTH <= len(data):
+        left = _BLOCK_LENGTH - position % _BLOCK_LENGTH
+        if left < _HEADER_LENGTH:
+            position += left
+            continue
+        length = int.from_bytes(data[position + 4 : position + 6], "little")
+        kind, start = data[position + 6], position + _HEADER_LENGTH
+        position = start + length
+        if position > len(data) or not _FULL <= kind <= _LAST:
+            return
+        pieces = data[start:position] if kind in (_FULL, _FIRST) else pieces + data[start:position]
+        if kind in (_FULL, _LAST):
+            yield Record.FromString(pieces)
