@@ -15,7 +15,7 @@ from bbrl_exp.training.checkpoint import read_checkpoint
 from bbrl_exp.training.evaluation import Evaluation
 from bbrl_exp.training.saved_state import Which, policy_path, summary_of_run
 
-_OF_THE_RUN = ("agent", "env", "env_id", "seed", "batch_size", "status", "command", "overrides", "git_commit")
+_OF_THE_RUN = ("agent", "env", "env_id", "seed", "batch_size", "status", "git_commit")
 _REST = ("config_hash", "versions")
 
 
@@ -33,12 +33,14 @@ def card_of(
         seed: root of the list of episodes.
     """
     summary = summary_of_run(saved.source)
+    overrides = [text for text in summary.get("overrides") or () if not text.lstrip("+~").startswith("tracking")]
     path = policy_path(saved.source, which)
     steps = read_checkpoint(path)["meta"].get("env_steps") if path.exists() else summary["env_steps"]
     return {
         "exported_by": {name: version for name, version in versions().items() if name in ("bbrl_exp", "torch")},
         "run": {
             **{name: summary.get(name) for name in _OF_THE_RUN},
+            "overrides": overrides,
             "policy": which,
             "env_steps": steps,
             **{name: summary.get(name) for name in _REST},
@@ -77,7 +79,7 @@ def _leaf(leaf: LeafSpec) -> dict[str, Any]:
 
 
 def _published(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration without what says where a run was recorded: that may hold addresses and keys."""
+    """The configuration without what says where a run was recorded, which may hold addresses and keys."""
     return {**config, "tracking": {"sinks": {}}}
 
 
