@@ -138,8 +138,10 @@ class BackgroundSink:
             while (call := self._next()) is not None:
                 self._make(*call)
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: raised here, they are nobody's Ctrl-C
-            self._is_busy = False
-            self._drop(f"has failed: {described(error)} ({innermost_place(error)})")
+            failure = f"has failed: {described(error)} ({innermost_place(error)})"
+            with self._changed:  # as one, so that the end of the run does not come in between
+                self._is_busy = False
+                self._drop(failure)
 
     def _next(self) -> Call | None:
         with self._changed:
