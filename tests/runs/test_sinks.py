@@ -40,14 +40,14 @@ class Stuck(Sink):
         while True:
             time.sleep(0.01)
 
+class Ends(Sink):
+    def progress(self, *_):
+        raise SystemExit(7)
+
 class Undecided(Sink):
     @property
     def wants_workspace(self):
         raise RuntimeError("perhaps")
-
-class Ends(Sink):
-    def progress(self, *_):
-        raise SystemExit(7)
 """
 
 
