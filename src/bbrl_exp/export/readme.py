@@ -23,9 +23,9 @@ def readme_of(card: Mapping[str, Any], files: Mapping[str, str], animation: str 
     """The text of the page.
 
     Args:
-        card: of the policy; ``onnx`` is what the comparison of the ONNX model has found, where there is one.
+        card: of the policy; ``onnx`` is what the comparison of the ONNX model has found, if there is one.
         files: of the folder: name → what it is.
-        animation: name of the animation, None where there is none.
+        animation: name of the animation, None if there is none.
     """
     return f"---\n{yaml.safe_dump(_front_matter(card), sort_keys=False)}---\n\n{_body(card, files, animation)}"
 

@@ -21,7 +21,7 @@ TRACKERS: Mapping[str, type[RemoteSink]] = {sink.tracker: sink for sink in (Wand
 
 @dataclass(frozen=True)
 class LocalRun:
-    """A run as its folder tells of it.
+    """A run, read from its folder.
 
     Attributes:
         facts: about the run; its hyperparameters are not among them.

@@ -1,4 +1,4 @@
-"""Sinks for trackers of other projects, Weights & Biases and Trackio, each in a process of its own.
+"""Sinks for trackers of other projects, Weights & Biases and Trackio, each in a separate process.
 
 The tracker is imported there and nowhere else: what it prints, hooks or waits for never reaches the run. Both take
 their settings from their own environment variables. What a tracker has already is not sent again, whoever sent it: a
@@ -80,7 +80,7 @@ class RemoteSink(Sink):
         options = [f"{group}={option}" for group, option in (("agent", facts.agent), ("env", facts.env)) if option]
         settings = [override for override in facts.overrides if not override.lstrip("+~").startswith(_NO_SETTINGS)]
         about = {"commit": facts.git_commit, "config_hash": facts.config_hash, "env_id": facts.env_id}
-        told = {
+        about_run = {
             "tracker": self.tracker,
             "folder": str(facts.folder.absolute()),
             "run_id": facts.run_id,
@@ -91,7 +91,7 @@ class RemoteSink(Sink):
             "config": {**facts.config, "run": about},
         }
         with self._ended_on_error():
-            self._send(start=told)
+            self._send(start=about_run)
             self.where = self._answer("ready")
         facts.console.line(f"{self.tracker}: {self.where}")
 

@@ -215,10 +215,10 @@ def main() -> int:
     """Serves one sink; gives the exit code."""
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
-        told = json.loads(sys.stdin.readline())["start"]
-        tracker = told.pop("tracker")
-        with SentRecords(Path(told["folder"]), tracker) as sent:
-            client = _client(tracker, RemoteRun(**told), sent)
+        facts = json.loads(sys.stdin.readline())["start"]
+        tracker = facts.pop("tracker")
+        with SentRecords(Path(facts["folder"]), tracker) as sent:
+            client = _client(tracker, RemoteRun(**facts), sent)
             _say(ready=client.where)
             _serve(client, sent)
     except SentByAnotherError as error:
@@ -231,7 +231,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # What the tracker prints is for nobody: the answers have a file of their own.
+    # What the tracker prints is dropped; the answers have a separate file.
     _ANSWERS = os.dup(1)
     os.dup2(2, 1)
     code = main()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from bbrl_exp.records.event_file import EventFile
+from bbrl_exp.records.files import AppendOnlyFile
 from bbrl_exp.records.metrics import TRAINING_LENGTHS, TRAINING_RETURNS, MetricsFile
 from bbrl_exp.tracking.hparams import HparamsEntry, write_end, write_start
 from bbrl_exp.tracking.sink import LocalSink, RunFacts
@@ -26,7 +27,25 @@ _LEARNING_CURVES: Mapping[str, str] = {
 }
 
 
-class TensorBoardSink(LocalSink):
+class _FileSink(LocalSink):
+    """A file in the run's folder, which is cut back to a position where the run resumes."""
+
+    _file: AppendOnlyFile
+
+    def position(self) -> tuple[str, int]:
+        """The file's name, and its length in bytes."""
+        return self._file.path.name, self._file.tell()
+
+    def sync(self) -> None:
+        """Hands the file to the disk."""
+        self._file.sync()
+
+    def close(self, status: str) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class TensorBoardSink(_FileSink):
     """An event file, directly in the run's folder, for every page of TensorBoard.
 
     The curves by which a run is judged are there twice: under their names, and in the first group of the page.
@@ -45,7 +64,7 @@ class TensorBoardSink(LocalSink):
         self._open(position)
 
     def _open(self, position: tuple[str, int] | None) -> None:
-        self._events = EventFile(self._facts.folder, position)
+        self._file = self._events = EventFile(self._facts.folder, position)
         self._is_laid_out = position is not None and self._events.holds(LAYOUT)
         if position is None:
             write_start(self._events, HparamsEntry(self._facts.hyperparameters, self._facts.setting))
@@ -97,20 +116,8 @@ class TensorBoardSink(LocalSink):
         """Bytes that a step of these series takes in the file."""
         return self._events.record_length(names)
 
-    def position(self) -> tuple[str, int]:
-        """The file's name, and its length in bytes."""
-        return self._events.path.name, self._events.tell()
 
-    def sync(self) -> None:
-        """Hands the file to the disk."""
-        self._events.sync()
-
-    def close(self, status: str) -> None:
-        """Closes the file."""
-        self._events.close()
-
-
-class CsvSink(LocalSink):
+class CsvSink(_FileSink):
     """``metrics.csv`` in the run's folder: single numbers, episodes, and every return of the evaluations."""
 
     def start(self, facts: RunFacts) -> None:
@@ -121,7 +128,7 @@ class CsvSink(LocalSink):
 
     def resume(self, position: Any) -> None:
         """Continues the file, cut back to ``position``; makes it where there was none."""
-        self._metrics = MetricsFile(self._folder, None if position is None else position[1])
+        self._file = self._metrics = MetricsFile(self._folder, None if position is None else position[1])
 
     def scalars(self, env_steps: NDArray[np.int64], names: Sequence[str], values: NDArray[np.float64]) -> None:
         """Appends a row per number."""
@@ -142,18 +149,6 @@ class CsvSink(LocalSink):
     def histogram(self, env_steps: int, name: str, values: NDArray[Any]) -> None:
         """Appends a row per environment of an evaluation."""
         self._metrics.environments(env_steps, name, values.tolist())
-
-    def position(self) -> tuple[str, int]:
-        """The file's name, and its length in bytes."""
-        return self._metrics.path.name, self._metrics.tell()
-
-    def sync(self) -> None:
-        """Hands the file to the disk."""
-        self._metrics.sync()
-
-    def close(self, status: str) -> None:
-        """Closes the file."""
-        self._metrics.close()
 
 
 class ConsoleSink(LocalSink):

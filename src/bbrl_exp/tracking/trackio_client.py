@@ -20,7 +20,7 @@ class TrackioClient:
     """A run of a project of Trackio; its steps are environment steps, and the results are ``final/<name>``.
 
     Args:
-        run: what is told of it.
+        run: its facts.
         sent: the run's folder for Trackio, where the database is unless ``TRACKIO_DIR`` names another.
     """
 

@@ -30,7 +30,7 @@ class WandbClient:
     the run already, a session begins with the first record that they do not hold.
 
     Args:
-        run: what is told of it.
+        run: its facts.
         sent: the run's folder for W&B; its files are there unless ``WANDB_DIR`` names another.
     """
 
@@ -112,7 +112,7 @@ class WandbClient:
 
 
 def _settings() -> dict[str, Any]:
-    """No output, and nothing sent besides the records unless a variable of W&B asks for it."""
+    """No output, and nothing sent but the records unless a variable of W&B asks for it."""
     quiet: Mapping[str, Mapping[str, Any]] = {
         "DISABLE_GIT": {"disable_git": True},
         "DISABLE_CODE": {"disable_code": True, "save_code": False},
