@@ -37,6 +37,8 @@ def _export(args: argparse.Namespace) -> int:
     evaluation = card["evaluation"]
     returns = f"return {evaluation['return_mean']:.6g} ± {evaluation['return_std']:.4g}"
     lines = [f"{returns} over {evaluation['episodes']} episodes, {ACTIONS_IN_WORDS[evaluation['actions']]}"]
+    if evaluation["cut"]:
+        lines.append(f"{evaluation['cut']} episodes were cut, the environment sets no limit")
     if "onnx" in card:
         compared = card["onnx"]["compared"]
         ties = f", {compared['ties']} of them decided by rounding" if compared["ties"] else ""

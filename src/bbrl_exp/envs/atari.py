@@ -146,7 +146,7 @@ class AtariBatch(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray[np.int64]
             img_width=screen_size,
             stack_num=stack_size,
             frameskip=frame_skip,
-            noop_max=noop_max,
+            noop_max=noop_max + 1 if noop_max else 0,  # ale-py draws from 0 to one less
             episodic_life=terminal_on_life_loss,
             reward_clipping=False,
             use_fire_reset=False,

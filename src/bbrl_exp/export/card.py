@@ -54,6 +54,7 @@ def card_of(
             **({} if evaluation.success_rate is None else {"success_rate": evaluation.success_rate}),
             "returns": list(evaluation.returns),
             "lengths": list(evaluation.lengths),
+            "cut": evaluation.n_cut,
         },
         "spaces": {
             "observations": [_leaf(leaf) for leaf in spec.observations],

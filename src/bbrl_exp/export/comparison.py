@@ -66,7 +66,7 @@ class Comparison(Agent):
         starts = self.get(("env/initial_state", t)).numpy()
         if starts.any():
             self._memory = {
-                port.name: np.zeros((len(starts), *port.example.shape[1:]), port.example.numpy().dtype)
+                port.name: np.ones((len(starts), *port.example.shape[1:]), port.example.numpy().dtype)
                 for port in self._step.memory
             }
         inputs |= {START: starts} if self._step.has_start else {}

@@ -124,7 +124,7 @@ def _checked_target(path: Path) -> Path:
         raise ConfigurationError(f"to='{path}': must be a file {TENSORS} or {ONNX}, or a folder{near}")
     if not path.absolute().parent.is_dir():
         raise ConfigurationError(f"to='{path}': the folder {path.parent} must exist")
-    if path.exists():
+    if os.path.lexists(path):
         raise ConfigurationError(f"to='{path}': exists already; choose another name, or remove it first")
     return path
 
@@ -173,7 +173,7 @@ def _fill(folder: Path, saved: SavedRun, card: dict[str, Any], model: OnnxModel 
     film = folder / ("replay.mp4" if importlib.util.find_spec("imageio_ffmpeg") else "replay.gif")
     try:
         animate(saved, seed, film)
-    except ConfigurationError as error:
+    except BbrlExpError as error:
         left_out.append(f"no animation: {error}")
     files = {name: what for name, what in _FILES.items() if (folder / name).exists()}
     readme = readme_of(card, files, film.name if film.exists() else None)

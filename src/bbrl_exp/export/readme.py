@@ -65,6 +65,7 @@ def _body(card: Mapping[str, Any], files: Mapping[str, str], animation: str | No
         ["mean return", f"{evaluation['return_mean']:.6g} ± {evaluation['return_std']:.4g}"],
         ["episodes", f"{evaluation['episodes']}, {how}"],
         *([["success rate", f"{evaluation['success_rate']:.4g}"]] if "success_rate" in evaluation else []),
+        *([["episodes cut", f"{evaluation['cut']}; the environment sets no limit"]] if evaluation.get("cut") else []),
         ["seed of the episodes", f"{evaluation['seed']}"],
         ["seed of the training", f"{run['seed']}"],
         ["policy", f"{run['policy']}, after {run['env_steps']:,} environment steps"],

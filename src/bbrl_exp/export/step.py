@@ -105,7 +105,10 @@ class PolicyStep(nn.Module):
         """The outputs for inputs in their order, without gradients."""
         given = dict(zip(self.inputs, inputs, strict=True))
         rows = {(port.variable, NOW): given[port.name] for port in self.observations}
-        rows |= {(port.variable, BEFORE): given[port.name] for port in self.memory}
+        for port in self.memory:  # empty where an episode begins, whatever is handed in
+            row = given[port.name]
+            starts = given[START].reshape(-1, *[1] * (row.dim() - 1))
+            rows[port.variable, BEFORE] = row.masked_fill(starts, 0)
         if self.has_start:
             start = given[START]
             rows[_STARTS, NOW], rows[_DONE, BEFORE], rows[_DONE, NOW] = start, start, torch.zeros_like(start)

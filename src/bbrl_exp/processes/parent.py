@@ -20,7 +20,7 @@ from bbrl_exp.processes.messages import ERROR, LEAVE, SETUP, receive, send
 GRACE_SECONDS = 2.0
 _SAFE_PATH = "PYTHONSAFEPATH"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_SINGLE_THREADED = dict.fromkeys(
+SINGLE_THREADED = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
 
@@ -78,7 +78,7 @@ class ChildProcess:
                 [sys.executable, *options, module, command_label, *map(str, numbers)],
                 pass_fds=(child_side.fileno(), *descriptors),
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **_SINGLE_THREADED},
+                env={**os.environ, **SINGLE_THREADED},
             )
 
     @property

@@ -15,6 +15,7 @@ from bbrl_exp.config.carried import CarriedJob
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.project import import_from_project
 from bbrl_exp.processes.fork_host import ForkHost, serve_forks
+from bbrl_exp.processes.parent import SINGLE_THREADED
 from bbrl_exp.records.layout import LOG
 from bbrl_exp.runs.ending import JobEnding
 
@@ -54,7 +55,7 @@ class JobHost:
         Raises:
             WorkerError: the host has died, and the job with it.
         """
-        content = pickle.dumps((job, directory, str(folder), sys.argv, sys.path))
+        content = pickle.dumps((job, directory, str(folder), sys.argv, sys.path, dict(os.environ)))
         ending: JobEnding = pickle.loads(self._host.run(content, is_wanted))
         return ending
 
@@ -69,7 +70,7 @@ class _Preparation:
     _is_warm = False
 
     def __call__(self, content: bytes) -> None:
-        job, _, _, sys.argv, path = pickle.loads(content)
+        job, _, _, sys.argv, path, _ = pickle.loads(content)
         sys.path += [entry for entry in path if entry not in sys.path]
         if isinstance(job, CarriedJob) and not self._is_warm:
             self._is_warm = True
@@ -82,7 +83,9 @@ class _Preparation:
 def _run(content: bytes) -> tuple[int, Any]:
     """Runs a job in this forked process; gives its exit code, why it was refused, and what it has imported."""
     known = set(sys.modules)
-    job, directory, folder, *_ = pickle.loads(content)
+    job, directory, folder, _, _, environment = pickle.loads(content)
+    os.environ.clear()  # variables may have changed since the host was started
+    os.environ.update(environment | SINGLE_THREADED)
     os.chdir(directory)
     log = os.open(Path(folder) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.records.config import read_resolved
 from bbrl_exp.records.metrics import TRAINING_LENGTHS, TRAINING_RETURNS
 from bbrl_exp.tracking.sink import RunFacts, Sink
 
@@ -66,7 +67,7 @@ class RemoteSink(Sink):
     def start(self, facts: RunFacts) -> None:
         """Starts the tracker's process, and waits until the remote run is there."""
         # -P: a folder 'wandb' where the command was called is not the package.
-        command = [sys.executable, "-P", "-m", "bbrl_exp.tracking.remote_process"]
+        command = [sys.executable, "-P", "-m", "bbrl_exp.tracking.remote_process", str(os.getpid())]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -88,7 +89,7 @@ class RemoteSink(Sink):
             "group": facts.group,
             "project": self._project,
             "tags": list(dict.fromkeys([*options, *settings])),
-            "config": {**facts.config, "run": about},
+            "config": {**read_resolved(facts.folder), "run": about},
         }
         with self._ended_on_error():
             self._send(start=about_run)

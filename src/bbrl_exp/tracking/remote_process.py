@@ -213,7 +213,7 @@ def _end_with(parent: int) -> None:
 
 def main() -> int:
     """Serves one sink; gives the exit code."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(int(sys.argv[1]),), daemon=True).start()
     try:
         facts = json.loads(sys.stdin.readline())["start"]
         tracker = facts.pop("tracker")

@@ -28,6 +28,7 @@ class TrackioClient:
         folder = os.environ.setdefault("TRACKIO_DIR", str(sent.folder))
         os.environ.setdefault("TRACKIO_STORAGE_MODE", "sqlite")  # one process at a time writes a run
         Path(folder).mkdir(parents=True, exist_ok=True)
+        os.environ["HF_HUB_OFFLINE"] = "1"  # else Trackio asks the hub for the user's name
         import trackio
         from trackio.run import Run
         from trackio.sqlite_storage import SQLiteStorage

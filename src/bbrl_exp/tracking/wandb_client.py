@@ -37,6 +37,7 @@ class WandbClient:
     def __init__(self, run: RemoteRun, sent: SentRecords) -> None:
         for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
             os.environ.setdefault(name, str(sent.folder / "cache"))
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         self._wandb, self._about = wandb, run
@@ -121,6 +122,8 @@ def _settings() -> dict[str, Any]:
         "X_SAVE_REQUIREMENTS": {"x_save_requirements": False},
     }
     settings: dict[str, Any] = {"silent": True, "console": "off"}
+    if "WANDB_HOST" not in os.environ:
+        settings["host"] = ""  # else the machine's name is sent
     for name, values in quiet.items():
         if not {f"WANDB_{name}", f"WANDB_{name.replace('X_', '_')}"} & set(os.environ):
             settings |= values

@@ -93,7 +93,7 @@ def _play(evaluator: Evaluator, most_frames: int, show: Callable[[NDArray[np.uin
     def look() -> None:
         nonlocal n_shown
         frame: object = environments.frame(0)
-        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3:
+        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.shape[2:] != (3,):
             raise ConfigurationError(
                 f"{environments.env_spec.env_id} cannot be animated: its frames are not uint8 [H, W, 3]"
             )
@@ -116,17 +116,24 @@ def _film_mp4(evaluator: Evaluator, most_frames: int) -> Animation:
             nonlocal writer
             height, width = frame.shape[:2]
             even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-            if writer is None:
-                sizes.append((even.shape[1], even.shape[0]))
-                writer = ffmpeg.write_frames(path, sizes[0], fps=rate, macro_block_size=1)
-                writer.send(None)
-            writer.send(np.ascontiguousarray(even))
+            size = (even.shape[1], even.shape[0])
+            if sizes and size != sizes[0]:
+                raise ConfigurationError("a film .mp4 needs frames of one size; make a .gif")
+            try:
+                if writer is None:
+                    sizes.append(size)
+                    writer = ffmpeg.write_frames(path, size, fps=rate, macro_block_size=1)
+                    writer.send(None)
+                writer.send(np.ascontiguousarray(even))
+            except Exception as error:
+                raise BbrlExpError(f"ffmpeg cannot make the film: {str(error).partition(chr(10))[0]}") from error
 
         try:
             _play(evaluator, most_frames, show)
-        except OSError as error:
-            raise BbrlExpError(f"ffmpeg cannot make the film: {str(error).partition(chr(10))[0]}") from error
         finally:
             if writer is not None:
                 writer.close()
-        return Animation(Path(path).read_bytes(), sizes[0])
+        try:
+            return Animation(Path(path).read_bytes(), sizes[0])
+        except OSError as error:
+            raise BbrlExpError("ffmpeg has made no film") from error

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, described
 from bbrl_exp.records.files import replace_file
 
 _EXTRA_STATE = "_extra_state"
@@ -50,7 +50,10 @@ def load_graph(graph: nn.Module, state: dict[str, dict[str, Any]], where: str) -
     ]
     if problems:
         raise ConfigurationError(f"{where}: its parameters do not fit: {problems[0]} ({len(problems)} differ)")
-    graph.load_state_dict(state["graph"], strict=False)
+    try:
+        graph.load_state_dict(state["graph"], strict=False)
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(f"{where}: its state does not fit: {described(error)}") from error
 
 
 @torch.no_grad()

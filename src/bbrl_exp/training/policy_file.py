@@ -71,9 +71,11 @@ class PolicyFile:
         if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
             raise ConfigurationError(f"'{path}' holds no policy of bbrl_exp, only tensors; export makes such files")
         if card.get("format") != FORMAT:
-            raise ConfigurationError(f"'{path}' has the format {card.get('format')}; this version reads {FORMAT}")
-        plain = card.pop("plain_state", None)
-        return cls(card, {**state, **(plain if isinstance(plain, dict) else {})})
+            raise ConfigurationError(f"'{path}' has the format {card.get('format')!r}; this version reads {FORMAT}")
+        plain = card.pop("plain_state", {})
+        if not isinstance(plain, dict) or any(name in state or not name.endswith("_extra_state") for name in plain):
+            raise ConfigurationError(f"'{path}' is damaged: its plain state does not fit")
+        return cls(card, {**state, **plain})
 
 
 def _is_plain(value: object) -> bool:
