@@ -112,6 +112,10 @@ def is_of_another_format(card: dict[str, Any], tensors: dict[str, torch.Tensor])
     card["format"] = 2
 
 
+def replaces_a_tensor(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    card["plain_state"] = {BIAS: [1]}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -128,6 +132,7 @@ def is_of_another_format(card: dict[str, Any], tensors: dict[str, torch.Tensor])
             "{}: its parameters do not fit: 'agent.agents.3.memory.network.bias' is missing there (1 differ)",
         ),
         (has_no_configuration, "'{}' holds no policy of bbrl_exp, only tensors; export makes such files"),
+        (replaces_a_tensor, "'{}' is damaged: its plain state does not fit"),
         (is_of_another_format, "'{}' has the format 2; this version reads 1"),
     ],
 )
