@@ -119,6 +119,30 @@ def test_draws_are_uniform_over_the_transitions_and_never_a_reset() -> None:
     assert abs(chi_square - degrees) < 5 * (2 * degrees) ** 0.5
 
 
+@pytest.mark.parametrize("n_steps", [1, 3])
+@pytest.mark.parametrize("extras", [None, ("policy/state",)])
+def test_transitions_are_also_drawn_as_a_workspace_of_two_rows(n_steps: int, extras: Sequence[str] | None) -> None:
+    workspace, buffer = with_random_ends(60, 3), buffer_of(90, n_steps, extras)
+    put_in_chunks(buffer, workspace, (7, 20, 32))
+    drawn = buffer.sample_transitions(500, np.random.default_rng(0))
+    identity = drawn["action"]
+    assert identity.shape == (2, 500)
+    assert identity[0].tolist() == buffer.sample(500, np.random.default_rng(0)).actions[0].tolist()
+    assert torch.equal(identity[1], identity[0] + 100)
+    t, b = identity // 100, identity % 100
+    assert not workspace["env/done"][t[0], b[0]].any()
+    assert set(drawn.keys()) == {*OBSERVATIONS, "env/image", *ACTIONS, REWARD, TERMINATED, DONE} | (
+        {"env/truncated", "env/initial_state", *extras} if extras else set()
+    )
+    for name in drawn.keys():
+        assert drawn[name].dtype == workspace[name].dtype
+        assert torch.equal(drawn[name], workspace[name][t, b])
+    with pytest.raises(ConfigurationError, match="batch_size"):
+        buffer.sample_transitions(0, np.random.default_rng(0))
+    with pytest.raises(ReplayError, match="nothing to draw"):
+        buffer_of(9).sample_transitions(1, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize("n_steps", [1, 2, 3, 8])
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("capacity", [30, 1000])

@@ -194,12 +194,21 @@ class ReplayBuffer:
         if type(batch_size) is not int or batch_size < 1:  # the check alone costs a twentieth of a small draw
             AT_LEAST_1.check(batch_size=batch_size)
         ring = self._filled()
-        # A third of the cost of generator.integers; the probabilities differ by less than 1e-9 of themselves.
-        drawn = generator.random(batch_size)
-        drawn *= ring.end_transition - ring.first_transition
-        indexes = drawn.astype(np.int64)
-        indexes += ring.first_transition
-        return self._reader.read(ring, indexes)
+        return self._reader.read(ring, _drawn(ring, batch_size, generator))
+
+    def sample_transitions(self, batch_size: int, generator: np.random.Generator) -> Workspace:
+        """The draw of :meth:`sample` as a workspace ``[2, batch_size, …]``, over which agents can be run.
+
+        Row 0 holds what was observed and chosen; row 1 is the row after it, with the reward and the end. Every stored
+        variable is there. No pair crosses the end of an episode. Each spans one step, whatever ``n_steps`` is.
+
+        Raises:
+            ConfigurationError: ``batch_size`` is not a whole number of at least 1.
+            ReplayError: none is stored.
+        """
+        AT_LEAST_1.check(batch_size=batch_size)
+        ring = self._filled()
+        return self._rows_at(ring, ring.following(ring.places_of(_drawn(ring, batch_size, generator)), 1))
 
     def gather(self, indexes: NDArray[np.int64]) -> Batch:
         """The transitions of these indexes, int64 ``[N]``, with weights of one.
@@ -240,14 +249,16 @@ class ReplayBuffer:
         drawn = generator.integers(0, ends[-1], batch_size)
         segment = np.searchsorted(ends, drawn, side="right")
         window, environment = np.divmod(drawn - (ends - n_windows * ring.batch_size)[segment], ring.batch_size)
-        places = ring.following(ring.place(begins[segment] + window, environment), length - 1)
-        words = ring.rows.index_select(0, torch.from_numpy(places.reshape(-1)).to(ring.memory.device)).view(
-            length, batch_size, -1
-        )
-        sequences = Workspace()
+        return self._rows_at(ring, ring.following(ring.place(begins[segment] + window, environment), length - 1))
+
+    def _rows_at(self, ring: Ring, places: NDArray[np.int64]) -> Workspace:
+        """A copy of the rows at ``places``, ``[L, N]``, as a workspace ``[L, N, …]``."""
+        indexes = torch.from_numpy(places.reshape(-1)).to(ring.memory.device)
+        words = ring.rows.index_select(0, indexes).view(*places.shape, -1)
+        workspace = Workspace()
         for name in self._names:
-            sequences.set_full(name, ring.layout.view(words, name))
-        return sequences
+            workspace.set_full(name, ring.layout.view(words, name))
+        return workspace
 
     def _filled(self) -> Ring:
         ring = self._ring
@@ -337,6 +348,16 @@ class ReplayBuffer:
     def _check_loaded(self) -> None:
         if self._loading:
             raise ReplayError(f"replay: {_shown(self._loading)} are not loaded yet")
+
+
+def _drawn(ring: Ring, batch_size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """The numbers of ``batch_size`` stored transitions, int64 ``[N]``."""
+    # A third of the cost of generator.integers; the probabilities differ by less than 1e-9 of themselves.
+    drawn = generator.random(batch_size)
+    drawn *= ring.end_transition - ring.first_transition
+    indexes = drawn.astype(np.int64)
+    indexes += ring.first_transition
+    return indexes
 
 
 def _shown(rows: range) -> str:
