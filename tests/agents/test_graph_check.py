@@ -135,7 +135,7 @@ def test_a_variable_without_a_batch_dimension_is_refused(is_first: bool) -> None
             self.set(("one", t), torch.tensor(1.0))
 
     agents = [Scalar("scalar"), Source("env")] if is_first else [Source("env"), Scalar("scalar")]
-    with pytest.raises(GraphError, match=r"scalar writes 'one' without a batch dimension: a row is \[B, …\]"):
+    with pytest.raises(GraphError, match=r"scalar' writes 'one' at t=0: expected a row \[(B|3), …\], found a scalar"):
         check_graph(TemporalAgent(Agents(*agents)))
 
 

@@ -143,6 +143,7 @@ def test_a_name_is_a_string(name: Any) -> None:
 
 def test_part_of_a_batch_needs_a_batch() -> None:
     workspace = Workspace()
+    workspace._named.batch_is_optional = True  # as in programs written for BBRL
     workspace.set("loss", 0, torch.tensor(1.0))
     for call in (
         lambda: workspace.get("loss", 0, (0, 1)),

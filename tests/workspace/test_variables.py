@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
 from numbered import recorded, row, table
 from torch import Tensor
 
+from bbrl_exp.agents.agent import Agent
 from bbrl_exp.errors import WorkspaceError
 from bbrl_exp.workspace import Workspace
 
@@ -71,13 +75,94 @@ def test_the_dtype_of_the_first_write_is_kept(dtype: torch.dtype) -> None:
     assert workspace["x"].dtype == dtype
 
 
-def test_variables_without_a_batch_are_possible() -> None:
-    workspace = Workspace()
-    for t in range(3):
-        workspace.set("loss", t, torch.tensor(float(t)))
-    assert workspace["loss"].tolist() == [0.0, 1.0, 2.0]
-    with pytest.raises(WorkspaceError, match=r"no common batch size.*loss"):
-        workspace.batch_size()
+def refusal(write: Callable[[], object]) -> str:
+    with pytest.raises(WorkspaceError) as error:
+        write()
+    return str(error.value)
+
+
+def test_a_scalar_without_a_batch_dimension_is_refused_where_it_is_written() -> None:
+    assert refusal(lambda: Workspace().set("loss", 0, torch.tensor(1.5))) == (
+        "'loss' at t=0: expected a row [B, …], found a scalar float32 [], which has no batch dimension"
+    )
+    workspace = recorded(1)
+    expected = "'loss' at t=0: expected a row [3, …], found a scalar int64 [], which has no batch dimension"
+    assert refusal(lambda: workspace.set("loss", 0, torch.tensor(1))) == expected
+    assert refusal(lambda: workspace.row_writer({"loss": ((), np.int64)}).rows(0)) == expected
+    assert refusal(lambda: workspace.set_full("loss", torch.zeros(5))) == (
+        "'loss': expected a torch.Tensor [T, B, …], found [5] torch.float32"
+    )
+    assert list(workspace.keys()) == ["x"]
+
+
+def test_the_agent_that_writes_a_scalar_is_named() -> None:
+    class Loss(Agent):
+        def forward(self, t: int) -> None:
+            self.set(("loss", t), torch.tensor(0.0))
+
+    assert refusal(lambda: Loss(name="critic")(recorded(1), t=0)) == (
+        "Loss 'critic' writes 'loss' at t=0: expected a row [3, …], found a scalar float32 [], which has no batch "
+        "dimension"
+    )
+
+
+IN_PLACE = (
+    "'x': the recorded rows were changed in place through a tensor that was read or set; change a clone(), and record "
+    "it with set_full"
+)
+CUTS: dict[str, Callable[[Workspace], object]] = {
+    "read": lambda workspace: workspace["x"],
+    "window": lambda workspace: workspace.get_time_truncated("x", 1, 2),
+    "next chunk": lambda workspace: workspace.copy_n_last_steps(1),
+    "new recording": lambda workspace: workspace.truncate(1),
+    "memory": lambda workspace: workspace.reserve(0) or [workspace.set("x", t, row(t)) for t in range(3, 20)],
+    "derived": lambda workspace: workspace.clone(),
+    "zero_grad": lambda workspace: workspace.zero_grad(),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_a_change_of_a_full_read_in_place_is_noticed_at_the_next_read_or_cut(cut: str, context: type) -> None:
+    workspace = recorded(3)
+    with context():
+        workspace["x"].add_(1)
+        assert refusal(lambda: CUTS[cut](workspace)).replace("'x' at t=16:", "'x':") == IN_PLACE
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_every_way_to_change_a_read_in_place_is_noticed(is_whole: bool) -> None:
+    def assigned(workspace: Workspace) -> None:
+        workspace.get_full("x")[0] = 5.0
+
+    changes: list[Callable[[Workspace], object]] = [
+        assigned,
+        lambda workspace: workspace.get("x", 1).mul_(2),
+        lambda workspace: workspace["x"].view(-1)[2:].zero_(),
+        lambda workspace: torch.add(workspace["x"], 1, out=workspace["x"]),
+        lambda workspace: workspace.subtime(0, 2)["x"].neg_(),
+    ]
+    for change in changes:
+        workspace = recorded(3).contiguous() if is_whole else recorded(3)
+        change(workspace)
+        assert refusal(lambda workspace=workspace: workspace["x"]) == IN_PLACE
+
+
+def test_a_changed_read_can_be_recorded() -> None:
+    workspace = recorded(3)
+    changed = workspace["x"].clone()
+    changed.add_(1)
+    workspace.set_full("x", changed)
+    assert torch.equal(workspace["x"], table(3) + 1)
+    workspace.set("x", 3, row(3))
+    assert torch.equal(workspace["x"], torch.cat([table(3) + 1, row(3)[None]]))
+
+
+def test_a_whole_tensor_that_is_changed_after_it_was_set_is_noticed() -> None:
+    workspace, whole = Workspace(), table(3)
+    workspace.set_full("x", whole)
+    whole.zero_()
+    assert refusal(lambda: workspace.set("x", 3, row(3))) == IN_PLACE.replace("'x':", "'x' at t=3:")
 
 
 @pytest.mark.parametrize(
@@ -100,8 +185,14 @@ def test_a_write_that_does_not_fit_is_refused_and_changes_nothing(t: int, value:
 
 
 def test_the_first_write_of_a_variable_is_at_time_zero() -> None:
-    with pytest.raises(WorkspaceError, match="'x' at t=1: a write of a variable that nobody has written"):
-        Workspace().set("x", 1, row(1))
+    message = (
+        "'x' at t=1: a write of a variable that nobody has written; the first write is a row at t=0, or at a later "
+        "time after workspace.allow_late_start('x')"
+    )
+    workspace = Workspace()
+    assert refusal(lambda: workspace.set("x", 1, row(1))) == message
+    assert refusal(lambda: workspace.row_writer({"x": ((3,), np.float32)}).rows(1)) == message
+    assert list(workspace.keys()) == []
 
 
 @pytest.mark.parametrize("t", [-1, 3, 16])

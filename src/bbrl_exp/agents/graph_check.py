@@ -103,13 +103,9 @@ def _check_batch_sizes(facts: Sequence[VariableFacts]) -> None:
     """Refuses a variable of another batch size than the first one: its rows belong to other environments.
 
     Raises:
-        GraphError: the variable, who writes it, and the two sizes; or that it has none.
+        GraphError: the variable, who writes it, and the two sizes.
     """
     for variable in facts:
-        if not variable.shape:
-            raise GraphError(
-                f"{', '.join(variable.writers)} writes '{variable.name}' without a batch dimension: a row is [B, …]"
-            )
         if variable.shape[0] != facts[0].shape[0]:
             raise GraphError(
                 f"{', '.join(variable.writers)} writes '{variable.name}' for a batch of {variable.shape[0]}, "

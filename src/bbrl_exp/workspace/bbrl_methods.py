@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bbrl_exp.errors import WorkspaceError
 from bbrl_exp.workspace.recording import Recording
-from bbrl_exp.workspace.storage import check_count, check_indexes
+from bbrl_exp.workspace.storage import WholeVariable, check_count, check_indexes
 
 W = TypeVar("W", bound=Recording)
 
@@ -105,7 +105,7 @@ def cat_batch(workspaces: Sequence[W]) -> W:
             problem = "has no batch" if len(facts) == 1 else "differs in time size, shape, dtype or device"
             raise WorkspaceError(f"cat_batch: '{name}' {problem}: {found}")
         values[name] = torch.cat(parts, dim=1)
-    return workspaces[0]._of(values)
+    return workspaces[0]._of({name: WholeVariable(value) for name, value in values.items()})
 
 
 def transition_mask(self: Recording, filter_key: str = "env/done") -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bbrl_exp.arguments import is_integer
 from bbrl_exp.errors import WorkspaceError
+from bbrl_exp.workspace.late import LateVariable
 from bbrl_exp.workspace.rows import NamedVariables, RowFacts, RowReader, RowWriter
 from bbrl_exp.workspace.stepped import SteppedVariable
 from bbrl_exp.workspace.storage import (
@@ -35,21 +36,37 @@ class Recording:
         self._last_writer: RowWriter | None = None
         self._row_readers: dict[tuple[str, ...], RowReader] = {}
         if workspace is not None:
-            for name, variable in workspace._variables.items():
-                self._variables[name] = WholeVariable(variable.full().clone())
+            self._take_over(workspace, workspace._each(lambda variable: variable.mapped(torch.clone, keeps_time=True)))
+
+    def allow_late_start(self, *names: str, zeros_before: bool = False) -> Self:
+        """Allows the first write of variables to be at a time t > 0, as of an agent that runs at t = 1 only.
+
+        The rows before are unwritten, and reading them is refused: read the others with ``get(name, t)`` or
+        ``get_time_truncated``. Rows that follow must still leave no gap.
+
+        Args:
+            names: the variables; none means every variable that is not there yet.
+            zeros_before: the rows before are zeros instead, as in BBRL.
+
+        Returns:
+            This workspace. Workspaces that are made from it, such as a clone or a window of time, allow the same.
+        """
+        self._named.late_starts.update(dict.fromkeys(names or (None,), zeros_before))
+        return self
 
     def set(self, name: str, t: int, value: Tensor, batch_dims: BatchDims | None = None) -> None:
         """Writes row ``t`` of a variable.
 
         Args:
-            name: the variable; it is created by its first write, at t = 0.
+            name: the variable; it is created by its first write, at t = 0 (see :meth:`allow_late_start`).
             t: the time step, at most one after the last row.
             value: ``[B, …]``, of the variable's shape, dtype and device.
             batch_dims: (start, stop): only these batch elements of an existing row; ``value`` is then
                 ``[stop - start, …]``.
 
         Raises:
-            WorkspaceError: a gap in time, a negative t, or a value that does not fit.
+            WorkspaceError: a gap in time, a negative t, a scalar without a batch dimension, or a value that does not
+                fit.
         """
         try:
             variable = self._variables.get(name)
@@ -81,9 +98,9 @@ class Recording:
         recorded rows are overwritten.
 
         Raises:
-            WorkspaceError: not a tensor of at least one dimension, or rows of another shape, dtype or device.
+            WorkspaceError: not a tensor of time and batch, or rows of another shape, dtype or device.
         """
-        check_rows(name, value)
+        check_rows(name, value, batch_is_optional=self._named.batch_is_optional)
         if batch_dims is not None:
             if len(value) != self.n_steps(name):
                 raise WorkspaceError(f"'{name}': expected {self.n_steps(name)} rows, found {len(value)}")
@@ -106,13 +123,18 @@ class Recording:
     def get_full(self, name: str, batch_dims: BatchDims | None = None) -> Tensor:
         """All rows of a variable, ``[T, B, …]``: a view, unless rows were recorded for autograd step by step.
 
+        A view is to be cloned before it is changed in place: the next full read or cut in time refuses changed rows.
+
         Raises:
-            WorkspaceError: an unknown variable.
+            WorkspaceError: an unknown variable, rows that were never written or were changed in place.
         """
         variable = self._variables.get(name)
         if variable is None:
             raise self._named.unknown(name)
-        full = variable.full()
+        try:
+            full = variable.full()
+        except WorkspaceError as error:
+            raise WorkspaceError(f"'{name}': {error}") from None
         return full if batch_dims is None else full[:, batch_slice(batch_dims, full.shape[1:], name)]
 
     def get_time_truncated(
@@ -123,9 +145,13 @@ class Recording:
         Raises:
             WorkspaceError: an unknown variable, or a window that is empty or not wholly recorded.
         """
-        full = self.get_full(name, batch_dims)
-        check_window(from_time, to_time, len(full), name)
-        return full[from_time:to_time]
+        variable = self._named.find(name)
+        check_window(from_time, to_time, variable.n_steps, name)
+        try:
+            rows = variable.rows(from_time, to_time)
+        except WorkspaceError as error:
+            raise WorkspaceError(f"'{name}': {error}") from None
+        return rows if batch_dims is None else rows[:, batch_slice(batch_dims, rows.shape[1:], name)]
 
     @overload
     def __getitem__(self, key: str) -> Tensor: ...
@@ -149,7 +175,7 @@ class Recording:
         Raises:
             WorkspaceError: rows of another shape, dtype or device than the variable's.
         """
-        check_rows(name, rows)
+        check_rows(name, rows, batch_is_optional=self._named.batch_is_optional)
         try:
             self._named.stepped(name, rows.shape[1:], rows.dtype, rows.device).extend(rows)
         except WorkspaceError as error:
@@ -241,7 +267,10 @@ class Recording:
         """
         check_count("n_steps", n_steps, 0)
         for name in list(self._variables if var_names is None else var_names):
-            self._named.find(name).keep_first(int(n_steps))
+            try:
+                self._named.find(name).keep_first(int(n_steps))
+            except WorkspaceError as error:
+                raise WorkspaceError(f"'{name}': {error}") from None
 
     def copy_n_last_steps(self, n: int, var_names: Iterable[str] | None = None) -> None:
         """Leaves exactly the last ``n`` rows of the variables, at times 0 … n-1: the start of the next chunk.
@@ -258,6 +287,7 @@ class Recording:
         if len(set(sizes.values())) > 1:
             raise WorkspaceError(f"variables of different time sizes cannot be cut together: {sizes}")
         check_count("n", n, 0, max(sizes.values(), default=None))
+        self._check_unchanged(selected)
         for name, variable in selected.items():
             try:
                 variable.keep_last(int(n))
@@ -266,6 +296,7 @@ class Recording:
 
     def zero_grad(self) -> None:
         """Cuts every variable from its autograd graph; values stay."""
+        self._check_unchanged(self._variables)
         for variable in self._variables.values():
             variable.detach()
 
@@ -284,11 +315,11 @@ class Recording:
 
     def contiguous(self) -> Self:
         """The same values, each variable as one whole tensor."""
-        return self._derive(lambda full: full)
+        return self._derive(lambda full: full, keeps_time=True)
 
     def to(self, device: torch.device | str) -> Self:
         """The same values on another device."""
-        return self._derive(lambda full: full.to(device))
+        return self._derive(lambda full: full.to(device), keeps_time=True)
 
     def subtime(self, from_time: int, to_time: int) -> Self:
         """The rows ``from_time`` … ``to_time - 1`` of every variable.
@@ -297,7 +328,15 @@ class Recording:
             WorkspaceError: variables of different time sizes, or a window that is empty or not wholly recorded.
         """
         check_window(from_time, to_time, self.time_size())
-        return self._derive(lambda full: full[from_time:to_time])
+        return self._of(
+            self._each(
+                lambda variable: (
+                    WholeVariable(variable.rows(from_time, to_time))
+                    if isinstance(variable, LateVariable)
+                    else variable.mapped(lambda full: full[from_time:to_time])
+                )
+            )
+        )
 
     def select_batch(self, batch_indexes: Tensor) -> Self:
         """The batch elements ``batch_indexes``, int64 ``[N]``, of every variable, in that order.
@@ -306,7 +345,7 @@ class Recording:
             WorkspaceError: indexes of another kind or out of range, or variables of different batch sizes.
         """
         check_indexes("batch_indexes", batch_indexes, self.batch_size())
-        return self._derive(lambda full: full.index_select(1, batch_indexes.to(full.device)))
+        return self._derive(lambda full: full.index_select(1, batch_indexes.to(full.device)), keeps_time=True)
 
     # Internal
 
@@ -323,10 +362,9 @@ class Recording:
         if variable is None:
             if not isinstance(value, Tensor):
                 raise WorkspaceError(f"expected a torch.Tensor, found {type(value).__name__}")
-            if t != 0 or batch_dims is not None:
-                what = "part of a row" if batch_dims is not None else "a write"
-                raise WorkspaceError(f"{what} of a variable that nobody has written; the first write is a row at t=0")
-            stepped = self._named.stepped(name, value.shape, value.dtype, value.device)
+            if batch_dims is not None:
+                raise WorkspaceError("part of a row of a variable that nobody has written; the first write is a row")
+            stepped = self._named.stepped(name, value.shape, value.dtype, value.device, int(t))
         else:
             stepped = self._named.stepped(name, variable.shape, variable.dtype, variable.device)
         if batch_dims is None:
@@ -343,15 +381,38 @@ class Recording:
             raise WorkspaceError(f"there is no common {what}: {', '.join(f'{n}: {s}' for n, s in sizes.items())}")
         return first
 
-    def _derive(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """A workspace of what ``change`` makes of all rows ``[T, B, …]`` of each variable."""
-        return self._of(
-            {
-                name: change(variable.full().clone() if isinstance(variable, SharedVariable) else variable.full())
-                for name, variable in self._variables.items()
-            }
-        )
+    def _derive(self, change: Callable[[Tensor], Tensor], *, keeps_time: bool = False) -> Self:
+        """A workspace of what ``change`` makes of all rows ``[T, B, …]`` of each variable.
 
-    def _of(self, values: Mapping[str, Tensor]) -> Self:
-        """A workspace of the given variables ``[T, B, …]``."""
+        Args:
+            change: must not write into what it is given.
+            keeps_time: whether its result has the same rows in time, so that rows may be unwritten.
+        """
+        return self._of(self._each(lambda variable: variable.mapped(change, keeps_time=keeps_time)))
+
+    def _each(self, change: Callable[[Variable], Variable]) -> dict[str, Variable]:
+        """What ``change`` makes of each variable."""
+        found = {}
+        for name, variable in self._variables.items():
+            try:
+                found[name] = change(variable)
+            except WorkspaceError as error:
+                raise WorkspaceError(f"'{name}': {error}") from None
+        return found
+
+    def _check_unchanged(self, variables: Mapping[str, Variable]) -> None:
+        for name, variable in variables.items():
+            try:
+                variable.check_unchanged()
+            except WorkspaceError as error:
+                raise WorkspaceError(f"'{name}': {error}") from None
+
+    def _take_over(self, other: Recording, variables: Mapping[str, Variable]) -> None:
+        """Takes the given variables, and what the workspace ``other`` allows."""
+        self._named.late_starts.update(other._named.late_starts)
+        self._named.batch_is_optional = other._named.batch_is_optional
+        self._variables.update(variables)
+
+    def _of(self, variables: Mapping[str, Variable]) -> Self:
+        """A workspace of the given variables that allows what this one does."""
         raise NotImplementedError

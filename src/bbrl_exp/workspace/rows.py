@@ -11,8 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from bbrl_exp.arguments import is_integer
 from bbrl_exp.errors import WorkspaceError, did_you_mean
+from bbrl_exp.workspace.late import LateVariable
 from bbrl_exp.workspace.stepped import SteppedVariable
-from bbrl_exp.workspace.storage import SharedVariable, Variable, WholeVariable
+from bbrl_exp.workspace.storage import SharedVariable, Variable, WholeVariable, row_error
 
 RowFacts = Mapping[str, tuple[Sequence[int], DTypeLike]]
 
@@ -24,12 +25,17 @@ class NamedVariables:
         by_name: the variables, in the order of their first writes.
         reserved: rows for which a variable that is recorded step by step gets memory at once.
         layout: grows whenever a name gets other storage, so that what is bound to storage notices.
+        late_starts: name of a variable that may be written first at t > 0 → whether the rows before are zeros; None for
+            every name that is not there.
+        batch_is_optional: whether a variable may be without a batch dimension.
     """
 
     def __init__(self) -> None:
         self.by_name: dict[str, Variable] = {}
         self.reserved = 0
         self.layout = 0
+        self.late_starts: dict[str | None, bool] = {}
+        self.batch_is_optional = False
 
     def put(self, name: str, variable: Variable) -> None:
         """Gives a name other storage."""
@@ -50,20 +56,50 @@ class NamedVariables:
             raise self.unknown(name)
         return variable
 
-    def stepped(self, name: str, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> SteppedVariable:
-        """The variable in storage for writing step by step, created or converted if need be."""
+    def stepped(
+        self, name: str, shape: torch.Size, dtype: torch.dtype, device: torch.device, t: int = 0
+    ) -> SteppedVariable:
+        """The variable in storage for writing step by step, converted if need be, or created for a first write at t."""
         variable = self.by_name.get(name)
         if isinstance(variable, SteppedVariable):
             return variable
         if variable is None:
             self.refuse_new(name)
-            stepped = SteppedVariable(shape, dtype, device, self.reserved)
+            self._refuse_scalar(shape, dtype)
+            stepped = self._new(name, shape, dtype, device, t)
         elif isinstance(variable, WholeVariable):
+            variable.check_unchanged()
             stepped = SteppedVariable.from_tensor(variable.tensor, self.reserved)
         else:
             raise WorkspaceError("a shared variable cannot be recorded step by step by an environment")
         self.put(name, stepped)
         return stepped
+
+    def _new(self, name: str, shape: torch.Size, dtype: torch.dtype, device: torch.device, t: int) -> SteppedVariable:
+        if t == 0:
+            return SteppedVariable(shape, dtype, device, self.reserved)
+        has_zeros = self.late_starts.get(name, self.late_starts.get(None))
+        if t < 0:
+            raise row_error(t, 0)
+        if has_zeros is None:
+            raise WorkspaceError(
+                "a write of a variable that nobody has written; the first write is a row at t=0, or at a later time "
+                f"after workspace.allow_late_start({name!r})"
+            )
+        if not has_zeros:
+            return LateVariable(t, shape, dtype, device, self.reserved)
+        stepped = SteppedVariable(shape, dtype, device, max(self.reserved, t + 1))
+        stepped.extend(torch.zeros((t, *shape), dtype=dtype, device=device))
+        return stepped
+
+    def _refuse_scalar(self, shape: torch.Size, dtype: torch.dtype) -> None:
+        if shape or self.batch_is_optional:
+            return
+        size = next((str(variable.shape[0]) for variable in self.by_name.values() if variable.shape), "B")
+        raise WorkspaceError(
+            f"expected a row [{size}, …], found a scalar {str(dtype).removeprefix('torch.')} [], which has no batch "
+            "dimension"
+        )
 
     def refuse_new(self, name: str) -> None:
         """Refuses a name under which no variable can be created."""
@@ -154,7 +190,7 @@ class RowWriter:
     def _prepare(self, t: int) -> Sequence[NDArray[Any]]:
         if not is_integer(t):
             raise WorkspaceError(f"{', '.join(self.variables)} at t={t!r}: a time step is an integer")
-        variables = [self._variable(name, *facts) for name, facts in self.variables.items()]
+        variables = [self._variable(t, name, *facts) for name, facts in self.variables.items()]
         try:
             rows = [variable.numpy_row(t) for variable in variables]
         except WorkspaceError as error:
@@ -164,10 +200,13 @@ class RowWriter:
         self._layout = self._named.layout
         return rows
 
-    def _variable(self, name: str, sizes: Sequence[int], numpy_dtype: DTypeLike) -> SteppedVariable:
+    def _variable(self, t: int, name: str, sizes: Sequence[int], numpy_dtype: DTypeLike) -> SteppedVariable:
         cpu = torch.device("cpu")
         shape, dtype = torch.Size(sizes), torch.from_numpy(np.empty(0, numpy_dtype)).dtype
-        variable = self._named.stepped(name, shape, dtype, cpu)
+        try:
+            variable = self._named.stepped(name, shape, dtype, cpu, t)
+        except WorkspaceError as error:
+            raise WorkspaceError(f"'{name}' at t={t}: {error}") from None
         if (variable.shape, variable.dtype, variable.device) != (shape, dtype, cpu):
             raise WorkspaceError(
                 f"'{name}': expected {list(variable.shape)} {variable.dtype} on {variable.device}, "

@@ -8,6 +8,9 @@ autograd does not see would silently change what it saved. Therefore, in :class:
   an append disturbs nobody;
 * memory of which a tensor was handed out is never overwritten: an overwritten row is kept apart from the buffer, and a
   cut in time moves the variable to fresh memory. What was read never changes.
+
+The version counter of the buffer is thereby that of its readers: it moves only if one of them writes in place, which is
+noticed at the next full read or cut.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from torch import Tensor
 
 from bbrl_exp.arguments import is_integer
 from bbrl_exp.errors import WorkspaceError
-from bbrl_exp.workspace.storage import Variable, row_error
+from bbrl_exp.workspace.storage import CHANGED_IN_PLACE, Variable, row_error
 
 _is_grad_enabled = torch.is_grad_enabled
 _SMALLEST_CAPACITY = 16
@@ -71,9 +74,15 @@ class SteppedVariable(Variable):
     def full(self) -> Tensor:
         if self._apart:
             rows = self._buffer[: self.n_steps].unbind(0)
+            self.check_unchanged()
             return torch.stack([self._apart.get(t, row) for t, row in enumerate(rows)])
+        self.check_unchanged()
         self._exposed = True
         return self._buffer[: self.n_steps]
+
+    def check_unchanged(self) -> None:
+        if self._buffer._version:
+            raise WorkspaceError(CHANGED_IN_PLACE)
 
     def write(self, t: int, value: Tensor) -> None:
         """Writes row ``t``: a copy, or the tensor itself where it carries a gradient.
@@ -172,12 +181,14 @@ class SteppedVariable(Variable):
             self._apart.pop(t, None)
 
     def keep_first(self, n: int) -> None:
+        self.check_unchanged()
         if n < self.n_steps:
             self.n_steps = n
             self._apart = {t: row for t, row in self._apart.items() if t < n}
             self._make_writable()
 
     def keep_last(self, n: int) -> None:
+        self.check_unchanged()
         n_steps = self.n_steps
         if n == n_steps:
             return
@@ -235,6 +246,7 @@ class SteppedVariable(Variable):
 
     def _move(self, capacity: int) -> None:
         """Moves the recorded rows to fresh memory; views handed out before keep the old."""
+        self.check_unchanged()
         old = self._buffer
         self._allocate(capacity)
         if self.n_steps:

@@ -5,7 +5,7 @@ Also what the arguments of a workspace's methods may be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -35,10 +35,10 @@ def check_window(from_time: int, to_time: int, n_steps: int, name: str | None = 
         )
 
 
-def check_rows(name: str, value: object) -> None:
+def check_rows(name: str, value: object, *, batch_is_optional: bool = False) -> None:
     """Refuses what cannot be rows of a variable."""
-    if not isinstance(value, Tensor) or value.dim() == 0:
-        found = "a tensor without dimensions" if isinstance(value, Tensor) else type(value).__name__
+    if not isinstance(value, Tensor) or value.dim() < (1 if batch_is_optional else 2):
+        found = f"{list(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
         raise WorkspaceError(f"'{name}': expected a torch.Tensor [T, B, …], found {found}")
 
 
@@ -63,6 +63,12 @@ def batch_slice(batch_dims: BatchDims, row_shape: Sequence[int], name: str) -> s
             f"'{name}': batch_dims={batch_dims}: must be two integers, 0 <= start < stop <= {row_shape[0]}"
         )
     return slice(*batch_dims)
+
+
+CHANGED_IN_PLACE = (
+    "the recorded rows were changed in place through a tensor that was read or set; change a clone(), and record it "
+    "with set_full"
+)
 
 
 def row_error(t: int, n_steps: int) -> Exception:
@@ -101,6 +107,26 @@ class Variable:
         """All rows, ``[T, B, …]``: a view unless rows were recorded for autograd one by one."""
         raise NotImplementedError
 
+    def rows(self, first: int, stop: int) -> Tensor:
+        """The recorded rows ``first`` … ``stop - 1``, ``[stop - first, B, …]``, as :meth:`full` gives them."""
+        return self.full()[first:stop]
+
+    def mapped(self, change: Callable[[Tensor], Tensor], *, keeps_time: bool = False) -> Variable:
+        """A variable of what ``change`` makes of all rows, ``[T, B, …]``.
+
+        Args:
+            change: must not write into what it is given.
+            keeps_time: whether its result has the same rows in time, so that rows may be unwritten.
+        """
+        return WholeVariable(change(self.full()))
+
+    def check_unchanged(self) -> None:
+        """Refuses rows that somebody who read them has changed in place; a change through numpy goes unnoticed.
+
+        Raises:
+            WorkspaceError: how to change rows instead.
+        """
+
     def keep_first(self, n: int) -> None:
         """Drops every row from ``n`` on."""
         raise NotImplementedError
@@ -128,7 +154,7 @@ class Variable:
 class WholeVariable(Variable):
     """One tensor ``[T, B, …]``, kept as it was given."""
 
-    __slots__ = ("tensor",)
+    __slots__ = ("_version", "tensor")
 
     def __init__(self, tensor: Tensor) -> None:
         super().__init__(tensor.shape[1:], tensor.dtype, tensor.device)
@@ -136,6 +162,7 @@ class WholeVariable(Variable):
             with torch.inference_mode(False):
                 tensor = tensor.clone()
         self.tensor = tensor
+        self._version = tensor._version
         self.n_steps = len(tensor)
 
     def read(self, t: int) -> Tensor:
@@ -144,13 +171,20 @@ class WholeVariable(Variable):
         return self.tensor[t]
 
     def full(self) -> Tensor:
+        self.check_unchanged()
         return self.tensor
 
+    def check_unchanged(self) -> None:
+        if self.tensor._version != self._version:
+            raise WorkspaceError(CHANGED_IN_PLACE)
+
     def keep_first(self, n: int) -> None:
+        self.check_unchanged()
         self.tensor = self.tensor[:n]
         self.n_steps = len(self.tensor)
 
     def keep_last(self, n: int) -> None:
+        self.check_unchanged()
         self.tensor = self.tensor[self.n_steps - n :]
         self.n_steps = n
 
@@ -181,6 +215,9 @@ class SharedVariable(Variable):
 
     def full(self) -> Tensor:
         return self.tensor.clone() if _is_grad_enabled() else self.tensor
+
+    def mapped(self, change: Callable[[Tensor], Tensor], *, keeps_time: bool = False) -> Variable:
+        return WholeVariable(change(self.tensor.clone()))
 
     def write(self, t: int, value: Tensor, start: int = 0, stop: int | None = None) -> None:
         """Overwrites row ``t``, or the batch elements ``start`` … ``stop - 1`` of it."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from bbrl_exp.workspace import bbrl_methods
+from bbrl_exp.workspace.late import LateVariable
 from bbrl_exp.workspace.recording import Recording
-from bbrl_exp.workspace.storage import SharedVariable, WholeVariable
+from bbrl_exp.workspace.storage import SharedVariable, Variable, WholeVariable
 
 
 class Workspace(Recording):
@@ -20,9 +21,10 @@ class Workspace(Recording):
     is invented, broadcast, cast or moved.
 
     Aliasing: a write at one step copies the value, unless it carries a gradient; then the tensor itself is kept.
-    ``set_full`` keeps the tensor it is given. Reads are views, to be cloned before they are changed in place; what was
-    read keeps its values for ever, whatever is written later. (A shared workspace is the exception: its reads show what
-    other processes write, unless gradients are enabled.)
+    ``set_full`` keeps the tensor it is given. Reads are views, to be cloned before they are changed in place: the next
+    full read or cut in time of a variable refuses rows that were changed, except through numpy. What was read keeps its
+    values for ever, whatever is written later. (A shared workspace is the exception: its reads show what other
+    processes write, unless gradients are enabled.)
 
     Args:
         workspace: a workspace to copy, tensors included.
@@ -30,18 +32,21 @@ class Workspace(Recording):
 
     def clone(self) -> Workspace:
         """A copy that shares no memory with this one; gradients flow through the copy."""
-        return Workspace(self)
+        return self._of(self._each(lambda variable: variable.mapped(torch.clone, keeps_time=True)))
 
     def share_memory(self) -> Workspace:
         """A copy in shared memory, of fixed size, for other processes; rows can be overwritten but not added."""
         shared = Workspace()
-        for name, variable in self._variables.items():
-            shared._variables[name] = SharedVariable(variable.full().detach())
+        shared._take_over(self, self._each(lambda variable: SharedVariable(variable.full().detach())))
         return shared
 
-    def _of(self, values: Mapping[str, Tensor]) -> Workspace:
-        workspace = Workspace()
-        workspace._variables.update({name: WholeVariable(value) for name, value in values.items()})
+    def _new(self) -> Workspace:
+        """An empty workspace, of the kind of those that are made from this one."""
+        return Workspace()
+
+    def _of(self, variables: Mapping[str, Variable]) -> Workspace:
+        workspace = self._new()
+        workspace._take_over(self, variables)
         return workspace
 
     # For programs written for BBRL
@@ -57,18 +62,26 @@ class Workspace(Recording):
 
     # Pickling: whole tensors, so that a copy in another process needs nothing of this one's memory layout
 
-    def __getstate__(self) -> dict[str, tuple[Tensor, bool]]:
-        return {
-            name: (variable.tensor, True)
-            if isinstance(variable, SharedVariable)
-            else (variable.full().detach().clone(), False)
-            for name, variable in self._variables.items()
-        }
+    def __getstate__(self) -> dict[str, Any]:
+        values = {}
+        for name, variable in self._variables.items():
+            first = variable.first if isinstance(variable, LateVariable) else 0
+            rows = (
+                variable.tensor
+                if isinstance(variable, SharedVariable)
+                else variable.rows(first, variable.n_steps).detach().clone()
+            )
+            values[name] = (rows, first, isinstance(variable, SharedVariable))
+        named = self._named
+        return {"values": values, "late_starts": named.late_starts, "batch_is_optional": named.batch_is_optional}
 
-    def __setstate__(self, state: dict[str, tuple[Tensor, bool]]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         Recording.__init__(self)
-        for name, (tensor, is_shared) in state.items():
-            self._variables[name] = SharedVariable(tensor) if is_shared else WholeVariable(tensor)
+        self._named.late_starts = state["late_starts"]
+        self._named.batch_is_optional = state["batch_is_optional"]
+        for name, (rows, first, is_shared) in state["values"].items():
+            whole = SharedVariable(rows) if is_shared else WholeVariable(rows)
+            self._variables[name] = LateVariable.from_rows(first, rows) if first else whole
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Workspace:
         copy = self.clone()
