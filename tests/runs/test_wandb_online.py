@@ -29,14 +29,16 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     (tmp_path / "home").mkdir()
     monkeypatch.setattr("bbrl_exp.tracking.remote.RemoteSink.end_seconds", 120.0)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    with wandb_server() as (server, address):
-        monkeypatch.setenv("WANDB_BASE_URL", address)
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
         yield server
 
 
 def the_run(server: Server) -> ServedRun:
     (run,) = server.runs.values()
     assert [row["_step"] for row in run.history] == list(range(len(run.history)))
+    assert sum("variables" in row for row in run.history) == 1
+    assert sum(name.startswith("media/images/variables_") for name in run.files) == 1
     return run
 
 

@@ -21,12 +21,13 @@ _CONNECTION = {"edges": [], "pageInfo": {"endCursor": None, "hasNextPage": False
 
 @dataclass
 class ServedRun:
-    """A remote run: its fields, its history as it was streamed, and the values of its summary."""
+    """A remote run: its fields, its history as it was streamed, files that arrived, and the values of its summary."""
 
     project: str
     name: str
     fields: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -44,12 +45,13 @@ class Server:
     """What the server holds. Where ``on_rows`` is given it is called for rows that arrive, and they are refused."""
 
     def __init__(self) -> None:
+        self.address = ""
         self.runs: dict[tuple[str, str], ServedRun] = {}
         self.on_rows: Callable[[], None] | None = None
 
     def answer(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
         """The ``data`` of an answer of GraphQL."""
-        if operation == "Viewer":
+        if operation in ("Viewer", "GetDefaultEntity"):
             return {"viewer": {"id": "1", "entity": ENTITY, "username": "me", "flags": "{}", "teams": {"edges": []}}}
         if operation == "UpsertBucket":
             run = self.run(variables["project"], variables["name"])
@@ -61,8 +63,19 @@ class Server:
             bucket = self._bucket(self.runs[key]) if key in self.runs else None
             return {"model": {**_project(key[0]), "bucket": bucket}}
         if operation == "CreateRunFiles":
-            return {"createRunFiles": {"runID": key[1], "uploadHeaders": [], "files": []}}
-        if operation == "RunFullHistory":
+            places = [
+                {"name": name, "uploadUrl": f"{self.address}/{'/'.join(key)}/{name}"} for name in variables["files"]
+            ]
+            return {"createRunFiles": {"runID": key[1], "uploadHeaders": [], "files": places}}
+        if operation in ("Run", "RunHistoryKeys"):
+            run = self.runs[key]
+            keys = {"lastStep": max((row["_step"] for row in run.history), default=-1), "keys": {}}
+            about = {"projectId": "1", "state": "finished", "historyKeys": keys, "user": {}, "group": None}
+            return {"project": {"run": {**self._bucket(run), **about}}}
+        if operation == "RunParquetHistory":
+            live = [dict(row) for row in self.runs[variables["project"], variables["runName"]].history]
+            return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": live}}}}
+        if operation == "HistoryPage":
             rows = self.runs[key].history
             found = [json.dumps(row) for row in rows if variables["minStep"] <= row["_step"] < variables["maxStep"]]
             return {"project": {"run": {"history": found[: variables["pageSize"]]}}}
@@ -105,8 +118,8 @@ def _project(name: str) -> dict[str, Any]:
 
 
 @contextmanager
-def wandb_server() -> Iterator[tuple[Server, str]]:
-    """A server, and its address on this machine."""
+def wandb_server() -> Iterator[Server]:
+    """A server, at its address on this machine."""
     server = Server()
 
     class Handler(BaseHTTPRequestHandler):
@@ -117,13 +130,15 @@ def wandb_server() -> Iterator[tuple[Server, str]]:
 
         def do_PUT(self) -> None:
             self._body()
+            project, run, name = self.path[1:].split("/", 2)
+            server.run(project, run).files.append(name)
             self._say({})
 
         def do_POST(self) -> None:
             body = self._body()
             if self.path == "/graphql":
                 asked = json.loads(body)
-                (operation,) = re.findall(r"^\s*(?:query|mutation)\s+(\w+)", asked["query"])
+                operation = re.findall(r"(?m)^\s*(?:query|mutation)\s+(\w+)", asked["query"])[0]
                 self._say({"data": server.answer(operation, asked.get("variables") or {})})
             elif self.path.endswith("/file_stream"):
                 project, name = self.path.split("/")[-3:-1]
@@ -153,9 +168,10 @@ def wandb_server() -> Iterator[tuple[Server, str]]:
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.address = f"http://127.0.0.1:{http.server_address[1]}"
     threading.Thread(target=http.serve_forever, daemon=True).start()
     try:
-        yield server, f"http://127.0.0.1:{http.server_address[1]}"
+        yield server
     finally:
         http.shutdown()
         http.server_close()

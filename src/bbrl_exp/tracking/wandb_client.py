@@ -110,7 +110,10 @@ class WandbClient:
         if all(number in rows for number in range(n_rows)):
             return [rows[number] for number in range(n_rows)]
         run = self._wandb.Api().run(f"{self._run.entity}/{self._run.project}/{self._about.run_id}")
-        at_wandb = [Row(row[_STEP], row.get(STEPS), tuple(row)) for row in run.scan_history()]
+        at_wandb = [
+            Row(row[_STEP], row.get(STEPS), tuple(name for name, value in row.items() if value is not None))
+            for row in run.scan_history()
+        ]
         if max((row.number for row in at_wandb), default=-1) < n_rows - 1:
             raise OSError(f"W&B has {n_rows} rows of the run and does not name them yet; try again later")
         return at_wandb
