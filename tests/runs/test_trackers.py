@@ -176,8 +176,8 @@ def test_a_tracker_that_fails_costs_the_run_nothing_and_the_mirror_completes_it(
     assert of_wandb(FOLDER).points == local(FOLDER)
 
 
-def children() -> list[str]:
-    """The command lines of trackers' processes that this process has started and that live."""
+def children() -> list[int]:
+    """The trackers' processes that this process has started and that live."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -186,7 +186,7 @@ def children() -> list[str]:
         except (OSError, ValueError):
             continue
         if parent == os.getpid() and "remote_process" in command:
-            found.append(command)
+            found.append(int(path.name))
     return found
 
 

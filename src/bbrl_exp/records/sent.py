@@ -1,6 +1,6 @@
 """The folder of a tracker in a run's folder, ``wandb`` or ``trackio``: one process at a time sends the run there.
 
-``sent.json`` holds what the tracker was seen to have: ``{"<where>": {"<name>": [last step, records at that step]}}``.
+``sessions.json`` names the sessions that have sent the run, in their order: ``{"<where>": ["<session>", …]}``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from pathlib import Path
 from bbrl_exp.records.files import read_json, write_json
 from bbrl_exp.records.layout import UnreadableError
 
-Series = dict[str, tuple[int, int]]
-
-_FILE = "sent.json"
+_FILE = "sessions.json"
 _WAIT_SECONDS = 8.0  # the process of a run that was killed ends within 6 s
 
 
@@ -24,7 +22,7 @@ class SentByAnotherError(Exception):
 
 
 class SentRecords:
-    """The exclusive right to send a run to a tracker, and what it has; ends with the process that holds it.
+    """The exclusive right to send a run to a tracker, and who has; ends with the process that holds it.
 
     Args:
         run_folder: of the run.
@@ -37,7 +35,6 @@ class SentRecords:
 
     def __init__(self, run_folder: Path, tracker: str) -> None:
         self.folder = run_folder / tracker
-        self.where = ""
 
     def __enter__(self) -> SentRecords:
         self.folder.mkdir(exist_ok=True)
@@ -56,17 +53,15 @@ class SentRecords:
     def __exit__(self, *error: object) -> None:
         os.close(self._file)
 
-    def read(self, where: str) -> Series:
-        """What was sent to ``where``, which :meth:`write` then means."""
-        self.where = where
-        return {name: (last, count) for name, (last, count) in self._contents().get(where, {}).items()}
+    def sessions(self, where: str) -> list[str]:
+        """The sessions that have sent to ``where``, in their order."""
+        return list(map(str, self._contents().get(where, ())))
 
-    def write(self, series: Series) -> None:
-        """Notes what has been sent; nothing where the tracker itself says what it has."""
-        if self.where:
-            write_json(self.folder / _FILE, {**self._contents(), self.where: series})
+    def add_session(self, where: str, session: str) -> None:
+        """Notes a session, before it sends anything."""
+        write_json(self.folder / _FILE, {**self._contents(), where: [*self.sessions(where), session]})
 
-    def _contents(self) -> dict[str, dict[str, tuple[int, int]]]:
+    def _contents(self) -> dict[str, list[str]]:
         try:
             return read_json(self.folder / _FILE)
         except UnreadableError:

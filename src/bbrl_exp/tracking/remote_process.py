@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,8 @@ from typing import Any, Protocol
 from bbrl_exp.errors import described
 from bbrl_exp.records.layout import EVENTS
 from bbrl_exp.records.metrics import Point, read_points
-from bbrl_exp.records.sent import SentByAnotherError, SentRecords, Series
+from bbrl_exp.records.sent import SentByAnotherError, SentRecords
+from bbrl_exp.tracking.new_only import NewOnly
 
 _LOOK_SECONDS = 1.0
 _LAST_SECONDS = 5.0
@@ -55,11 +56,11 @@ class Client(Protocol):
 
     Attributes:
         where: the place of the records, in words.
-        known: what it has already.
+        new: what it does not have yet.
     """
 
     where: str
-    known: Series
+    new: NewOnly
 
     def row(self, env_steps: int, numbers: Mapping[str, float]) -> None:
         """Records numbers at a step."""
@@ -74,39 +75,6 @@ class Client(Protocol):
         """Ends the session; returns when the tracker has everything."""
 
 
-@dataclass
-class NewOnly:
-    """Leaves out what a tracker has already.
-
-    The records of one name come in the order of their steps, and always in the same order at one step. So of each
-    name its last step and the number of its records there say what is new.
-
-    Args:
-        known: what the tracker has.
-    """
-
-    known: Series
-    met: Series = field(default_factory=dict)
-
-    def is_new(self, env_steps: int, name: str) -> bool:
-        """Whether a record is new, which it no longer is after the call."""
-        last, count = self.met.get(name, (-1, 0))
-        self.met[name] = (env_steps, count + 1 if env_steps == last else 1)
-        return self.met[name] > self.known.get(name, (-1, 0))
-
-    def all(self) -> Series:
-        """What the tracker has when it has taken what was new."""
-        return self.known | {name: max(at, self.known.get(name, at)) for name, at in self.met.items()}
-
-
-def add_to(series: Series, env_steps: int, names: Iterable[str]) -> None:
-    """Counts records among those that a tracker has."""
-    for name in names:
-        last, count = series.get(name, (-1, 0))
-        if env_steps >= last:
-            series[name] = (env_steps, count + 1 if env_steps == last else 1)
-
-
 class _Service:
     """Hands to a tracker what it does not have yet.
 
@@ -118,19 +86,18 @@ class _Service:
 
     def __init__(self, client: Client, run_folder: Path, pictures: Path) -> None:
         self._client, self._run_folder, self._pictures = client, run_folder, pictures
-        self.new = NewOnly(dict(client.known))
         self.counts = [0, 0]
 
     def row(self, env_steps: int, numbers: Mapping[str, float]) -> None:
         """Numbers at a step."""
-        fresh = {name: value for name, value in numbers.items() if self.new.is_new(env_steps, name)}
+        fresh = {name: value for name, value in numbers.items() if self._client.new.is_new(env_steps, name)}
         if fresh:
             self._client.row(env_steps, fresh)
             self.counts[0] += len(fresh)
 
     def image(self, env_steps: int, name: str, data: bytes) -> None:
         """A PNG or GIF file."""
-        if self.new.is_new(env_steps, name):
+        if self._client.new.is_new(env_steps, name):
             self._pictures.mkdir(exist_ok=True)
             suffix = "gif" if data[:3] == b"GIF" else "png"
             path = self._pictures / f"{name.replace('/', '_')}_{env_steps}.{suffix}"
@@ -147,7 +114,7 @@ class _Service:
         for path in sorted(self._run_folder.glob(f"{EVENTS}*")):
             for picture in read_pictures(path):
                 self.image(picture.env_steps, picture.name, picture.data)
-        self.new = NewOnly(self.new.all())
+        self._client.new.restart()
 
     def finish(self, status: str) -> None:
         """The end, after which the tracker has everything."""
@@ -183,7 +150,6 @@ def _serve(client: Client, sent: SentRecords) -> None:
             client.results(*message["results"])
         if "close" in message:
             service.finish(message["close"])
-            sent.write(service.new.all())
             _say(done=service.counts)
             return
     service.finish("interrupted")  # whoever sent the records has died

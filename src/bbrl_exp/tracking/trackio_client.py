@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bbrl_exp.records.sent import SentRecords, Series
+from bbrl_exp.records.sent import SentRecords
+from bbrl_exp.tracking.new_only import NewOnly
 from bbrl_exp.tracking.remote import DEFAULT_PROJECT
-from bbrl_exp.tracking.remote_process import RemoteRun, add_to
+from bbrl_exp.tracking.remote_process import RemoteRun
 
 FINAL = "final"
 _OF_A_ROW = ("step", "timestamp")
@@ -36,13 +37,11 @@ class TrackioClient:
         project = run.project or DEFAULT_PROJECT
         SQLiteStorage.validate_project_name(project)
         self._trackio = trackio
-        self._rows = partial(SQLiteStorage.get_logs, project, run_id=run.run_id)
-        rows = self._rows()
-        self._n_rows = len(rows)
-        self.known: Series = {}
-        for row in rows:
-            add_to(self.known, row["step"], (name for name in row if name not in _OF_A_ROW))
-        self._finals = {name: at for name, at in self.known.items() if name.startswith(f"{FINAL}/")}
+        self._count_rows = partial(SQLiteStorage.get_log_count, project, run_id=run.run_id)
+        self._n_rows = self._count_rows()
+        self.new = NewOnly()
+        for row in SQLiteStorage.get_logs(project, run_id=run.run_id):
+            self.new.add(row["step"], (name for name in row if name not in _OF_A_ROW))
         config = {**run.config, "tags": run.tags}
         self._run = Run(None, project, None, name=run.name, run_id=run.run_id, group=run.group, config=config)
         self.where = f"TRACKIO_DIR={os.path.relpath(folder)} trackio show --project {project}"
@@ -59,7 +58,7 @@ class TrackioClient:
     def results(self, env_steps: int, values: Mapping[str, float]) -> None:
         """Records the results, unless they are there for this step."""
         named = {f"{FINAL}/{name}": value for name, value in values.items()}
-        fresh = {name: value for name, value in named.items() if self._finals.get(name, (-1, 0))[0] < env_steps}
+        fresh = {name: value for name, value in named.items() if self.new.is_new(env_steps, name)}
         if fresh:
             self._log(env_steps, fresh)
 
@@ -69,8 +68,11 @@ class TrackioClient:
         Raises:
             OSError: the database has not taken everything, about which Trackio raises nothing.
         """
-        self._run.finish()
-        if (missing := self._n_rows - len(self._rows())) > 0:
+        self._run.finish()  # waits 30 s at most
+        sender = self._run._local_sender_thread
+        if sender is not None:
+            sender.join()
+        if (missing := self._n_rows - self._count_rows()) > 0:
             raise OSError(f"Trackio's database has not taken {missing} of {self._n_rows} rows")
 
     def _log(self, env_steps: int, values: Mapping[str, Any]) -> None:

@@ -8,11 +8,12 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from bbrl_exp.records.sent import SentRecords, Series
+from bbrl_exp.records.sent import SentRecords
+from bbrl_exp.tracking.new_only import NewOnly
 from bbrl_exp.tracking.remote import DEFAULT_PROJECT
-from bbrl_exp.tracking.remote_process import RemoteRun, add_to
+from bbrl_exp.tracking.remote_process import RemoteRun
 
 STEPS = "env_steps"
 _STEP = "_step"
@@ -32,6 +33,9 @@ class WandbClient:
     Args:
         run: its facts.
         sent: the run's folder for W&B; its files are there unless ``WANDB_DIR`` names another.
+
+    Raises:
+        OSError: W&B has rows of the run that neither the files nor W&B itself names.
     """
 
     def __init__(self, run: RemoteRun, sent: SentRecords) -> None:
@@ -44,21 +48,26 @@ class WandbClient:
         self._folder = Path(os.environ.get("WANDB_DIR") or sent.folder.parent)
         self._settings = wandb.Settings(**_settings())
         self._run: Any = None
-        self.known: Series = {}
-        self._files = OfflineFiles({}, 0, {})
-        if wandb.setup().settings.mode == "offline":
+        self._summary: dict[str, Any] = {}
+        self._n_rows = 0
+        self.new = NewOnly()
+        if wandb.setup().settings.mode in ("offline", "dryrun"):
             pattern = self._folder / "wandb" / f"offline-run-*-{run.run_id}"
-            self._files = OfflineFiles.read(pattern.parent, run.run_id)
-            self.known = self._files.series
+            files = [SessionFile.read(path, run.run_id) for path in sorted(pattern.parent.glob(pattern.name))]
+            for file in files:
+                self._summary |= file.summary
+            self._add_known([row for file in files for row in file.rows])
             place = shlex.quote(os.path.relpath(pattern.parent))
             self.where = f"offline; to send it: wandb sync {place}/{pattern.name}"
-            if not self._files.n_rows:
+            if not self._n_rows:
                 self._begin()
         else:
-            url = self._session.url
-            self.where = url or "WANDB_MODE=disabled"
-            if url:
-                self.known = sent.read(self.where)
+            session = self._session
+            self.where = session.url or ""
+            if self.where:
+                earlier = sent.sessions(self.where)
+                sent.add_session(self.where, Path(session.dir).parent.name)
+                self._add_known(self._rows_online(earlier))
 
     @property
     def _session(self) -> Any:
@@ -82,9 +91,38 @@ class WandbClient:
             resume="allow",
             settings=self._settings,
         )
-        self._n_rows = max(self._run.step, self._files.n_rows)
+        # Not `run.step`, which is 0 in a resumed session until its first row.
+        self._n_rows = max(self._n_rows, self._run.starting_step)
         self._run.define_metric(STEPS)
         self._run.define_metric("*", step_metric=STEPS)
+
+    def _rows_online(self, sessions: Iterable[str]) -> list[Row]:
+        """The rows of the remote run as it was when this session began.
+
+        A session repeats, under the same numbers, what W&B has not taken of those before it.
+        """
+        n_rows = self._run.starting_step
+        rows: dict[int, Row] = {}
+        for session in sessions:
+            found = SessionFile.read(self._folder / "wandb" / session, self._about.run_id).rows
+            first = min((row.number for row in found), default=n_rows)
+            rows = {number: row for number, row in rows.items() if number < first} | {row.number: row for row in found}
+        if all(number in rows for number in range(n_rows)):
+            return [rows[number] for number in range(n_rows)]
+        run = self._wandb.Api().run(f"{self._run.entity}/{self._run.project}/{self._about.run_id}")
+        at_wandb = [
+            Row(row[_STEP], row.get(STEPS), tuple(name for name, value in row.items() if value is not None))
+            for row in run.scan_history()
+        ]
+        if max((row.number for row in at_wandb), default=-1) < n_rows - 1:
+            raise OSError(f"W&B has {n_rows} rows of the run and does not name them yet; try again later")
+        return at_wandb
+
+    def _add_known(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self._n_rows = max(self._n_rows, row.number + 1)
+            if row.env_steps is not None:
+                self.new.add(row.env_steps, (name for name in row.names if name != STEPS and not name.startswith("_")))
 
     def row(self, env_steps: int, numbers: Mapping[str, Any]) -> None:
         """Records numbers at a step."""
@@ -108,7 +146,7 @@ class WandbClient:
         self._wandb.teardown()
 
     def _summarise(self, values: Mapping[str, Any]) -> None:
-        if any(self._files.summary.get(name) != value for name, value in values.items()):
+        if any(self._summary.get(name) != value for name, value in values.items()):
             self._session.summary.update(dict(values))
 
 
@@ -130,41 +168,49 @@ def _settings() -> dict[str, Any]:
     return settings
 
 
+class Row(NamedTuple):
+    """A row of W&B's history: its number there, the environment step, and the names of its values."""
+
+    number: int
+    env_steps: int | None
+    names: tuple[str, ...]
+
+
 @dataclass(frozen=True)
-class OfflineFiles:
-    """What the offline files of a run hold.
+class SessionFile:
+    """What W&B's own file of a session holds, online or offline.
 
     Attributes:
-        series: the records by name.
-        n_rows: of the history.
+        rows: of the history.
         summary: the values that were set last.
     """
 
-    series: Series
-    n_rows: int
+    rows: list[Row]
     summary: dict[str, Any]
 
     @classmethod
-    def read(cls, folder: Path, run_id: str) -> OfflineFiles:
-        """The files of all sessions of a run in W&B's folder."""
-        series: Series = {}
+    def read(cls, folder: Path, run_id: str) -> SessionFile:
+        """The file in the folder of a session; empty where there is none."""
+        rows: list[Row] = []
         summary: dict[str, Any] = {}
-        n_rows = 0
-        for path in sorted(folder.glob(f"offline-run-*-{run_id}/run-{run_id}.wandb")):
+        known_names: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for path in folder.glob(f"run-{run_id}.wandb"):
             for record in records(path.read_bytes()):
                 if record.HasField("history"):
-                    row = _values(record.history.item)
-                    n_rows = max(n_rows, row.get(_STEP, -1) + 1)
-                    if STEPS in row:
-                        add_to(series, row[STEPS], (name for name in row if name != STEPS and not name.startswith("_")))
+                    items = record.history.item
+                    texts = {_name(item): item.value_json for item in items}
+                    names = tuple(texts)
+                    env_steps = json.loads(texts[STEPS]) if STEPS in texts else None
+                    rows.append(Row(json.loads(texts[_STEP]), env_steps, known_names.setdefault(names, names)))
                 elif record.HasField("summary"):
-                    summary |= _values(record.summary.update)
-        return cls(series, n_rows, summary)
+                    summary |= {_name(item): json.loads(item.value_json) for item in record.summary.update}
+        return cls(rows, summary)
 
 
-def _values(items: Iterable[Any]) -> dict[str, Any]:
-    """The values of a row or a summary; of a picture only its last detail."""
-    return {item.key or item.nested_key[0]: json.loads(item.value_json) for item in items}
+def _name(item: Any) -> str:
+    """The name of a value of a row or a summary; of a picture that of all its details."""
+    name: str = item.key or item.nested_key[0]
+    return name
 
 
 def records(data: bytes) -> Iterator[Any]:
