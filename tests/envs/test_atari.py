@@ -71,8 +71,9 @@ def test_what_a_vectorised_game_shows_depends_on_its_index_and_the_seed_only() -
     assert n_ended == 1  # so that the next episode is compared as well
 
 
-def test_vectorised_games_resume_exactly_in_the_middle_of_episodes() -> None:
-    check_resumable(lambda: games("vectorized", max_num_frames_per_episode=120))
+@pytest.mark.parametrize(("stepping", "noop_max"), [("scalar", 30), ("vectorized", 1)])
+def test_games_resume_exactly_in_the_middle_of_episodes(stepping: str, noop_max: int) -> None:
+    check_resumable(lambda: games(stepping, noop_max=noop_max, max_num_frames_per_episode=60))
 
 
 def test_vectorised_games_resume_in_later_episodes_of_different_lengths() -> None:
@@ -110,7 +111,52 @@ def test_an_unknown_game_is_refused_with_the_nearest_one() -> None:
 
 
 @pytest.mark.parametrize("stepping", ["scalar", "vectorized"])
-def test_arguments_below_1_are_refused(stepping: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"frame_skip": 0}, "frame_skip=0: must be at least 1"),
+        ({"noop_max": -1}, "noop_max=-1: must be at least 0"),
+        (
+            {"frame_skp": 4},
+            "Atari games have no argument 'frame_skp'; possible: frame_skip, screen_size, stack_size, noop_max, "
+            "terminal_on_life_loss, repeat_action_probability, full_action_space, max_num_frames_per_episode, "
+            "num_threads; did you mean 'frame_skip'?",
+        ),
+    ],
+)
+def test_arguments_that_games_do_not_have_are_refused(stepping: str, arguments: dict[str, int], said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        games(stepping, frame_skip=0)
-    assert str(caught.value) == "frame_skip=0: must be at least 1"
+        games(stepping, **arguments)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("stepping", ["scalar", "vectorized"])
+def test_the_limit_of_an_episode_is_known_so_that_evaluations_are_not_cut(stepping: str) -> None:
+    assert games(stepping).env_spec.max_episode_steps == 27_000
+    short = games(stepping, batch_size=1, max_num_frames_per_episode=50, noop_max=0)
+    assert short.env_spec.max_episode_steps == 13  # of four frames
+    assert rows(short, 14)["env/done"][:, 0].tolist().index(True) == 13
+    evaluation = short.for_evaluation(2, 0, "eval")
+    assert evaluation.env_spec.max_episode_steps == 13
+    assert rows(evaluation, 14)["env/truncated"][13].tolist() == [True, True]
+
+
+def test_an_episode_begins_with_one_to_noop_max_frames_without_action_however_games_are_stepped() -> None:
+    single = games("scalar", batch_size=1, noop_max=3).envs[0]
+    single.reset(seed=0)
+    drawn = [single.reset()[1]["episode_frame_number"] for _ in range(90)]
+    counts = np.bincount(drawn)
+    assert (len(counts), counts[0]) == (4, 0)
+    np.testing.assert_allclose(counts[1:], 30, atol=18)  # four standard deviations
+    batch = AtariBatch("pong", 6, noop_max=3, max_num_frames_per_episode=4)
+    first = batch.reset(seed=0)[1]["episode_frame_number"]
+    _, _, _, truncated, _ = batch.step(np.zeros(6, np.int64))
+    following = batch.step(np.zeros(6, np.int64))[4]["episode_frame_number"]
+    assert truncated.all()
+    assert {*first.tolist()} | {*following.tolist()} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("stepping", ["scalar", "vectorized"])
+def test_without_such_frames_the_first_observation_is_always_the_same(stepping: str) -> None:
+    shown = rows(games(stepping, noop_max=0), 1)["env/env_obs"][0]
+    assert torch.equal(shown[0], shown[1])

@@ -7,20 +7,22 @@ frames without action (V. Mnih et al., 2015; M. Machado et al., 2018). Rewards a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
+from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation, TimeLimit
 from numpy.typing import NDArray
 
-from bbrl_exp.arguments import AT_LEAST_1
+from bbrl_exp.arguments import Count, CountOrZero, FromZeroToOne, check_fields
 from bbrl_exp.envs.action_log import MOST_STEPS, ActionLog
 from bbrl_exp.envs.episode_state import episodes_of, packed
 from bbrl_exp.envs.spec import LeafSpec
-from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, did_you_mean
 from bbrl_exp.seeding import EpisodeSeeds
 
 _ALE = "ALE/"
@@ -39,57 +41,92 @@ def register_atari() -> None:
             )
 
 
+@dataclass(frozen=True)
+class AtariSettings:
+    """How games are shown and played, one by one or many at once: what ``env.kwargs`` may have.
+
+    Attributes:
+        frame_skip: frames that an action lasts.
+        screen_size: height and width of an observation, in pixels.
+        stack_size: number of frames in an observation; before the first one they are black.
+        noop_max: an episode begins with 1 to this many frames without action, or with none if it is 0.
+        terminal_on_life_loss: whether an episode ends with a life.
+        repeat_action_probability: probability at each frame that the action before is repeated ("sticky actions").
+        full_action_space: all 18 actions instead of those that the game knows.
+        max_num_frames_per_episode: frames after which an episode is truncated, those without action included.
+        num_threads: threads that step the games of :class:`AtariBatch`.
+
+    Raises:
+        ConfigurationError: a number out of its range.
+    """
+
+    frame_skip: Count = 4
+    screen_size: Count = 84
+    stack_size: Count = 4
+    noop_max: CountOrZero = 30
+    terminal_on_life_loss: bool = False
+    repeat_action_probability: FromZeroToOne = 0.25
+    full_action_space: bool = False
+    max_num_frames_per_episode: Count = 108_000
+    num_threads: Count = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> AtariSettings:
+        """Those of keyword arguments.
+
+        Raises:
+            ConfigurationError: one that does not exist, or a number out of its range.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in arguments:
+            if name not in known:
+                near = did_you_mean(name, known)
+                raise ConfigurationError(f"Atari games have no argument '{name}'; possible: {', '.join(known)}{near}")
+        return cls(**arguments)
+
+    @property
+    def max_episode_steps(self) -> int:
+        """Steps after which an episode is over in any case."""
+        return math.ceil(self.max_num_frames_per_episode / self.frame_skip)
+
+
 def atari_game(
-    game: str,
-    frame_skip: int = 4,
-    screen_size: int = 84,
-    stack_size: int = 4,
-    noop_max: int = 30,
-    terminal_on_life_loss: bool = False,
-    repeat_action_probability: float = 0.25,
-    full_action_space: bool = False,
-    max_num_frames_per_episode: int = 108_000,
-    num_threads: int = 1,
-    render_mode: Literal["human", "rgb_array"] | None = None,
+    game: str, render_mode: Literal["human", "rgb_array"] | None = None, **settings: Any
 ) -> gymnasium.Env[NDArray[np.uint8], np.int64]:
     """One game.
 
     Args:
         game: name of its ROM, ``"pong"``.
-        frame_skip: frames that an action lasts.
-        screen_size: height and width of an observation, in pixels.
-        stack_size: number of frames in an observation; before the first one they are black.
-        noop_max: an episode begins with 1 to this many frames without action.
-        terminal_on_life_loss: whether an episode ends with a life.
-        repeat_action_probability: probability at each frame that the action before is repeated ("sticky actions").
-        full_action_space: all 18 actions instead of those that the game knows.
-        max_num_frames_per_episode: frames after which an episode is truncated.
-        num_threads: of :class:`AtariBatch` only.
         render_mode: as gymnasium has it.
+        settings: see :class:`AtariSettings`.
 
     Raises:
-        ConfigurationError: a size or a number below 1.
+        ConfigurationError: a setting that does not exist, or is out of its range.
     """
     from ale_py.env import AtariEnv
 
-    AT_LEAST_1.check(frame_skip=frame_skip, screen_size=screen_size, stack_size=stack_size, num_threads=num_threads)
+    chosen = AtariSettings.of(settings)
     _silence()
     env = AtariEnv(
         game,
         frameskip=1,
-        repeat_action_probability=repeat_action_probability,
-        full_action_space=full_action_space,
-        max_num_frames_per_episode=max_num_frames_per_episode,
+        repeat_action_probability=chosen.repeat_action_probability,
+        full_action_space=chosen.full_action_space,
+        max_num_frames_per_episode=chosen.max_num_frames_per_episode,
         render_mode=render_mode,
     )
     screen = AtariPreprocessing(
         env,
-        noop_max=noop_max,
-        frame_skip=frame_skip,
-        screen_size=screen_size,
-        terminal_on_life_loss=terminal_on_life_loss,
+        noop_max=chosen.noop_max,
+        frame_skip=chosen.frame_skip,
+        screen_size=chosen.screen_size,
+        terminal_on_life_loss=chosen.terminal_on_life_loss,
     )
-    return FrameStackObservation(screen, stack_size, padding_type="zero")
+    shown = FrameStackObservation(screen, chosen.stack_size, padding_type="zero")
+    return TimeLimit(shown, chosen.max_episode_steps)  # which says the limit; the game ends by then in any case
 
 
 def _silence() -> None:
@@ -107,50 +144,42 @@ class AtariBatch(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray[np.int64]
     the seeds of the episodes that are being played and their actions, which are played once more to come back to it.
 
     Args:
-        game: see :func:`atari_game`, as for the others that it has.
+        game: name of its ROM, ``"pong"``.
         num_envs: number B of environments.
-        num_threads: threads that step them.
+        settings: see :class:`AtariSettings`.
+
+    Attributes:
+        max_episode_steps: steps after which an episode is over in any case.
 
     Raises:
-        ConfigurationError: a size or a number below 1.
+        ConfigurationError: a setting that does not exist, or is out of its range.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 (as gymnasium has it)
 
-    def __init__(
-        self,
-        game: str,
-        num_envs: int = 1,
-        frame_skip: int = 4,
-        screen_size: int = 84,
-        stack_size: int = 4,
-        noop_max: int = 30,
-        terminal_on_life_loss: bool = False,
-        repeat_action_probability: float = 0.25,
-        full_action_space: bool = False,
-        max_num_frames_per_episode: int = 108_000,
-        num_threads: int = 1,
-    ) -> None:
+    def __init__(self, game: str, num_envs: int = 1, **settings: Any) -> None:
         from ale_py.vector_env import AtariVectorEnv
 
-        AT_LEAST_1.check(frame_skip=frame_skip, screen_size=screen_size, stack_size=stack_size, num_threads=num_threads)
+        chosen = AtariSettings.of(settings)
         _silence()
         self._games = AtariVectorEnv(
             game,
             num_envs,
-            num_threads=num_threads,
-            max_num_frames_per_episode=max_num_frames_per_episode,
-            repeat_action_probability=repeat_action_probability,
-            full_action_space=full_action_space,
-            img_height=screen_size,
-            img_width=screen_size,
-            stack_num=stack_size,
-            frameskip=frame_skip,
-            noop_max=noop_max + 1 if noop_max else 0,  # ale-py draws from 0 to one less
-            episodic_life=terminal_on_life_loss,
+            num_threads=chosen.num_threads,
+            max_num_frames_per_episode=chosen.max_num_frames_per_episode,
+            repeat_action_probability=chosen.repeat_action_probability,
+            full_action_space=chosen.full_action_space,
+            img_height=chosen.screen_size,
+            img_width=chosen.screen_size,
+            stack_num=chosen.stack_size,
+            frameskip=chosen.frame_skip,
+            noop_max=chosen.noop_max + 1,  # ale-py draws from 0 to one less
+            episodic_life=chosen.terminal_on_life_loss,
             reward_clipping=False,
             use_fire_reset=False,
         )
+        self.max_episode_steps = chosen.max_episode_steps
+        self._has_noops = chosen.noop_max > 0
         self.num_envs = num_envs
         self.single_observation_space = self._games.single_observation_space
         self.single_action_space = self._games.single_action_space
@@ -198,13 +227,17 @@ class AtariBatch(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray[np.int64]
         return observations, rewards.astype(np.float64), terminated, truncated, info
 
     def _begin_episodes(self, begins: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        for index in np.flatnonzero(begins).tolist():
-            self._episode_seeds[index] = self._seeds[index](int(self._n_episodes[index]))
-        self._n_episodes += begins
         if self._log is not None:
             self._log.trim(self._lengths)
         self._lengths[begins] = 0
-        shown, info = self._games.reset(seed=self._episode_seeds[begins], options={"reset_mask": begins})
+        waiting = begins
+        while waiting.any():
+            for index in np.flatnonzero(waiting).tolist():
+                self._episode_seeds[index] = self._seeds[index](int(self._n_episodes[index]))
+            self._n_episodes += waiting
+            shown, info = self._games.reset(seed=self._episode_seeds[waiting], options={"reset_mask": waiting})
+            # The draw from 0 to noop_max is repeated where it is 0, so that all from 1 to noop_max are as likely.
+            waiting = begins & (info["episode_frame_number"] == 0) & self._has_noops
         self._shown = shown
         return shown, info
 

@@ -15,6 +15,7 @@ from gymnasium.envs.registration import EnvSpec as RegisteredEnv
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from bbrl_exp.arguments import is_integer
 from bbrl_exp.envs.batch import BatchSetup
 from bbrl_exp.envs.make import close_env
 from bbrl_exp.envs.plain_attributes import NotPlainError, load_attributes, save_attributes
@@ -72,7 +73,10 @@ class VectorizedKernel:
 
     @property
     def max_episode_steps(self) -> int | None:
-        """The time limit in steps, None if there is none."""
+        """The time limit in steps, None if there is none: that of the environments themselves, or of their id."""
+        own = getattr(self._vector_env, "max_episode_steps", None)
+        if own is not None and is_integer(own):
+            return int(own)
         spec = self._vector_env.spec
         return None if spec is None else spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
 
