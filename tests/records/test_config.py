@@ -97,10 +97,11 @@ def test_hydras_reader_leaves_interpolations_and_names_what_it_cannot_read(path:
         load_config(path)
 
 
-def test_a_configuration_is_resolved_unless_it_would_call_a_function(path: Path, tmp_path: Path) -> None:
+def test_a_configuration_is_resolved_but_for_what_calls_a_function(path: Path, tmp_path: Path) -> None:
     assert read_resolved(tmp_path)["g"] == 0.001
-    path.write_text("a: ${b}\nb: 2\nc: ${oc.env:HOME}\n")
-    assert read_resolved(tmp_path) == {"a": "${b}", "b": 2, "c": "${oc.env:HOME}"}
+    path.write_text("a: ${b}\nb: 2\nc: ${oc.env:HOME}\nd: [{e: '${c}1'}, '\\${b}', '\\${oc.env:HOME}']\n")
+    call = "${oc.env:HOME}"
+    assert read_resolved(tmp_path) == {"a": 2, "b": 2, "c": call, "d": [{"e": f"{call}1"}, "${b}", f"\\{call}"]}
     path.write_text("a: ${nowhere}\n")
     with pytest.raises(UnreadableError, match=r"config\.yaml cannot be read: Interpolation key 'nowhere' not found"):
         read_resolved(tmp_path)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +18,10 @@ from pathlib import Path
 import pytest
 
 from bbrl_exp.commands.main import main as bbrl_exp
+from bbrl_exp.tracking.background import BackgroundSink
+from bbrl_exp.tracking.console import PlainConsole
+from bbrl_exp.tracking.mirror import LocalRun
+from bbrl_exp.tracking.remote import WandbSink
 
 from .conftest import CommandLine
 from .tracker_records import RemoteRecords, local, of_trackio, of_wandb
@@ -174,6 +180,94 @@ def test_a_tracker_that_fails_costs_the_run_nothing_and_the_mirror_completes_it(
     assert children() == []
     mirror(capfd, str(FOLDER), "--to", "wandb")
     assert of_wandb(FOLDER).points == local(FOLDER)
+
+
+def test_a_tracker_that_cannot_keep_up_ends_at_once_and_the_running_run_can_be_mirrored(
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(*SHORT, "name=x").code == 0
+    (tmp_path / "fake" / "wandb").mkdir(parents=True)
+    (tmp_path / "fake" / "wandb" / "__init__.py").write_text(FAKES["hangs"])
+    monkeypatch.setattr("bbrl_exp.tracking.background.MOST_CALLS", 2)
+    monkeypatch.setattr("bbrl_exp.records.sent._WAIT_SECONDS", 2.0)
+    sink = BackgroundSink("wandb", WandbSink())
+    with monkeypatch.context() as hanging:
+        hanging.setenv("PYTHONPATH", str(tmp_path / "fake"))
+        sink.call("start", LocalRun.read(FOLDER, PlainConsole(io.StringIO())).facts)
+        while not (FOLDER / "wandb").exists():
+            time.sleep(0.01)
+    for _ in range(3):
+        sink.call("image", 0, "name", b"", (1, 1))
+    assert "cannot keep up" in str(sink.take_warning())
+    mirror(capfd, str(FOLDER), "--to", "wandb")
+    assert of_wandb(FOLDER).points == local(FOLDER)
+    assert children() == []
+    sink.end(time.monotonic() + 10)
+
+
+def test_a_mirror_waits_for_its_tracker_however_long_it_takes(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bbrl_exp.tracking.remote.RemoteSink.answer_seconds", 0.01)
+    ended = command_line(*SHORT, "tracking=trackio", "name=x")
+    assert "warning: sink 'trackio' has failed: RemoteError: trackio has not answered within 0.01 s (" in ended.out
+    mirror(capfd, str(FOLDER), "--to", "trackio")
+    assert of_trackio(FOLDER / "trackio").points == local(FOLDER)
+
+
+def test_what_trackio_has_dropped_in_the_middle_is_sent_by_the_next_mirror(
+    command_line: CommandLine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(*SHORT, "tracking=trackio", "name=x").code == 0
+    whole = of_trackio(FOLDER / "trackio")
+    steps = sorted({step for step, _, _ in whole.points})
+    connection = sqlite3.connect(FOLDER / "trackio" / "bbrl_exp.db")
+    with connection:
+        dropped = connection.execute("DELETE FROM metrics WHERE step BETWEEN ? AND ?", (steps[3], steps[-5])).rowcount
+    connection.close()
+    assert dropped > 10
+    mirror(capfd, str(FOLDER), "--to", "trackio")
+    assert "nothing new" in mirror(capfd, str(FOLDER), "--to", "trackio")
+    found = of_trackio(FOLDER / "trackio")
+    assert (found.points, found.pictures, found.summary) == (whole.points, whole.pictures, whole.summary)
+
+
+SLOW_TRACKIO = """
+from pathlib import Path
+from bbrl_exp.records.sent import SentRecords
+from bbrl_exp.tracking.remote_process import RemoteRun
+from bbrl_exp.tracking.trackio_client import TrackioClient
+
+with SentRecords(Path(), "trackio") as sent:
+    client = TrackioClient(RemoteRun("", "ab", "name", None, None, [], {}), sent)
+    for step in range(1000):
+        client.row(step, {"a": 1.0})
+    client._run.finish = client._run._stop_flag.set  # as after the 30 s for which it waits
+    client.finish("completed")
+"""
+
+
+def test_the_end_waits_until_trackio_has_written_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-c", SLOW_TRACKIO], check=True)
+    assert of_trackio(Path("trackio")).points.total() == 1000
+
+
+def test_a_mirror_sends_to_the_project_of_the_run_unless_that_calls_a_function(
+    command_line: CommandLine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(*SHORT, "name=x", "seed=4").code == 0
+    path = FOLDER / ".hydra" / "config.yaml"
+    config = path.read_text()
+    sink = "tracking:\n  sinks:\n    trackio:\n      _target_: bbrl_exp.tracking.remote.TrackioSink\n      project: "
+    path.write_text(f"seed: 4\nhome: ${{oc.env:HOME}}\n{sink}of_${{seed}}\n")
+    mirror(capfd, str(FOLDER), "--to", "trackio")
+    assert of_trackio(FOLDER / "trackio", project="of_4").points == local(FOLDER)
+    path.write_text(f"{sink}${{oc.env:HOME}}\n")
+    said = mirror(capfd, str(FOLDER), "--to", "trackio", code=2)
+    assert said == f"error: {FOLDER}: the project of the run is '${{oc.env:HOME}}', not a name: use --project\n"
+    path.write_text(config)
+    assert "nothing new" in mirror(capfd, str(FOLDER), "--to", "trackio", "--project", "of_4")
 
 
 def children() -> list[int]:

@@ -254,6 +254,31 @@ def test_a_sink_that_cannot_keep_up_is_dropped(limit: str, most: int, monkeypatc
     sink.end(time.monotonic() + 10)
 
 
+@pytest.mark.parametrize("error", [None, RuntimeError()])
+def test_a_dropped_sink_is_abandoned_even_while_it_is_busy(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "MOST_CALLS", 2)
+    abandoned = threading.Event()
+
+    class Stuck(Sink):
+        def text(self, name: str, markdown: str) -> None:
+            abandoned.wait()
+
+        def abandon(self) -> None:
+            abandoned.set()
+            if error is not None:
+                raise error
+
+    sink = BackgroundSink("mine", Stuck())
+    for _ in range(4):
+        sink.call("text", "name", "markdown")
+    assert "cannot keep up" in str(sink.take_warning())
+    assert abandoned.wait(10)
+    sink.end(time.monotonic() + 10)
+    assert sink.take_warning() is None
+
+
 def test_a_position_that_a_checkpoint_cannot_hold_drops_the_sink(tmp_path: Path) -> None:
     class Lost(Sink):
         def position(self) -> Any:

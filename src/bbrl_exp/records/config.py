@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ ADDED_KEYS: Mapping[str, Any] = {
 }
 MAPPINGS_OF_NODES = ("members", "wrappers", "sinks")  # name -> node, or null for one that is switched off
 _CALL = re.compile(r"\$\{[^}]*:")
+_HIDDEN = re.compile(r"\0(\d+)\0")
 _MOST_BYTES = 1_000_000
 _DEEPEST = 50
 
@@ -86,7 +87,7 @@ def load_config(path: Path) -> DictConfig | ListConfig:
 def read_resolved(folder: Path) -> dict[str, Any]:
     """The configuration of the run in ``folder``, interpolations resolved.
 
-    They are left as they are written where one would call a function, which might read a variable of the environment.
+    Those that call a function, which might read a variable of the environment, are left as they are written.
 
     Raises:
         UnreadableError: it cannot be read.
@@ -94,9 +95,21 @@ def read_resolved(folder: Path) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    config = load_config(folder / CONFIG)
+    calls: list[str] = []
+
+    def hidden(text: str) -> str:
+        if not _CALL.search(text):
+            return text
+        calls.append(text)
+        return f"\0{len(calls) - 1}\0"
+
+    def shown(text: str) -> str:
+        return _HIDDEN.sub(lambda found: calls[int(found[1])], text)
+
+    contents = OmegaConf.to_container(load_config(folder / CONFIG), resolve=False)
     try:
-        contents = OmegaConf.to_container(config, resolve=not _CALL.search(OmegaConf.to_yaml(config)))
+        config = OmegaConf.create(_with_texts(contents, hidden))
+        contents = _with_texts(OmegaConf.to_container(config, resolve=True), shown)
     except OmegaConfBaseException as error:
         raise UnreadableError(f"{folder / CONFIG} cannot be read: {one_line(error)}") from error
     if not isinstance(contents, dict):
@@ -145,6 +158,15 @@ def texts_in(node: object) -> Iterator[str]:
         yield node
     for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
         yield from texts_in(child)
+
+
+def _with_texts(node: Any, change: Callable[[str], str]) -> Any:
+    """A configuration with its texts, at any depth, changed."""
+    if isinstance(node, str):
+        return change(node)
+    if isinstance(node, dict):
+        return {key: _with_texts(child, change) for key, child in node.items()}
+    return [_with_texts(child, change) for child in node] if isinstance(node, list) else node
 
 
 def overridden(overrides: Sequence[str]) -> dict[str, str]:

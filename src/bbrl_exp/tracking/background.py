@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 import time
@@ -27,7 +28,7 @@ class BackgroundSink:
     """Hands calls to a sink by a queue; a thread, which starts with the first one, makes them in their order.
 
     The sink is dropped after its first exception of whatever kind, when more than ``MOST_CALLS`` calls or
-    ``MOST_BYTES`` wait for it, and when it does not answer in time. A dropped sink is not called again.
+    ``MOST_BYTES`` wait for it, and when it does not answer in time. A dropped sink is abandoned, and not called again.
 
     Args:
         name: of the sink, for messages.
@@ -128,9 +129,16 @@ class BackgroundSink:
         with self._changed:
             if not self._is_over:
                 self._failure, self._is_over = failure, True
+                if defines(self._sink, "abandon"):
+                    with contextlib.suppress(RuntimeError):  # the system has no room for another thread
+                        threading.Thread(target=self._abandon, daemon=True).start()
             self._calls.clear()
             self._bytes = 0
             self._changed.notify_all()
+
+    def _abandon(self) -> None:
+        with contextlib.suppress(BaseException):  # the sink is dropped already
+            self._sink.abandon()
 
     def _run(self) -> None:
         """The thread: makes the calls until the sink is dropped or the run ends."""

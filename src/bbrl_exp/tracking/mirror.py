@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,14 +77,27 @@ class LocalRun:
         )
 
     def project(self, tracker: str) -> str | None:
-        """The project that the run itself was to be sent to; None where it names none."""
-        for node in (self.facts.config.get("tracking", {}).get("sinks") or {}).values():
+        """The project that the run itself was to be sent to; None where it names none.
+
+        Raises:
+            ConfigurationError: it calls a function, which is not called here.
+        """
+        tracking = self.facts.config.get("tracking")
+        sinks = tracking.get("sinks") if isinstance(tracking, dict) else None
+        for node in sinks.values() if isinstance(sinks, dict) else ():
             if isinstance(node, dict) and str(node.get("_target_")).endswith(TRACKERS[tracker].__name__):
-                return node.get("project")
+                project = node.get("project")
+                if "${" in str(project):
+                    raise ConfigurationError(f"the project of the run is '{project}', not a name: use --project")
+                return None if project is None else str(project)
         return None
 
     def hand_to(self, sink: RemoteSink) -> None:
-        """Has a sink send everything that it has not sent: numbers, pictures, and results unless the run is running."""
+        """Has a sink send everything that it has not sent: numbers, pictures, and results unless the run is running.
+
+        It waits for the tracker as long as it takes.
+        """
+        sink.answer_seconds = math.inf
         sink.start(self.facts)
         sink.resume(None)
         status = status_of(self.summary) or "failed"

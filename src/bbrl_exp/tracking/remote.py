@@ -15,7 +15,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
@@ -28,8 +28,6 @@ from bbrl_exp.records.metrics import TRAINING_LENGTHS, TRAINING_RETURNS
 from bbrl_exp.tracking.sink import RunFacts, Sink
 
 DEFAULT_PROJECT = "bbrl_exp"
-# A tracker that takes or says nothing for so long is taken for stuck.
-ANSWER_SECONDS = 300.0
 _LOOK_SECONDS = 0.1
 _NO_SETTINGS = ("name=", "seed=", "resume=", "pause_after=", "dry_run=", "hydra", "launcher", "tracking")
 
@@ -46,6 +44,7 @@ class RemoteSink(Sink):
     Attributes:
         where: the place of the records, in words; empty before the start.
         sent: how many numbers and pictures the tracker has taken; known after :meth:`close`.
+        answer_seconds: a tracker that takes or says nothing for so long is taken for stuck.
 
     Raises:
         ConfigurationError: the tracker is not installed.
@@ -53,6 +52,7 @@ class RemoteSink(Sink):
 
     tracker: ClassVar[str]
     end_seconds: ClassVar[float] = 20.0
+    answer_seconds: float = 300.0
 
     def __init__(self, project: str | None = None) -> None:
         try:
@@ -63,6 +63,8 @@ class RemoteSink(Sink):
         self._project = project
         self.where = ""
         self.sent = (0, 0)
+        self._is_abandoned = False
+        self._kill: Callable[[], None] = lambda: None
 
     def start(self, facts: RunFacts) -> None:
         """Starts the tracker's process, and waits until the remote run is there."""
@@ -75,6 +77,7 @@ class RemoteSink(Sink):
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is the run's
         )
+        self._kill = self._process.kill
         assert self._process.stdin is not None
         os.set_blocking(self._process.stdin.fileno(), False)
         self._unread = b""
@@ -92,6 +95,8 @@ class RemoteSink(Sink):
             "config": {**read_resolved(facts.folder), "run": about},
         }
         with self._ended_on_error():
+            if self._is_abandoned:
+                raise RemoteError("dropped before its start")
             self._send(start=about_run)
             self.where = self._answer("ready")
         facts.console.line(f"{self.tracker}: {self.where}")
@@ -141,6 +146,11 @@ class RemoteSink(Sink):
                 stream.close()
             self._wait()
 
+    def abandon(self) -> None:
+        """Ends the tracker's process, so that another one can send the run at once."""
+        self._is_abandoned = True
+        self._kill()
+
     def _rows(self, rows: Iterator[tuple[int, dict[str, float]]]) -> None:
         with self._ended_on_error():
             self._send(rows=[row for row in rows if row[1]])
@@ -150,14 +160,14 @@ class RemoteSink(Sink):
         assert self._process.stdin is not None
         file = self._process.stdin.fileno()
         rest = memoryview(json.dumps(message, default=str).encode() + b"\n")
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + self.answer_seconds
         while rest:
             if not select.select([], [file], [], _LOOK_SECONDS)[1]:
                 self._check_time(deadline)
                 continue
             try:
                 rest = rest[os.write(file, rest) :]
-                deadline = time.monotonic() + ANSWER_SECONDS
+                deadline = time.monotonic() + self.answer_seconds
             except BlockingIOError:
                 continue
             except BrokenPipeError:
@@ -171,7 +181,7 @@ class RemoteSink(Sink):
         """
         assert self._process.stdout is not None
         file = self._process.stdout.fileno()
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + self.answer_seconds
         while b"\n" not in self._unread:
             if not select.select([file], [], [], _LOOK_SECONDS)[0]:
                 self._check_time(deadline)
@@ -189,7 +199,7 @@ class RemoteSink(Sink):
 
     def _check_time(self, deadline: float) -> None:
         if time.monotonic() > deadline:
-            raise RemoteError(f"{self.tracker} has not answered within {ANSWER_SECONDS:g} s")
+            raise RemoteError(f"{self.tracker} has not answered within {self.answer_seconds:g} s")
 
     @contextlib.contextmanager
     def _ended_on_error(self) -> Iterator[None]:
@@ -202,7 +212,7 @@ class RemoteSink(Sink):
             raise
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + self.answer_seconds
         while self._process.poll() is None:
             self._check_time(deadline)
             time.sleep(0.01)

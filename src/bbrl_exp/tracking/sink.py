@@ -142,6 +142,12 @@ class Sink:
     def close(self, status: str) -> None:
         """The run ends; ``status`` is that of ``summary.json``: completed, paused, interrupted, failed or diverged."""
 
+    def abandon(self) -> None:
+        """The sink was dropped: ends what it still holds, such as a process or a lock.
+
+        Called once, in another thread, while a call of another method may still not have returned.
+        """
+
 
 class LocalSink(Sink):
     """A sink that is written at once by the run itself; an error of it, such as a full disk, ends the run."""
