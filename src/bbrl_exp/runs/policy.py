@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,9 +150,11 @@ def evaluate(
         check_animation(path)
     saved = SavedRun.read(run_folder, which)
     n_episodes = episodes or saved.config["eval"]["final_episodes"] or DEFAULT_EPISODES
-    evaluation = _evaluated(saved, n_episodes, seed, policy)
-    if path is not None:
-        animate(saved, seed, path, policy)
+    with contextlib.ExitStack() as open_films:  # which is refused before anything is played
+        film = None if path is None else open_films.enter_context(_film_of(saved, seed, policy))
+        evaluation = _evaluated(saved, n_episodes, seed, policy)
+        if film is not None and path is not None:
+            film(path)
     return evaluation
 
 
@@ -170,10 +173,17 @@ def animate(saved: SavedRun, seed: int | None, path: Path, acting: Acting | None
     Raises:
         ConfigurationError: the environment shows no pictures.
     """
+    with _film_of(saved, seed, acting) as film:
+        film(path)
+
+
+@contextlib.contextmanager
+def _film_of(saved: SavedRun, seed: int | None, acting: Acting | None) -> Iterator[Callable[[Path], None]]:
+    """What films the first of the final episodes into a file, with an environment of its own."""
     from bbrl_exp.training.animation import record
 
     built = build_evaluator(saved.config, FINAL, 1, seed=seed, shows_frames=True, acting=acting)
     with contextlib.closing(built) as evaluator:
         if saved.graph_state:
             evaluator.load(saved.graph_state)
-        record(evaluator, path)
+        yield lambda path: record(evaluator, path)
