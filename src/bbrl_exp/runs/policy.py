@@ -17,7 +17,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.evaluator import FINAL, build_evaluator
 from bbrl_exp.seeding import stream_seed
 from bbrl_exp.training.policy_file import SUFFIX, PolicyFile
-from bbrl_exp.training.saved_state import Which, policy_path, read_state, summary_of_run
+from bbrl_exp.training.saved_state import Which, policy_path, read_kept, summary_of_run
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
@@ -36,11 +36,13 @@ class SavedRun:
         source: the folder or the file.
         config: its configuration, resolved and checked.
         graph_state: the parameters and buffers of its graph; empty for a graph that has none.
+        env_steps: environment steps after which it was this policy.
     """
 
     source: Path
     config: dict[str, Any]
     graph_state: dict[str, Any]
+    env_steps: int | None
 
     @classmethod
     def read(cls, run_folder: str | os.PathLike[str], which: Which = "last") -> SavedRun:
@@ -62,12 +64,16 @@ class SavedRun:
             if which == "best":
                 raise ConfigurationError(f"which='best': '{folder}' holds one policy; leave it out")
             file = PolicyFile.read(folder)
-            return cls(folder, check_contents(file.card["config"], str(folder)), dict(file.state))
-        summary_of_run(folder)
+            config = check_contents(file.card["config"], str(folder))
+            return cls(folder, config, dict(file.state), file.env_steps)
+        summary = summary_of_run(folder)
         config = check_saved(folder)
         # What has no parameters is as it was built, and nothing is kept of it.
         is_kept = policy_path(folder, which).exists() or which == "best" or config["agent"]["learner"] is not None
-        return cls(folder, config, read_state(folder, which)["graph"] if is_kept else {})
+        if not is_kept:
+            return cls(folder, config, {}, summary["env_steps"])
+        kept = read_kept(folder, which)
+        return cls(folder, config, kept["state"]["graph"], kept["meta"].get("env_steps"))
 
     def graph(self, batch_size: int | None = None) -> TemporalAgent:
         """The graph without environments, in evaluation mode, with these parameters.
