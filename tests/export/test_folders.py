@@ -23,6 +23,9 @@ pytest.importorskip("safetensors")
 pytest.importorskip("onnxruntime")
 ffmpeg = pytest.importorskip("imageio_ffmpeg")
 
+NO_PICTURES = (
+    "key 'graph.agent.members.env': bbrl_exp/ProbeMemory-v0 cannot be animated: it shows no pictures (rgb_array)"
+)
 SHORT = ["tracking=none", "total_steps=256", "batch_size=2", "eval.every=0", "eval.final_episodes=0"]
 
 
@@ -94,7 +97,6 @@ def test_the_model_card_is_one_that_the_hub_reads() -> None:
     assert "policy.onnx" not in found.text
 
 
-@pytest.mark.filterwarnings("ignore:.*render_mode='rgb_array'")
 def test_what_a_folder_lacks_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert main(["export", "outputs/blind", "--to", "blind", "--episodes", "2"]) == 0
@@ -103,10 +105,7 @@ def test_what_a_folder_lacks_is_said(monkeypatch: pytest.MonkeyPatch, capsys: py
         "no policy.onnx: a file .onnx needs the extra 'export', which is not installed: "
         'pip install "bbrl_exp[export]"'
     )
-    assert no_animation.startswith(
-        "no animation: key 'graph.agent.members.env': bbrl_exp/ProbeMemory-v0 with arguments "
-        "{'render_mode': 'rgb_array'} cannot be made: "
-    )
+    assert no_animation == f"no animation: {NO_PICTURES}"
     assert exported == "exported blind"
     assert {path.name for path in Path("blind").iterdir()} == {"README.md", "config.yaml", "policy.safetensors"}
 
@@ -150,6 +149,15 @@ def test_an_evaluation_is_filmed_as_gif_or_mp4(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as refused:
         evaluate("outputs/lstm", 1, animation="a.avi")
     assert str(refused.value) == "animation='a.avi': only .gif and .mp4 are supported, and the folder must exist"
+
+
+def test_a_film_without_pictures_is_refused_before_anything_is_played(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bbrl_exp.training.evaluation.Evaluator.run", None)
+    assert main(["evaluate", "outputs/blind", "--animation", "blind.gif"]) == 2
+    assert capsys.readouterr() == ("", f"error: {NO_PICTURES}\n")
+    assert not Path("blind.gif").exists()
 
 
 def test_a_recording_is_not_written_as_a_film(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bbrl_exp.commands.parsing import CommandParser, exit_code_of
 
@@ -30,17 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(args: argparse.Namespace) -> int:
     from bbrl_exp.export.card import hub_name_of
     from bbrl_exp.export.export import export
-    from bbrl_exp.records.metrics import ACTIONS_IN_WORDS
 
     exported = export(args.run_folder, args.to, args.which, args.episodes, args.seed)
     card = exported.card
-    evaluation = card["evaluation"]
-    returns = f"return {evaluation['return_mean']:.6g} ± {evaluation['return_std']:.4g}"
-    lines = [f"{returns} over {evaluation['episodes']} episodes, {ACTIONS_IN_WORDS[evaluation['actions']]}"]
-    if evaluation["cut"]:
-        lines.append(f"{evaluation['cut']} episodes were cut, the environment sets no limit")
+    lines = [_in_words(card["evaluation"])]
     if "onnx" in card:
         compared = card["onnx"]["compared"]
+        if compared["evaluation"]["actions"] != card["evaluation"]["actions"]:
+            lines.append(f"ONNX: {_in_words(compared['evaluation'])}")
         ties = f", {compared['ties']} of them decided by rounding" if compared["ties"] else ""
         lines.append(f"ONNX: the policy's actions in all {compared['steps']:,} steps of these episodes{ties}")
         if card["onnx"]["batch"] == 1:
@@ -51,3 +49,11 @@ def _export(args: argparse.Namespace) -> int:
         lines.append(f"upload it by: {shlex.join(words).replace(chr(39) + words[2] + chr(39), words[2])}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
+
+
+def _in_words(evaluation: Mapping[str, Any]) -> str:
+    from bbrl_exp.records.metrics import ACTIONS_IN_WORDS
+
+    returns = f"return {evaluation['return_mean']:.6g} ± {evaluation['return_std']:.4g}"
+    cut = f"; {evaluation['cut']} were cut, the environment sets no limit" if evaluation["cut"] else ""
+    return f"{returns} over {evaluation['episodes']} episodes, {ACTIONS_IN_WORDS[evaluation['actions']]}{cut}"

@@ -251,10 +251,11 @@ class GymAgent(EnvironmentAgent):
 
     def check_frames(self) -> None:
         """See :class:`~bbrl_exp.envs.environment_agent.EnvironmentAgent`."""
-        if self.is_vectorized:
-            raise ConfigurationError(f"{self.env_spec.env_id} cannot be animated with env.stepping=vectorized")
+        if self.envs:
+            check_pictures(self.env_spec.env_id, self.envs[0])
+            return
         with closing(self.for_evaluation(1, self._seed, self.role)) as one:  # workers have their own
-            check_pictures(self.env_spec.env_id, one.envs[0])
+            one.check_frames()
 
     def with_frames(self) -> NoAutoResetGymAgent:
         """Others like these that are made to show pictures, without automatic reset."""

@@ -11,51 +11,42 @@ import numpy as np
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.records.provenance import versions
 from bbrl_exp.runs.policy import SavedRun
-from bbrl_exp.training.checkpoint import read_checkpoint
 from bbrl_exp.training.evaluation import Evaluation
-from bbrl_exp.training.saved_state import Which, policy_path, summary_of_run
+from bbrl_exp.training.saved_state import Which
 
 _OF_THE_RUN = ("agent", "env", "env_id", "seed", "batch_size", "status", "git_commit")
 _REST = ("config_hash", "versions")
 
 
 def card_of(
-    saved: SavedRun, which: Which, spec: EnvSpec, memory: Mapping[str, Any] | None, evaluation: Evaluation, seed: int
+    saved: SavedRun,
+    summary: Mapping[str, Any],
+    which: Which,
+    spec: EnvSpec,
+    memory: Mapping[str, Any] | None,
+    evaluation: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The card of the policy in the folder of a run, as plain Python.
 
     Args:
         saved: the run.
+        summary: what the run said of itself when the policy was read.
         which: of its policies.
         spec: facts of its environments.
         memory: variable → dtype and shape of what the policy remembers from step to step; None if not known.
-        evaluation: how well it does.
-        seed: root of the list of episodes.
+        evaluation: how well it does, from :func:`evaluation_facts`.
     """
-    summary = summary_of_run(saved.source)
     overrides = [text for text in summary.get("overrides") or () if not text.lstrip("+~").startswith("tracking")]
-    path = policy_path(saved.source, which)
-    steps = read_checkpoint(path)["meta"].get("env_steps") if path.exists() else summary["env_steps"]
     return {
         "exported_by": {name: version for name, version in versions().items() if name in ("bbrl_exp", "torch")},
         "run": {
             **{name: summary.get(name) for name in _OF_THE_RUN},
             "overrides": overrides,
             "policy": which,
-            "env_steps": steps,
+            "env_steps": saved.env_steps,
             **{name: summary.get(name) for name in _REST},
         },
-        "evaluation": {
-            "actions": evaluation.acting,
-            "episodes": len(evaluation.returns),
-            "seed": seed,
-            "return_mean": evaluation.return_mean,
-            "return_std": evaluation.return_std,
-            **({} if evaluation.success_rate is None else {"success_rate": evaluation.success_rate}),
-            "returns": list(evaluation.returns),
-            "lengths": list(evaluation.lengths),
-            "cut": evaluation.n_cut,
-        },
+        "evaluation": evaluation,
         "spaces": {
             "observations": [_leaf(leaf) for leaf in spec.observations],
             "actions": [_leaf(leaf) for leaf in spec.actions],
@@ -64,6 +55,26 @@ def card_of(
         },
         "memory": memory,
         "config": _published(saved.config),
+    }
+
+
+def evaluation_facts(evaluation: Evaluation, seed: int) -> dict[str, Any]:
+    """An evaluation in a card; ``actions`` says whether they were the most likely ones (``mode``) or a ``sample``.
+
+    Args:
+        evaluation: of the policy.
+        seed: root of the list of episodes.
+    """
+    return {
+        "actions": evaluation.acting,
+        "episodes": len(evaluation.returns),
+        "seed": seed,
+        "return_mean": evaluation.return_mean,
+        "return_std": evaluation.return_std,
+        **({} if evaluation.success_rate is None else {"success_rate": evaluation.success_rate}),
+        "returns": list(evaluation.returns),
+        "lengths": list(evaluation.lengths),
+        "cut": evaluation.n_cut,
     }
 
 

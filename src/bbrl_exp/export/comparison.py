@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import functional_call
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.errors import BbrlExpError
@@ -15,7 +17,7 @@ from bbrl_exp.export.step import START
 from bbrl_exp.seeding import torch_generator
 
 TOLERANCE = 1e-4  # of a number x: TOLERANCE (1 + |x|)
-_NEAR, _N_NEAR = 1e-5, 256
+_NEAR_INPUTS, _NEAR_PARAMETERS, _N_NEAR = 1e-5, 1e-6, 256
 
 
 class DisagreementError(BbrlExpError):
@@ -27,7 +29,8 @@ class Comparison(Agent):
 
     The model sees the observations and keeps its own memory. Numbers may differ by rounding, by ``1e-4 (1 + |x|)``.
     Discrete actions are the same, but where two are worth the same up to rounding: where the policy itself takes the
-    model's action for an observation or a memory that differs by one part in 100,000.
+    model's action when its parameters differ by one part in a million, and the numbers that it observes and remembers
+    by one part in 100,000.
 
     Args:
         model: the model.
@@ -47,7 +50,7 @@ class Comparison(Agent):
         self.largest_difference = 0.0
         self._model, self._step = model, model.step
         self._memory: dict[str, NDArray[Any]] = {}
-        self._t = 0
+        self._t = self._now = 0
         self._generator = torch_generator(0, "comparison")
 
     @property
@@ -73,6 +76,7 @@ class Comparison(Agent):
         inputs |= self._memory
         found = self._model.run(inputs)
         self._memory = {name: found[f"next_{name}"] for name in self._memory}
+        self._now = t
         self._t = 0 if t == 0 else self._t + 1  # rows of the workspace are dropped on the way
         plays = ~self.get(("env/done", t)).numpy()
         self.n_steps += int(plays.sum())
@@ -98,22 +102,31 @@ class Comparison(Agent):
         for row in np.flatnonzero(is_other).tolist():
             if not is_number and self._is_tie(name, found[row], row, inputs):
                 self.n_ties += 1
+                self._remember(row)
                 continue
             raise DisagreementError(
                 f"the ONNX model does not act as the policy does: at t={self._t} of episode {row} '{name}' is "
                 f"{found[row].tolist()} instead of {expected[row].tolist()}"
             )
 
+    def _remember(self, row: int) -> None:
+        """What the policy remembers itself, which the action that it has not taken may be a part of."""
+        for port in self._step.memory:
+            self._memory[port.name][row] = self.get((port.variable, self._now)).numpy()[row]
+
     def _is_tie(self, name: str, found: NDArray[Any], row: int, inputs: dict[str, NDArray[Any]]) -> bool:
-        """Whether the policy itself would take that action, were its inputs a very little different."""
-        if not self._model.has_batches:
-            return False
-        near = []
-        for value in inputs.values():
-            copies = torch.from_numpy(np.repeat(value[row : row + 1], _N_NEAR, axis=0))
-            if copies.is_floating_point():
-                noise = torch.randn(copies.shape, generator=self._generator, dtype=copies.dtype)
-                copies = copies + noise * _NEAR * (1.0 + copies.abs())
-            near.append(copies)
-        actions = dict(zip(self._step.outputs, self._step(*near), strict=True))[name]
-        return bool((actions == torch.from_numpy(np.asarray(found))).reshape(_N_NEAR, -1).all(dim=1).any())
+        """Whether the policy itself would take that action, were its parameters and inputs a very little different."""
+        expected = torch.from_numpy(np.asarray(found))
+        shown = [torch.from_numpy(value[row : row + 1]) for value in inputs.values()]
+        for _ in range(_N_NEAR):
+            near = {each: self._moved(value, _NEAR_PARAMETERS) for each, value in self._step.named_parameters()}
+            outputs = functional_call(self._step, near, tuple(self._moved(value, _NEAR_INPUTS) for value in shown))
+            if torch.equal(dict(zip(self._step.outputs, outputs, strict=True))[name][0], expected):
+                return True
+        return False
+
+    def _moved(self, value: Tensor, by: float) -> Tensor:
+        if not value.is_floating_point():
+            return value
+        noise = torch.randn(value.shape, generator=self._generator, dtype=value.dtype)
+        return value.detach() + noise * by * (1.0 + value.detach().abs())

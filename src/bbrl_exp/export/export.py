@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,16 @@ import yaml  # type: ignore[import-untyped]
 from bbrl_exp.arguments import is_integer
 from bbrl_exp.config.schema import acting_of
 from bbrl_exp.envs.spec import EnvSpec
-from bbrl_exp.errors import BbrlExpError, ConfigurationError, did_you_mean
-from bbrl_exp.export.card import card_of
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.export.card import card_of, evaluation_facts
 from bbrl_exp.export.comparison import Comparison, DisagreementError
 from bbrl_exp.export.onnx_file import SUFFIX as ONNX
 from bbrl_exp.export.onnx_file import OnnxModel
 from bbrl_exp.export.readme import readme_of
 from bbrl_exp.export.step import PolicyStep
+from bbrl_exp.export.target import check_target, new_folder, write_file
 from bbrl_exp.extras import module_of_extra
-from bbrl_exp.records.files import replace_file
+from bbrl_exp.records.metrics import Acting
 from bbrl_exp.runs.evaluator import FINAL, build_evaluator
 from bbrl_exp.runs.policy import DEFAULT_EPISODES, SavedRun, animate
 from bbrl_exp.training.evaluation import Evaluation
@@ -32,7 +32,6 @@ from bbrl_exp.training.policy_file import SUFFIX as TENSORS
 from bbrl_exp.training.policy_file import PolicyFile
 from bbrl_exp.training.saved_state import Which, summary_of_run
 
-_OTHER_FORMATS = (".pt", ".pth", ".pkl", ".zip", ".bin", ".pb", ".tflite")
 _FILES = {
     f"policy{TENSORS}": "weights, normalisers, spaces, configuration and evidence; read by `bbrl_exp.load_policy`",
     f"policy{ONNX}": "the same policy as a network for onnxruntime",
@@ -79,67 +78,59 @@ def export(
         DisagreementError: the ONNX model does not act as the policy does.
         BbrlExpError: the disk refuses. In all cases nothing is left.
     """
-    path = _checked_target(Path(to))
+    path = Path(to)
+    check_target(path)
     if episodes is not None and (not is_integer(episodes) or episodes < 1):
         raise ConfigurationError(f"episodes={episodes!r}: must be an integer of at least 1")
     if path.suffix != ONNX:
         module_of_extra("safetensors", "export", f"'{path}'")
-    summary_of_run(Path(run_folder))
+    summary = summary_of_run(Path(run_folder))  # before the policy: of a running run, both are of now
     saved = SavedRun.read(run_folder, which)
     seed = saved.config["eval"]["seed"] if seed is None else seed
     n_episodes = episodes or saved.config["eval"]["final_episodes"] or DEFAULT_EPISODES
     left_out: list[str] = []
     model: OnnxModel | None = None
-    comparison: Comparison | None = None
-    try:
-        if path.suffix != TENSORS:
+    found_by_onnx: dict[str, Any] = {}
+    acting = acting_of(saved.config["eval"])
+    evaluation: Evaluation | None = None
+    if path.suffix != TENSORS:
+        try:
             model = OnnxModel(saved)
             comparison = Comparison(model)
-        evaluation, spec = _evaluated(saved, n_episodes, seed, comparison)
-    except (ConfigurationError, DisagreementError) as error:
-        if path.suffix in (ONNX, TENSORS):
-            raise
-        left_out.append(f"no policy{ONNX}: {error}")
-        model = comparison = None
-        evaluation, spec = _evaluated(saved, n_episodes, seed, None)
+            compared, spec = _evaluated(saved, n_episodes, seed, "mode", comparison)
+            evaluation = compared if acting == "mode" else None
+            facts = {**comparison.facts, "evaluation": evaluation_facts(compared, seed)}
+            found_by_onnx = {"onnx": {**model.facts, "compared": facts}}
+        except (ConfigurationError, DisagreementError) as error:
+            if path.suffix == ONNX:
+                raise
+            left_out.append(f"no policy{ONNX}: {error}")
+            model = None
+    if evaluation is None:
+        evaluation, spec = _evaluated(saved, n_episodes, seed, acting)
     memory = _memory(saved) if model is None else _described(model.step)
-    card = card_of(saved, which, spec, memory, evaluation, seed)
-    if model is not None and comparison is not None:
-        card["onnx"] = {**model.facts, "compared": comparison.facts}
+    card = card_of(saved, summary, which, spec, memory, evaluation_facts(evaluation, seed)) | found_by_onnx
     if path.suffix == ONNX:
         assert model is not None
-        _write(path, model.as_bytes(card))
+        write_file(path, model.as_bytes(card))
     elif path.suffix == TENSORS:
-        _write(path, PolicyFile(card, saved.graph_state).as_bytes())
+        write_file(path, PolicyFile(card, saved.graph_state).as_bytes())
     else:
-        with _new_folder(path) as folder:
+        with new_folder(path) as folder:
             left_out += _fill(folder, saved, card, model, seed)
     return Exported(path, card, tuple(left_out))
 
 
-def _checked_target(path: Path) -> Path:
-    """Refuses a path at which nothing can be exported."""
-    near = did_you_mean(path.suffix, (TENSORS, ONNX)) if path.suffix not in (TENSORS, ONNX) else ""
-    if near or path.suffix in _OTHER_FORMATS:
-        raise ConfigurationError(f"to='{path}': must be a file {TENSORS} or {ONNX}, or a folder{near}")
-    if not path.absolute().parent.is_dir():
-        raise ConfigurationError(f"to='{path}': the folder {path.parent} must exist")
-    if os.path.lexists(path):
-        raise ConfigurationError(f"to='{path}': exists already; choose another name, or remove it first")
-    return path
-
-
-def _evaluated(saved: SavedRun, episodes: int, seed: int, comparison: Comparison | None) -> tuple[Evaluation, EnvSpec]:
-    """The evaluation as the run is judged, and the facts of the environments; the most likely actions are compared."""
-    acting = acting_of(saved.config["eval"])
+def _evaluated(
+    saved: SavedRun, episodes: int, seed: int, acting: Acting, comparison: Comparison | None = None
+) -> tuple[Evaluation, EnvSpec]:
+    """An evaluation, during which a model may be compared, and the facts of the environments."""
     with contextlib.closing(build_evaluator(saved.config, FINAL, episodes, seed=seed, acting=acting)) as evaluator:
         if saved.graph_state:
             evaluator.load(saved.graph_state)
-        evaluation = evaluator.run() if comparison is None or acting != "mode" else None
         if comparison is not None:
             evaluator.add_observer(comparison)
-            compared = evaluator.run(acting="mode")
-            evaluation = evaluation or compared
+        evaluation = evaluator.run()
         assert evaluation is not None
         return evaluation, evaluator.environments.env_spec
 
@@ -166,10 +157,10 @@ def _described(step: PolicyStep) -> dict[str, Any]:
 def _fill(folder: Path, saved: SavedRun, card: dict[str, Any], model: OnnxModel | None, seed: int) -> list[str]:
     """Writes the files of a folder; gives why one was left out."""
     left_out = []
-    _write(folder / f"policy{TENSORS}", PolicyFile(card, saved.graph_state).as_bytes())
+    write_file(folder / f"policy{TENSORS}", PolicyFile(card, saved.graph_state).as_bytes())
     if model is not None:
-        _write(folder / f"policy{ONNX}", model.as_bytes(card))
-    _write(folder / "config.yaml", yaml.safe_dump(card["config"], sort_keys=False, allow_unicode=True).encode())
+        write_file(folder / f"policy{ONNX}", model.as_bytes(card))
+    write_file(folder / "config.yaml", yaml.safe_dump(card["config"], sort_keys=False, allow_unicode=True).encode())
     film = folder / ("replay.mp4" if importlib.util.find_spec("imageio_ffmpeg") else "replay.gif")
     try:
         animate(saved, seed, film)
@@ -177,30 +168,5 @@ def _fill(folder: Path, saved: SavedRun, card: dict[str, Any], model: OnnxModel 
         left_out.append(f"no animation: {error}")
     files = {name: what for name, what in _FILES.items() if (folder / name).exists()}
     readme = readme_of(card, files, film.name if film.exists() else None)
-    _write(folder / "README.md", readme.encode())
+    write_file(folder / "README.md", readme.encode())
     return left_out
-
-
-@contextlib.contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """A folder beside ``path``, which becomes it when all is done, and is removed otherwise."""
-    temporary = path.absolute().with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.mkdir()
-        yield temporary
-        temporary.rename(path)
-    except OSError as error:
-        raise _refusal(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _write(path: Path, contents: bytes) -> None:
-    try:
-        replace_file(path, contents)
-    except OSError as error:
-        raise _refusal(path, error) from error
-
-
-def _refusal(path: Path, error: OSError) -> BbrlExpError:
-    return BbrlExpError(f"cannot write '{path}': {error.strerror or error}")

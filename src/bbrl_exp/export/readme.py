@@ -31,10 +31,14 @@ def readme_of(card: Mapping[str, Any], files: Mapping[str, str], animation: str 
 
 
 def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
-    run, evaluation = card["run"], card["evaluation"]
-    metrics = [_metric("mean_reward", f"{evaluation['return_mean']:.2f} +/- {evaluation['return_std']:.2f}")]
-    if "success_rate" in evaluation:
-        metrics.append(_metric("success_rate", evaluation["success_rate"]))
+    run = card["run"]
+    metrics = []
+    for evaluation in _evaluations(card):
+        how = ACTIONS_IN_WORDS[evaluation["actions"]]
+        returns = f"{evaluation['return_mean']:.2f} +/- {evaluation['return_std']:.2f}"
+        metrics.append(_metric("mean_reward", how, returns))
+        if "success_rate" in evaluation:
+            metrics.append(_metric("success_rate", how, evaluation["success_rate"]))
     dataset = {"name": run["env_id"], "type": run["env_id"]}
     result = {"task": {"type": _TASK, "name": _TASK}, "dataset": dataset, "metrics": metrics}
     return {
@@ -45,8 +49,16 @@ def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _metric(name: str, value: object) -> dict[str, Any]:
-    return {"type": name, "value": value, "name": name, "verified": False}
+def _metric(kind: str, how: str, value: object) -> dict[str, Any]:
+    return {"type": kind, "value": value, "name": f"{kind}, {how}", "verified": False}
+
+
+def _evaluations(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """That by which the run is judged, and that of the ONNX model where it acts in another way."""
+    found = [card["evaluation"]]
+    if "onnx" in card and (compared := card["onnx"]["compared"]["evaluation"])["actions"] != found[0]["actions"]:
+        found.append(compared)
+    return found
 
 
 def _body(card: Mapping[str, Any], files: Mapping[str, str], animation: str | None) -> str:
@@ -60,24 +72,22 @@ def _body(card: Mapping[str, Any], files: Mapping[str, str], animation: str | No
         parts.append(f"![the policy in its environment]({animation})")
     elif animation is not None:
         parts.append(f'<video src="{animation}" controls autoplay loop muted></video>')
-    how = ACTIONS_IN_WORDS[evaluation["actions"]]
-    rows = [
-        ["mean return", f"{evaluation['return_mean']:.6g} ± {evaluation['return_std']:.4g}"],
-        ["episodes", f"{evaluation['episodes']}, {how}"],
-        *([["success rate", f"{evaluation['success_rate']:.4g}"]] if "success_rate" in evaluation else []),
-        *([["episodes cut", f"{evaluation['cut']}; the environment sets no limit"]] if evaluation.get("cut") else []),
+    rows = [row for each in _evaluations(card) for row in _results(each)]
+    rows += [
+        ["episodes", f"{evaluation['episodes']}"],
         ["seed of the episodes", f"{evaluation['seed']}"],
         ["seed of the training", f"{run['seed']}"],
         ["policy", f"{run['policy']}, after {run['env_steps']:,} environment steps"],
+        ["run", f"{run['status']} when the policy was exported"],
         ["commit", f"{run['git_commit'] or 'not known'}"],
         ["configuration", f"`config.yaml`, hash {run['config_hash']}"],
         ["versions", ", ".join(f"{name} {version}" for name, version in (run["versions"] or {}).items())],
     ]
     parts += ["## Evaluation", markdown_table(["", "value"], rows)]
     parts += ["## Files", markdown_table(["file", "what it is"], [[f"`{name}`", what] for name, what in files.items()])]
-    parts += ["## Use it", _USE]
+    parts += ["## Use it", _USE if evaluation["actions"] == "mode" else _USE_SAMPLED]
     if "onnx" in card:
-        parts += ["Without bbrl_exp, by onnxruntime:", _program(card)]
+        parts += [f"Without bbrl_exp, by onnxruntime ({ACTIONS_IN_WORDS['mode']}):", _program(card)]
     parts += ["## Train it again", f"```sh\n{_command(run)}\n```"]
     return "\n\n".join(parts) + "\n"
 
@@ -90,6 +100,20 @@ from bbrl_exp import load_policy
 policy = load_policy("policy.safetensors")
 action, state = policy.act(observation, state)  # state=None begins an episode
 ```"""
+
+
+_USE_SAMPLED = _USE.replace("(observation, state)", "(observation, state, sample=True)")
+
+
+def _results(evaluation: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of the table, which say how the actions were chosen."""
+    how = ACTIONS_IN_WORDS[evaluation["actions"]]
+    rows = [[f"mean return, {how}", f"{evaluation['return_mean']:.6g} ± {evaluation['return_std']:.4g}"]]
+    if "success_rate" in evaluation:
+        rows.append([f"success rate, {how}", f"{evaluation['success_rate']:.4g}"])
+    if evaluation.get("cut"):
+        rows.append([f"episodes cut, {how}", f"{evaluation['cut']}; the environment sets no limit"])
+    return rows
 
 
 def _program(card: Mapping[str, Any]) -> str:

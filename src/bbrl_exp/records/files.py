@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +134,40 @@ def replace_file(path: Path, contents: bytes | memoryview) -> None:
     Raises:
         OSError: the disk refuses; the old contents are still there.
     """
+    with _beside(path, contents) as temporary:
+        temporary.replace(path)
+
+
+def create_file(path: Path, contents: bytes | memoryview) -> None:
+    """Writes ``contents`` to the disk beside ``path``, which must not exist yet, and then makes the file at once.
+
+    Raises:
+        FileExistsError: something is there, and stays as it is.
+        OSError: the disk refuses; nothing is left.
+    """
+    with _beside(path, contents) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            path.open("xb").close()
+            temporary.replace(path)
+        else:
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def _beside(path: Path, contents: bytes | memoryview) -> Iterator[Path]:
+    """A file with ``contents`` on the disk beside ``path``, removed if what is done with it fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
             file.write(contents)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
+        yield temporary
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise

@@ -40,7 +40,7 @@ def build_evaluator(
         shows_frames: whether pictures will be asked for.
 
     Raises:
-        ConfigurationError: the graph cannot be built, or has no environments.
+        ConfigurationError: the graph cannot be built, has no environments, or they show no pictures.
     """
     from bbrl_exp.seeding import seed_global_generators, stream_seed, untouched_global_generators
     from bbrl_exp.training.evaluation import Evaluator
@@ -52,6 +52,8 @@ def build_evaluator(
     def for_evaluation(
         single: EnvironmentAgent, batch_size: int, make: Callable[[], EnvironmentAgent]
     ) -> EnvironmentAgent:
+        if shows_frames:
+            single.check_frames()
         environments = single.for_evaluation(episodes, root_seed, role)
         if shows_frames and (with_frames := environments.with_frames()) is not environments:
             environments.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.runs.evaluator import FINAL, build_evaluator
 from bbrl_exp.seeding import stream_seed
 from bbrl_exp.training.policy_file import SUFFIX, PolicyFile
-from bbrl_exp.training.saved_state import Which, policy_path, read_state, summary_of_run
+from bbrl_exp.training.saved_state import Which, policy_path, read_kept, summary_of_run
 
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
@@ -35,11 +36,13 @@ class SavedRun:
         source: the folder or the file.
         config: its configuration, resolved and checked.
         graph_state: the parameters and buffers of its graph; empty for a graph that has none.
+        env_steps: environment steps after which it was this policy.
     """
 
     source: Path
     config: dict[str, Any]
     graph_state: dict[str, Any]
+    env_steps: int | None
 
     @classmethod
     def read(cls, run_folder: str | os.PathLike[str], which: Which = "last") -> SavedRun:
@@ -61,12 +64,16 @@ class SavedRun:
             if which == "best":
                 raise ConfigurationError(f"which='best': '{folder}' holds one policy; leave it out")
             file = PolicyFile.read(folder)
-            return cls(folder, check_contents(file.card["config"], str(folder)), dict(file.state))
-        summary_of_run(folder)
+            config = check_contents(file.card["config"], str(folder))
+            return cls(folder, config, dict(file.state), file.env_steps)
+        summary = summary_of_run(folder)
         config = check_saved(folder)
         # What has no parameters is as it was built, and nothing is kept of it.
         is_kept = policy_path(folder, which).exists() or which == "best" or config["agent"]["learner"] is not None
-        return cls(folder, config, read_state(folder, which)["graph"] if is_kept else {})
+        if not is_kept:
+            return cls(folder, config, {}, summary["env_steps"])
+        kept = read_kept(folder, which)
+        return cls(folder, config, kept["state"]["graph"], kept["meta"].get("env_steps"))
 
     def graph(self, batch_size: int | None = None) -> TemporalAgent:
         """The graph without environments, in evaluation mode, with these parameters.
@@ -149,9 +156,11 @@ def evaluate(
         check_animation(path)
     saved = SavedRun.read(run_folder, which)
     n_episodes = episodes or saved.config["eval"]["final_episodes"] or DEFAULT_EPISODES
-    evaluation = _evaluated(saved, n_episodes, seed, policy)
-    if path is not None:
-        animate(saved, seed, path, policy)
+    with contextlib.ExitStack() as open_films:  # which is refused before anything is played
+        film = None if path is None else open_films.enter_context(_film_of(saved, seed, policy))
+        evaluation = _evaluated(saved, n_episodes, seed, policy)
+        if film is not None and path is not None:
+            film(path)
     return evaluation
 
 
@@ -170,10 +179,17 @@ def animate(saved: SavedRun, seed: int | None, path: Path, acting: Acting | None
     Raises:
         ConfigurationError: the environment shows no pictures.
     """
+    with _film_of(saved, seed, acting) as film:
+        film(path)
+
+
+@contextlib.contextmanager
+def _film_of(saved: SavedRun, seed: int | None, acting: Acting | None) -> Iterator[Callable[[Path], None]]:
+    """What films the first of the final episodes into a file, with an environment of its own."""
     from bbrl_exp.training.animation import record
 
     built = build_evaluator(saved.config, FINAL, 1, seed=seed, shows_frames=True, acting=acting)
     with contextlib.closing(built) as evaluator:
         if saved.graph_state:
             evaluator.load(saved.graph_state)
-        record(evaluator, path)
+        yield lambda path: record(evaluator, path)

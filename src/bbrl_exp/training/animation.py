@@ -15,7 +15,7 @@ from PIL import Image
 
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.extras import module_of_extra
-from bbrl_exp.records.files import replace_file
+from bbrl_exp.records.files import create_file
 from bbrl_exp.training.evaluation import Evaluator
 
 MOST_FRAMES = 1000
@@ -41,7 +41,7 @@ def check_animation(path: Path) -> None:
         allowed = " and ".join(SUFFIXES)
         raise ConfigurationError(f"animation='{path}': only {allowed} are supported, and the folder must exist")
     if path.exists():
-        raise ConfigurationError(f"animation='{path}': exists already; name another file or remove it")
+        raise _exists(path)
     if path.suffix == ".mp4":
         module_of_extra(_VIDEO, "video", f"animation='{path}'")
 
@@ -75,14 +75,20 @@ def record(evaluator: Evaluator, path: Path) -> None:
     """Writes the animation of :func:`film` as a file, of the kind that its suffix says.
 
     Raises:
-        ConfigurationError: the environment shows no pictures.
+        ConfigurationError: the environment shows no pictures, or something has appeared at ``path``.
         BbrlExpError: the file cannot be written.
     """
     animation = film(evaluator, suffix=path.suffix)
     try:
-        replace_file(path, animation.data)
+        create_file(path, animation.data)
+    except FileExistsError:
+        raise _exists(path) from None
     except OSError as error:
         raise BbrlExpError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
+def _exists(path: Path) -> ConfigurationError:
+    return ConfigurationError(f"animation='{path}': exists already; name another file or remove it")
 
 
 def _play(evaluator: Evaluator, most_frames: int, show: Callable[[NDArray[np.uint8]], None]) -> None:

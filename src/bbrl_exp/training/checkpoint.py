@@ -152,8 +152,10 @@ def read_checkpoint(path: Path, digest: str | None = None) -> dict[str, Any]:
         ConfigurationError: it is not there, or is damaged.
     """
     try:
+        # Of before and after: a run that goes on may replace the file in between.
+        before = [digest] if digest is not None else _digests(_sums_path(path))
         contents = path.read_bytes()
-        digests = _digests(_sums_path(path)) if digest is None else [digest]
+        digests = [digest] if digest is not None else [*before, *_digests(_sums_path(path))]
     except OSError as error:
         raise ConfigurationError(f"no checkpoint '{path}': {error.strerror or error}") from error
     if hashlib.sha256(contents).hexdigest() not in digests:

@@ -32,6 +32,12 @@ class PolicyFile:
     card: Mapping[str, Any]
     state: Mapping[str, Any]
 
+    @property
+    def env_steps(self) -> int | None:
+        """Environment steps after which it was this policy; None where the card does not say."""
+        run = self.card.get("run")
+        return run.get("env_steps") if isinstance(run, dict) else None
+
     def as_bytes(self) -> bytes:
         """The file.
 

@@ -32,7 +32,13 @@ def policy_path(folder: Path, which: Which) -> Path:
 
 
 def read_state(folder: Path, which: Which = "last") -> dict[str, Any]:
-    """The state of graph and learner that a run has kept, ``last`` or ``best`` by the evaluations along the run.
+    """The state of graph and learner that a run has kept; see :func:`read_kept`."""
+    state: dict[str, Any] = read_kept(folder, which)["state"]
+    return state
+
+
+def read_kept(folder: Path, which: Which) -> dict[str, Any]:
+    """The checkpoint with the policy of a run, ``last`` or ``best`` by the evaluations along the run.
 
     Raises:
         ConfigurationError: it is not a run folder, or has no such policy; the message says what it has.
@@ -45,5 +51,4 @@ def read_state(folder: Path, which: Which = "last") -> dict[str, Any]:
         other: Which = "best" if which == "last" else "last"
         kept = f"; its {other} policy is there" if policy_path(folder, other).exists() else ""
         raise ConfigurationError(f"run {folder}, {status}, has kept no {which} policy{kept}")
-    state: dict[str, Any] = read_checkpoint(path)["state"]
-    return state
+    return read_checkpoint(path)
