@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,6 @@ from bbrl_exp.envs.make import Env, EnvFactory, Wrapper, env_recipe
 from bbrl_exp.envs.pictures import PICTURES, check_pictures, prepare_pictures
 from bbrl_exp.envs.rows import info_dtypes
 from bbrl_exp.envs.scalar import ScalarKernel
-from bbrl_exp.envs.spaces import leaves_of
 from bbrl_exp.envs.spec import EnvSpec, SpaceMismatchError
 from bbrl_exp.envs.staging import StagedRows, arrays_of, packed_to_host, tensors_of
 from bbrl_exp.envs.vectorized import VectorizedKernel
@@ -74,6 +73,8 @@ class GymAgent(EnvironmentAgent):
             chosen.
         info_keys: info keys to record, as a mapping to dtype names, or a list for float32; None for none. Where an info
             lacks one, 0 or False is written.
+        float_observations: ``"float32"``: observations of floats are recorded as float32; None: in the dtype of their
+            space.
         first: index of the first environment, where these are a part of a larger batch: environment i of them has the
             streams of environment ``first + i``.
         name: the agent's name.
@@ -106,6 +107,7 @@ class GymAgent(EnvironmentAgent):
         kwargs: Mapping[str, Any] | None = None,
         clip_actions: bool = True,
         info_keys: Mapping[str, str] | Sequence[str] | None = None,
+        float_observations: Literal["float32"] | None = None,
         first: int = 0,
         name: str | None = None,
     ) -> None:
@@ -115,9 +117,11 @@ class GymAgent(EnvironmentAgent):
             raise ConfigurationError(f"first={first}: vectorised environments have one stream for their whole batch")
         stream_seed(seed, role)
         recipe, info = env_recipe(env, kwargs, wrappers), info_dtypes(info_keys or ())
-        setup = BatchSetup(recipe, batch_size, seed, role, self.auto_reset, info, first)
+        if float_observations not in (None, "float32"):
+            raise ConfigurationError(f"float_observations={float_observations!r}: must be float32 or null")
+        setup = BatchSetup(recipe, batch_size, seed, role, self.auto_reset, info, first, float_observations)
         batch = open_kernel(setup, stepping, workers, worker_timeout)
-        observations, actions = leaves_of(recipe.name, batch.spaces)
+        observations, actions = setup.leaves(batch.spaces)
         spec = EnvSpec(recipe.name, batch_size, observations, actions, batch.max_episode_steps, clip_actions)
         super().__init__(spec, info=info, role=role, auto_reset=self.auto_reset, name=name)
         self._options: dict[str, Any] = {
@@ -129,6 +133,7 @@ class GymAgent(EnvironmentAgent):
             "kwargs": kwargs,
             "clip_actions": clip_actions,
             "info_keys": info_keys,
+            "float_observations": float_observations,
             "first": first,
         }
         self._env, self._seed, self._kernel = env, seed, batch.kernel
