@@ -189,6 +189,22 @@ def test_members_of_a_mapping_keep_their_order_and_take_their_names() -> None:
         agents["frist"]
 
 
+def test_a_slice_of_agents_is_agents_that_run_those_members() -> None:
+    agents = Agents(*(Agent(name) for name in ("one", "two", "three")))
+    for part, names in (
+        (slice(0, 1), ["one"]),
+        (slice(1, None), ["two", "three"]),
+        (slice(None, None, -2), ["three", "one"]),
+    ):
+        found = agents[part]
+        assert type(found) is Agents
+        assert [agent.name for agent in found] == names
+        assert all(agent is agents[str(agent.name)] for agent in found)
+    assert len(agents[5:]) == 0
+    with pytest.raises(IndexError):
+        agents[3]
+
+
 def test_what_is_no_agent_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="member 1 is no Agent but a Linear"):
         Agents(Clock(), nn.Linear(1, 1))  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import torch
 from torch import nn
@@ -52,8 +52,19 @@ class Agents(Agent):
     def __len__(self) -> int:
         return len(self.agents)
 
-    def __getitem__(self, key: int | str) -> Agent:
-        """The member at a position, or the member of that name."""
+    @overload
+    def __getitem__(self, key: int | str) -> Agent: ...
+    @overload
+    def __getitem__(self, key: slice) -> Agents: ...
+    def __getitem__(self, key: int | str | slice) -> Agent:
+        """The member at a position, the member of that name, or the members of a slice, which stay the same objects.
+
+        Raises:
+            KeyError: no member of that name.
+            IndexError: no member at that position.
+        """
+        if isinstance(key, slice):
+            return Agents(*list(self)[key])
         if isinstance(key, int):
             return cast(Agent, self.agents[key])
         for agent in self:

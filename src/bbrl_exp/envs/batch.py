@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from bbrl_exp.envs.make import EnvRecipe
+from bbrl_exp.envs.spaces import Space, leaves_of, recorded
+from bbrl_exp.envs.spec import LeafSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +25,7 @@ class BatchSetup:
         auto_reset: whether a finished environment begins its next episode, or is frozen.
         info: info key → dtype name, of the infos that are recorded.
         first: index of the first environment, where the batch is a part of a larger one.
+        float_observations: dtype in which observations of floats are recorded; None for that of the space.
     """
 
     recipe: EnvRecipe
@@ -32,6 +35,12 @@ class BatchSetup:
     auto_reset: bool
     info: Mapping[str, str]
     first: int = 0
+    float_observations: str | None = None
+
+    def leaves(self, spaces: tuple[Space, Space]) -> tuple[tuple[LeafSpec, ...], tuple[LeafSpec, ...]]:
+        """The leaves of the observations, as they are recorded, and of the actions."""
+        observations, actions = leaves_of(self.recipe.name, spaces)
+        return recorded(observations, self.float_observations), actions
 
 
 class Kernel(Protocol):

@@ -10,7 +10,8 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Any, Protocol, Self
+from dataclasses import replace
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from bbrl_exp.arguments import AT_LEAST_1, COUNT_FROM_0
 from bbrl_exp.envs.action_log import MOST_STEPS
 from bbrl_exp.envs.actions import ActionReader
 from bbrl_exp.envs.batch import BatchSetup
+from bbrl_exp.envs.construction import Construction, remembered, remembered_of_base
 from bbrl_exp.envs.environment_agent import EnvironmentAgent
 from bbrl_exp.envs.episode_state import check_fits
 from bbrl_exp.envs.kernels import Stepping, check_stepping, open_kernel
@@ -28,7 +30,6 @@ from bbrl_exp.envs.make import Env, EnvFactory, Wrapper, env_recipe
 from bbrl_exp.envs.pictures import PICTURES, check_pictures, prepare_pictures
 from bbrl_exp.envs.rows import info_dtypes
 from bbrl_exp.envs.scalar import ScalarKernel
-from bbrl_exp.envs.spaces import leaves_of
 from bbrl_exp.envs.spec import EnvSpec, SpaceMismatchError
 from bbrl_exp.envs.staging import StagedRows, arrays_of, packed_to_host, tensors_of
 from bbrl_exp.envs.vectorized import VectorizedKernel
@@ -72,14 +73,26 @@ class GymAgent(EnvironmentAgent):
             chosen.
         info_keys: info keys to record, as a mapping to dtype names, or a list for float32; None for none. Where an info
             lacks one, 0 or False is written.
+        float_observations: ``"float32"``: observations of floats are recorded as float32; None: in the dtype of their
+            space.
         first: index of the first environment, where these are a part of a larger batch: environment i of them has the
             streams of environment ``first + i``.
         name: the agent's name.
+
+    A copy, an unpickled agent and the environments of an evaluation are constructed once more, with the same arguments
+    and their own environments, also those of a subclass with another constructor: where that takes ``batch_size`` or
+    ``seed``, it is given those of the copy. Attributes that change later are not copied; parameters and buffers are.
 
     Raises:
         ConfigurationError: an environment or a combination of arguments that is not possible.
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = remembered(cls.__init__)  # type: ignore[method-assign]
+
+    @remembered_of_base
     def __init__(
         self,
         env: str | EnvFactory,
@@ -94,6 +107,7 @@ class GymAgent(EnvironmentAgent):
         kwargs: Mapping[str, Any] | None = None,
         clip_actions: bool = True,
         info_keys: Mapping[str, str] | Sequence[str] | None = None,
+        float_observations: Literal["float32"] | None = None,
         first: int = 0,
         name: str | None = None,
     ) -> None:
@@ -103,9 +117,11 @@ class GymAgent(EnvironmentAgent):
             raise ConfigurationError(f"first={first}: vectorised environments have one stream for their whole batch")
         stream_seed(seed, role)
         recipe, info = env_recipe(env, kwargs, wrappers), info_dtypes(info_keys or ())
-        setup = BatchSetup(recipe, batch_size, seed, role, self.auto_reset, info, first)
+        if float_observations not in (None, "float32"):
+            raise ConfigurationError(f"float_observations={float_observations!r}: must be float32 or null")
+        setup = BatchSetup(recipe, batch_size, seed, role, self.auto_reset, info, first, float_observations)
         batch = open_kernel(setup, stepping, workers, worker_timeout)
-        observations, actions = leaves_of(recipe.name, batch.spaces)
+        observations, actions = setup.leaves(batch.spaces)
         spec = EnvSpec(recipe.name, batch_size, observations, actions, batch.max_episode_steps, clip_actions)
         super().__init__(spec, info=info, role=role, auto_reset=self.auto_reset, name=name)
         self._options: dict[str, Any] = {
@@ -117,6 +133,7 @@ class GymAgent(EnvironmentAgent):
             "kwargs": kwargs,
             "clip_actions": clip_actions,
             "info_keys": info_keys,
+            "float_observations": float_observations,
             "first": first,
         }
         self._env, self._seed, self._kernel = env, seed, batch.kernel
@@ -239,15 +256,20 @@ class GymAgent(EnvironmentAgent):
         check_stepping(arguments["batch_size"], **how)
         return {**arguments, "batch_size": 1, **({"stepping": "scalar", "workers": 0} if how.get("workers") else {})}
 
-    def for_evaluation(self, batch_size: int, seed: int, role: str) -> NoAutoResetGymAgent:
-        """Environments that play one episode each, stepped one by one in this process."""
-        return self._like_this(batch_size, seed, role, self._options["kwargs"])
+    def for_evaluation(self, batch_size: int, seed: int, role: str) -> GymAgent:
+        """Environments that play one episode each, stepped one by one in this process; a subclass keeps its class."""
+        return self._without_reset(batch_size=batch_size, seed=seed, role=role)
 
-    def _like_this(
-        self, batch_size: int, seed: int, role: str, kwargs: Mapping[str, Any] | None
-    ) -> NoAutoResetGymAgent:
-        alone = {"role": role, "stepping": "scalar", "workers": 0, "kwargs": kwargs}
-        return NoAutoResetGymAgent(self._env, batch_size, seed, name=self.name, **{**self._options, **alone})
+    def _without_reset(self, **changes: Any) -> GymAgent:
+        construction = self._construction(stepping="scalar", workers=0, **changes)
+        if self.auto_reset:
+            is_ours = type(self) is AutoResetGymAgent
+            construction = replace(
+                construction,
+                kind=NoAutoResetGymAgent if is_ours else type(self),
+                attributes={} if is_ours else {"auto_reset": False},
+            )
+        return construction()
 
     def check_frames(self) -> None:
         """See :class:`~bbrl_exp.envs.environment_agent.EnvironmentAgent`."""
@@ -257,11 +279,10 @@ class GymAgent(EnvironmentAgent):
         with closing(self.for_evaluation(1, self._seed, self.role)) as one:  # workers have their own
             one.check_frames()
 
-    def with_frames(self) -> NoAutoResetGymAgent:
+    def with_frames(self) -> GymAgent:
         """Others like these that are made to show pictures, without automatic reset."""
         prepare_pictures()
-        kwargs = {**(self._options["kwargs"] or {}), "render_mode": PICTURES}
-        shown = self._like_this(self.batch_size, self._seed, self.role, kwargs)
+        shown = self._without_reset(kwargs={**(self._options["kwargs"] or {}), "render_mode": PICTURES})
         shown.frames_per_second = shown.envs[0].metadata.get("render_fps") or shown.frames_per_second
         return shown
 
@@ -293,19 +314,23 @@ class GymAgent(EnvironmentAgent):
             raise ConfigurationError(
                 f"{self.label}: vectorised environments have one stream for their whole batch, which cannot be divided"
             )
-        options["workers"] = min(options["workers"], part.count)
-        return GymAgentOfSlice(type(self), (self._env, part.count, self._seed), options, self)
+        workers = min(options["workers"], part.count)
+        construction = self._construction(batch_size=part.count, first=options["first"], workers=workers)
+        return GymAgentOfSlice(construction, self)
 
     def __reduce__(self) -> tuple[Callable[..., GymAgent], tuple[Any, ...]]:
         # As in a copy: what is unpickled has its own environments, which begin from the seed.
-        place = (self._env, self.batch_size, self._seed)
-        return _made, (type(self), place, self._options, self.name, self.prefix, self.training)
+        return _made, (self._construction(), self.prefix, self.training)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Environments and workers cannot be copied: a copy has its own, which begin from the seed.
-        copied = type(self)(self._env, self.batch_size, self._seed, name=self.name, **self._options)
-        memo[id(self)] = copied
+        memo[id(self)] = copied = self._construction().copied(memo)()
         return copied.with_prefix(self.prefix).to(self.agent_device)
+
+    def _construction(self, **changes: Any) -> Construction[Self]:
+        """How others like these are made, with other arguments."""
+        place = {"batch_size": self.batch_size, "seed": self._seed, "name": self.name}
+        return Construction.of(self, {**place, **self._options, **changes}, auto_reset=self.auto_reset)
 
     def _read_actions(self, t: int) -> list[NDArray[Any]]:
         try:
@@ -334,31 +359,20 @@ class GymAgentOfSlice(Agent):
     """An environment agent for a part of the batch, which has no environments before it is unpickled elsewhere.
 
     Args:
-        kind: its class.
-        place: the environment, the number of them, and the root seed.
-        options: its other arguments.
+        construction: how it is made.
         whole: the agent of the whole batch.
     """
 
-    def __init__(
-        self, kind: type[GymAgent], place: tuple[Any, int, int], options: Mapping[str, Any], whole: GymAgent
-    ) -> None:
+    def __init__(self, construction: Construction[GymAgent], whole: GymAgent) -> None:
         super().__init__(whole.name)
-        self._made_of = (kind, place, dict(options), whole.name, whole.prefix, whole.training)
+        self._made_of = (construction, whole.prefix, whole.training)
 
     def __reduce__(self) -> tuple[Callable[..., GymAgent], tuple[Any, ...]]:
         return _made, self._made_of
 
 
-def _made(
-    kind: type[GymAgent],
-    place: tuple[Any, int, int],
-    options: Mapping[str, Any],
-    name: str | None,
-    prefix: str,
-    training: bool,
-) -> GymAgent:
-    agent = kind(*place, name=name, **options).with_prefix(prefix)
+def _made(construction: Construction[GymAgent], prefix: str, training: bool) -> GymAgent:
+    agent = construction().with_prefix(prefix)
     agent.training = training
     return agent
 

@@ -17,7 +17,7 @@ from bbrl_exp.envs.batch import BatchSetup
 from bbrl_exp.envs.episode_state import NOT_BEGUN, episodes_of, packed
 from bbrl_exp.envs.make import Env, close_env
 from bbrl_exp.envs.rows import UnseenKeys, episode_rows, flag_of, put_info, reward_of, row_layout, value_of
-from bbrl_exp.envs.spaces import assembler, check_structure, flattener, leaves_of
+from bbrl_exp.envs.spaces import assembler, check_structure, flattener
 from bbrl_exp.envs.spec import MisfitError
 from bbrl_exp.errors import BbrlExpError, ends_silently, user_code_error
 from bbrl_exp.seeding import EpisodeSeeds
@@ -43,7 +43,7 @@ class ScalarKernel:
         self._setup = setup
         self._auto_reset = setup.auto_reset
         spaces = envs[0].observation_space, envs[0].action_space
-        self._leaves, self._action_leaves = leaves_of(setup.recipe.name, spaces)
+        self._leaves, self._action_leaves = setup.leaves(spaces)
         self._dtypes = [np.dtype(leaf.dtype) for leaf in self._leaves]
         self._flatten = flattener(envs[0].observation_space)
         self._assemble = assembler(envs[0].action_space)

@@ -7,7 +7,8 @@ is named ``<name>/<key>``, of a Tuple ``<name>/<i>``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -50,6 +51,20 @@ def leaves_of(env_name: str, env_spaces: tuple[Space, Space]) -> tuple[tuple[Lea
             )
         found.append(leaves)
     return found[0], found[1]
+
+
+def recorded(leaves: Sequence[LeafSpec], float_observations: str | None) -> tuple[LeafSpec, ...]:
+    """The leaves of an observation as they are recorded: floats in the dtype asked for, or in their own."""
+    return tuple(
+        leaf if float_observations is None or np.dtype(leaf.dtype).kind != "f" else _cast(leaf, float_observations)
+        for leaf in leaves
+    )
+
+
+def _cast(leaf: LeafSpec, dtype: str) -> LeafSpec:
+    with np.errstate(over="ignore"):  # a bound that is too large is infinite
+        low, high = (None if bound is None else bound.astype(dtype) for bound in (leaf.low, leaf.high))
+    return replace(leaf, dtype=dtype, low=low, high=high)
 
 
 def flattener(space: Space) -> Flatten:

@@ -20,7 +20,7 @@ from bbrl_exp.envs.batch import BatchSetup
 from bbrl_exp.envs.make import close_env
 from bbrl_exp.envs.plain_attributes import NotPlainError, load_attributes, save_attributes
 from bbrl_exp.envs.rows import ManyEpisodes, UnseenKeys, column_of, row_layout, value_of
-from bbrl_exp.envs.spaces import batch_assembler, check_structure, flattener, leaves_of
+from bbrl_exp.envs.spaces import batch_assembler, check_structure, flattener
 from bbrl_exp.envs.spec import MisfitError
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, ends_silently, user_code_error
 from bbrl_exp.seeding import EpisodeSeeds
@@ -55,7 +55,7 @@ class VectorizedKernel:
     def __init__(self, setup: BatchSetup) -> None:
         self._vector_env = _make_vector_env(setup)
         self._setup = setup
-        self._leaves, _ = leaves_of(setup.recipe.name, self.spaces)
+        self._leaves, _ = setup.leaves(self.spaces)
         self._flatten = flattener(self._vector_env.single_observation_space)
         self._assemble = batch_assembler(self._vector_env.single_action_space)
         self._info_keys = list(setup.info)

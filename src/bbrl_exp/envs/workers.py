@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from bbrl_exp.envs.batch import BatchSetup
 from bbrl_exp.envs.episode_state import joined, part_of
 from bbrl_exp.envs.rows import row_layout
-from bbrl_exp.envs.spaces import leaves_of
 from bbrl_exp.envs.worker_protocol import (
     FORGET,
     LOAD,
@@ -63,7 +62,7 @@ class WorkersKernel:
         timeout: float,
     ) -> None:
         self._timeout = timeout
-        observations, actions = leaves_of(batch.recipe.name, spaces)
+        observations, actions = batch.leaves(spaces)
         rows = row_layout(observations, batch.info, batch.batch_size)
         layout: Layout = (
             ((1,), "int64"),

@@ -34,6 +34,8 @@ ADDED_KEYS: Mapping[str, Any] = {
     "stop_when.no_improvement": None,
     "stop_when.wall_minutes": None,
 }
+# A key of Gymnasium environments, wherever their node is repeated, that earlier versions lack; null is what they did.
+ADDED_TO_ENVIRONMENTS = "float_observations"
 MAPPINGS_OF_NODES = ("members", "wrappers", "sinks")  # name -> node, or null for one that is switched off
 _CALL = re.compile(r"\$\{[^}]*:")
 _HIDDEN = re.compile(r"\0(\d+)\0")
@@ -149,6 +151,10 @@ def with_added_keys(texts: Mapping[str, str]) -> dict[str, str]:
     """What :func:`read_texts` gave, with the keys that the run's version did not have, so that all versions compare."""
     found = {**{key: as_text(value) for key, value in ADDED_KEYS.items()}, **texts}
     del found["stop_when"]  # the keys below it say the same
+    key = f"env.{ADDED_TO_ENVIRONMENTS}"
+    if found.get(key) == "null":
+        del found[key]
+        found.pop(f"env.agent.{ADDED_TO_ENVIRONMENTS}", None)
     return found
 
 
