@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import io
+import sys
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bbrl_exp.nn.flat_optimizer import FlatOptimizer, MakeOptimizer
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer, MakeOptimizer, eager
 from bbrl_exp.nn.mlp import Mlp
 
 MAKERS: list[MakeOptimizer] = [
@@ -46,6 +47,56 @@ def test_steps_are_those_of_the_optimizer_on_separate_parameters(
         torch.testing.assert_close(norm, expected_norm)
     for ours, theirs in zip([*flat[0].parameters(), *flat[1].parameters()], parameters, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *MAKERS,
+        lambda parameters: torch.optim.SGD(parameters, 0.1, momentum=0.9, nesterov=True),
+        lambda parameters: torch.optim.AdamW(parameters, 0.01, amsgrad=True),
+        lambda parameters: torch.optim.Adafactor(parameters, 0.01),
+    ],
+)
+def test_an_eager_optimizer_takes_the_same_steps_without_the_compiler(
+    monkeypatch: pytest.MonkeyPatch, make: MakeOptimizer
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    ours, theirs = two_networks()[0], two_networks()[0]
+    optimizer = eager(lambda: make(list(ours.parameters())))
+    hooked: list[torch.optim.Optimizer] = []
+    optimizer.register_step_post_hook(lambda stepped, *_: hooked.append(stepped))
+    optimizer.load_state_dict(optimizer.state_dict())
+    for step in range(3):
+        inputs = torch.randn(7, 3, generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        ours(inputs).square().mean().backward()
+        optimizer.step()
+    assert "torch._dynamo" not in sys.modules
+    assert hooked == [optimizer] * 3
+    monkeypatch.undo()
+    reference = make(list(theirs.parameters()))
+    for step in range(3):
+        inputs = torch.randn(7, 3, generator=torch.Generator().manual_seed(step))
+        reference.zero_grad()
+        theirs(inputs).square().mean().backward()
+        reference.step()
+    assert all(torch.equal(one, other) for one, other in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert not any(parameter.grad is None for parameter in ours.parameters())
+
+
+def test_an_optimizer_of_another_class_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(torch.optim.SGD):
+        n_steps = 0
+
+        def step(self, closure: Any = None) -> Any:
+            self.n_steps += 1
+
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    optimizer = eager(lambda: Own([nn.Parameter(torch.zeros(1))], 0.1))
+    optimizer.step()
+    assert isinstance(optimizer, Own)
+    assert optimizer.n_steps == 1
 
 
 def test_a_parameter_that_two_modules_share_counts_once() -> None:

@@ -22,7 +22,7 @@ def import_everything() -> None:
     """Imports what commands import, some of them in the midst of a run; nothing else happens."""
     import bbrl_exp
 
-    for name in ("torch._dynamo", "gymnasium.envs.classic_control", "PIL.Image"):
+    for name in ("gymnasium.envs.classic_control", "PIL.Image"):
         importlib.import_module(name)
     for module in pkgutil.walk_packages(bbrl_exp.__path__, "bbrl_exp."):
         if not module.name.endswith("__main__"):

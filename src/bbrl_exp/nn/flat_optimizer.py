@@ -1,17 +1,22 @@
-"""An optimizer on one block of memory: what costs a call for every parameter elsewhere costs one call here."""
+"""Optimizers that start and step fast: without torch's compiler, and on one block of memory."""
 
 from __future__ import annotations
 
+import inspect
 import math
+import sys
+import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 
-
+# A compiled function leaves these out, and torch imports its compiler to arrange that.
+_NEVER_COMPILED = (Optimizer.add_param_group, Optimizer.zero_grad, Optimizer.state_dict, Optimizer.load_state_dict)
 # Their steps treat every number by itself, whatever the tensor that it is in.
 _ELEMENT_WISE = (
     torch.optim.ASGD,
@@ -26,6 +31,24 @@ _ELEMENT_WISE = (
     torch.optim.Rprop,
     torch.optim.SGD,
 )
+
+
+def eager(make: Callable[[], Optimizer]) -> Optimizer:
+    """The optimizer that ``make`` gives, without torch's compiler; the steps are the same.
+
+    By default torch imports its compiler for the first optimizer, which takes a second, although nothing is compiled.
+    An optimizer whose class is not one of torch's imports it all the same.
+    """
+    if "torch._dynamo" in sys.modules:
+        return make()
+    for method in _NEVER_COMPILED:
+        plain = inspect.unwrap(method)
+        plain.__dict__.setdefault("__dynamo_disable", plain)
+    optimizer = make()
+    if type(optimizer).__module__.startswith("torch.optim."):
+        step = torch.no_grad()(inspect.unwrap(type(optimizer).step))
+        optimizer.step = types.MethodType(Optimizer.profile_hook_step(step), optimizer)  # type: ignore[method-assign]
+    return optimizer
 
 
 class FlatOptimizer:

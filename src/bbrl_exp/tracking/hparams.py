@@ -18,17 +18,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 from bbrl_exp.records.event_file import EventFile, whole_length
 from bbrl_exp.records.layout import EVENTS
 
 FINAL = "(final)"
 _FAILED = "failed"
+# As in tensorboard.plugins.hparams.metadata, whose import takes a third of a second.
+_PLUGIN = "hparams"
+_START = "_hparams_/session_start_info"
+_END = "_hparams_/session_end_info"
 
 Parameter = bool | int | float | str
 
@@ -55,7 +59,7 @@ def write_start(events: EventFile, entry: HparamsEntry) -> None:
         else:
             start.hparams[name].string_value = value
     data = plugin_data_pb2.HParamsPluginData(session_start_info=start)
-    events.summary(0, _summary(metadata.SESSION_START_INFO_TAG, data))
+    events.summary(0, _summary(_START, data))
 
 
 def write_end(events: EventFile, env_steps: int, metrics: Mapping[str, float | None], *, failed: bool) -> None:
@@ -72,7 +76,7 @@ def write_end(events: EventFile, env_steps: int, metrics: Mapping[str, float | N
     status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
     end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
     data = plugin_data_pb2.HParamsPluginData(session_end_info=end)
-    events.summary(env_steps, _summary(metadata.SESSION_END_INFO_TAG, data))
+    events.summary(env_steps, _summary(_END, data))
 
 
 def mark_failed(folder: Path, env_steps: int, entry: HparamsEntry | None) -> None:
@@ -87,8 +91,8 @@ def mark_failed(folder: Path, env_steps: int, entry: HparamsEntry | None) -> Non
     there = max(folder.glob(f"{EVENTS}*"), default=None)
     data = there.read_bytes() if there is not None else b""
     end = whole_length(data)
-    has_started = data.find(metadata.SESSION_START_INFO_TAG.encode(), 0, end) >= 0
-    if data.find(metadata.SESSION_END_INFO_TAG.encode(), 0, end) >= 0 or (entry is None and not has_started):
+    has_started = data.find(_START.encode(), 0, end) >= 0
+    if data.find(_END.encode(), 0, end) >= 0 or (entry is None and not has_started):
         return
     if there is not None and not end:  # killed before its first record was whole
         there.unlink()
@@ -100,4 +104,5 @@ def mark_failed(folder: Path, env_steps: int, entry: HparamsEntry | None) -> Non
 
 def _summary(tag: str, content: plugin_data_pb2.HParamsPluginData) -> Summary:
     empty = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=0)]))
-    return Summary(value=[Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(content), tensor=empty)])
+    plugin = SummaryMetadata.PluginData(plugin_name=_PLUGIN, content=content.SerializeToString())
+    return Summary(value=[Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin), tensor=empty)])

@@ -19,7 +19,7 @@ from bbrl_exp.functional.returns import generalized_advantages
 from bbrl_exp.functional.schedules import Schedule, before_the_run, linear_until
 from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.learners.parts.with_options import WithOptions
-from bbrl_exp.nn.flat_optimizer import FlatOptimizer
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer, eager
 from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
 from bbrl_exp.policies.q_values import QPolicy
 
@@ -67,7 +67,7 @@ def optimizer_of(
     Raises:
         ConfigurationError: it needs other gradients than those of networks, or cannot step here.
     """
-    optimizer = make(list(parameters), lr=before_the_run(learning_rate, 0.0))
+    optimizer = eager(lambda: make(list(parameters), lr=before_the_run(learning_rate, 0.0)))
     name, arguments = type(optimizer).__name__, inspect.signature(optimizer.step).parameters.values()
     if any(each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD for each in arguments):
         raise ConfigurationError(f"optimizer: {name} computes a loss several times in a step; learners compute it once")

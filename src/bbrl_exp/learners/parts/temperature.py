@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bbrl_exp.arguments import ABOVE_0
 from bbrl_exp.learners.parts.descent import descend
-from bbrl_exp.learners.parts.options import set_learning_rate
+from bbrl_exp.learners.parts.options import adam, optimizer_of, set_learning_rate
 from bbrl_exp.learners.parts.state import SavesAttributes
 
 # A schedule may lead to 0, whose logarithm is infinite.
@@ -38,14 +38,13 @@ class Temperature(SavesAttributes):
         super().__init__()
         ABOVE_0.check(initial_temperature=initial, temperature_learning_rate=learning_rate)
         logarithm = torch.tensor(math.log(initial))
+        self._target_entropy = target_entropy
+        self._optimizer: torch.optim.Optimizer | None = None
         if learning_rate is None:
             self.register_buffer("logarithm", logarithm, persistent=False)
         else:
-            self.logarithm = nn.Parameter(logarithm)
-        self._target_entropy = target_entropy
-        self._optimizer = (
-            None if learning_rate is None else torch.optim.Adam([self.logarithm], learning_rate, fused=True)
-        )
+            self.logarithm = parameter = nn.Parameter(logarithm)
+            self._optimizer = optimizer_of([parameter], learning_rate, adam())
 
     def follow(self, value: float | None, learning_rate: float | None, target_entropy: float) -> None:
         """Takes over α of at least 0, unless it is None, and the learning rate and H of the updates that come."""
