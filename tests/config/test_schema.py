@@ -138,6 +138,7 @@ def test_a_name_of_digits_is_a_name() -> None:
         ("agent.", AgentSettings),
         ("env.", EnvSettings),
         ("eval.", EvalSettings),
+        ("stop_when.", StopSettings),
         ("checkpoint.", CheckpointSettings),
         ("tracking.", TrackingSettings),
     ],
