@@ -17,15 +17,17 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
+    "docstrings",
     "generated_tables",
     "repository_files",
 ]
 exclude_patterns = ["extensions"]
 nitpicky = True
-# Names of other packages, whose documentation needs a network to be linked; and what our own signatures spell out.
+# Names of other packages, whose documentation needs a network to be linked; private names; names of unions.
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|numpy|np|gymnasium|omegaconf|collections|typing|pathlib|nn|optim|Path|Any|NDArray)\b.*"),
-    ("py:.*", r"(optional|ndarray|int64|float64|uint8|bool_)"),
+    ("py:.*", r"(torch|numpy|gymnasium|omegaconf|os|collections|pathlib)\..*"),
+    ("py:.*", r"(.*\.)?_\w+"),
+    ("py:.*", r"Acting|Which|.*\.(BuiltLater|Recording|Experience)"),
 ]
 
 # Markdown
@@ -43,6 +45,7 @@ autodoc_class_signature = "separated"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_attr_annotations = False
 napoleon_use_ivar = True
 
 # Pages

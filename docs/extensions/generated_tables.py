@@ -1,12 +1,15 @@
-"""Directives that write tables from the code at each build: arguments of agents, keys of a configuration, options.
+"""Directives that write what is read from the code at each build.
 
 ``{arguments} <agent>`` lists what the nodes of an option of the group ``agent`` take, ``{keys} <part>`` the keys of a
-part of the configuration, ``{options} <group>`` what can be chosen in a group.
+part of the configuration, ``{options} <group>`` what can be chosen in a group, ``{modules} <package>`` the docstrings
+of a package's modules.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
+import pkgutil
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -33,7 +36,7 @@ class Generated(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Called by Sphinx."""
         try:
-            return self.parse_text_to_nodes(self.markdown(self.arguments[0]))
+            return self.parse_text_to_nodes(self.markdown(self.arguments[0]), allow_section_headings=True)
         except (BbrlExpError, KeyError) as error:
             raise self.error(f"{self.name}: {error}") from error
 
@@ -69,6 +72,18 @@ class Options(Generated):
         return table(("option", "what it is"), rows)
 
 
+class Modules(Generated):
+    """The modules of a package, each below a heading."""
+
+    def markdown(self, asked: str) -> str:
+        """A heading and the docstrings of each."""
+        found = pkgutil.iter_modules(importlib.import_module(asked).__path__, f"{asked}.")
+        names = [module.name for module in found if not module.ispkg]
+        return "\n\n".join(
+            f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :ignore-module-all:\n```" for name in names
+        )
+
+
 @functools.cache
 def all_keys() -> dict[str, list[Key]]:
     """The keys of a run with the defaults of ``conf/config.yaml``."""
@@ -85,7 +100,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def escaped(text: str) -> str:
     """Text in which nothing is Markdown but what is in backquotes."""
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part.replace("|", r"\|") if part[:1] == "`" else re.sub(r"([|*_<>\[\]$])", r"\\\1", part) for part in parts)
+    return "".join(
+        part.replace("|", r"\|") if part[:1] == "`" else re.sub(r"([|*_<>\[\]$])", r"\\\1", part) for part in parts
+    )
 
 
 def code(text: str) -> str:
@@ -113,4 +130,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("arguments", Arguments)
     app.add_directive("keys", Keys)
     app.add_directive("options", Options)
+    app.add_directive("modules", Modules)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

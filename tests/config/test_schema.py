@@ -14,6 +14,7 @@ from bbrl_exp.config.schema import (
     EnvSettings,
     EvalSettings,
     RootSettings,
+    StopSettings,
     check_env_keys,
     read_root,
 )
