@@ -14,6 +14,7 @@ from bbrl_exp.config.schema import (
     EnvSettings,
     EvalSettings,
     RootSettings,
+    StopSettings,
     check_env_keys,
     read_root,
 )
@@ -138,6 +139,7 @@ def test_a_name_of_digits_is_a_name() -> None:
         ("agent.", AgentSettings),
         ("env.", EnvSettings),
         ("eval.", EvalSettings),
+        ("stop_when.", StopSettings),
         ("checkpoint.", CheckpointSettings),
         ("tracking.", TrackingSettings),
     ],

@@ -156,7 +156,7 @@ class Agent(nn.Module):
 
     @property
     def label(self) -> str:
-        """How messages call the agent: its class and, where it has one, its name."""
+        """The name of the agent in messages, which is its class and, where it has one, its name."""
         kind = type(self).__name__
         return kind if self.name is None else f"{kind} '{self.name}'"
 

@@ -217,7 +217,7 @@ OF_MODULES = frozenset(vars(nn.Module()))
 
 
 def restore_attributes(module: nn.Module, saved: Mapping[str, Any], *, adds: bool = False) -> None:
-    """Takes over what :attr:`AttributeState.saved` was, in a module that is built alike: in place, where that can be.
+    """Takes over what ``AttributeState.saved`` was, in a module that is built alike: in place, where that can be.
 
     Attributes that are not there yet are added if ``adds``, and if they were new when they were saved. A
     number that is no attribute any more was an option, which versions up to 0.1.0 kept under another name; options come

@@ -7,11 +7,19 @@ import re
 import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bbrl_exp.commands.list import GROUPS
 from bbrl_exp.config.options import default_config_dir
-from bbrl_exp.config.schema import AgentSettings, CheckpointSettings, EnvSettings, EvalSettings, RootSettings
+from bbrl_exp.config.schema import (
+    AgentSettings,
+    CheckpointSettings,
+    EnvSettings,
+    EvalSettings,
+    RootSettings,
+    StopSettings,
+)
 from bbrl_exp.records.invocation import Invocation
 from bbrl_exp.settings import shown
 
@@ -51,6 +59,49 @@ How it is written
 """
 
 
+@dataclass(frozen=True)
+class Key:
+    """A key of a configuration.
+
+    Attributes:
+        name: with all that is above it, ``eval.every``.
+        help: what it is, in one line.
+        allowed: the values that it may have, in words.
+        default: as YAML writes it; empty where there is none.
+    """
+
+    name: str
+    help: str
+    allowed: str
+    default: str
+
+
+def keys_of_run(defaults: Mapping[str, Any]) -> dict[str, list[Key]]:
+    """The keys of a run, by what they are below of; the root's are below ``""``.
+
+    Args:
+        defaults: the configuration that runs where nothing is asked.
+    """
+    from bbrl_exp.tracking.settings import TrackingSettings
+
+    return {
+        "": _keys(RootSettings, "", defaults),
+        "agent": _keys(AgentSettings, "agent.", {}),
+        "env": [*_keys(EnvSettings, "env.", defaults.get("env", {})), *_commented_keys("env", "gym")],
+        "eval": _keys(EvalSettings, "eval.", defaults.get("eval", {})),
+        "stop_when": _keys(StopSettings, "stop_when.", defaults.get("stop_when", {})),
+        "checkpoint": _keys(CheckpointSettings, "checkpoint.", defaults.get("checkpoint", {})),
+        "tracking": _keys(TrackingSettings, "tracking.", defaults.get("tracking", {})),
+    }
+
+
+def keys_of_search() -> list[Key]:
+    """The keys of a search."""
+    from bbrl_exp.config.search_settings import SearchSettings
+
+    return _keys(SearchSettings, "hydra.sweeper.", vars(SearchSettings()))
+
+
 def help_text(
     groups: Mapping[str, Sequence[str]], defaults: Mapping[str, Any], program: Invocation | None = None
 ) -> str:
@@ -61,10 +112,6 @@ def help_text(
         defaults: the configuration that runs where nothing is asked.
         program: whose commands are shown as examples; None for this process's.
     """
-    from bbrl_exp.config.search_settings import SearchSettings
-    from bbrl_exp.tracking.settings import TrackingSettings
-
-    searched = {key.name: key.default for key in dataclasses.fields(SearchSettings)}
     names = [*GROUPS, *(group for group in groups if group not in GROUPS)]
     program = program or Invocation.of_this_process()
     listing = shlex.join(program.calling("list"))
@@ -74,16 +121,10 @@ def help_text(
         *(_options(group, groups[group]) for group in names if group in groups),
         "",
         "Keys [allowed values; default]",
-        *_help_lines(RootSettings, "", defaults),
-        *_help_lines(AgentSettings, "agent.", {}),
-        *_help_lines(EnvSettings, "env.", defaults.get("env", {})),
-        *_commented_keys("env", "gym"),
-        *_help_lines(EvalSettings, "eval.", defaults.get("eval", {})),
-        *_help_lines(CheckpointSettings, "checkpoint.", defaults.get("checkpoint", {})),
-        *_help_lines(TrackingSettings, "tracking.", defaults.get("tracking", {})),
+        *(_line(key) for keys in keys_of_run(defaults).values() for key in keys),
         "",
         "Keys of a search",
-        *_help_lines(SearchSettings, "hydra.sweeper.", searched),
+        *map(_line, keys_of_search()),
     ]
     return "\n".join(lines)
 
@@ -110,23 +151,28 @@ def _options(group: str, options: Sequence[str]) -> str:
     )
 
 
-def _help_lines(kind: type[Any], prefix: str, defaults: Mapping[str, Any]) -> list[str]:
-    lines = []
+def _line(key: Key) -> str:
+    values = "; ".join(filter(None, (key.allowed, key.default)))
+    return f"  {key.name:<32} {key.help} [{values}]"
+
+
+def _keys(kind: type[Any], prefix: str, defaults: Mapping[str, Any]) -> list[Key]:
+    keys = []
     for key in dataclasses.fields(kind):
         value = defaults.get(key.name, dataclasses.MISSING)
-        said = "" if value is dataclasses.MISSING or isinstance(value, dict) else f"; {_plain(value)}"
-        lines.append(f"  {prefix + key.name:<32} {key.metadata['help']} [{key.metadata['allowed']}{said}]")
-    return lines
+        has_none = value is dataclasses.MISSING or isinstance(value, dict)
+        keys.append(
+            Key(prefix + key.name, key.metadata["help"], key.metadata["allowed"], "" if has_none else _plain(value))
+        )
+    return keys
 
 
-def _commented_keys(group: str, option: str) -> list[str]:
+def _commented_keys(group: str, option: str) -> list[Key]:
     """The keys of an option: those at the top of its file whose line ends with what they are."""
     text = (default_config_dir() / group / f"{option}.yaml").read_text(encoding="utf-8")
     found = re.findall(r"^(\w+): *(\S.*?) +# (.*)$", text, re.MULTILINE)
-    return [
-        f"  {f'{group}.{name}':<32} {help_line} [{default}; {group}={option} and what is based on it]"
-        for name, default, help_line in found
-    ]
+    allowed = f"with {group}={option} and the options based on it"
+    return [Key(f"{group}.{name}", help_line, allowed, default) for name, default, help_line in found]
 
 
 def _plain(value: object) -> str:

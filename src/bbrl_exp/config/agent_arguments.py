@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,23 @@ from bbrl_exp.config.switched_off import switched_off
 from bbrl_exp.config.targets import find_target
 
 _WORDS = {"None": "null", "True": "true", "False": "false"}
+
+
+@dataclass(frozen=True)
+class NodeArguments:
+    """What a node of an agent can be given.
+
+    Attributes:
+        key: where the node is, such as ``agent.learner``; ``agent`` for the agent's own keys.
+        target: the path of its class; empty for the agent's own keys.
+        summary: what the class does, in one line.
+        texts: each argument as the command line writes it, ``agent.learner.discount=0.99``, and what it is.
+    """
+
+    key: str
+    target: str
+    summary: str
+    texts: dict[str, str]
 
 
 def composed_agent(option: str, extra_dir: Path | None = None) -> dict[str, Any]:
@@ -51,12 +69,26 @@ def arguments_of_agent(agent: Mapping[str, Any]) -> str:
     Raises:
         ConfigurationError: a target is refused.
     """
+    own, *nodes = nodes_of_agent(agent)
+    blocks = (f"{node.key}: {node.target}\n{node.summary}\n{_table(node.texts)}".rstrip() for node in nodes)
+    return "\n\n".join([_table(own.texts), *blocks])
+
+
+def nodes_of_agent(agent: Mapping[str, Any]) -> list[NodeArguments]:
+    """The agent's own keys, then its nodes, outer ones first.
+
+    Args:
+        agent: what is stated, as :func:`composed_agent` gives it.
+
+    Raises:
+        ConfigurationError: a target is refused.
+    """
     texts = {f"agent.{key.name}": key.metadata["help"] for key in dataclasses.fields(AgentSettings)}
     own = {f"agent.{name!s}": value for name, value in agent.items() if name not in ("members", "learner")}
     texts |= dict.fromkeys(switched_off(agent, "agent"), "switched off")
     own |= dict.fromkeys(switched_off(agent, "agent"))
-    lines = _table({f"{key}={_written(value)}": texts.get(key, "") for key, value in own.items()})
-    return "\n\n".join(["\n".join(lines), *(_block(key, node) for key, node in _nodes(agent, "agent"))])
+    lines = {f"{key}={_written(value)}": texts.get(key, "") for key, value in own.items()}
+    return [NodeArguments("agent", "", "", lines), *(_described(key, node) for key, node in _nodes(agent, "agent"))]
 
 
 def _nodes(node: object, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -69,7 +101,7 @@ def _nodes(node: object, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield from _nodes(child, f"{key}.{name}")
 
 
-def _block(key: str, node: Mapping[str, Any]) -> str:
+def _described(key: str, node: Mapping[str, Any]) -> NodeArguments:
     target = find_target(node["_target_"], f"{key}._target_")
     docstring = docstring_parser.parse(inspect.getdoc(target) or "")
     texts = {
@@ -77,15 +109,15 @@ def _block(key: str, node: Mapping[str, Any]) -> str:
         for kind in (*filter(dataclasses.is_dataclass, reversed(target.__mro__)), target)  # fields may be inherited
         for parameter in docstring_parser.parse_from_object(kind).params
     }
-    arguments = {written: texts.get(name, "") for name, written in _arguments(target, key, node).items()}
-    heading = f"{key}: {target.__module__}.{target.__name__}"
-    return "\n".join([heading, _plain(docstring.short_description or ""), *_table(arguments)])
+    arguments = {written: _plain(texts.get(name, "")) for name, written in _arguments(target, key, node).items()}
+    path = f"{target.__module__}.{target.__name__}"
+    return NodeArguments(key, path, _plain(docstring.short_description or ""), arguments)
 
 
-def _table(texts: Mapping[str, str]) -> list[str]:
+def _table(texts: Mapping[str, str]) -> str:
     """A line an argument: as it is written, and what it is."""
     width = max(map(len, texts), default=0)
-    return [f"  {argument:<{width}}  {_plain(text)}".rstrip() for argument, text in texts.items()]
+    return "\n".join(f"  {argument:<{width}}  {text}".rstrip() for argument, text in texts.items())
 
 
 def _arguments(target: type[Any], key: str, node: Mapping[str, Any]) -> dict[str, str]:

@@ -46,7 +46,7 @@ class Transitions:
 
     @property
     def cut(self) -> Tensor:
-        """Where no trace continues to the next time step: terminated, truncated, or no transition; bool ``[T', B]``."""
+        """Whether a trace ends here, as it is terminated, truncated or no transition; bool ``[T', B]``."""
         return self.terminated | self.truncated | ~self.valid
 
     def flat(self) -> Transitions:

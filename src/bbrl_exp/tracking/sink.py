@@ -132,7 +132,7 @@ class Sink:
     def position(self) -> Any:
         """How far the records are, for :meth:`resume`: numbers, texts, lists and dictionaries; None for no position.
 
-        A checkpoint waits for it, at most :data:`~bbrl_exp.tracking.background.ANSWER_SECONDS`.
+        A checkpoint waits for it, at most 3 seconds.
         """
         return None
 
