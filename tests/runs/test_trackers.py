@@ -211,7 +211,9 @@ def test_a_mirror_waits_for_its_tracker_however_long_it_takes(
     monkeypatch.setattr("bbrl_exp.tracking.remote.RemoteSink.answer_seconds", 0.01)
     ended = command_line(*SHORT, "tracking=trackio", "name=x")
     assert "warning: sink 'trackio' has failed: RemoteError: trackio has not answered within 0.01 s (" in ended.out
-    mirror(capfd, str(FOLDER), "--to", "trackio")
+    monkeypatch.setattr("bbrl_exp.commands.mirror._PATIENCE_SECONDS", 0.01)
+    said = mirror(capfd, str(FOLDER), "--to", "trackio")
+    assert said.endswith(f"{FOLDER}: still sending; Ctrl-C stops it\n")
     assert of_trackio(FOLDER / "trackio").points == local(FOLDER)
 
 

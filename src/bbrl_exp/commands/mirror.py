@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bbrl_exp.commands.parsing import CommandParser, exit_code_of
 from bbrl_exp.errors import BbrlExpError
 
 _TRACKERS = ("wandb", "trackio")
+_PATIENCE_SECONDS = 30.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folders", nargs="+", metavar="folder", type=Path, help="of a run, of a sweep, or above them")
     parser.add_argument("--to", required=True, choices=_TRACKERS, help="the tracker; its own variables configure it")
     parser.add_argument("--project", help="of the tracker; that of the run, else the tracker's own, if not given")
-    return exit_code_of(lambda: _mirror(parser.parse_args(arguments)))
+    left = "interrupted; another mirror sends what is left"
+    return exit_code_of(lambda: _mirror(parser.parse_args(arguments)), left)
 
 
 def _mirror(args: argparse.Namespace) -> int:
@@ -40,7 +44,8 @@ def _mirror(args: argparse.Namespace) -> int:
         try:
             run = LocalRun.read(folder, PlainConsole(io.StringIO()))
             sink = TRACKERS[args.to](args.project or run.project(args.to))
-            run.hand_to(sink)
+            with _said_after(_PATIENCE_SECONDS, f"{folder}: still sending; Ctrl-C stops it\n"):
+                run.hand_to(sink)
         except InUseError as error:
             sys.stdout.write(f"{folder}: {error}\n")
         except BbrlExpError as error:
@@ -53,3 +58,15 @@ def _mirror(args: argparse.Namespace) -> int:
     for problem in problems:
         sys.stdout.write(f"not a run: {problem.folder}: {problem.words}\n")
     return code
+
+
+@contextlib.contextmanager
+def _said_after(seconds: float, text: str) -> Iterator[None]:
+    """Prints a text on standard error if what is done in it takes longer."""
+    timer = threading.Timer(seconds, lambda: sys.stderr.write(text))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

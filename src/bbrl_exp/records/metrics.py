@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -134,7 +134,7 @@ def read_metrics(folder: Path, acting: str = "mode") -> Metrics:
     kept_as = {evaluations_of(acting): EVALUATIONS, TRAINING_RETURNS: TRAINING_RETURNS}
     kept: dict[str, list[tuple[float, float]]] = {EVALUATIONS: [], TRAINING_RETURNS: []}
     n_unreadable = n_not_finite = 0
-    for row in _rows(text):
+    for row in _rows(io.StringIO(text, newline="\n")):
         try:
             step_text, name, value_text, *_ = row
             step, value = float(step_text), float(value_text)
@@ -158,11 +158,17 @@ def read_metrics(folder: Path, acting: str = "mode") -> Metrics:
 
 def read_points(folder: Path, name: str | None = None) -> list[Point]:
     """The rows, of one name or of all, in the order in which they were written; none where the file cannot be read."""
+    return [point for point in each_point(folder) if name in (None, point.name)]
+
+
+def each_point(folder: Path) -> Iterator[Point]:
+    """What :func:`read_points` gives, read row by row."""
     try:
-        text, _ = _contents(folder)
-    except UnreadableError:
-        return []
-    return [point for point in _points(text) if name in (None, point.name)]
+        with (folder / METRICS).open(encoding="utf-8", errors="replace", newline="\n") as file:
+            if _is_header(file.readline()):
+                yield from _points(line for line in file if line.endswith("\n"))
+    except OSError:
+        return
 
 
 def newest_points(folder: Path) -> list[Point]:
@@ -175,7 +181,7 @@ def newest_points(folder: Path) -> list[Point]:
     except OSError:
         return []
     whole = data[data.find(b"\n") + 1 : data.rfind(b"\n") + 1]  # neither the header nor a part of a row
-    return list(_points(whole.decode(errors="replace")))
+    return list(_points(io.StringIO(whole.decode(errors="replace"), newline="\n")))
 
 
 def is_usable(value: float) -> bool:
@@ -194,15 +200,19 @@ def _contents(folder: Path) -> tuple[str, bool]:
     if not text.strip():
         raise UnreadableError(f"{METRICS} is empty")
     header, _, body = text.partition("\n")
-    if tuple(header.rstrip("\r").split(",")[:3]) != _COLUMNS[:3]:
+    if not _is_header(header):
         raise UnreadableError(f"the columns of {METRICS} are not {','.join(_COLUMNS[:3])}")
     end = body.rfind("\n") + 1
     return body[:end], end == len(body)
 
 
-def _rows(text: str) -> Iterator[list[str]]:
+def _is_header(line: str) -> bool:
+    return tuple(line.rstrip("\r\n").split(",")[:3]) == _COLUMNS[:3]
+
+
+def _rows(lines: Iterable[str]) -> Iterator[list[str]]:
     """The fields of each row; none for a row that is not CSV."""
-    reader = csv.reader(io.StringIO(text, newline="\n"))
+    reader = csv.reader(lines)
     while True:
         try:
             yield next(reader)
@@ -212,8 +222,8 @@ def _rows(text: str) -> Iterator[list[str]]:
             yield []
 
 
-def _points(text: str) -> Iterator[Point]:
-    for row in _rows(text):
+def _points(lines: Iterable[str]) -> Iterator[Point]:
+    for row in _rows(lines):
         try:
             env_steps, name, value, *_ = row
             yield Point(int(env_steps), name, float(value))

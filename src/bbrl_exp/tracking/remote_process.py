@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from bbrl_exp.errors import described
 from bbrl_exp.records.layout import EVENTS
-from bbrl_exp.records.metrics import Point, read_points
+from bbrl_exp.records.metrics import Point, each_point
 from bbrl_exp.records.sent import SentByAnotherError, SentRecords
 from bbrl_exp.tracking.new_only import NewOnly
 
@@ -57,10 +57,12 @@ class Client(Protocol):
     Attributes:
         where: the place of the records, in words.
         new: what it does not have yet.
+        is_off: whether it takes nothing at all.
     """
 
     where: str
     new: NewOnly
+    is_off: bool
 
     def row(self, env_steps: int, numbers: Mapping[str, float]) -> None:
         """Records numbers at a step."""
@@ -109,7 +111,7 @@ class _Service:
         """All that the run's folder holds; it may be given once more afterwards, from any checkpoint on."""
         from bbrl_exp.records.event_file import read_pictures  # a run that begins does without it
 
-        for env_steps, numbers in rows_of(read_points(self._run_folder)):
+        for env_steps, numbers in rows_of(each_point(self._run_folder)):
             self.row(env_steps, numbers)
         for path in sorted(self._run_folder.glob(f"{EVENTS}*")):
             for picture in read_pictures(path):
@@ -150,7 +152,7 @@ def _serve(client: Client, sent: SentRecords) -> None:
             client.results(*message["results"])
         if "close" in message:
             service.finish(message["close"])
-            _say(done=service.counts)
+            _say(done=[0, 0] if client.is_off else service.counts)
             return
     service.finish("interrupted")  # whoever sent the records has died
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,6 @@ from bbrl_exp.tracking.remote import DEFAULT_PROJECT
 from bbrl_exp.tracking.remote_process import RemoteRun
 
 FINAL = "final"
-_OF_A_ROW = ("step", "timestamp")
 
 
 class TrackioClient:
@@ -40,8 +42,10 @@ class TrackioClient:
         self._count_rows = partial(SQLiteStorage.get_log_count, project, run_id=run.run_id)
         self._n_rows = self._count_rows()
         self.new = NewOnly()
-        for row in SQLiteStorage.get_logs(project, run_id=run.run_id):
-            self.new.add(row["step"], (name for name in row if name not in _OF_A_ROW))
+        self.is_off = False
+        if self._n_rows:
+            for step, names in _rows(SQLiteStorage.get_project_db_path(project), run.run_id):
+                self.new.add(step, names)
         config = {**run.config, "tags": run.tags}
         self._run = Run(None, project, None, name=run.name, run_id=run.run_id, group=run.group, config=config)
         self.where = f"TRACKIO_DIR={os.path.relpath(folder)} trackio show --project {project}"
@@ -78,3 +82,11 @@ class TrackioClient:
     def _log(self, env_steps: int, values: Mapping[str, Any]) -> None:
         self._run.log(dict(values), step=env_steps)
         self._n_rows += 1
+
+
+def _rows(database: Path, run_id: str) -> Iterator[tuple[int, Iterable[str]]]:
+    """The step and the names of each row of a run; Trackio's own reader holds all values at once."""
+    with closing(sqlite3.connect(database, timeout=60.0)) as connection:
+        query = "SELECT step, metrics FROM metrics WHERE run_id = ? ORDER BY step"
+        for step, metrics in connection.execute(query, (run_id,)):
+            yield step, json.loads(metrics)

@@ -51,6 +51,7 @@ class WandbClient:
         self._summary: dict[str, Any] = {}
         self._n_rows = 0
         self.new = NewOnly()
+        self.is_off = False
         if wandb.setup().settings.mode in ("offline", "dryrun"):
             pattern = self._folder / "wandb" / f"offline-run-*-{run.run_id}"
             files = [SessionFile.read(path, run.run_id) for path in sorted(pattern.parent.glob(pattern.name))]
@@ -63,8 +64,9 @@ class WandbClient:
                 self._begin()
         else:
             session = self._session
-            self.where = session.url or ""
-            if self.where:
+            self.where = session.url or "nothing is sent: WANDB_MODE=disabled"
+            self.is_off = not session.url
+            if not self.is_off:
                 earlier = sent.sessions(self.where)
                 sent.add_session(self.where, Path(session.dir).parent.name)
                 self._add_known(self._rows_online(earlier))
