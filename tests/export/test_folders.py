@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bbrl_exp.commands.main import main
-from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.errors import BbrlExpError, ConfigurationError
+from bbrl_exp.export import export as exporting
 from bbrl_exp.export.readme import readme_of
+from bbrl_exp.export.target import new_folder
+from bbrl_exp.records.files import create_file
 from bbrl_exp.runs.policy import evaluate
 from bbrl_exp.runs.run import run
 from bbrl_exp.training.policy_file import PolicyFile
@@ -31,12 +36,13 @@ SHORT = ["tracking=none", "total_steps=256", "batch_size=2", "eval.every=0", "ev
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run, and another one in an environment without pictures."""
+    """A folder with a run, one in an environment without pictures, and one that is judged by sampled actions."""
     folder = tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         run([*SHORT, "name=lstm", "agent=recurrent_ppo", "env=masked_cartpole", "agent.members.policy.kind=lstm"])
         run([*SHORT, "name=blind", "agent=ppo", "env=probe_memory"])
+        run([*SHORT, "name=sampled", "agent=ppo", "env=cartpole", "eval.policy=sample"])
     return folder
 
 
@@ -74,16 +80,43 @@ def test_a_folder_for_the_hub_has_everything_and_its_upload_command(capsys: pyte
     assert {"reinforcement-learning", "CartPole-v1", "recurrent_ppo"} <= set(front_matter["tags"])
     (result,) = front_matter["model-index"][0]["results"]
     assert result["dataset"] == {"name": "CartPole-v1", "type": "CartPole-v1"}
+    assert result["metrics"][0]["name"] == "mean_reward, most likely actions"
     assert result["metrics"][0]["value"] == f"{evaluation['return_mean']:.2f} +/- {evaluation['return_std']:.2f}"
     assert all(f"| `{name}` |" in body for name in files - {"README.md"})
     assert 'state = np.zeros((1, 128), "float32")' in body
     assert len(frames_of(Path("hub/replay.mp4"))) == evaluation["lengths"][0] + 1
 
 
+def test_each_return_says_whether_actions_were_sampled(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "outputs/sampled", "--to", "sampled", "--episodes", "3"]) == 0
+    judged, compared, parity, *_ = capsys.readouterr().out.splitlines()[-5:]
+    sample, mode = (evaluate("outputs/sampled", 3, policy=policy) for policy in ("sample", "mode"))
+    assert sample.returns != mode.returns
+    texts = [f"{each.return_mean:.6g} ± {each.return_std:.4g}" for each in (sample, mode)]
+    assert judged == f"return {texts[0]} over 3 episodes, sampled actions"
+    assert compared == f"ONNX: return {texts[1]} over 3 episodes, most likely actions"
+    assert parity == f"ONNX: the policy's actions in all {sum(mode.lengths)} steps of these episodes"
+    card = PolicyFile.read(Path("sampled/policy.safetensors")).card
+    for found, expected in ((card["evaluation"], sample), (card["onnx"]["compared"]["evaluation"], mode)):
+        assert (found["actions"], found["returns"]) == (expected.acting, list(expected.returns))
+        assert found["lengths"] == list(expected.lengths)
+    readme = Path("sampled/README.md").read_text(encoding="utf-8")
+    assert f"| mean return, sampled actions | {texts[0]} |" in readme
+    assert f"| mean return, most likely actions | {texts[1]} |" in readme
+    assert "policy.act(observation, state, sample=True)" in readme
+    assert "by onnxruntime (most likely actions):" in readme
+    (result,) = yaml.safe_load(readme.split("---\n", 2)[1])["model-index"][0]["results"]
+    assert [metric["name"] for metric in result["metrics"]] == [
+        "mean_reward, sampled actions",
+        "mean_reward, most likely actions",
+    ]
+
+
 def test_the_model_card_is_one_that_the_hub_reads() -> None:
     hub = pytest.importorskip("huggingface_hub")
     card = {
         "run": {"agent": "ppo", "env_id": "Maze-v0", "env_steps": 1000, "policy": "best", "seed": 1, "overrides": []}
+        | {"status": "failed"}
         | {"git_commit": None, "config_hash": "abc", "versions": {"python": "3.11"}},
         "evaluation": {"actions": "sample", "episodes": 2, "seed": 0, "return_mean": 1.5, "return_std": 0.5}
         | {"success_rate": 0.5},
@@ -92,7 +125,8 @@ def test_the_model_card_is_one_that_the_hub_reads() -> None:
     assert found.data.library_name == "bbrl_exp"
     metrics = {(each.dataset_name, each.metric_type): each.metric_value for each in found.data.eval_results}
     assert metrics == {("Maze-v0", "mean_reward"): "1.50 +/- 0.50", ("Maze-v0", "success_rate"): 0.5}
-    assert "| episodes | 2, sampled actions |" in found.text
+    assert "| mean return, sampled actions | 1.5 ± 0.5 |" in found.text
+    assert "| run | failed when the policy was exported |" in found.text
     assert "![the policy in its environment](replay.gif)" in found.text
     assert "policy.onnx" not in found.text
 
@@ -136,6 +170,57 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
     assert printed.err.startswith(f"error: {said}")
     assert printed.err.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["late.safetensors", "late.onnx", "late"])
+def test_what_appears_at_the_target_meanwhile_is_not_overwritten(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    as_before, target = exporting.card_of, folder / name
+
+    def appears(*arguments: Any) -> dict[str, Any]:
+        target.write_text("mine", encoding="utf-8") if target.suffix else target.mkdir()
+        return as_before(*arguments)
+
+    monkeypatch.setattr(exporting, "card_of", appears)
+    assert main(["export", "outputs/lstm", "--to", name, "--episodes", "1"]) == 2
+    said = f"error: to='{name}': exists already; choose another name, or remove it first\n"
+    assert capsys.readouterr() == ("", said)
+    assert target.read_text(encoding="utf-8") == "mine" if target.suffix else not list(target.iterdir())
+    assert not list(folder.glob(".late*"))
+
+
+def test_a_folder_that_cannot_be_made_leaves_those_of_others_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda n: "7")
+    foreign = folder / ".theirs.7.part"
+    foreign.mkdir()
+    with pytest.raises(BbrlExpError) as refused, new_folder(Path("theirs")):
+        pass
+    assert str(refused.value) == "cannot write 'theirs': File exists"
+    assert foreign.is_dir()
+    foreign.rmdir()
+
+
+def test_a_new_file_is_made_where_the_file_system_has_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuses)
+    create_file(tmp_path / "new", b"1")
+    with pytest.raises(FileExistsError):
+        create_file(tmp_path / "new", b"2")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("new", b"1")]
+
+
+def test_a_read_only_folder_is_refused_before_anything_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(ConfigurationError) as refused:
+        exporting.export("outputs/lstm", tmp_path / "a.onnx")
+    assert str(refused.value) == f"to='{tmp_path / 'a.onnx'}': nothing may be written in the folder {tmp_path}"
 
 
 def test_an_evaluation_is_filmed_as_gif_or_mp4(tmp_path: Path) -> None:

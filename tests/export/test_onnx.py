@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bbrl_exp.envs.wrappers import MaskObservation
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.export import export as exporting
 from bbrl_exp.export.comparison import Comparison, DisagreementError
 from bbrl_exp.export.export import export
 from bbrl_exp.export.onnx_file import OnnxModel
@@ -212,6 +213,31 @@ def test_two_actions_of_one_worth_are_a_tie_and_others_are_not(dqn_model: OnnxMo
     assert comparison._is_tie("action", other[0], 0, {"observation": observation})
 
 
+@pytest.fixture(scope="module")
+def undecided(tmp_path_factory: pytest.TempPathFactory) -> SavedRun:
+    """A policy that sees three integers, and to which both actions are worth exactly the same, whatever it sees."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("undecided"))
+        saved = SavedRun.read(run([*SHORT, "agent=ppo", "env=gym", "env.id=Blackjack-v1"]).folder)
+    *_, weight, bias = saved.graph_state.values()  # of the last layer of the policy
+    weight[1], bias[1] = weight[0], bias[0]
+    return saved
+
+
+@pytest.mark.parametrize("has_batches", [True, False])
+def test_two_actions_of_one_worth_are_a_tie_where_integers_are_observed(undecided: SavedRun, has_batches: bool) -> None:
+    *_, bias = undecided.graph_state.values()
+    seen = {f"observation/{index}": np.array([value]) for index, value in enumerate((14, 10, 0))}
+    is_tie = []
+    for lead in (0.0, 1e-7, 0.01):
+        bias[1] = bias[0] + lead
+        model = OnnxModel(undecided)
+        model.has_batches = has_batches
+        is_tie.append([Comparison(model)._is_tie("action", np.array(action), 0, seen) for action in (0, 1)])
+    bias[1] = bias[0]
+    assert is_tie == [[True, True], [True, True], [False, True]]
+
+
 USERS_AGENTS = """
 import torch
 from bbrl_exp import Agent
@@ -226,6 +252,20 @@ class Keeps(Agent):
         hidden = (step > 6) | (step == 2) & (self.get(("env/reward", t)) > 0.5)
         seen = torch.where((step == 3)[:, None], self.get(("env/env_obs", t)), seen)
         self.set(("seen/env/env_obs", t), seen.masked_fill(hidden[:, None], 0.0))
+
+class Sums(Agent):
+    # The sum of the observations of the episode, which begins where t is 0.
+    def forward(self, t, **kwargs):
+        seen = self.get(("env/env_obs", t))
+        self.set(("seen/env/env_obs", t), seen if t == 0 else seen + self.get(("seen/env/env_obs", t - 1)))
+
+class Echoes(Agent):
+    # Observations that depend on the last action.
+    def forward(self, t, **kwargs):
+        seen = self.get(("env/env_obs", t))
+        if t > 0:
+            seen = seen + 0.1 * self.get(("action", t - 1))[:, None]
+        self.set(("seen/env/env_obs", t), seen)
 
 class RowByRow(Agent):
     def forward(self, t, **kwargs):
@@ -264,6 +304,47 @@ def test_an_agent_of_the_user_s_is_exported_with_all_that_it_reads(trained_with:
     assert list(card["onnx"]["outputs"]) == ["action", "next_state/seen/env/env_obs", "next_state/env/timestep"]
     assert card["memory"]["env/timestep"] == {"dtype": "int64", "shape": []}
     assert card["onnx"]["compared"]["steps"] == sum(card["evaluation"]["lengths"]) > 3 * 7
+
+
+def test_a_memory_is_empty_where_an_episode_starts_though_the_agent_asks_for_t_alone(
+    trained_with: Callable[[str], Path],
+) -> None:
+    folder = trained_with("Sums")
+    model, policy = OnnxModel(SavedRun.read(folder)), load_policy(folder)
+    observations = np.random.default_rng(0).normal(size=(2, 20, 2, 4)).astype(np.float32)  # episodes, steps, B
+    memory = np.full((2, 4), 1e6, np.float32)
+    for episode in observations:
+        state = None
+        for step, observation in enumerate(episode):
+            expected, state = policy.act(observation, state)
+            found = model.run({"observation": observation, "start": np.full(2, step == 0), "state": memory})
+            memory = found["next_state"]
+            np.testing.assert_array_equal(found["action"], expected)
+        np.testing.assert_allclose(memory, episode.sum(axis=0), rtol=1e-5, atol=1e-5)
+    assert export(folder, "sums.onnx", episodes=3).card["onnx"]["compared"]["steps"] > 3
+
+
+def test_a_model_may_decide_ties_in_its_own_way_and_remembers_what_was_done(
+    trained_with: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = SavedRun.read(trained_with("Echoes"))
+    *_, weight, bias = saved.graph_state.values()  # of the last layer of the policy
+    weight[1], bias[1] = weight[0], bias[0]
+    model = OnnxModel(saved)
+    right, chosen, remembered = model.run, [], []
+
+    def other_way(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        remembered.append(inputs["state"].tolist())
+        other = 1 - right(inputs)["action"]
+        chosen.append(other.tolist())
+        return {"action": other, "next_state": other.copy()}
+
+    monkeypatch.setattr(model, "run", other_way)
+    comparison = Comparison(model)
+    evaluation, _ = exporting._evaluated(saved, 2, 0, "mode", comparison)
+    assert comparison.n_ties == comparison.n_steps == sum(evaluation.lengths) > 4
+    assert chosen[:3] == [[1, 1]] * 3
+    assert remembered[:3] == [[1, 1], [0, 0], [0, 0]]  # at first something else than zeros, which is to be forgotten
 
 
 def test_a_policy_that_depends_on_the_batch_size_answers_one_observation(trained_with: Callable[[str], Path]) -> None:

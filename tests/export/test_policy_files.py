@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,12 @@ import torch
 from bbrl_exp.commands.main import main
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.export.export import export
+from bbrl_exp.records.files import write_json
+from bbrl_exp.runs.evaluator import build_evaluator
 from bbrl_exp.runs.policy import evaluate, load_policy
 from bbrl_exp.runs.run import run
+from bbrl_exp.training.checkpoint import read_checkpoint, write_checkpoint
+from bbrl_exp.training.evaluation import Evaluator
 from bbrl_exp.training.policy_file import PolicyFile
 
 safetensors = pytest.importorskip("safetensors.torch")
@@ -80,6 +85,27 @@ def test_a_file_holds_every_tensor_of_the_policy_its_spaces_and_the_evidence() -
     assert card["config"]["agent"]["members"]["policy"]["kind"] == "gru"
     assert card["config"]["tracking"] == {"sinks": {}}
     assert len(PolicyFile.read(Path("cem.safetensors")).card["evaluation"]["returns"]) == 2
+
+
+def test_a_run_that_goes_on_meanwhile_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = tmp_path / "running"
+    shutil.copytree("outputs/gru", running)
+    summary = json.loads((running / "summary.json").read_text(encoding="utf-8"))
+    write_json(running / "summary.json", {**summary, "status": "running"})
+
+    def goes_on(*arguments: Any, **options: Any) -> Evaluator:
+        later = read_checkpoint(running / "checkpoints/last.pt")
+        later["state"]["graph"][BIAS] += 1
+        write_checkpoint(running / "checkpoints/last.pt", later["state"], {**later["meta"], "env_steps": 512})
+        write_json(running / "summary.json", {**summary, "env_steps": 512})
+        return build_evaluator(*arguments, **options)
+
+    monkeypatch.setattr("bbrl_exp.export.export.build_evaluator", goes_on)
+    card = export(running, tmp_path / "now.safetensors", episodes=2).card
+    assert (card["run"]["env_steps"], card["run"]["status"]) == (256, "running")
+    state = PolicyFile.read(tmp_path / "now.safetensors").state
+    assert torch.equal(state[BIAS], PolicyFile.read(Path("gru.safetensors")).state[BIAS])
+    assert read_checkpoint(running / "checkpoints/last.pt")["meta"]["env_steps"] == 512
 
 
 def changed(folder: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor]], None]) -> str:
