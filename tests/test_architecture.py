@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "bbrl_exp"
 
 # From the ground up: a package imports only from those above it in this list.
 PACKAGES = [
+    "bbrl_names",
     "errors",
     "extras",
     "arguments",
@@ -57,7 +58,7 @@ ONLY_IN = {
 # What the other packages ask environments for; how they are stepped is nobody else's business.
 OF_ENVIRONMENTS = {"environment_agent", "spec", "values", "checks", "registered", "told_warnings"}
 # BBRL programs and users name the environment agents; the others name a package: to start, to allow, to record it.
-MAY_SAY_GYM_AGENT = {"__init__.py", "agents/gyma.py"}
+MAY_SAY_GYM_AGENT = {"__init__.py", "agents/gyma.py", "bbrl_names.py"}
 MAY_SAY_GYMNASIUM = {
     "commands/help.py",
     "config/targets.py",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from bbrl_exp.bbrl_names import explain_missing_modules, missing
+
 if TYPE_CHECKING:
     from bbrl_exp.agents.agent import Agent as Agent
     from bbrl_exp.agents.combinators import Agents as Agents
@@ -62,10 +64,13 @@ _HOMES = {
 
 __all__ = sorted(_HOMES)
 
+_missing = missing(__name__)
+explain_missing_modules()
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module 'bbrl_exp' has no attribute {name!r}")
+        _missing(name)
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

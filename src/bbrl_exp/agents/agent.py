@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bbrl_exp.agents.failure import failing_module, place_of
 from bbrl_exp.agents.slices import BatchSlice, KnowsItsSlice
 from bbrl_exp.agents.streams import RandomStreams
+from bbrl_exp.bbrl_names import missing
 from bbrl_exp.errors import ConfigurationError, WorkspaceError, ends_silently, user_code_error
 from bbrl_exp.workspace import RowFacts, Workspace
 
@@ -272,3 +273,7 @@ def _nearest_parts(module: nn.Module) -> Iterator[Agent | RandomStreams]:
             yield child
         else:
             yield from _nearest_parts(child)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = missing(__name__)

@@ -94,7 +94,10 @@ def find_target(target: object, key: str) -> type[Any]:
     module, length = _import_start(target, where)
     found: object = module
     for name in target.split(".")[length:]:
-        owner, found = found, None if name.startswith("_") else getattr(found, name, None)
+        try:
+            owner, found = found, None if name.startswith("_") else getattr(found, name, None)
+        except ImportError as error:  # a name of BBRL, and what to use instead
+            raise ConfigurationError(f"{where}: {error}") from None
         if found is None:
             raise ConfigurationError(f"{where}: there is no '{name}' there{did_you_mean(name, _public_names(owner))}")
     if not isinstance(found, type):

@@ -34,7 +34,7 @@ ADDED_KEYS: Mapping[str, Any] = {
     "stop_when.no_improvement": None,
     "stop_when.wall_minutes": None,
 }
-# A key of Gymnasium environments, wherever their node is repeated, that earlier versions lack; null is what they did.
+# A key of environments, wherever their node is repeated, that earlier versions lack; null is what they did.
 ADDED_TO_ENVIRONMENTS = "float_observations"
 MAPPINGS_OF_NODES = ("members", "wrappers", "sinks")  # name -> node, or null for one that is switched off
 _CALL = re.compile(r"\$\{[^}]*:")
