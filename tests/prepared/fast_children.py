@@ -1,6 +1,6 @@
 """Processes that bbrl_exp starts by ``python -m``, forked in a nursery: a start takes no seconds.
 
-Environment workers, which do not import torch, start as they always do.
+Environment workers, which do not import torch, and remote agents start as they always do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
 
-_FORKED = ("bbrl_exp.runs.job_host", "bbrl_exp.runs.evaluation_worker", "bbrl_exp.agents.remote.process")
+_FORKED = ("bbrl_exp.runs.job_host", "bbrl_exp.runs.evaluation_worker")
 
 
 def fork_in(nursery: socket.socket | Callable[[], socket.socket]) -> None:
