@@ -10,6 +10,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "prepared"))
 
+import prepared
+
+prepared.fork_children()
+
 
 @pytest.fixture(autouse=True)
 def _same_streams() -> None:

@@ -21,7 +21,7 @@ import pytest
 import torch
 from torch import nn
 
-from bbrl_exp.agents.attributes import restore_attributes
+from bbrl_exp.agents.restored_attributes import restore_attributes
 from bbrl_exp.arguments import Range
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.errors import BbrlExpError, ConfigurationError

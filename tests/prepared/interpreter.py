@@ -2,20 +2,34 @@
 
 A line of standard input is a request: to start a process, answered by its id, or that id, answered by the exit code of
 the process once it has ended (negative: the signal's number).
+
+What these processes start by ``python -m``, such as the host of a sweep's jobs, is forked too: each has a nursery, a
+copy that was made before it did anything, whose forks are its children (as are those of the tests' own process).
 """
 
+from __future__ import annotations
+
 import contextlib
+import ctypes
+import fcntl
 import gc
 import importlib
 import json
 import os
 import pkgutil
 import runpy
+import signal
+import socket
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
+
+import fast_children
 
 OWN_ENVIRONMENT = dict(os.environ)
+_IGNORED_BY_NURSERIES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_CLONE_PARENT, _SYS_CLONE, _PR_SET_PDEATHSIG = 0x8000, 56, 1
 
 
 def import_everything() -> None:
@@ -39,7 +53,7 @@ def serve() -> None:
         elif pid := os.fork():
             say(pid)
         else:
-            become(**request)
+            begin(**request)
             return
 
 
@@ -49,15 +63,25 @@ def say(number: int) -> None:
     sys.stdout.flush()
 
 
-def become(
-    words: list[str], cwd: str, environment: dict[str, str], stdout: str, stderr: str, own_session: bool
-) -> None:
-    """Does what ``python`` with these words does: ``[-W error] (-m module | -c code | script) arguments…``."""
+def begin(stdout: str, stderr: str, own_session: bool, **request: Any) -> None:
+    """Becomes a process whose output is in files; it has a nursery of its own."""
     if own_session:
         os.setsid()
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for path, descriptor in ((stdout, 1), (stderr, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), descriptor)
+    connection, of_nursery = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        connection.close()
+        request = serve_children(of_nursery.detach())
+    else:
+        of_nursery.close()
+        fast_children.fork_in(connection)
+    become(**request)
+
+
+def become(words: list[str], cwd: str, environment: dict[str, str]) -> None:
+    """Does what ``python`` with these words does: ``[-W error] ([-P] -m module | -c code | script) arguments…``."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
@@ -65,9 +89,14 @@ def become(
         warnings.simplefilter(words[1])  # type: ignore[arg-type]
         words = words[2:]
     sys.path[: 1 + len(path_of(OWN_ENVIRONMENT))] = path_of(environment)  # in place of this script's folder and path
+    is_safe = words[0] == "-P"
+    words = words[is_safe:]
     if words[0] == "-m":
-        sys.path.insert(0, os.getcwd())
+        if not is_safe:
+            sys.path.insert(0, os.getcwd())
         sys.argv = words[1:]
+        if words[1] != "bbrl_exp":
+            sys.modules.pop(words[1], None)
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     elif words[0] == "-c":
         sys.path.insert(0, "")
@@ -77,6 +106,50 @@ def become(
         sys.path.insert(0, str(Path(words[0]).resolve().parent))
         sys.argv = words
         runpy.run_path(words[0], run_name="__main__")
+
+
+def serve_children(number: int) -> dict[str, Any]:
+    """A nursery: forks children of its parent as that asks for them, and ends with it. In a child, what that is to do.
+
+    Args:
+        number: descriptor of the socket. A message is a request with the child's files, and is answered by its id.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    handlers = {caught: signal.signal(caught, signal.SIG_IGN) for caught in _IGNORED_BY_NURSERIES}
+    connection = socket.socket(fileno=fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 500))
+    os.close(number)
+    while True:
+        content, files, _, _ = socket.recv_fds(connection, 1 << 20, 32)
+        if not content:
+            os._exit(0)
+        if pid := fork_sibling():
+            connection.send(str(pid).encode())
+            for file in files:
+                os.close(file)
+            continue
+        for caught, handler in handlers.items():
+            signal.signal(caught, handler)
+        request = json.loads(content)
+        high = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 600) for file in files]
+        connection.close()
+        for file in files:
+            os.close(file)
+        for file, descriptor in zip(high, request.pop("descriptors"), strict=True):
+            os.dup2(file, descriptor)
+            os.close(file)
+        return request
+
+
+def fork_sibling() -> int:
+    """As ``os.fork``, but the new process is another child of this one's parent."""
+    python = ctypes.PyDLL(None)
+    python.PyOS_BeforeFork()
+    pid = int(python.syscall(_SYS_CLONE, _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0))
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+    else:
+        python.PyOS_AfterFork_Parent()
+    return pid
 
 
 def path_of(environment: dict[str, str]) -> list[str]:
@@ -90,5 +163,11 @@ if __name__ == "__main__":
     import_everything()
     gc.freeze()
     sys.stdout.flush()
-    os.dup2(said, 1)
-    serve()
+    of_tests = int(sys.argv[1])
+    if fork_sibling() == 0:
+        os.close(said)
+        become(**serve_children(of_tests))
+    else:
+        os.close(of_tests)
+        os.dup2(said, 1)
+        serve()

@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import fast_children
 import psutil
 import pytest
 
@@ -107,17 +109,21 @@ class _Interpreter:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="prepared_")
         self.folder = self._folder.name
+        self.nursery, of_nursery = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("interpreter.py"))],
+            [sys.executable, str(Path(__file__).with_name("interpreter.py")), str(of_nursery.fileno())],
+            pass_fds=(of_nursery.fileno(),),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=_ENVIRONMENT,
             text=True,
         )
+        of_nursery.close()
         atexit.register(self._close)
 
     def _close(self) -> None:
+        self.nursery.close()
         self._process.communicate()
         self._folder.cleanup()
 
@@ -133,3 +139,8 @@ class _Interpreter:
 @functools.cache
 def _interpreter() -> _Interpreter:
     return _Interpreter()
+
+
+def fork_children() -> None:
+    """Lets this process fork, too, what it would start by ``python -m``."""
+    fast_children.fork_in(lambda: _interpreter().nursery)

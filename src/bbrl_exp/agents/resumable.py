@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from torch import nn
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.agents.attributes import AttributeState, restore_attributes
+from bbrl_exp.agents.attributes import AttributeState
+from bbrl_exp.agents.restored_attributes import restore_attributes
 
 _OF_AGENTS = frozenset(vars(Agent()))
 

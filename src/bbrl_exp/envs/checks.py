@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bbrl_exp.agents.attributes import not_stored
+from bbrl_exp.agents.object_state import not_stored
 from bbrl_exp.envs.environment_agent import EnvironmentAgent
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, described, is_of_user_code

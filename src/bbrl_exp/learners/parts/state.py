@@ -7,7 +7,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import nn
 
-from bbrl_exp.agents.attributes import AttributeState, HasState, hidden_parts, restore_attributes
+from bbrl_exp.agents.attributes import AttributeState, hidden_parts
+from bbrl_exp.agents.object_state import HasState
+from bbrl_exp.agents.restored_attributes import restore_attributes
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 
