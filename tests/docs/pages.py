@@ -15,7 +15,7 @@ import prepared
 
 ROOT = Path(__file__).parents[2]
 _FILE = re.compile(r"^`(\S+)`:\n\n```\w+\n(.*?)```", re.DOTALL | re.MULTILINE)
-_COMMANDS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,26 @@ class Page:
     Attributes:
         files: the contents of each file that the page shows below a line that is its name in backquotes and a colon.
         commands: its blocks of shell commands.
+        snippets: its blocks of Python that are no files.
+        dialogues: its blocks that show a command after ``$`` and what it prints.
     """
 
     files: dict[str, str]
     commands: list[str]
+    snippets: list[str]
+    dialogues: list[str]
 
     @classmethod
     def read(cls, name: str) -> Page:
         """The page ``docs/<name>``."""
         text = (ROOT / "docs" / name).read_text(encoding="utf-8")
-        return cls(dict(_FILE.findall(text)), _COMMANDS.findall(text))
+        files, blocks = dict(_FILE.findall(text)), _BLOCK.findall(text)
+        return cls(
+            files,
+            commands=[block for language, block in blocks if language == "sh"],
+            snippets=[block for language, block in blocks if language == "python" and block not in files.values()],
+            dialogues=[block for language, block in blocks if language == "text" and block.startswith("$ ")],
+        )
 
     def write_files(self, folder: Path) -> None:
         """Writes the page's files into a folder."""
@@ -50,6 +60,12 @@ def run(folder: Path, command: str, *options: str, exit_code: int = 0) -> subpro
     """
     words, variables = words_of(command, *options)
     return finished(prepared.run(words, folder, {**os.environ, **variables}), exit_code)
+
+
+def lines_of(block: str) -> list[str]:
+    """The commands of a block, one each, without comments."""
+    lines = block.replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
 def words_of(command: str, *options: str) -> tuple[list[str], dict[str, str]]:

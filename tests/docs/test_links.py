@@ -61,13 +61,17 @@ def test_a_link_to_a_missing_file_or_heading_is_found(tmp_path: Path) -> None:
     assert broken(page) == ["#not-a-heading"]
 
 
-def test_every_page_of_the_documentation_can_be_reached_from_the_readme() -> None:
-    reached, waiting = set(), [ROOT / "README.md"]
+def test_every_page_of_the_documentation_can_be_reached_from_the_readme_or_is_in_the_contents_of_the_site() -> None:
+    reached, waiting = set(), [ROOT / "README.md", ROOT / "docs" / "index.md"]
     while waiting:
         page = waiting.pop()
         if page in reached or not page.exists():
             continue
         reached.add(page)
-        names = [target.partition("#")[0] for target in links(page.read_text(encoding="utf-8"))]
+        text = page.read_text(encoding="utf-8")
+        names = [target.partition("#")[0] for target in links(text)]
         waiting += [(page.parent / name).resolve() for name in names if name.endswith(".md")]
+        for contents in re.findall(r"^```{toctree}\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+            entries = [line for line in contents.split() if not line.startswith(":")]
+            waiting += [path for entry in entries for path in page.parent.glob(f"{entry}.md")]
     assert set(ROOT.glob("docs/**/*.md")) <= reached
