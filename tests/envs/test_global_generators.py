@@ -41,15 +41,19 @@ def rows_of_workers(seed: int, *, again: bool = False) -> Tensor:
     return workspace["env/env_obs"]
 
 
-def test_workers_repeat_themselves_by_seed() -> None:
-    first = rows_of_workers(3)
-    assert first.equal(rows_of_workers(3))
-    assert first.equal(rows_of_workers(3, again=True))
-    assert not (first == rows_of_workers(4)).any()
+@pytest.fixture(scope="module")
+def rows() -> torch.Tensor:
+    """What workers record with the seed 3."""
+    return rows_of_workers(3)
 
 
-def test_no_two_workers_draw_the_same_numbers() -> None:
-    rows = rows_of_workers(3)
+def test_workers_repeat_themselves_by_seed(rows: torch.Tensor) -> None:
+    assert rows.equal(rows_of_workers(3))
+    assert rows.equal(rows_of_workers(3, again=True))
+    assert not (rows == rows_of_workers(4)).any()
+
+
+def test_no_two_workers_draw_the_same_numbers(rows: torch.Tensor) -> None:
     for component in range(4):
         assert not np.intersect1d(rows[:, :2, component], rows[:, 2:, component]).size
 

@@ -97,7 +97,7 @@ def test_the_repository_of_a_users_package_is_named(tmp_path: Path, monkeypatch:
 def test_without_git_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert found_repositories() == []
-    assert git_commit() is None
+    assert git_commit(found_repositories()) is None
 
 
 def test_installed_packages_are_named_with_their_versions() -> None:

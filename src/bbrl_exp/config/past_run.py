@@ -20,7 +20,7 @@ from bbrl_exp.config.overrides import Override, parse
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.config import ADDED_KEYS, load_config
 from bbrl_exp.records.layout import CONFIG, HYDRA_CONFIG, OVERRIDES, SWEEP_CONFIG, UnreadableError
-from bbrl_exp.records.provenance import git_commit, versions
+from bbrl_exp.records.provenance import git_commit, repositories, versions
 from bbrl_exp.records.summary import read_summary
 from bbrl_exp.settings import shown, value_at
 
@@ -141,7 +141,7 @@ class PastRun:
         old, new = self.summary.get("versions") or {}, versions()
         names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         found += [f"{name} {old.get(name, 'absent')} → {new.get(name, 'absent')}" for name in names]
-        commits = self.summary.get("git_commit"), git_commit()
+        commits = self.summary.get("git_commit"), git_commit(repositories())
         found += [f"commit {_short(commits[0])} → {_short(commits[1])}"] if commits[0] != commits[1] else []
         return f"run again: {self.folder}; what differs: {', '.join(found) or 'nothing'}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
@@ -29,27 +29,30 @@ class ContinuousPolicy(Agent):
         env_spec: facts of the environment.
         hidden_sizes: units of the hidden layers.
         activation: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``.
-        outputs_per_component: outputs P of the network for each of the D components of an action.
         noise_correlation: of the noise between a step and the next one, below 1.
         random_steps: environment steps at the beginning, all environments together, with actions drawn uniformly.
         observation_prefix: of the variables to read instead of the environment's own.
         seed: root seed of the initial weights and of the exploration, which have separate streams.
         name: the agent's name.
         network: your own, which makes the features that the hidden layers see (docs/networks.md).
+
+    Attributes:
+        outputs_per_component: outputs P of the network for each of the D components of an action.
     """
+
+    outputs_per_component: ClassVar[int] = 1
 
     def __init__(
         self,
         env_spec: EnvSpec,
-        hidden_sizes: Sequence[int],
-        activation: str,
-        outputs_per_component: int,
-        noise_correlation: float,
-        random_steps: int,
-        observation_prefix: str,
-        seed: int,
-        name: str | None,
-        network: NetworkNode,
+        hidden_sizes: Sequence[int] = (256, 256),
+        activation: str = "relu",
+        noise_correlation: float = 0.0,
+        random_steps: int = 0,
+        observation_prefix: str = "",
+        seed: int = 0,
+        name: str | None = None,
+        network: NetworkNode = None,
     ) -> None:
         super().__init__(name)
         check_sizes(hidden_sizes=hidden_sizes)
@@ -58,7 +61,7 @@ class ContinuousPolicy(Agent):
         self.features = ObservationFeatures(env_spec, observation_prefix, generator, network)
         self.reads: tuple[str, ...] = self.features.names
         self.writes: tuple[str, ...] = (self.bounds.variable,)
-        sizes = [self.features.n_features, *hidden_sizes, outputs_per_component * self.bounds.n_components]
+        sizes = [self.features.n_features, *hidden_sizes, self.outputs_per_component * self.bounds.n_components]
         self.network = Mlp(sizes, activation, output_gain=0.01, generator=generator)
         self.exploration = Exploration(self.bounds.n_components, random_steps, noise_correlation, seed, name)
         self._on_arrays = self.features.on_arrays(self.network)

@@ -54,7 +54,6 @@ class DeterministicPolicy(ContinuousPolicy):
             env_spec,
             hidden_sizes,
             activation,
-            1,
             noise_correlation,
             random_steps,
             observation_prefix,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.functional.squashing import SquashedSample, squashed_normal
 from bbrl_exp.policies.continuous import ContinuousPolicy
-from bbrl_exp.policies.observation import NetworkNode
 
 _SMALLEST_LOG_STD = -20.0
 _LARGEST_LOG_STD = 2.0
@@ -40,31 +38,7 @@ class SquashedNormalPolicy(ContinuousPolicy):
     """
 
     sampling = False
-
-    def __init__(
-        self,
-        env_spec: EnvSpec,
-        hidden_sizes: Sequence[int] = (256, 256),
-        activation: str = "relu",
-        noise_correlation: float = 0.0,
-        random_steps: int = 0,
-        observation_prefix: str = "",
-        seed: int = 0,
-        name: str | None = None,
-        network: NetworkNode = None,
-    ) -> None:
-        super().__init__(
-            env_spec,
-            hidden_sizes,
-            activation,
-            2,
-            noise_correlation,
-            random_steps,
-            observation_prefix,
-            seed,
-            name,
-            network,
-        )
+    outputs_per_component: ClassVar[int] = 2
 
     def mean_and_log_std(self, observations: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """μ and log σ, before the squashing, ``[N, D]`` each, for N observations, ``[N, *shape]`` per leaf."""

@@ -7,6 +7,7 @@ other file depends that equal runs have in common.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -45,11 +46,15 @@ def command() -> str:
     return shlex.join(Invocation.of_this_process().words)
 
 
-def git_commit() -> str | None:
-    """The commit of the checkout of this package, with ``+changes`` where it was edited; None without one."""
-    root = _repository_of_this_package()
-    found = _commit(root) if root is not None else None
-    return None if found is None else f"{found['commit']}{'+changes' if found['changes'] else ''}"
+def git_commit(found: Iterable[Mapping[str, Any]]) -> str | None:
+    """The commit of the checkout of this package, with ``+changes`` where it was edited; None without one.
+
+    Args:
+        found: what :func:`repositories` gave.
+    """
+    root = str(_repository_of_this_package())
+    own = (f"{each['commit']}{'+changes' if each['changes'] else ''}" for each in found if each["folder"] == root)
+    return next(own, None)
 
 
 def repositories(packages: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -108,7 +113,8 @@ def _git(root: Path, settings: Mapping[str, str], *arguments: str) -> subprocess
     )
 
 
-def versions() -> dict[str, str]:
+@functools.cache
+def versions() -> Mapping[str, str]:
     """The versions of Python and of the packages that a result depends on, as far as they are installed."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -156,14 +162,14 @@ def record_start(
     threads: int,
     device: str,
     known_as: str | None,
-    packages: Sequence[str] = (),
+    found: Sequence[Mapping[str, Any]] = (),
     total_steps: int | None = None,
     project: Mapping[str, Any] | None = None,
 ) -> None:
     """Adds this start of the run to ``provenance.json`` in its folder; a resumed run has several.
 
-    Each of ``seeds`` is named by what it is the root of; the repositories of ``packages``, the user's own, are noted,
-    and what the run has of a ``project``.
+    Each of ``seeds`` is named by what it is the root of; the :func:`repositories` that were ``found`` are noted, and
+    what the run has of a ``project``.
     """
     import torch  # the packages that only need `config_hash` do without it
 
@@ -183,7 +189,7 @@ def record_start(
         "device": device,
         "accelerator": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
         "machine": machine(),
-        "repositories": repositories(packages),
+        "repositories": list(found),
         "python": platform.python_version(),
         "packages": distributions(),
     }

@@ -23,7 +23,7 @@ from bbrl_exp.envs.told_warnings import forget_told_warnings
 from bbrl_exp.errors import BbrlExpError, DivergedError, described, ends_silently
 from bbrl_exp.records.config import write_config
 from bbrl_exp.records.layout import LOG
-from bbrl_exp.records.provenance import command, git_commit, record_end, record_start, versions
+from bbrl_exp.records.provenance import command, git_commit, record_end, record_start, repositories, versions
 from bbrl_exp.records.summary import PAUSED, Status, Summary, read_summary
 from bbrl_exp.runs.console import SeveralConsoles, Terminal, end_lines, open_log, show_error
 from bbrl_exp.runs.resume import ResumePoint
@@ -72,9 +72,9 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
         def wall_seconds() -> float:
             return float(seconds_before + time.perf_counter() - started)
 
-        spec = env_spec_of(prepared.graph)
+        spec, found = env_spec_of(prepared.graph), repositories(allowed_packages())
         summary = replace(
-            first_summary(run, None if spec is None else spec.env_id),
+            first_summary(run, None if spec is None else spec.env_id, git_commit(found)),
             wall_seconds=seconds_before,
             extended_from=_extended_from(earlier),
         )
@@ -88,7 +88,7 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
             run.root.num_threads,
             run.device,
             run.config_hash,
-            allowed_packages(),
+            found,
             run.root.total_steps,
             None if project is None else asdict(project),
         )
@@ -134,8 +134,8 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
     return RunResult(folder, summary, error, exit_code, stop.number)
 
 
-def first_summary(run: CheckedRun, env_id: str | None) -> Summary:
-    """The summary of a run before its first step, in the environments ``env_id``."""
+def first_summary(run: CheckedRun, env_id: str | None, commit: str | None) -> Summary:
+    """The summary of a run before its first step, in the environments ``env_id``, by the code of ``commit``."""
     return Summary(
         status="running",
         agent=run.choices["agent"],
@@ -145,8 +145,8 @@ def first_summary(run: CheckedRun, env_id: str | None) -> Summary:
         batch_size=run.root.batch_size,
         command=command(),
         overrides=run.overrides,
-        git_commit=git_commit(),
-        versions=versions(),
+        git_commit=commit,
+        versions=dict(versions()),
         config_hash=run.config_hash,
     )
 
