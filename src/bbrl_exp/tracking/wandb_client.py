@@ -46,6 +46,7 @@ class WandbClient:
 
         self._wandb, self._about = wandb, run
         self._folder = Path(os.environ.get("WANDB_DIR") or sent.folder.parent)
+        self._project = run.project or os.environ.get("WANDB_PROJECT") or DEFAULT_PROJECT
         self._settings = wandb.Settings(**_settings())
         self._run: Any = None
         self._summary: dict[str, Any] = {}
@@ -54,10 +55,11 @@ class WandbClient:
         self.is_off = False
         if wandb.setup().settings.mode in ("offline", "dryrun"):
             pattern = self._folder / "wandb" / f"offline-run-*-{run.run_id}"
-            files = [SessionFile.read(path, run.run_id) for path in sorted(pattern.parent.glob(pattern.name))]
-            for file in files:
-                self._summary |= file.summary
-            self._add_known([row for file in files for row in file.rows])
+            for path in sorted(pattern.parent.glob(pattern.name)):
+                file = SessionFile.read(path, run.run_id)
+                if file.project == self._project:
+                    self._summary |= file.summary
+                    self._add_known(file.rows)
             place = shlex.quote(os.path.relpath(pattern.parent))
             self.where = f"offline; to send it: wandb sync {place}/{pattern.name}"
             if not self._n_rows:
@@ -83,7 +85,7 @@ class WandbClient:
         own_tags = [tag for tag in variables.get("WANDB_TAGS", "").split(",") if tag]
         tags = [*own_tags, *(tag if len(tag) <= _LONGEST_TAG else f"{tag[: _LONGEST_TAG - 1]}…" for tag in run.tags)]
         self._run = self._wandb.init(
-            project=run.project or variables.get("WANDB_PROJECT") or DEFAULT_PROJECT,
+            project=self._project,
             id=run.run_id,
             name=variables.get("WANDB_NAME") or run.name,
             group=variables.get("WANDB_RUN_GROUP") or run.group,
@@ -183,16 +185,19 @@ class SessionFile:
     """What W&B's own file of a session holds, online or offline.
 
     Attributes:
+        project: where it belongs; empty where the file does not say.
         rows: of the history.
         summary: the values that were set last.
     """
 
+    project: str
     rows: list[Row]
     summary: dict[str, Any]
 
     @classmethod
     def read(cls, folder: Path, run_id: str) -> SessionFile:
         """The file in the folder of a session; empty where there is none."""
+        project = ""
         rows: list[Row] = []
         summary: dict[str, Any] = {}
         known_names: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -204,9 +209,11 @@ class SessionFile:
                     names = tuple(texts)
                     env_steps = json.loads(texts[STEPS]) if STEPS in texts else None
                     rows.append(Row(json.loads(texts[_STEP]), env_steps, known_names.setdefault(names, names)))
+                elif record.HasField("run"):
+                    project = record.run.project
                 elif record.HasField("summary"):
                     summary |= {_name(item): json.loads(item.value_json) for item in record.summary.update}
-        return cls(rows, summary)
+        return cls(project, rows, summary)
 
 
 def _name(item: Any) -> str:
