@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bbrl_exp.tracking.wandb_client import records
+from bbrl_exp.tracking.wandb_files import records
 
 Point = tuple[int, str, float]
 

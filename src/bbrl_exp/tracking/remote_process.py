@@ -26,6 +26,7 @@ from bbrl_exp.tracking.new_only import NewOnly
 
 _LOOK_SECONDS = 1.0
 _LAST_SECONDS = 5.0
+_RESERVED = {"", "project", "run", "timestamp", "step", "time", "metrics", "env_steps"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Client(Protocol):
         """Ends the session; returns when the tracker has everything."""
 
 
-class _Service:
+class Service:
     """Hands to a tracker what it does not have yet.
 
     Args:
@@ -92,13 +93,15 @@ class _Service:
 
     def row(self, env_steps: int, numbers: Mapping[str, float]) -> None:
         """Numbers at a step."""
-        fresh = {name: value for name, value in numbers.items() if self._client.new.is_new(env_steps, name)}
+        named = {_not_reserved(name): value for name, value in numbers.items()}
+        fresh = {name: value for name, value in named.items() if self._client.new.is_new(env_steps, name)}
         if fresh:
             self._client.row(env_steps, fresh)
             self.counts[0] += len(fresh)
 
     def image(self, env_steps: int, name: str, data: bytes) -> None:
         """A PNG or GIF file."""
+        name = _not_reserved(name)
         if self._client.new.is_new(env_steps, name):
             self._pictures.mkdir(exist_ok=True)
             suffix = "gif" if data[:3] == b"GIF" else "png"
@@ -125,6 +128,11 @@ class _Service:
             shutil.rmtree(self._pictures)
 
 
+def _not_reserved(name: str) -> str:
+    """A name that no tracker takes for a column of its own, which it would rename or drop."""
+    return f"metrics/{name}" if name in _RESERVED or name.startswith("_") else name
+
+
 def rows_of(points: Iterable[Point]) -> Iterator[tuple[int, dict[str, float]]]:
     """Points as they were recorded together: neighbours at one step, each name once."""
     for env_steps, neighbours in groupby(points, lambda point: point.env_steps):
@@ -138,7 +146,7 @@ def rows_of(points: Iterable[Point]) -> Iterator[tuple[int, dict[str, float]]]:
 
 
 def _serve(client: Client, sent: SentRecords) -> None:
-    service = _Service(client, sent.folder.parent, sent.folder / "pictures")
+    service = Service(client, sent.folder.parent, sent.folder / "pictures")
     for line in sys.stdin:
         message = json.loads(line)
         if "resume" in message:

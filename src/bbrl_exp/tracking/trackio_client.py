@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -48,7 +49,8 @@ class TrackioClient:
                 self.new.add(step, names)
         config = {**run.config, "tags": run.tags}
         self._run = Run(None, project, None, name=run.name, run_id=run.run_id, group=run.group, config=config)
-        self.where = f"TRACKIO_DIR={os.path.relpath(folder)} trackio show --project {project}"
+        place = shlex.quote(os.path.relpath(folder))
+        self.where = f"TRACKIO_DIR={place} trackio show --project {shlex.quote(project)}"
 
     def row(self, env_steps: int, numbers: Mapping[str, float]) -> None:
         """Records numbers at a step."""

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bbrl_exp.records.sent import SentRecords
 from bbrl_exp.tracking.new_only import NewOnly
 from bbrl_exp.tracking.remote import DEFAULT_PROJECT
 from bbrl_exp.tracking.remote_process import RemoteRun
+from bbrl_exp.tracking.wandb_files import STEP, STEPS, Row, SessionFile
 
-STEPS = "env_steps"
-_STEP = "_step"
 _LONGEST_TAG = 64
-_FILE_HEADER_LENGTH = 7
-_BLOCK_LENGTH = 32 * 1024
-_HEADER_LENGTH = 7
-_FULL, _FIRST, _LAST = 1, 2, 4
 
 
 class WandbClient:
@@ -46,6 +39,7 @@ class WandbClient:
 
         self._wandb, self._about = wandb, run
         self._folder = Path(os.environ.get("WANDB_DIR") or sent.folder.parent)
+        self._project = run.project or os.environ.get("WANDB_PROJECT") or DEFAULT_PROJECT
         self._settings = wandb.Settings(**_settings())
         self._run: Any = None
         self._summary: dict[str, Any] = {}
@@ -54,10 +48,11 @@ class WandbClient:
         self.is_off = False
         if wandb.setup().settings.mode in ("offline", "dryrun"):
             pattern = self._folder / "wandb" / f"offline-run-*-{run.run_id}"
-            files = [SessionFile.read(path, run.run_id) for path in sorted(pattern.parent.glob(pattern.name))]
-            for file in files:
-                self._summary |= file.summary
-            self._add_known([row for file in files for row in file.rows])
+            for path in sorted(pattern.parent.glob(pattern.name)):
+                file = SessionFile.read(path, run.run_id)
+                if file.project == self._project:
+                    self._summary |= file.summary
+                    self._add_known(file.rows)
             place = shlex.quote(os.path.relpath(pattern.parent))
             self.where = f"offline; to send it: wandb sync {place}/{pattern.name}"
             if not self._n_rows:
@@ -83,7 +78,7 @@ class WandbClient:
         own_tags = [tag for tag in variables.get("WANDB_TAGS", "").split(",") if tag]
         tags = [*own_tags, *(tag if len(tag) <= _LONGEST_TAG else f"{tag[: _LONGEST_TAG - 1]}…" for tag in run.tags)]
         self._run = self._wandb.init(
-            project=run.project or variables.get("WANDB_PROJECT") or DEFAULT_PROJECT,
+            project=self._project,
             id=run.run_id,
             name=variables.get("WANDB_NAME") or run.name,
             group=variables.get("WANDB_RUN_GROUP") or run.group,
@@ -113,7 +108,7 @@ class WandbClient:
             return [rows[number] for number in range(n_rows)]
         run = self._wandb.Api().run(f"{self._run.entity}/{self._run.project}/{self._about.run_id}")
         at_wandb = [
-            Row(row[_STEP], row.get(STEPS), tuple(name for name, value in row.items() if value is not None))
+            Row(row[STEP], row.get(STEPS), tuple(name for name, value in row.items() if value is not None))
             for row in run.scan_history()
         ]
         if max((row.number for row in at_wandb), default=-1) < n_rows - 1:
@@ -168,71 +163,3 @@ def _settings() -> dict[str, Any]:
         if not {f"WANDB_{name}", f"WANDB_{name.replace('X_', '_')}"} & set(os.environ):
             settings |= values
     return settings
-
-
-class Row(NamedTuple):
-    """A row of W&B's history: its number there, the environment step, and the names of its values."""
-
-    number: int
-    env_steps: int | None
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SessionFile:
-    """What W&B's own file of a session holds, online or offline.
-
-    Attributes:
-        rows: of the history.
-        summary: the values that were set last.
-    """
-
-    rows: list[Row]
-    summary: dict[str, Any]
-
-    @classmethod
-    def read(cls, folder: Path, run_id: str) -> SessionFile:
-        """The file in the folder of a session; empty where there is none."""
-        rows: list[Row] = []
-        summary: dict[str, Any] = {}
-        known_names: dict[tuple[str, ...], tuple[str, ...]] = {}
-        for path in folder.glob(f"run-{run_id}.wandb"):
-            for record in records(path.read_bytes()):
-                if record.HasField("history"):
-                    items = record.history.item
-                    texts = {_name(item): item.value_json for item in items}
-                    names = tuple(texts)
-                    env_steps = json.loads(texts[STEPS]) if STEPS in texts else None
-                    rows.append(Row(json.loads(texts[_STEP]), env_steps, known_names.setdefault(names, names)))
-                elif record.HasField("summary"):
-                    summary |= {_name(item): json.loads(item.value_json) for item in record.summary.update}
-        return cls(rows, summary)
-
-
-def _name(item: Any) -> str:
-    """The name of a value of a row or a summary; of a picture that of all its details."""
-    name: str = item.key or item.nested_key[0]
-    return name
-
-
-def records(data: bytes) -> Iterator[Any]:
-    """The records in the contents of an offline file, a log in the format of LevelDB, as far as they are whole.
-
-    A header, then blocks of 32 KiB with pieces of records: checksum (4 bytes), length (2), kind (1), contents.
-    """
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    position, pieces = _FILE_HEADER_LENGTH, b""
-    while position + _HEADER_LENGTH <= len(data):
-        left = _BLOCK_LENGTH - position % _BLOCK_LENGTH
-        if left < _HEADER_LENGTH:
-            position += left
-            continue
-        length = int.from_bytes(data[position + 4 : position + 6], "little")
-        kind, start = data[position + 6], position + _HEADER_LENGTH
-        position = start + length
-        if position > len(data) or not _FULL <= kind <= _LAST:
-            return
-        pieces = data[start:position] if kind in (_FULL, _FIRST) else pieces + data[start:position]
-        if kind in (_FULL, _LAST):
-            yield Record.FromString(pieces)
