@@ -214,7 +214,7 @@ def test_two_actions_of_one_worth_are_a_tie_and_others_are_not(dqn_model: OnnxMo
 
 
 def undecided(folder: Path) -> SavedRun:
-    """The policy of a run, changed so that its last layer finds two actions worth exactly the same, whatever it sees."""
+    """The policy of a run after a change: both actions are worth exactly the same, whatever it sees."""
     saved = SavedRun.read(folder)
     *_, weight, bias = saved.graph_state.values()
     weight[1], bias[1] = weight[0], bias[0]
