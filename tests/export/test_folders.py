@@ -22,6 +22,7 @@ from bbrl_exp.export.target import new_folder
 from bbrl_exp.records.files import create_file
 from bbrl_exp.runs.policy import evaluate
 from bbrl_exp.runs.run import run
+from bbrl_exp.training.checkpoint import read_checkpoint, write_checkpoint
 from bbrl_exp.training.policy_file import PolicyFile
 
 pytest.importorskip("safetensors")
@@ -152,6 +153,7 @@ def test_what_a_folder_lacks_is_said(monkeypatch: pytest.MonkeyPatch, capsys: py
             ["outputs/lstm", "--to", "policy.onx"],
             "to='policy.onx': must be a file .safetensors or .onnx, or a folder; did you mean '.onnx'?",
         ),
+        (["outputs/lstm", "--to", ".onnx"], "to='.onnx': must be a file .safetensors or .onnx, or a folder"),
         (["outputs/lstm", "--to", "no/a.onnx"], "to='no/a.onnx': the folder no must exist"),
         (["outputs/lstm", "--to", "outputs"], "to='outputs': exists already; choose another name, or remove it first"),
         (["outputs/lst", "--to", "a"], "outputs/lst is not a run folder (no summary.json); did you mean 'lstm'?"),
@@ -170,6 +172,21 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
     assert printed.err.startswith(f"error: {said}")
     assert printed.err.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["nan.onnx", "nan"])
+def test_a_policy_of_nan_is_not_exported(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if not Path("outputs/nan").exists():
+        run([*SHORT, "name=nan", "agent=ppo", "env=pendulum"])
+        path = Path("outputs/nan/checkpoints/last.pt")
+        kept = read_checkpoint(path)
+        for tensor in kept["state"]["graph"].values():
+            tensor.fill_(float("nan"))
+        write_checkpoint(path, kept["state"], kept["meta"])
+        capsys.readouterr()
+    assert main(["export", "outputs/nan", "--to", name, "--episodes", "1"]) == 3
+    assert capsys.readouterr() == ("", "error: non-finite value in 'action' from environment 0 at t=0: nan\n")
+    assert not Path(name).exists()
 
 
 @pytest.mark.parametrize("name", ["late.safetensors", "late.onnx", "late"])

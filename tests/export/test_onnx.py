@@ -197,7 +197,7 @@ def test_two_actions_of_one_worth_are_a_tie_and_others_are_not(dqn_model: OnnxMo
     observation = np.random.default_rng(0).normal(size=(1, 4)).astype(np.float32)
     action = model.run({"observation": observation})["action"]
     other = 1 - action
-    assert not comparison._is_tie("action", other[0], 0, {"observation": observation})
+    assert not comparison._is_tie("action", other[0], [torch.from_numpy(observation)])
     # Between an observation with one action and one with the other is one where both are worth the same.
     far = next(
         point
@@ -210,32 +210,56 @@ def test_two_actions_of_one_worth_are_a_tie_and_others_are_not(dqn_model: OnnxMo
             observation = middle
         else:
             far = middle
-    assert comparison._is_tie("action", other[0], 0, {"observation": observation})
+    assert comparison._is_tie("action", other[0], [torch.from_numpy(observation)])
 
 
-@pytest.fixture(scope="module")
-def undecided(tmp_path_factory: pytest.TempPathFactory) -> SavedRun:
-    """A policy that sees three integers, and to which both actions are worth exactly the same, whatever it sees."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("undecided"))
-        saved = SavedRun.read(run([*SHORT, "agent=ppo", "env=gym", "env.id=Blackjack-v1"]).folder)
-    *_, weight, bias = saved.graph_state.values()  # of the last layer of the policy
+def undecided(folder: Path) -> SavedRun:
+    """The policy of a run after a change: both actions are worth exactly the same, whatever it sees."""
+    saved = SavedRun.read(folder)
+    *_, weight, bias = saved.graph_state.values()
     weight[1], bias[1] = weight[0], bias[0]
     return saved
 
 
-@pytest.mark.parametrize("has_batches", [True, False])
-def test_two_actions_of_one_worth_are_a_tie_where_integers_are_observed(undecided: SavedRun, has_batches: bool) -> None:
-    *_, bias = undecided.graph_state.values()
-    seen = {f"observation/{index}": np.array([value]) for index, value in enumerate((14, 10, 0))}
+def test_two_actions_of_one_worth_are_a_tie_where_integers_are_observed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved = undecided(run([*SHORT, "agent=ppo", "env=gym", "env.id=Blackjack-v1"]).folder)
+    *_, bias = saved.graph_state.values()
+    seen = [torch.tensor([value]) for value in (14, 10, 0)]
     is_tie = []
-    for lead in (0.0, 1e-7, 0.01):
+    for lead in (0.0, 0.01):
         bias[1] = bias[0] + lead
-        model = OnnxModel(undecided)
-        model.has_batches = has_batches
-        is_tie.append([Comparison(model)._is_tie("action", np.array(action), 0, seen) for action in (0, 1)])
-    bias[1] = bias[0]
-    assert is_tie == [[True, True], [True, True], [False, True]]
+        model = OnnxModel(saved)
+        is_tie.append([Comparison(model)._is_tie("action", np.array(action), seen) for action in (0, 1)])
+    assert is_tie == [[True, True], [False, True]]
+
+
+@pytest.mark.parametrize("env", ["cartpole", "pendulum"])
+def test_a_policy_that_draws_random_numbers_is_refused(
+    env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = run([*SHORT, "agent=random", f"env={env}"]).folder
+    with pytest.raises(DisagreementError) as refused:
+        export(folder, "random.onnx", episodes=1)
+    assert re.fullmatch(
+        r"the ONNX model does not act as the policy does: at t=\d+ of episode 0 'action' is \S+ instead of \S+; "
+        "the policy draws random numbers",
+        str(refused.value),
+    )
+
+
+@pytest.mark.parametrize("choice", [["agent=cem", "env=cartpole"], ["agent=ppo", "env=minigrid_empty"]])
+def test_populations_and_grids_take_batches_of_any_size(
+    choice: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = OnnxModel(SavedRun.read(run([*SHORT, *choice]).folder))
+    assert model.has_batches
+    seen = {name: np.repeat(example.numpy()[:1], 5, axis=0) for name, example in model.step.inputs.items()}
+    assert model.run(seen)["action"].shape == (5,)
 
 
 USERS_AGENTS = """
@@ -327,9 +351,7 @@ def test_a_memory_is_empty_where_an_episode_starts_though_the_agent_asks_for_t_a
 def test_a_model_may_decide_ties_in_its_own_way_and_remembers_what_was_done(
     trained_with: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved = SavedRun.read(trained_with("Echoes"))
-    *_, weight, bias = saved.graph_state.values()  # of the last layer of the policy
-    weight[1], bias[1] = weight[0], bias[0]
+    saved = undecided(trained_with("Echoes"))
     model = OnnxModel(saved)
     right, chosen, remembered = model.run, [], []
 
@@ -348,9 +370,12 @@ def test_a_model_may_decide_ties_in_its_own_way_and_remembers_what_was_done(
 
 
 def test_a_policy_that_depends_on_the_batch_size_answers_one_observation(trained_with: Callable[[str], Path]) -> None:
-    card = export(trained_with("RowByRow"), "rows.onnx", episodes=3).card
+    folder = trained_with("RowByRow")
+    card = export(folder, "rows.onnx", episodes=3).card
     assert (card["onnx"]["batch"], card["onnx"]["inputs"]) == (1, {"observation": ["tensor(float)", [1, 4]]})
     assert card["onnx"]["compared"]["steps"] == sum(card["evaluation"]["lengths"])
+    comparison = Comparison(OnnxModel(undecided(folder)))
+    assert comparison._is_tie("action", np.array(1), [torch.zeros(1, 4)])
 
 
 def test_what_is_no_step_of_tensors_is_refused_in_one_line(trained_with: Callable[[str], Path], tmp_path: Path) -> None:

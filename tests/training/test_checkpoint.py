@@ -49,6 +49,24 @@ def test_a_file_with_another_checksum_is_refused(tmp_path: Path) -> None:
         read_checkpoint(path.with_name("last.pt"))
 
 
+def test_a_file_that_is_replaced_while_it_is_read_is_not_taken_for_a_damaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.pt"
+    write_checkpoint(path, {"number": 1}, {})
+    read_bytes = Path.read_bytes
+
+    def read_and_replaced(file: Path) -> bytes:
+        contents = read_bytes(file)
+        write_checkpoint(path, {"number": 2}, {})
+        return contents
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_replaced)
+    assert read_checkpoint(path)["state"] == {"number": 1}
+    monkeypatch.undo()
+    assert read_checkpoint(path)["state"] == {"number": 2}
+
+
 def test_the_learners_part_holds_what_the_graph_does_not_and_is_loaded_where_it_fits() -> None:
     policy, other = nn.Linear(2, 2), nn.Linear(2, 2)
     state = policy_state(policy, Learns(policy, 4))

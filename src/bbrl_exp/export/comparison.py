@@ -18,6 +18,7 @@ from bbrl_exp.seeding import torch_generator
 
 TOLERANCE = 1e-4  # of a number x: TOLERANCE (1 + |x|)
 _NEAR_INPUTS, _NEAR_PARAMETERS, _N_NEAR = 1e-5, 1e-6, 256
+_N_AGAIN = 32  # answers to the same question that a policy without random numbers gives alike
 
 
 class DisagreementError(BbrlExpError):
@@ -94,19 +95,24 @@ class Comparison(Agent):
     ) -> None:
         expected = self._step.clipped(name, torch.from_numpy(chosen)).numpy()
         is_number = expected.dtype.kind == "f"
+        if is_number:  # NaN and infinity are refused by the environments, whatever the model says
+            plays = plays & np.isfinite(expected).reshape(len(plays), -1).all(axis=1)
         difference = np.abs(found.astype(np.float64) - expected)
         allowed = TOLERANCE * (1.0 + np.abs(expected)) if is_number else np.zeros(())
         is_other = ~(difference <= allowed).reshape(len(plays), -1).all(axis=1) & plays
         if is_number and plays.any():
             self.largest_difference = max(self.largest_difference, float(difference[plays].max()))
         for row in np.flatnonzero(is_other).tolist():
-            if not is_number and self._is_tie(name, found[row], row, inputs):
+            shown = [torch.from_numpy(value[row : row + 1]) for value in inputs.values()]
+            is_random = self._is_random(shown)
+            if not is_number and not is_random and self._is_tie(name, found[row], shown):
                 self.n_ties += 1
                 self._remember(row)
                 continue
             raise DisagreementError(
                 f"the ONNX model does not act as the policy does: at t={self._t} of episode {row} '{name}' is "
                 f"{found[row].tolist()} instead of {expected[row].tolist()}"
+                + ("; the policy draws random numbers" if is_random else "")
             )
 
     def _remember(self, row: int) -> None:
@@ -114,10 +120,14 @@ class Comparison(Agent):
         for port in self._step.memory:
             self._memory[port.name][row] = self.get((port.variable, self._now)).numpy()[row]
 
-    def _is_tie(self, name: str, found: NDArray[Any], row: int, inputs: dict[str, NDArray[Any]]) -> bool:
+    def _is_random(self, shown: list[Tensor]) -> bool:
+        """Whether the policy itself does not answer the same inputs ``[1, …]`` in one way."""
+        first, *others = (self._step(*shown) for _ in range(_N_AGAIN))
+        return any(not torch.equal(one, two) for other in others for one, two in zip(first, other, strict=True))
+
+    def _is_tie(self, name: str, found: NDArray[Any], shown: list[Tensor]) -> bool:
         """Whether the policy itself would take that action, were its parameters and inputs a very little different."""
         expected = torch.from_numpy(np.asarray(found))
-        shown = [torch.from_numpy(value[row : row + 1]) for value in inputs.values()]
         for _ in range(_N_NEAR):
             near = {each: self._moved(value, _NEAR_PARAMETERS) for each, value in self._step.named_parameters()}
             outputs = functional_call(self._step, near, tuple(self._moved(value, _NEAR_INPUTS) for value in shown))

@@ -14,7 +14,21 @@ from bbrl_exp.export.onnx_file import SUFFIX as ONNX
 from bbrl_exp.records.files import create_file
 from bbrl_exp.training.policy_file import SUFFIX as TENSORS
 
-_OTHER_FORMATS = (".pt", ".pth", ".pkl", ".zip", ".bin", ".pb", ".tflite")
+_OTHER_FORMATS = (
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".pkl",
+    ".npz",
+    ".zip",
+    ".bin",
+    ".pb",
+    ".h5",
+    ".tflite",
+    ".json",
+    ".mp4",
+    ".gif",
+)
 
 
 def check_target(path: Path) -> None:
@@ -24,7 +38,7 @@ def check_target(path: Path) -> None:
         ConfigurationError: another format, a folder that does not exist, or something that exists.
     """
     near = did_you_mean(path.suffix, (TENSORS, ONNX)) if path.suffix not in (TENSORS, ONNX) else ""
-    if near or path.suffix in _OTHER_FORMATS:
+    if near or path.suffix in _OTHER_FORMATS or path.name in (TENSORS, ONNX):
         raise ConfigurationError(f"to='{path}': must be a file {TENSORS} or {ONNX}, or a folder{near}")
     if not path.absolute().parent.is_dir():
         raise ConfigurationError(f"to='{path}': the folder {path.parent} must exist")

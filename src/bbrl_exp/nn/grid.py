@@ -37,7 +37,7 @@ class GridPlanes(nn.Module):
 
     def forward(self, cells: Tensor) -> Tensor:
         """Planes float32 ``[N, height, width, P]`` of integers ``[N, height, width, K]``."""
-        planes = torch.zeros(len(cells), *self.shape, device=cells.device)
+        planes = torch.zeros(cells.shape[0], *self.shape, device=cells.device)
         return planes.scatter(3, cells.to(torch.int64) + self.first_plane, 1.0)
 
 

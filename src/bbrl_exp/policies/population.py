@@ -107,7 +107,7 @@ class PopulationPolicy(Agent):
             playing = torch.from_numpy(self._players(t, len(observations[0]))).to(observations[0].device)
         else:
             playing = torch.full(observations[0].shape[:1], MEAN, device=observations[0].device)
-        parameters = self.mean.expand(len(playing), -1)
+        parameters = self.mean.expand(playing.shape[0], -1)
         if self.training and bool((playing != MEAN).any()):
             chosen = self.candidates.index_select(0, playing.clamp(min=0))
             parameters = torch.where((playing == MEAN).unsqueeze(1), parameters, chosen)
