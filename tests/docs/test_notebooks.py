@@ -18,12 +18,19 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SITE = ROOT / "docs" / "conf.py"
 BADGE = "https://colab.research.google.com/github/{repository}/blob/main/docs/notebooks/{name}"
 EXERCISE = ("exercise", "check", "solution")
-HIDDEN = {"cellView": "form", "jupyter": {"source_hidden": True}}
+
+
+def hidden(what: str, *tags: str) -> dict[str, Any]:
+    """The metadata of a cell whose source is collapsed: on Colab, in JupyterLab and, with its label, on the site."""
+    labels = {"code_prompt_show": f"Show {what}", "code_prompt_hide": f"Hide {what}"}
+    return {"cellView": "form", "jupyter": {"source_hidden": True}, "mystnb": labels, "tags": list(tags)}
+
+
 METADATA = {
-    "setup": HIDDEN | {"tags": ["setup", "hide-cell"]},
+    "setup": hidden("the installation", "setup", "hide-cell"),
     "exercise": {"tags": ["exercise"]},
-    "check": HIDDEN | {"tags": ["check", "hide-input"]},
-    "solution": HIDDEN | {"tags": ["solution", "hide-input"]},
+    "check": hidden("the check", "check", "hide-input"),
+    "solution": hidden("the solution", "solution", "hide-input"),
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
