@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import fast_children
@@ -59,17 +59,25 @@ class Process:
         """Whether it has ended."""
         return self._code is not None or psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE
 
+    def wait_for(self, text: str) -> None:
+        """Waits until it has printed a text; one that ends without it fails the test."""
+        self._wait(lambda: text in self.stdout or self.is_over())
+        assert text in self.stdout, self.stderr
+
     def wait(self) -> int:
         """Its exit code (negative: the signal that ended it) once it has ended; one that hangs fails the test."""
+        self._wait(self.is_over)
+        if self._code is None:
+            self._code = _interpreter().ask(self.pid)
+        return self._code
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _LONGEST
-        while not self.is_over():
+        while not condition():
             if time.monotonic() > deadline:
                 self.send(signal.SIGKILL)
                 pytest.fail(f"the process hangs: {self.stdout}\n{self.stderr}")
             time.sleep(0.005)
-        if self._code is None:
-            self._code = _interpreter().ask(self.pid)
-        return self._code
 
 
 def start(

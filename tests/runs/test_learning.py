@@ -5,12 +5,11 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import prepared
 import pytest
 import torch
 
@@ -24,7 +23,6 @@ from bbrl_exp.runs.run import run
 
 from .conftest import CommandLine
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 LEARNS = [
     "agent=mlp",
     "agent.learner={_target_: users_own.Shifts, step: 0.05}",
@@ -344,18 +342,11 @@ def test_parameters_that_do_not_fit_into_memory_are_refused_before_they_are_made
 
 def test_a_signal_stops_an_evaluation(tmp_path: Path) -> None:
     endless = ["env=gym", "env.id=UsersEndless-v0", "eval.every=32", "eval.episodes=64", "name=x"]
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPTS / "run.py"), *LEARNS, *endless], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.lstrip().startswith("folder"):
-            break
+    process = prepared.start([*prepared.RUN, *LEARNS, *endless], tmp_path)
+    process.wait_for("\n  folder")
     time.sleep(0.5)
-    os.kill(process.pid, signal.SIGTERM)
-    process.stdout.read()
-    process.stdout.close()
-    assert process.wait(30) == 128 + signal.SIGTERM
+    process.send(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
     assert json.loads((tmp_path / "outputs" / "x" / "summary.json").read_text())["status"] == "interrupted"
     assert (tmp_path / "outputs" / "x" / "checkpoints" / "last.pt").exists()
 

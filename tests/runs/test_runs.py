@@ -1,7 +1,6 @@
 """Whole runs: what they leave, how they end."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -9,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import prepared
 import pytest
 import torch
 
@@ -96,15 +96,13 @@ def test_two_runs_of_the_same_seed_are_equal_and_have_folders_of_their_own(
     assert (one.summary.return_mean, one.summary.episodes) != (other.summary.return_mean, other.summary.episodes)
 
 
-def test_a_run_asks_for_the_commit_of_its_checkout_as_often_as_it_records_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_asks_for_the_commit_of_its_checkout_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(provenance, "_repository_of_this_package", lambda: tmp_path)
     monkeypatch.setattr(provenance, "_commit", lambda root: asked.append(root))
     run(SHORT)
-    assert asked == [tmp_path, tmp_path]  # for summary.json and for provenance.json
+    assert asked == [tmp_path]  # for summary.json and for provenance.json
 
 
 def test_a_named_run_that_is_complete_is_left_as_it_is(command_line: CommandLine, tmp_path: Path) -> None:
@@ -256,23 +254,15 @@ def test_a_signal_stops_the_run_and_a_second_run_in_its_folder_is_refused(
     command_line: CommandLine, tmp_path: Path
 ) -> None:
     arguments = ["name=x", "total_steps=100_000_000", "tracking=none"]
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *arguments], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
+    process = prepared.start([*prepared.RUN, *arguments], tmp_path)
     try:
-        for line in process.stdout:
-            if line.lstrip().startswith("folder"):
-                break
+        process.wait_for("\n  folder")
         second = command_line(*arguments)
         assert second.code == 2
         assert f"in use by process {process.pid}" in second.err
-        os.kill(process.pid, signal.SIGINT)
-        assert process.wait(20) == 128 + signal.SIGINT
     finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        process.send(signal.SIGINT)
+    assert process.wait() == 128 + signal.SIGINT
     summary = summary_of(tmp_path / "outputs" / "x")
     assert summary["status"] == "interrupted"
     assert summary["env_steps"] > 0

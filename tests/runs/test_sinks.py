@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
+import prepared
 import pytest
 
 from bbrl_exp.errors import ConfigurationError
@@ -16,7 +15,6 @@ from bbrl_exp.runs.run import run
 
 from .conftest import CommandLine
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
 SHORT = ["total_steps=64", "batch_size=2", "agent.steps_per_chunk=16", "name=x"]
 OWN = """
 import threading
@@ -151,15 +149,11 @@ def test_a_sink_is_one_value_of_a_sweep(command_line: CommandLine) -> None:
 
 
 def test_ctrl_c_stops_a_run_whose_sink_hangs(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), added("own_sinks.Stuck"), "name=x", "total_steps=100_000_000"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
-        log = tmp_path / "outputs" / "x" / "run.log"
-        while not (log.exists() and "workspace series" in log.read_text()):
-            assert process.poll() is None
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate()
-    assert process.returncode == 128 + signal.SIGINT
+    process = prepared.start([*prepared.RUN, added("own_sinks.Stuck"), "name=x", "total_steps=100_000_000"], tmp_path)
+    process.wait_for("workspace series")
+    process.send(signal.SIGINT)
+    assert process.wait() == 128 + signal.SIGINT
+    out = process.stdout
     assert out.count("warning: sink 'mine' has not ") == 1
     assert "interrupted: " in out
 

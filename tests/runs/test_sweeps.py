@@ -5,12 +5,11 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import prepared
 import pytest
 
 from bbrl_exp.errors import ConfigurationError
@@ -19,7 +18,6 @@ from bbrl_exp.runs.run import run
 
 from .conftest import CommandLine
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
 SHORT = ["total_steps=256", "agent.steps_per_chunk=32", "tracking=none"]
 
 
@@ -233,8 +231,8 @@ def test_two_sweeps_of_the_same_second_have_folders_of_their_own(
 
 
 def test_a_signal_ends_the_sweep_and_the_table_tells_what_was_not_begun(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "-m", "name=s", "seed=1,2", "total_steps=100_000_000", "tracking=none"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    jobs = ["-m", "name=s", "seed=1,2", "total_steps=100_000_000", "tracking=none"]
+    process = prepared.start([*prepared.RUN, *jobs], tmp_path)
     try:
         summary = tmp_path / "outputs" / "multirun" / "s" / "seed=1" / "summary.json"
         deadline = time.monotonic() + 120
@@ -242,13 +240,10 @@ def test_a_signal_ends_the_sweep_and_the_table_tells_what_was_not_begun(tmp_path
             assert time.monotonic() < deadline
             time.sleep(0.1)
         time.sleep(0.5)
-        process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=60)
-        assert process.returncode == 128 + signal.SIGTERM
     finally:
-        process.kill()
-        process.wait()
-    assert "interrupted" in out
+        process.send(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    assert "interrupted" in process.stdout
     assert [row["error"] for row in table_of(tmp_path / "outputs" / "multirun" / "s")] == [
         "stopped by SIGTERM",
         "not started",
