@@ -49,7 +49,7 @@ class UserCodeError(BbrlExpError):
 
 
 class DivergedError(BbrlExpError):
-    """Numbers that are none: the run has nothing more to learn."""
+    """Non-finite values: the run has nothing more to learn."""
 
     exit_code = 3
 

@@ -206,7 +206,7 @@ def test_a_slice_of_agents_is_agents_that_run_those_members() -> None:
 
 
 def test_what_is_no_agent_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="member 1 is no Agent but a Linear"):
+    with pytest.raises(ConfigurationError, match="member 1 is not an Agent but a Linear"):
         Agents(Clock(), nn.Linear(1, 1))  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="not a int"):
         TemporalAgent(3)  # type: ignore[arg-type]

@@ -101,7 +101,7 @@ def test_what_is_typed_wins_over_the_space_of_the_file(composer: Composer) -> No
     [
         ({}, ["env=pendulum"], "a search needs a space"),
         ({"a": 3}, [], r"key 'hydra.sweeper.params.a' = 3: must be choice"),
-        ({"a": "3"}, [], "a single value is an override of its own"),
+        ({"a": "3"}, [], "give a single value as an ordinary override"),
         ({"a": {"b": "choice(1, 2)"}}, [], r"write a.<key>=interval"),
         ({"seed": "choice(1, 2)"}, [], r"key 'seed' cannot be set in a search: .* are hydra.sweeper.seeds"),
         ({}, ["seed=1,2"], r"key 'seed' cannot be set in a search"),

@@ -218,9 +218,9 @@ class Agent(nn.Module):
         return clone
 
     def dry_copy(self) -> Agent:
-        """A stand-in for the graph check, which reads and writes as this agent does and may be thrown away.
+        """A substitute for the graph check: it reads and writes as this agent does and may be thrown away.
 
-        A copy, in which agents with their own stand-in are replaced by it.
+        A copy in which each agent with its own substitute is replaced by that.
         """
         stand_ins: dict[int, Any] = {
             id(module): module.dry_copy()
@@ -232,7 +232,7 @@ class Agent(nn.Module):
     def for_slice(self, part: BatchSlice) -> Agent:
         """A copy for a part of the batch, to be pickled and sent to another process.
 
-        A deep copy, in which agents that have a way of their own are replaced by what that gives, and modules that know
+        A deep copy in which agents that override this method are replaced by what it returns, and modules that know
         their slice are given it.
 
         Raises:

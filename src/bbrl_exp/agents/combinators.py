@@ -37,7 +37,7 @@ class Agents(Agent):
         agents = agents or tuple((members or {}).values())
         for position, agent in enumerate(agents):
             if not isinstance(agent, Agent):
-                raise ConfigurationError(f"Agents: member {position} is no Agent but a {type(agent).__name__}")
+                raise ConfigurationError(f"Agents: member {position} is not an Agent but a {type(agent).__name__}")
         self.agents = nn.ModuleList(agents)
 
     def forward(self, **kwargs: Any) -> None:

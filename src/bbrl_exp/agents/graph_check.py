@@ -1,8 +1,8 @@
 """A graph of agents is checked before it runs: two steps of a throw-away copy on a workspace that takes notes.
 
 The copy consumes no random numbers of the original, resets no live environment and updates no statistics: agents that
-hold something live give a stand-in (:meth:`Agent.dry_copy`), all others are deep-copied, and the global generators are
-put back.
+hold something live return a substitute (:meth:`Agent.dry_copy`), all others are deep-copied, and the global generators
+are put back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Objects with a state of their own: what they remember as a checkpoint keeps it, and how it is put back."""
+"""Objects that have a state: what they remember as a checkpoint keeps it, and how it is put back."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Key:
         name: with all that is above it, ``eval.every``.
         help: what it is, in one line.
         allowed: the values that it may have, in words.
-        default: as YAML writes it; empty where there is none.
+        default: as YAML writes it; empty if it has none.
     """
 
     name: str

@@ -32,11 +32,11 @@ _MAY_BE_SET = ("run.dir", "sweep.dir", "mode", "job.chdir", "searchpath", "launc
 _NOTED_BY_HYDRA = ("overrides", "runtime", "job.name", "job.num", "job.id", "job.override_dirname", "job.config_name")
 _SHOWN_BY_HYDRA = ("help", "hydra_help")
 _OF_SUBMITIT: dict[str, tuple[object, str]] = {
-    "launcher.submitit_folder": ("${hydra.sweep.dir}/.submitit/%j", "must lie in the sweep's folder"),
+    "launcher.submitit_folder": ("${hydra.sweep.dir}/.submitit/%j", "must be in the sweep's folder"),
 }
 _FIXED_OF: dict[str, dict[str, tuple[object, str]]] = {
     "joblib": {
-        "launcher.backend": (None, "must be null, jobs have processes of their own"),
+        "launcher.backend": (None, "must be null, each job has its own process"),
         "launcher.temp_folder": (None, "must be null, nothing is written outside the sweep's folder"),
         "launcher.pre_dispatch": ("2*n_jobs", "must be 2*n_jobs, joblib would evaluate it"),
     },

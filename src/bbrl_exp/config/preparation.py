@@ -70,7 +70,7 @@ def prepare(run: CheckedRun, *, without_environments: bool = False, is_tried: bo
 
     Args:
         run: checked.
-        without_environments: stand-ins replace the environments: enough to check, not to run.
+        without_environments: substitutes replace the environments: enough to check, not to run.
         is_tried: the environments of such a run have been tried before, and are not tried again.
 
     Raises:
@@ -137,7 +137,7 @@ def build_graph_and_learner(
     """Builds what a run consists of, with the parameters of the run ``init_from`` where one is named.
 
     The graph has these parameters before the learner is built, which may copy parts of it. The learner takes over those
-    of its own attributes that fit as a whole.
+    of its attributes that fit as a whole.
 
     Args:
         config: resolved and checked.

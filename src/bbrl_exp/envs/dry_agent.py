@@ -1,4 +1,4 @@
-"""The stand-in of an environment agent in the graph check."""
+"""What replaces an environment agent in the graph check."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bbrl_exp.errors import GraphError
 
 
 class DryEnvironmentAgent(Agent):
-    """Writes rows of the right shape and dtype, and checks shape and dtype of the actions; there is no environment.
+    """Writes rows of the right shape and dtype, and checks shape and dtype of the actions, without environments.
 
     Args:
         name: name of the agent that it stands in for.

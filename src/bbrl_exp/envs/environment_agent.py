@@ -175,7 +175,7 @@ class EnvironmentAgent(Agent):
         return self
 
     def dry_copy(self, batch_size: int | None = None) -> Agent:
-        """A stand-in without environments that writes zeros and checks the actions.
+        """A substitute without environments that writes zeros and checks the actions.
 
         Args:
             batch_size: of how many environments; None for as many as there are.

@@ -214,7 +214,7 @@ class GymAgent(EnvironmentAgent):
             BbrlExpError: vectorised environments that hold what cannot be saved; environments that have failed.
         """
         if self._has_failed:
-            raise BbrlExpError(f"{self.label} has failed, so that there is nothing to go on from")
+            raise BbrlExpError(f"{self.label} has failed and cannot be resumed")
         state = self._kernel.state()
         if "n_actions" in state and (state["n_actions"] < state["timestep"]).any():
             warnings.warn(

@@ -12,7 +12,7 @@ _MUJOCO = "gymnasium.envs.mujoco."
 
 
 def prepare_pictures() -> None:
-    """Tells SDL, which would look for a display, that pictures need none."""
+    """Keeps SDL from looking for a display, which pictures do not need."""
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 

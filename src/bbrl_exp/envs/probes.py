@@ -1,9 +1,9 @@
-"""Probe environments: a few states whose values are known in closed form, to tell what a learner gets wrong.
+"""Probe environments: a few states whose values are known in closed form. They show what a learner gets wrong.
 
 Each id ``bbrl_exp/Probe<Name>-v0`` has two actions, and ``bbrl_exp/Probe<Name>Continuous-v0`` one action in [-1, 1].
 
 ================== ================================================= ============================================
-Name               what happens                                      what it tells
+Name               what happens                                      what it checks
 ================== ================================================= ============================================
 ConstantReward     one step, reward 1                                 whether values are learned at all
 Observation        one step, reward = cue                             whether observations reach the value
@@ -15,7 +15,7 @@ Memory             three steps, at the end reward by the action for   whether th
                    the cue, which is shown at the beginning only
 ================== ================================================= ============================================
 
-The cue is -1 or 1, each as likely as the other. The observation holds the cue (0 where there is none, or none to be
+The cue is -1 or 1, each as likely as the other. The observation holds the cue (0 if there is none, or none to be
 seen) and the part of the episode that is done, from 0 to 1 at the last step. An episode ends in the state in which its
 last action was taken: a learner that values it although it is terminated learns far too high values. DelayedReward ends
 just when its time limit strikes: there both flags are true, and the future is worth nothing.

@@ -180,7 +180,7 @@ class UnseenKeys:
         if self._keys:
             self._keys.difference_update(info)
 
-    def tell(self, info: Iterable[str]) -> None:
+    def warn_of(self, info: Iterable[str]) -> None:
         """Warns, once, of those that are left at the end of an episode.
 
         Args:

@@ -101,7 +101,7 @@ class ScalarKernel:
                     self._write_info(i, info, rows)
                 if (terminated is not False or truncated is not False) and self._ends(i, terminated, truncated):
                     ended[i] = True
-                    self._unseen_keys.tell(info)
+                    self._unseen_keys.warn_of(info)
                     if not self._auto_reset:
                         record.keep_final(rows, i)
             record.write(rows, t)

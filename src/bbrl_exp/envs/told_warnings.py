@@ -1,4 +1,4 @@
-"""MuJoCo's warnings, each told once a process. Left alone, it prints one an environment, and into a file of the cwd."""
+"""MuJoCo's warnings, each printed once per process. Left alone, every environment prints them, also to a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tell_mujoco_warnings_once() -> None:
 
 
 def forget_told_warnings() -> None:
-    """Lets every warning be told once more, to a log that has not seen it."""
+    """Lets every warning be printed again, to a log that has not seen it."""
     _told.clear()
 
 

@@ -45,8 +45,8 @@ class Replayable(Protocol):
 class VectorizedKernel:
     """Steps the vectorised implementation that an environment is registered with.
 
-    It resets a finished environment in the step after the last one. Without automatic reset that goes on behind the
-    frozen rows, unseen.
+    It resets a finished environment in the step after the last one. Without automatic reset this also happens, unseen,
+    behind the frozen rows.
 
     Raises:
         ConfigurationError: there is none, there are wrappers, or it resets in another way.
@@ -131,7 +131,7 @@ class VectorizedKernel:
             record.keep_final(rows, done & ~ended)
         self._ended = done
         if self._info_keys and np.count_nonzero(done):
-            self._unseen_keys.tell(key for key in info if not str(key).startswith("_"))
+            self._unseen_keys.warn_of(key for key in info if not str(key).startswith("_"))
 
     def forget_actions(self) -> None:
         """Only those that play their episodes once more keep some."""
@@ -217,7 +217,7 @@ def _make_vector_env(setup: BatchSetup) -> gymnasium.vector.VectorEnv[Any, Any, 
     recipe = setup.recipe
     if not isinstance(recipe.source, RegisteredEnv) or recipe.source.vector_entry_point is None:
         raise ConfigurationError(
-            f"stepping=vectorized: {recipe.name} has no vectorised implementation of its own; possible: scalar, workers"
+            f"stepping=vectorized: {recipe.name} has no vectorised implementation; possible: scalar, workers"
         )
     if recipe.wrappers:
         raise ConfigurationError(

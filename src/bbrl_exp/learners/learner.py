@@ -187,8 +187,8 @@ class Learner(SavesAttributes):
     def begin_from_loaded_parameters(self) -> None:
         """Called once the run ``init_from`` has given its parameters and buffers, before anything is learned.
 
-        The agents have all of them, the learner those attributes of its own that fit as a whole. This does nothing; a
-        learner with buffers that belong to a moment of the other run begins them anew here.
+        The agents have all of them, the learner those of its attributes that fit as a whole. This does nothing; a
+        learner with buffers that belong to a moment of the other run starts them from scratch here.
         """
 
     def replay_buffers(self) -> dict[str, ReplayBuffer]:

@@ -54,7 +54,7 @@ def eager(make: Callable[[], Optimizer]) -> Optimizer:
 class FlatOptimizer:
     """Lays parameters and their gradients side by side, and optimizes them as one vector.
 
-    The parameters stay what they are, of their own shapes, as views of the block; a module that is moved to another
+    The parameters keep their identities and shapes, as views of the block; a module that is moved to another
     device is laid out again there. For small networks this takes most of the cost out of a step: zeroing, the norm, the
     clipping and the step itself are one call each.
 

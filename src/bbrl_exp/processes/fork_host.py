@@ -120,7 +120,7 @@ def serve_fork(
 ) -> None:
     """Runs one fork to its end; see :func:`serve_forks`."""
     report = anonymous_file("report", 0)
-    # A signal that comes before the new process has dispositions of its own waits until it has them.
+    # A signal that comes before the new process has set its dispositions waits until it has.
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_OVER)
     host = os.getpid()
     process = os.fork()

@@ -172,7 +172,7 @@ def each_point(folder: Path) -> Iterator[Point]:
 
 
 def newest_points(folder: Path) -> list[Point]:
-    """The last rows of a file that may still be written, about a hundred; none if there is no file."""
+    """The last rows of a file that may still be written, about a hundred; none if the file is missing."""
     try:
         with (folder / METRICS).open("rb") as file:
             start = max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES)

@@ -32,7 +32,7 @@ class JobEnding:
 
     @property
     def was_asked_to_stop(self) -> bool:
-        """Whether a signal that asks to stop came before the job could heed it."""
+        """Whether a signal that asks to stop came before the job could act on it."""
         return -self.code in CAUGHT
 
     @property

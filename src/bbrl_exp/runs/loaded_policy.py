@@ -58,7 +58,7 @@ class LoadedPolicy(Agents):
 
         Gives what an evaluation of the run would do: normalisers learn nothing, nothing explores, and those agents of
         the graph run on which the action depends, also your own between environment and policy. In a batch every row
-        has an episode of its own. With the same observations and batch size, actions are bitwise identical to those
+        is a separate episode. With the same observations and batch size, actions are bitwise identical to those
         of an evaluation; another batch size may round differently.
 
         One policy is for one thread at a time; load it once per thread. PyTorch's number of threads is left alone.

@@ -185,7 +185,7 @@ def animate(saved: SavedRun, seed: int | None, path: Path, acting: Acting | None
 
 @contextlib.contextmanager
 def _film_of(saved: SavedRun, seed: int | None, acting: Acting | None) -> Iterator[Callable[[Path], None]]:
-    """What films the first of the final episodes into a file, with an environment of its own."""
+    """What films the first of the final episodes into a file, in a separate environment."""
     from bbrl_exp.training.animation import record
 
     built = build_evaluator(saved.config, FINAL, 1, seed=seed, shows_frames=True, acting=acting)

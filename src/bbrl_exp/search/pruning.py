@@ -63,7 +63,7 @@ def rungs_of(settings: SearchSettings, run: CheckedRun) -> tuple[int, ...]:
     """The environment steps at which trials are compared, none without a pruner.
 
     Raises:
-        ConfigurationError: there is no evaluation of its own at each of them, or the run is not longer than they are.
+        ConfigurationError: they are not evaluated one by one, or the run is not longer than they are.
     """
     if settings.pruner == "none":
         return ()

@@ -148,7 +148,7 @@ def _of_params(key: str, value: object) -> Override:
         raise ConfigurationError(f"{where}: must be {_SWEEP}")
     (override,) = parse([f"{key}={value}"])
     if not override.is_sweep_override():
-        raise ConfigurationError(f"{where}: must be {_SWEEP}; a single value is an override of its own")
+        raise ConfigurationError(f"{where}: must be {_SWEEP}; give a single value as an ordinary override")
     _check_searched(override.key_or_group)
     return override
 

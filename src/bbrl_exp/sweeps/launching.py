@@ -94,7 +94,7 @@ def _launch_through_hydra(config: SweepConfig, jobs: Sequence[Job], launched: La
     stop = OrderlyStop(folder, [folder / job.folder for job in jobs]) if name in _OF_WORKERS else None
     task = SweepTask.of_this_process(outlives_it=name in _OF_A_CLUSTER, mark=stop.mark if stop else None)
     launch_all = open_launcher(config.config, task)
-    results_of_lost = lost_jobs_as_results(name, stop.heed if stop else None)
+    results_of_lost = lost_jobs_as_results(name, stop.take_signals if stop else None)
     with stop or contextlib.nullcontext(), results_of_lost, without_current_folder():
         results = launch_all([(job.overrides, job.folder) for job in jobs])
     for job, result in zip(jobs, results, strict=True):

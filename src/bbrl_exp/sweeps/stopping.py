@@ -34,7 +34,7 @@ class SweepStoppedError(SystemExit):
 
 
 class OrderlyStop:
-    """Heeds the signals that ask to stop while it is entered; a second signal stops at once.
+    """Takes the signals that ask to stop while it is entered; a second signal stops at once.
 
     Args:
         sweep: the sweep's folder.
@@ -47,7 +47,7 @@ class OrderlyStop:
         self._before = {number: signal.getsignal(number) for number in CAUGHT}
 
     def __enter__(self) -> OrderlyStop:
-        self.heed()
+        self.take_signals()
         return self
 
     def __exit__(
@@ -57,7 +57,7 @@ class OrderlyStop:
             signal.signal(number, handler)
         self.mark.unlink(missing_ok=True)
 
-    def heed(self) -> None:
+    def take_signals(self) -> None:
         """Takes the signals, also from a library that has taken them meanwhile."""
         for number in CAUGHT:
             signal.signal(number, self._stop)

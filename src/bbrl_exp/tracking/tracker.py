@@ -38,7 +38,7 @@ class Tracker:
         settings: what is recorded; its ``sinks`` are not looked at.
         learns: whether the agent learns.
         discrete_actions: name → (smallest value, number of values) of action variables from discrete spaces.
-        clock: seconds spent in the loop, from any origin; a clock that stands still during evaluations keeps them out
+        clock: seconds spent in the loop, from any origin; a clock that stops during evaluations keeps them out
             of the measured speed.
         continued: what :meth:`positions` gave at the checkpoint that the run resumes from. None for a new run.
 

@@ -137,7 +137,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Stands still while the block runs."""
+        """Stops the clock while the block runs."""
         begun = time.perf_counter()
         try:
             yield

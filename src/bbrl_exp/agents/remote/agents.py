@@ -73,7 +73,7 @@ class _AgentElsewhere(Agent):
         self._copies.call(self.agent, workspace, keywords)
 
     def _size_of_batch(self, workspace: Workspace, keywords: Mapping[str, Any]) -> int:
-        """The size of the workspace's batch; where that is empty, of the first row of a stand-in."""
+        """The size of the workspace's batch; if that is empty, of the first row of a substitute."""
         if not len(workspace):
             workspace = Workspace()
             with untouched_global_generators(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
@@ -203,7 +203,7 @@ class AsynchronousAgent(_AgentElsewhere):
         return result
 
     def dry_copy(self) -> Agent:
-        """A stand-in that does nothing, as a call does nothing to its workspace."""
+        """A substitute that does nothing, as a call does nothing to its workspace."""
         return _Idle(self.name)
 
     def __getstate__(self) -> dict[str, Any]:
