@@ -129,7 +129,7 @@ class Service:
 
 
 def _not_reserved(name: str) -> str:
-    """A name that no tracker takes for one of its columns, which it would rename or drop."""
+    """The name, changed where a tracker would rename or drop it because it has such a column."""
     return f"metrics/{name}" if name in _RESERVED or name.startswith("_") else name
 
 

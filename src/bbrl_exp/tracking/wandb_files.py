@@ -40,7 +40,7 @@ class SessionFile:
 
     @classmethod
     def read(cls, folder: Path, run_id: str) -> SessionFile:
-        """The file in the folder of a session; empty if there is none."""
+        """The file in the folder of a session; empty if none exists."""
         project = ""
         rows: list[Row] = []
         summary: dict[str, Any] = {}
