@@ -84,7 +84,7 @@ def export(
         raise ConfigurationError(f"episodes={episodes!r}: must be an integer of at least 1")
     if path.suffix != ONNX:
         module_of_extra("safetensors", "export", f"'{path}'")
-    summary = summary_of_run(Path(run_folder))  # before the policy: of a running run, both are of now
+    summary = summary_of_run(Path(run_folder))  # before the evaluation: a running run replaces it, and its policy
     saved = SavedRun.read(run_folder, which)
     seed = saved.config["eval"]["seed"] if seed is None else seed
     n_episodes = episodes or saved.config["eval"]["final_episodes"] or DEFAULT_EPISODES

@@ -156,7 +156,7 @@ def evaluate(
         check_animation(path)
     saved = SavedRun.read(run_folder, which)
     n_episodes = episodes or saved.config["eval"]["final_episodes"] or DEFAULT_EPISODES
-    with contextlib.ExitStack() as open_films:  # which is refused before anything is played
+    with contextlib.ExitStack() as open_films:  # a film that cannot be made is refused before anything is played
         film = None if path is None else open_films.enter_context(_film_of(saved, seed, policy))
         evaluation = _evaluated(saved, n_episodes, seed, policy)
         if film is not None and path is not None:
@@ -185,7 +185,7 @@ def animate(saved: SavedRun, seed: int | None, path: Path, acting: Acting | None
 
 @contextlib.contextmanager
 def _film_of(saved: SavedRun, seed: int | None, acting: Acting | None) -> Iterator[Callable[[Path], None]]:
-    """What films the first of the final episodes into a file, in a separate environment."""
+    """A function that films the first of the final episodes into a file."""
     from bbrl_exp.training.animation import record
 
     built = build_evaluator(saved.config, FINAL, 1, seed=seed, shows_frames=True, acting=acting)

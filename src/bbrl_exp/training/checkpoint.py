@@ -152,7 +152,7 @@ def read_checkpoint(path: Path, digest: str | None = None) -> dict[str, Any]:
         ConfigurationError: it is not there, or is damaged.
     """
     try:
-        # Of before and after: a run that continues may replace the file in between.
+        # Read before and after: a running run may replace the file in between.
         before = [digest] if digest is not None else _digests(_sums_path(path))
         contents = path.read_bytes()
         digests = [digest] if digest is not None else [*before, *_digests(_sums_path(path))]
