@@ -34,7 +34,7 @@ AS_ON = {"../README.md": "report.md"}
 SEEDS = re.compile(r"'seed=range\([^)]*\)'|seed=\d+(,\d+)+")
 # What a page needs beside its own commands: a command that is run first, or a module without which it is skipped.
 BEFORE = {"command_line.md": ["bbrl-exp run agent=ppo env=cartpole name=ppo"]}
-NEEDS = {"learners/images.md": ("Box2D", "cv2"), "search.md": ("optuna",), "../README.md": ("optuna", "onnxscript")}
+NEEDS = {"learners/images.md": ("Box2D", "cv2"), "find_settings.md": ("optuna",)}
 
 
 def names() -> list[str]:

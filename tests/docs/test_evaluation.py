@@ -75,7 +75,7 @@ def test_one_report_says_which_runs_stopped_were_extended_or_are_judged_by_sampl
         ("agent=ppo total_steps=10000", "2", "sampled actions", "0", "0"),
     }
     assert {row[7] for row in rows} == {"", "1.0"}
-    picture(folder / "outputs" / "report" / "index.html", "courses", "courses", height=640)
+    picture(folder / "outputs" / "report" / "index.html", "courses", "courses", height=600)
 
 
 def test_the_page_s_stopped_run_goes_on_as_if_it_had_not(folder: Path) -> None:

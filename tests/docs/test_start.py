@@ -19,7 +19,7 @@ def test_a_newcomer_trains_films_looks_changes_and_compares(tmp_path: Path) -> N
     run(tmp_path, TRAIN, *ENOUGH)
     assert summary(tmp_path, "first")["eval_return_mean"] > 450
     assert list((tmp_path / "outputs" / "first").glob("events.out.tfevents.*"))
-    assert run(tmp_path, FILM).stdout.startswith("return ")
+    assert "\nanimation first.gif\n" in run(tmp_path, FILM).stdout
     with Image.open(tmp_path / "first.gif") as film:
         assert film.n_frames > 100  # type: ignore[attr-defined]
     if pictures := os.environ.get("BBRL_EXP_SCREENSHOTS"):
