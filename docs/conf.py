@@ -53,6 +53,7 @@ html_theme = "furo"
 html_title = "bbrl_exp"
 html_static_path = ["style"]
 html_css_files = ["site.css"]
+html_show_copyright = False
 html_show_sourcelink = False
 html_copy_source = False
 copybutton_exclude = ".linenos, .gp, .go"

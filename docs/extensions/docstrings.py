@@ -49,9 +49,11 @@ def show_types_only(app: Sphinx, domain: str, kind: str, content: nodes.Element)
 def find_by_last_name(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, shown: nodes.Element
 ) -> nodes.Element | None:
-    """A link to the one documented object with the last name (of a method: the last two) that is asked for."""
+    """A link to what has the last name (of a method: the last two) that is asked for; the type of an annotated one."""
     if node.get("refdomain") != "py":
         return None
+    if _ANNOTATED.search(node["reftarget"]):
+        return nodes.inline("", _ANNOTATED.sub(r"\1", node["reftarget"]))
     parts = node["reftarget"].split(".")
     tail = ".".join(parts[-2:] if node["reftype"] in ("meth", "attr") else parts[-1:])
     objects = env.domains.python_domain.objects

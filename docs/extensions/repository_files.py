@@ -1,7 +1,6 @@
 """Links of pages to files of the repository: each file that one leads to is a page of the site too, as it is.
 
-Files outside ``docs/`` are shown as pages: the README is the first page, results of benchmarks are in
-``measurements``.
+Some are part of written pages: the first page is the README's, ``measurements`` has the results of benchmarks.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def lead_into_the_site(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def linked_files(folder: Path) -> set[Path]:
-    """The files outside a folder to which links of its pages lead, except those that are pages themselves."""
+    """The files outside a folder to which links of its pages lead, without those that are part of written pages."""
     found = set()
     for page in [*folder.rglob("*.md"), *folder.rglob("*.ipynb")]:
         for target in _LINK.findall(page.read_text(encoding="utf-8")):

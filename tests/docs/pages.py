@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import prepared
+from browser import Browser, programs
 
 ROOT = Path(__file__).parents[2]
 _FILE = re.compile(r"^`(\S+)`:\n\n```\w+\n(.*?)```", re.DOTALL | re.MULTILINE)
@@ -97,3 +98,22 @@ def job_summaries(folder: Path, name: str) -> list[dict[str, Any]]:
     """The summaries of the jobs of the sweep ``name`` below ``folder``, by the names of their folders."""
     paths = sorted((folder / "outputs" / "multirun" / name).glob("*/summary.json"))
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def picture(page: Path, anchor: str, name: str, height: int) -> None:
+    """Puts a picture of a part of an HTML page into the folder BBRL_EXP_SCREENSHOTS, where that is set.
+
+    Args:
+        page: the HTML file.
+        anchor: the heading with which the picture begins.
+        name: of the picture, without ``.png``.
+        height: of the picture, in pixels.
+    """
+    found = programs()
+    if (pictures := os.environ.get("BBRL_EXP_SCREENSHOTS")) and found:
+        browser = Browser(*found, ROOT / pictures)
+        try:
+            browser.open(f"{page.as_uri()}#{anchor}", width=1000, height=height)
+            browser.screenshot(name)
+        finally:
+            browser.close()

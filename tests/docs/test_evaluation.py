@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from pages import Page, job_summaries, run, summary
+from pages import Page, job_summaries, picture, run, summary
 
 PAGE = Page.read("evaluation.md")
 ENOUGH, BOTH, EVALUATE, SAMPLED, COIN, ON, LONGER, REPORTED = PAGE.commands
@@ -75,6 +75,7 @@ def test_one_report_says_which_runs_stopped_were_extended_or_are_judged_by_sampl
         ("agent=ppo total_steps=10000", "2", "sampled actions", "0", "0"),
     }
     assert {row[7] for row in rows} == {"", "1.0"}
+    picture(folder / "outputs" / "report" / "index.html", "courses", "courses", height=600)
 
 
 def test_the_page_s_stopped_run_goes_on_as_if_it_had_not(folder: Path) -> None:

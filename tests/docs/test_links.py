@@ -12,6 +12,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *s
 PAGES += sorted(ROOT.glob("benchmarks/**/*.md"))
 _CODE = re.compile(r"^(```+).*?^\1", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)")
+_PAGE = re.compile(r"docs/[\w/]+\.(?:md|ipynb)")
 _SPAN = re.compile(r"`[^`\n]+`")
 
 
@@ -59,6 +60,14 @@ def test_a_link_to_a_missing_file_or_heading_is_found(tmp_path: Path) -> None:
     assert broken(page) == ["#other", "c.png"]
     page.write_text("## One\n## One\n```sh\n# not a heading\n[no](link)\n```\n[a](#one-1) [b](#not-a-heading)\n")
     assert broken(page) == ["#not-a-heading"]
+
+
+def test_every_page_that_code_and_configuration_name_is_there() -> None:
+    paths = [path for folder in ("src", "conf", "benchmarks") for path in (ROOT / folder).rglob("*")]
+    texts = [path.read_text(encoding="utf-8") for path in paths if path.suffix in (".py", ".yaml", ".html")]
+    named = {name for text in (*texts, PAGES[2].read_text(encoding="utf-8")) for name in _PAGE.findall(text)}
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 
 def test_every_page_of_the_documentation_can_be_reached_from_the_readme_or_is_in_the_contents_of_the_site() -> None:
