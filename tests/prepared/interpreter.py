@@ -29,7 +29,7 @@ import fast_children
 
 OWN_ENVIRONMENT = dict(os.environ)
 _IGNORED_BY_NURSERIES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-_CLONE_PARENT, _SYS_CLONE, _PR_SET_PDEATHSIG = 0x8000, 56, 1
+_CLONE_PARENT, _PR_SET_PDEATHSIG = 0x8000, 1
 
 
 def import_everything() -> None:
@@ -69,13 +69,14 @@ def begin(stdout: str, stderr: str, own_session: bool, **request: Any) -> None:
         os.setsid()
     for path, descriptor in ((stdout, 1), (stderr, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), descriptor)
-    connection, of_nursery = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    if os.fork() == 0:
-        connection.close()
-        request = serve_children(of_nursery.detach())
-    else:
-        of_nursery.close()
-        fast_children.fork_in(connection)
+    if fast_children.CLONE is not None:
+        connection, of_nursery = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if os.fork() == 0:
+            connection.close()
+            request = serve_children(of_nursery.detach())
+        else:
+            of_nursery.close()
+            fast_children.fork_in(connection)
     become(**request)
 
 
@@ -144,7 +145,7 @@ def fork_sibling() -> int:
     """As ``os.fork``, but the new process is another child of this one's parent."""
     python = ctypes.PyDLL(None)
     python.PyOS_BeforeFork()
-    pid = int(python.syscall(_SYS_CLONE, _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0))
+    pid = int(python.syscall(fast_children.CLONE, _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0))
     if pid == 0:
         python.PyOS_AfterFork_Child()
     else:
@@ -164,7 +165,7 @@ if __name__ == "__main__":
     gc.freeze()
     sys.stdout.flush()
     of_tests = int(sys.argv[1])
-    if fork_sibling() == 0:
+    if fast_children.CLONE is not None and fork_sibling() == 0:
         os.close(said)
         become(**serve_children(of_tests))
     else:

@@ -151,4 +151,5 @@ def _interpreter() -> _Interpreter:
 
 def fork_children() -> None:
     """Lets this process fork, too, what it would start by ``python -m``."""
-    fast_children.fork_in(lambda: _interpreter().nursery)
+    if fast_children.CLONE is not None:
+        fast_children.fork_in(lambda: _interpreter().nursery)
