@@ -19,6 +19,7 @@ extensions = [
     "sphinx_design",
     "docstrings",
     "generated_tables",
+    "mathml",
     "repository_files",
 ]
 exclude_patterns = ["extensions"]
@@ -50,6 +51,7 @@ napoleon_use_ivar = True
 
 # Pages
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = "bbrl_exp"
 html_static_path = ["style"]
 html_css_files = ["site.css"]
