@@ -35,11 +35,11 @@ _RETURNS = {
     ),
 }
 _CURVES = "the records of a run: TensorBoard, or bbrl_exp.load_runs"
-_PLOT = "a plot of your own with matplotlib"
+_PLOT = "matplotlib"
 _STORAGE = "the methods of bbrl_exp.Workspace"
 _COMPARE = "bbrl-exp report, which compares runs (docs/report.md)"
 
-# Module of BBRL, without "bbrl." → its names → what there is instead.
+# Module of BBRL, without "bbrl." → its names → what to use instead.
 _MODULES: dict[str, dict[str, str]] = {
     "": {
         **dict.fromkeys(("instantiate_class", "get_class", "get_arguments"), _TARGET),
@@ -103,7 +103,7 @@ _MODULES: dict[str, dict[str, str]] = {
         "take_per_row_strided": "the method select_subtime of bbrl_exp.Workspace",
     },
 }
-# Without names of their own: only what is below them is missed.
+# Packages without names, which only lead to the modules below them.
 _PARENTS = ("utils", "utils.gymnasium", "visu")
 _HELP = (
     "docs/migration.md lists what became of each name of BBRL; after bbrl_exp.compat.install() programs that import "

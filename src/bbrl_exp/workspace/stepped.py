@@ -9,7 +9,7 @@ autograd does not see would silently change what it saved. Therefore, in :class:
 * memory of which a tensor was handed out is never overwritten: an overwritten row is kept apart from the buffer, and a
   cut in time moves the variable to fresh memory. What was read never changes.
 
-The version counter of the buffer is thereby that of its readers: it moves only if one of them writes in place, which is
+So the version counter of the buffer belongs to its readers: it moves only if one of them writes in place, which is
 noticed at the next full read or cut.
 """
 
