@@ -60,7 +60,7 @@ def test_a_module_that_is_missing_names_the_replacements_of_its_names() -> None:
         "from bbrl_exp.utils import chrono",
     ):
         assert error_of(statement) == chrono
-    plots = "Use for plot_critic, plot_discrete_q: a plot of your own with matplotlib;"
+    plots = "Use for plot_critic, plot_discrete_q: matplotlib;"
     assert plots in error_of("from bbrl_exp.visu.plot_critics import plot_critic")
     assert f"for TFLogger: {TF_LOGGER}; " in error_of("from bbrl_exp.utils.logger import TFLogger")
     assert "for EpisodesDone: EpisodesDone from bbrl_exp.agents; " in error_of("import bbrl_exp.agents.utils")

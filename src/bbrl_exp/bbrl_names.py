@@ -35,7 +35,7 @@ _RETURNS = {
     ),
 }
 _CURVES = "the records of a run: TensorBoard, or bbrl_exp.load_runs"
-_PLOT = "a plot that you make with matplotlib"
+_PLOT = "matplotlib"
 _STORAGE = "the methods of bbrl_exp.Workspace"
 _COMPARE = "bbrl-exp report, which compares runs (docs/report.md)"
 
@@ -103,7 +103,7 @@ _MODULES: dict[str, dict[str, str]] = {
         "take_per_row_strided": "the method select_subtime of bbrl_exp.Workspace",
     },
 }
-# Packages without names: only their modules are missed.
+# Packages without names, which only lead to the modules below them.
 _PARENTS = ("utils", "utils.gymnasium", "visu")
 _HELP = (
     "docs/migration.md lists what became of each name of BBRL; after bbrl_exp.compat.install() programs that import "

@@ -16,6 +16,7 @@ from bbrl_exp.policies.random import RandomAgent
 from bbrl_exp.workspace import Workspace
 
 SHORT = ("tracking.tensorboard=false", "eval.every=0")
+CHEAP = ("agent.learner.n_minibatches=1",)
 
 
 def written(folder: Path, name: str) -> Page:
@@ -41,7 +42,7 @@ def test_curiosity_explores_more_states_than_without(tmp_path: Path) -> None:
 def test_shaping_finds_a_corner_that_the_plain_reward_does_not(tmp_path: Path) -> None:
     (block,) = written(tmp_path, "reward_shaping.md").commands
     for command in block.splitlines():
-        run(tmp_path, command, *SHORT, "total_steps=14336", "eval.final_episodes=2")
+        run(tmp_path, command, *SHORT, *CHEAP, "total_steps=10240", "eval.final_episodes=2")
     assert summary(tmp_path, "shaped")["eval_return_mean"] == 1.0
     assert summary(tmp_path, "plain")["eval_return_mean"] == 0.0
 

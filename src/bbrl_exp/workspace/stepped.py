@@ -4,13 +4,13 @@ The difficulty is autograd, which saves what it reads for the backward pass. Vie
 counter, so that writing row t + 1 in place would break the backward pass of whoever read row t; and a write that
 autograd does not see would silently change what it saved. Therefore, in :class:`SteppedVariable`:
 
-* rows are *read* through views of the buffer and *written* through an alias with its own version counter, so that
+* rows are *read* through views of the buffer and *written* through an alias with a version counter of its own, so that
   an append disturbs nobody;
 * memory of which a tensor was handed out is never overwritten: an overwritten row is kept apart from the buffer, and a
   cut in time moves the variable to fresh memory. What was read never changes.
 
-The version counter of the buffer is thereby that of its readers: it moves only if one of them writes in place, and the
-next full read or cut detects that.
+So the version counter of the buffer belongs to its readers: it moves only if one of them writes in place, which is
+noticed at the next full read or cut.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SteppedVariable(Variable):
 
     Attributes:
         numpy_rows: the memory of the rows as arrays for writing, once they were asked for.
-        read_arrays: the same for reading, while no row is kept apart.
+        read_arrays: the same for reading, while no row stands apart.
     """
 
     __slots__ = ("_apart", "_buffer", "_exposed", "_views", "_write_views", "capacity", "numpy_rows", "read_arrays")
