@@ -33,6 +33,7 @@ PACKAGES = [
     "policies",
     "learners",
     "training",
+    "compat",
     "config",
     "runs",
     "export",
@@ -48,9 +49,9 @@ EXCEPTIONS = {("agents/gyma.py", "envs")}
 
 ONLY_IN = {
     "hydra": {"config", "commands"},
-    "omegaconf": {"records", "config", "sweeps", "search"},
-    "tensorboard": {"records", "tracking"},
-    "gymnasium": {"envs"},
+    "omegaconf": {"records", "config", "sweeps", "search", "compat"},
+    "tensorboard": {"records", "tracking", "compat"},
+    "gymnasium": {"envs", "compat"},
     "wandb": {"tracking"},
     "trackio": {"tracking"},
 }
@@ -110,7 +111,7 @@ def test_heavy_libraries_stay_in_their_packages(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_environments_are_asked_for_as_environment_agents(path: Path) -> None:
     name = path.relative_to(PACKAGE).as_posix()
-    if package_of(path) == "envs" or name in MAY_SAY_GYM_AGENT:
+    if package_of(path) in ("envs", "compat") or name in MAY_SAY_GYM_AGENT:
         return
     text = path.read_text(encoding="utf-8")
     assert "GymAgent" not in text
@@ -118,6 +119,13 @@ def test_environments_are_asked_for_as_environment_agents(path: Path) -> None:
     for module in imported_modules(path):
         if module.startswith("bbrl_exp.envs."):
             assert module.split(".")[2] in OF_ENVIRONMENTS, f"{name} imports {module}"
+
+
+def test_nothing_imports_the_compatibility_layer() -> None:
+    importers = {
+        package_of(path) for path in FILES for module in imported_modules(path) if module.startswith("bbrl_exp.compat")
+    }
+    assert importers == {"compat"}
 
 
 def test_every_package_has_a_place_in_the_order() -> None:

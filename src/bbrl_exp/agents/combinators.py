@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast, overload
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import COUNT_FROM_0
@@ -112,7 +112,8 @@ class TemporalAgent(Agent):
         if end is not None:
             workspace.reserve(end)
         unrolled = self.agent
-        agents = tuple(unrolled) if type(unrolled) is Agents else (unrolled,)
+        is_list = isinstance(unrolled, Agents) and type(unrolled).forward is Agents.forward
+        agents = tuple(cast(Agents, unrolled)) if is_list else (unrolled,)
         runs: list[Callable[..., None]] = []
         outer: list[tuple[dict[str, Any], Workspace | None]] = []
         try:
@@ -130,14 +131,15 @@ class TemporalAgent(Agent):
                     run(t=t, **kwargs)
                 if stop_variable is not None:
                     with torch.no_grad():
-                        stops = workspace.get(stop_variable, t)
-                        if stops.dtype != torch.bool:
-                            raise WorkspaceError(
-                                f"{self.label}: stop_variable '{stop_variable}' is {stops.dtype}: must be torch.bool"
-                            )
-                        if bool(stops.all()):
+                        if self._stops(workspace.get(stop_variable, t), stop_variable):
                             return
                 t += 1
         finally:
             for attributes, before in reversed(outer):
                 attributes["workspace"] = before
+
+    def _stops(self, row: Tensor, stop_variable: str) -> bool:
+        """Whether a row of the stop variable is true everywhere."""
+        if row.dtype != torch.bool:
+            raise WorkspaceError(f"{self.label}: stop_variable '{stop_variable}' is {row.dtype}: must be torch.bool")
+        return bool(row.all())

@@ -52,7 +52,10 @@ class EventFile(AppendOnlyFile):
             super().__init__(folder / name, position)
             return
         seconds = time.time()
-        super().__init__(folder / f"{EVENTS}{int(seconds):010d}.{os.getpid()}")
+        path = folder / f"{EVENTS}{int(seconds):010d}.{os.getpid()}"
+        while path.exists():  # of another logger in this folder, made within this second
+            path = path.with_name(f"{path.name}.again")
+        super().__init__(path)
         self.event(Event(wall_time=seconds, file_version="brain.Event:2"))
 
     def scalars(self, tags: Sequence[str], steps: NDArray[np.int64], values: NDArray[np.floating]) -> None:
