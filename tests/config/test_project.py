@@ -123,6 +123,18 @@ def test_a_file_that_is_no_text_is_refused(folder: Path) -> None:
         read_project(folder)
 
 
+def test_a_folder_or_a_link_to_nothing_in_place_of_the_file_is_an_error(folder: Path) -> None:
+    file = folder / "pyproject.toml"
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(ConfigurationError, match=r"^pyproject\.toml cannot be read: Is a directory$"):
+        read_project(folder)
+    file.rmdir()
+    file.symlink_to("missing.toml")
+    with pytest.raises(ConfigurationError, match=r"^pyproject\.toml cannot be read: No such file or directory$"):
+        read_project(folder)
+
+
 def test_packages_of_the_project_are_allowed_besides_those_of_the_environment_variable(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,7 +68,7 @@ def read_project(folder: Path) -> Project | None:
         ConfigurationError: the file cannot be read, or has a key or a value that cannot be used.
     """
     file = folder / FILE
-    if not file.is_file():
+    if not os.path.lexists(file):
         return None
     try:
         text = file.read_text(encoding="utf-8")
