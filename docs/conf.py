@@ -20,6 +20,7 @@ extensions = [
     "docstrings",
     "generated_tables",
     "repository_files",
+    "without_other_hosts",
 ]
 exclude_patterns = ["extensions"]
 nitpicky = True
@@ -50,6 +51,7 @@ napoleon_use_ivar = True
 
 # Pages
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = "bbrl_exp"
 html_static_path = ["style"]
 html_css_files = ["site.css"]
