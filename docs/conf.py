@@ -21,6 +21,7 @@ extensions = [
     "generated_tables",
     "mathml",
     "repository_files",
+    "without_other_hosts",
 ]
 exclude_patterns = ["extensions"]
 nitpicky = True
