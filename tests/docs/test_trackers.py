@@ -31,7 +31,7 @@ def test_runs_and_sweeps_are_sent_at_once_and_later(folder: Path) -> None:
     pytest.importorskip("trackio")
     run(folder, WANDB, *SHORT)
     sent = run(folder, MIRROR).stdout
-    assert sent.startswith(f"outputs/first: {len(metrics(folder / 'outputs' / 'first'))} numbers and 1 pictures sent; ")
+    assert sent.startswith(f"outputs/first: {len(metrics(folder / 'outputs' / 'first'))} numbers and 1 picture sent; ")
     assert sent.endswith("TRACKIO_DIR=outputs/first/trackio trackio show --project bbrl_exp\n")
     run(folder, SWEEP, *SHORT)
     assert [job["status"] for job in job_summaries(folder, "seeds")] == ["completed", "completed"]
@@ -41,7 +41,7 @@ def test_runs_and_sweeps_are_sent_at_once_and_later(folder: Path) -> None:
         "outputs/first",
         *(f"outputs/multirun/seeds/seed={seed}" for seed in (0, 1)),
     ]
-    assert all("numbers and 1 pictures sent" in line for line in lines[1:])
+    assert all("numbers and 1 picture sent" in line for line in lines[1:])
     assert list((folder / "home").iterdir()) == []
 
 

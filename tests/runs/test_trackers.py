@@ -271,7 +271,7 @@ def test_a_mirror_sends_to_the_project_of_the_run_unless_that_calls_a_function(
     path.write_text(config)
     assert "nothing new" in mirror(capfd, str(FOLDER), "--to", "trackio", "--project", "of_4")
     for project in ("one", "two"):
-        for expected in ("1 pictures sent; ", "nothing new; "):
+        for expected in ("1 picture sent; ", "nothing new; "):
             assert expected in mirror(capfd, str(FOLDER), "--to", "wandb", "--project", project)
 
 

@@ -53,7 +53,11 @@ def _mirror(args: argparse.Namespace) -> int:
             code = code or error.exit_code
         else:
             numbers, pictures = sink.sent
-            what = f"{numbers:,} numbers and {pictures} pictures sent" if numbers or pictures else "nothing new"
+            what = (
+                f"{numbers:,} numbers and {pictures} picture{'s' * (pictures != 1)} sent"
+                if numbers or pictures
+                else "nothing new"
+            )
             sys.stdout.write(f"{folder}: {what}; {sink.where}\n")
     for problem in problems:
         sys.stdout.write(f"not a run: {problem.folder}: {problem.words}\n")
