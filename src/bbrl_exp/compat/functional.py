@@ -145,8 +145,8 @@ def compute_reinforce_loss(
 ) -> dict[str, Tensor]:
     """The losses of REINFORCE with a baseline, over the rows up to the first that is done.
 
-    They are means over the batch and the rows of the longest episode; rows after an episode count as 0. In BBRL the returns
-    were sums of γ, not products with it; here they are the discounted returns.
+    They are means over the batch and the rows of the longest episode; rows after an episode count as 0.
+    In BBRL the returns were sums of γ, not products with it; here they are the discounted returns.
 
     Args:
         reward: of the action at t, in row t + 1, ``[T, B]``.
