@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -117,6 +118,7 @@ CUTS: dict[str, Callable[[Workspace], object]] = {
     "new recording": lambda workspace: workspace.truncate(1),
     "memory": lambda workspace: workspace.reserve(0) or [workspace.set("x", t, row(t)) for t in range(3, 20)],
     "derived": lambda workspace: workspace.clone(),
+    "pickle": pickle.dumps,
     "zero_grad": lambda workspace: workspace.zero_grad(),
 }
 

@@ -63,6 +63,7 @@ class Workspace(Recording):
     # Pickling: whole tensors, so that a copy in another process needs nothing of this one's memory layout
 
     def __getstate__(self) -> dict[str, Any]:
+        self._check_unchanged(self._variables)
         values = {}
         for name, variable in self._variables.items():
             first = variable.first if isinstance(variable, LateVariable) else 0
