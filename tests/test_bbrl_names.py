@@ -67,6 +67,11 @@ def test_a_module_that_is_missing_names_the_replacements_of_its_names() -> None:
     assert "No module named 'bbrl_exp.utils.gymnasium.dist" in error_of("import bbrl_exp.utils.gymnasium.distributions")
 
 
+def test_what_bbrl_traces_with_is_explained() -> None:
+    assert "which BBRL has: use PrintAgent from bbrl_exp.agents; " in error_of("from bbrl_exp import trace")
+    assert "Use for debug_transitions: the method get_transitions" in error_of("import bbrl_exp.test_transition")
+
+
 def test_other_names_and_modules_are_missing_as_ever() -> None:
     assert error_of("from bbrl_exp.agents import Agnet").startswith("cannot import name 'Agnet' from 'bbrl_exp.agents'")
     assert error_of("import bbrl_exp.agents.agnet") == "No module named 'bbrl_exp.agents.agnet'"

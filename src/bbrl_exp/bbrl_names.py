@@ -44,6 +44,7 @@ _MODULES: dict[str, dict[str, str]] = {
     "": {
         **dict.fromkeys(("instantiate_class", "get_class", "get_arguments"), _TARGET),
         **_AGENTS,
+        **dict.fromkeys(("trace", "trace_workspace", "trace_maximum_size"), "PrintAgent from bbrl_exp.agents"),
     },
     "agents": {**_AGENTS, **_DATA, **dict.fromkeys(("RemoteAgent", "NRemoteAgent"), "bbrl_exp.agents.remote")},
     "agents.agent": {
@@ -72,6 +73,7 @@ _MODULES: dict[str, dict[str, str]] = {
     "agents.utils": {name: text for name, text in _COMBINATORS.items() if name != "KWAgentWrapper"},
     "stats": dict.fromkeys(("Test", "TTest", "WelchTTest", "MannWhitneyTest", "RankedTTest"), _COMPARE)
     | dict.fromkeys(("BootstrapTest", "PermutationTest", "run_permutation_test"), _COMPARE),
+    "test_transition": {"debug_transitions": "the method get_transitions of bbrl_exp.Workspace"},
     "utils.chrono": {"Chrono": "time.perf_counter"},
     "utils.distributions": _DISTRIBUTIONS,
     "utils.functional": _RETURNS,

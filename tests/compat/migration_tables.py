@@ -35,8 +35,15 @@ DIFFERS = {
     "bbrl.agents.gymnasium.record_video": "returns the file; a GIF without the extra `video`",
     "bbrl.agents.seeding.SeedableAgent": "a second `seed` is a `ConfigurationError`, not an `Exception`",
     "bbrl.stats.Test": "needs the extra `compat`, as its subclasses do; `plot` shows nothing where there is no screen",
+    "bbrl.stats.compute_central_tendency_and_error": "the standard error divides by the root of the number of seeds "
+    "(BBRL: of evaluations)",
+    "bbrl.stats.PermutationTest": "a division that differs as much as the samples counts against them (BBRL: equal "
+    "samples are significantly different)",
     "bbrl.stats.BootstrapTest": "its own percentile bootstrap, without the package bootstrapped",
-    "bbrl.utils.distributions.SquashedDiagGaussianDistribution": "densities are exact and finite where tanh is flat",
+    "bbrl.utils.distributions.DiagGaussianDistribution": "can be constructed (BBRL: TypeError)",
+    "bbrl.utils.distributions.SquashedDiagGaussianDistribution": "densities are exact and finite where tanh is flat; "
+    "`proba_distribution` works, and `entropy()` is None (BBRL: both fail); as there, `make_distribution` takes log "
+    "standard deviations",
     "bbrl.utils.distributions.TanhBijector": "likewise",
     "bbrl.utils.distributions.make_proba_distribution": "`use_sde=True` is refused",
     "bbrl.utils.functional.gae": "also with the signature of 2022; `cut=` ends the trace at truncations",
@@ -52,7 +59,7 @@ DIFFERS = {
     "bbrl.visu.plot_policies.plot_policy": "likewise; works for actions of several components",
     "bbrl.visu.plot_trajectories.plot_trajectory": "works (BBRL: TypeError)",
     "bbrl.workspace.Workspace": "a full read is a copy; `copy_n_last_steps(n)` leaves n rows, not T; a negative time "
-    "is refused; what was read row by row must not be changed in place",
+    "is refused; `set_full` keeps its tensor, which, as a row that was read, must not be changed in place",
     "bbrl_utils.algorithms.RLBase": "the best policy is kept without an `eval_policy`, too",
     "bbrl_utils.env.setup": "installs no packages",
     "bbrl_utils.notebook.video_display": "works without moviepy",
@@ -69,6 +76,17 @@ _OF_2022 = {
 _MARKERS = {"names": "<!-- names of BBRL -->", "old": "<!-- names of 2022 -->"}
 
 
+def _differences(module: str, names: list[str]) -> dict[str, str]:
+    """Name → how it differs; where that is said of the same thing in another module, which."""
+    found = {}
+    for name in names:
+        others = [other for other in NAMES if MODULES.get(other, {}).get(name, other) == MODULES[module].get(name)]
+        told = [other for other in (module, *others) if f"{other}.{name}" in DIFFERS]
+        if told:
+            found[name] = DIFFERS[f"{module}.{name}"] if told[0] == module else f"as in `{told[0]}`"
+    return found
+
+
 def names_table() -> str:
     """A row per module of BBRL for what works, and one per name that differs or is left out."""
     lines = ["| module | name | |", "|---|---|---|"]
@@ -77,12 +95,14 @@ def names_table() -> str:
             lines.append(f"| `{module}` | all | **left out**: {LEFT_OUT[module]} |")
             continue
         own = [name for name in names if "." not in name]
-        differs = {name: text for name in own if (text := DIFFERS.get(f"{module}.{name}"))}
+        differs = _differences(module, own)
         left_out = {name: text for name in own if (text := LEFT_OUT.get(f"{module}.{name}"))}
         works = [name for name in own if name not in differs and name not in left_out]
         if works:
             lines.append(f"| `{module}` | {', '.join(f'`{name}`' for name in works)} | works |")
-        lines += [f"| `{module}` | `{name}` | **differs**: {text} |" for name, text in differs.items()]
+        for text in dict.fromkeys(differs.values()):
+            alike = ", ".join(f"`{name}`" for name in differs if differs[name] == text)
+            lines.append(f"| `{module}` | {alike} | **differs**: {text} |")
         lines += [f"| `{module}` | `{name}` | **left out**: {text} |" for name, text in left_out.items()]
     return "\n".join(lines)
 

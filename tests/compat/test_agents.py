@@ -60,7 +60,8 @@ def test_agents_are_named_seeded_and_found() -> None:
         "Linear 'critic'.seed(5): it has the seed 3 already; derive it from SeedableAgentLast, SeedableAgentSum or "
         "SeedableAgentMean to seed it again"
     )
-    assert graph.agent[0:1][0] is agent
+    assert isinstance(graph.agent[0:1], Agents)
+    assert list(graph.agent[0:1]) == [graph.agent[0]] == [agent]
 
 
 @pytest.mark.parametrize(("kind", "expected"), [(SeedableAgentLast, 5), (SeedableAgentSum, 13), (SeedableAgentMean, 4)])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from bbrl.agents import Agent
+from bbrl.workspace import Workspace
 from bbrl_utils.algorithms import EpisodicAlgo, EpochBasedAlgo, iter_episodes, iter_replay_buffers
 from bbrl_utils.nn import build_mlp, build_ortho_mlp, copy_parameters, setup_optimizer, soft_update_params
 from bbrl_utils.notebook import outputs_dir, setup_tensorboard, tqdm
@@ -85,6 +86,11 @@ def test_a_lab_learns_from_episodes_and_from_parts_of_them(cfg: Any) -> None:
 
     lab = Lab(cfg)
     episodes = list(iter_episodes(lab))
+    assert lab.evaluate(force=True)
+    lab.eval_agent(evaluated := Workspace(), t=0, n_steps=1)
+    assert not set(evaluated["env/env_obs"][0, :, 0].tolist()) & {
+        first for workspace in episodes for first in workspace["env/env_obs"][0, :, 0].tolist()
+    }
     assert all(workspace["env/done"][-1].all() for workspace in episodes)
     assert lab.nb_steps == sum(int((~workspace["env/done"]).sum()) for workspace in episodes)
     lab.logger.logger.close()

@@ -30,6 +30,14 @@ def test_squashed_densities_are_those_of_torch() -> None:
     assert distribution.log_prob(torch.tensor([[1.0, -1.0], [1.0, 1.0]])).isfinite().all()
 
 
+def test_a_distribution_is_made_of_means_and_log_standard_deviations() -> None:
+    inner = torch.tensor([[0.3, -0.4], [0.9, 0.1]])
+    for log_std in (LOG_STD, torch.tensor([-1.0, 0.2])):
+        made = distributions.SquashedDiagGaussianDistribution(2).make_distribution(MEAN, log_std=log_std)
+        expected = TransformedDistribution(Independent(Normal(MEAN, log_std.exp()), 1), TanhTransform())
+        assert torch.allclose(made.log_prob(inner), expected.log_prob(inner), atol=1e-4)
+
+
 def test_gaussian_networks_and_gradients() -> None:
     distribution = distributions.DiagGaussianDistribution(2)
     layer, log_std = distribution.proba_distribution_net(5, log_std_init=-0.5)

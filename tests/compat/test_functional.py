@@ -108,8 +108,11 @@ def test_the_losses_of_reinforce() -> None:
     losses = functional.compute_reinforce_loss(reward, probabilities, baseline, action, done, GAMMA)
     returns = torch.tensor([1 + GAMMA * 2, 2.0, 0.0])
     errors = torch.tensor([0.0, 0.5, 0.0]) - returns
-    assert losses["baseline_loss"].item() == pytest.approx((errors**2).sum().item() / 4)
+    assert losses["baseline_loss"].item() == pytest.approx((errors**2).sum().item() / 3)
     log_probs = torch.tensor([0.5, 0.75, 0.5]).log()
-    assert losses["policy_loss"].item() == pytest.approx((-log_probs * errors).sum().item() / 4)
+    assert losses["policy_loss"].item() == pytest.approx((-log_probs * errors).sum().item() / 3)
     entropies = [torch.distributions.Categorical(probs=p[0]).entropy().item() for p in probabilities[:3]]
-    assert losses["entropy_loss"].item() == pytest.approx(sum(entropies) / 4)
+    assert losses["entropy_loss"].item() == pytest.approx(sum(entropies) / 3)
+    with pytest.raises(ConfigurationError) as caught:
+        functional.compute_reinforce_loss(reward, probabilities, baseline, action, torch.zeros_like(done), GAMMA)
+    assert str(caught.value) == "compute_reinforce_loss: every episode must be done at some row; run until all are"

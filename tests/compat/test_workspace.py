@@ -57,6 +57,18 @@ def test_what_a_full_read_gives_may_be_changed() -> None:
     assert not torch.equal(rewards, numbered(3, 2))
 
 
+def test_a_window_of_time_may_be_changed_and_ends_with_the_recording() -> None:
+    workspace = Workspace()
+    for t, row in enumerate(numbered(3, 2)):
+        workspace.set("x", t, row)
+    window = workspace.get_time_truncated("x", 1, 9)
+    window -= 1
+    assert window.tolist() == [[99, 100], [199, 200]]
+    assert torch.equal(workspace["x"], numbered(3, 2))
+    with pytest.raises(WorkspaceError, match=r"'x': no window \[2:4\] in the recorded rows"):
+        workspace.copy_time(2, 0, 2)
+
+
 def test_gradients_flow_through_full_reads() -> None:
     weight, workspace = torch.tensor(2.0, requires_grad=True), Workspace()
     for t in range(3):

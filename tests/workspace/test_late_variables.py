@@ -139,6 +139,22 @@ def test_cuts_in_time_move_the_first_row() -> None:
     assert torch.equal(workspace.get("y", 1), row(1))
 
 
+@pytest.mark.parametrize("n_rows", [0, 1])
+def test_a_variable_of_which_a_cut_left_no_row_may_begin_late_again(n_rows: int) -> None:
+    workspace = late()
+    seen = workspace.get_time_truncated("y", 2, 4)
+    workspace.truncate(n_rows)
+    workspace.set("y", 3, row(3))
+    workspace.set("y", 4, row(4))
+    assert torch.equal(workspace.get_time_truncated("y", 3, 5), table(5)[3:])
+    with pytest.raises(WorkspaceError, match="'y' at t=2: row t=2 was never written"):
+        workspace.get("y", 2)
+    workspace.truncate(n_rows)
+    workspace.row_writer({"y": ((3,), np.float32)}).write(1, [row(1).numpy()])
+    assert torch.equal(workspace.get_time_truncated("y", 1, 2), table(2)[1:])
+    assert torch.equal(seen, table(4)[2:])
+
+
 def test_every_variable_or_the_named_ones_may_begin_late() -> None:
     named = Workspace().allow_late_start("y", "z")
     named.set("z", 3, row(3))

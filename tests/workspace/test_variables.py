@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -117,6 +118,7 @@ CUTS: dict[str, Callable[[Workspace], object]] = {
     "new recording": lambda workspace: workspace.truncate(1),
     "memory": lambda workspace: workspace.reserve(0) or [workspace.set("x", t, row(t)) for t in range(3, 20)],
     "derived": lambda workspace: workspace.clone(),
+    "pickle": pickle.dumps,
     "zero_grad": lambda workspace: workspace.zero_grad(),
 }
 
@@ -146,6 +148,23 @@ def test_every_way_to_change_a_read_in_place_is_noticed(is_whole: bool) -> None:
         workspace = recorded(3).contiguous() if is_whole else recorded(3)
         change(workspace)
         assert refusal(lambda workspace=workspace: workspace["x"]) == IN_PLACE
+
+
+def test_a_change_in_place_of_a_row_that_was_overwritten_is_noticed() -> None:
+    workspace = recorded(3)
+    assert len(workspace["x"]) == 3
+    workspace.set("x", 1, row(7))
+    workspace.get("x", 1).add_(1)
+    assert refusal(lambda: workspace["x"]) == IN_PLACE
+
+
+def test_an_optimizer_may_change_the_parameter_of_which_a_row_is_a_view() -> None:
+    workspace, parameter = Workspace(), torch.nn.Parameter(torch.zeros(2))
+    workspace.set("scale", 0, parameter.expand(3, 2))
+    workspace["scale"].sum().backward()  # type: ignore[no-untyped-call]
+    torch.optim.SGD([parameter], 1.0).step()
+    workspace.zero_grad()
+    assert workspace["scale"].tolist() == [[[-3, -3]] * 3]
 
 
 def test_a_changed_read_can_be_recorded() -> None:

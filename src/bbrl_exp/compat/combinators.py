@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 from torch import Tensor
 
 from bbrl_exp.agents import combinators, tools
+from bbrl_exp.agents.agent import Agent as CoreAgent
 from bbrl_exp.compat.agent import Agent
 
 
 class Agents(combinators.Agents, Agent):
     """Runs agents in order on the same workspace; see :class:`bbrl_exp.agents.combinators.Agents`."""
+
+    @overload
+    def __getitem__(self, key: int | str) -> CoreAgent: ...
+    @overload
+    def __getitem__(self, key: slice) -> Agents: ...
+    def __getitem__(self, key: int | str | slice) -> CoreAgent:
+        """The member at a position, the member of that name, or the members of a slice."""
+        return Agents(*super().__getitem__(key)) if isinstance(key, slice) else super().__getitem__(key)
 
 
 class TemporalAgent(combinators.TemporalAgent, Agent):

@@ -207,7 +207,7 @@ class EpisodicAlgo(RLBase):
     def __init__(self, cfg: Any, autoreset: bool = False, env_wrappers: Sequence[Callable[[Any], Any]] = ()) -> None:
         super().__init__(cfg, env_wrappers)
         make = functools.partial(self.make_env, autoreset=autoreset)
-        self.train_env = ParallelGymAgent(make, cfg.algorithm.n_envs).seed(cfg.algorithm.seed)
+        self.train_env = ParallelGymAgent(make, cfg.algorithm.n_envs, role="train").seed(cfg.algorithm.seed)
 
     def iter_episodes(self) -> Iterator[Workspace]:
         """Plays one episode in every environment, ``algorithm.max_epochs`` times; those over early repeat their end."""

@@ -101,12 +101,12 @@ class DiagGaussianDistribution(Distribution):
         return nn.Linear(latent_dim, self.action_dim), nn.Parameter(torch.full((self.action_dim,), log_std_init))
 
     def proba_distribution(self, mean_actions: Tensor, log_std: Tensor) -> Self:
-        """Takes means and log standard deviations."""
-        return self.make_distribution(mean_actions, log_std.exp().expand_as(mean_actions))
+        """Takes means, ``[B, K]``, and log standard deviations, ``[B, K]`` or ``[K]``."""
+        return self.make_distribution(mean_actions, log_std)
 
-    def make_distribution(self, mean_actions: Tensor, action_std: Tensor) -> Self:
-        """Takes means and standard deviations."""
-        self.distribution = Normal(mean_actions, action_std)
+    def make_distribution(self, mean_actions: Tensor, log_std: Tensor) -> Self:
+        """Takes means, ``[B, K]``, and log standard deviations, ``[B, K]`` or ``[K]``."""
+        self.distribution = Normal(mean_actions, log_std.exp().expand_as(mean_actions))
         return self
 
 

@@ -76,11 +76,7 @@ def cumulated_reward(reward: Tensor, done: Tensor) -> float:
     Raises:
         ConfigurationError: an episode that is not over.
     """
-    is_done = done.bool()
-    if not bool(is_done.any(dim=0).all()):
-        raise ConfigurationError("cumulated_reward: every episode must be done at some row; run until all are")
-    is_counted = (is_done.cumsum(dim=0) - is_done.long()) == 0
-    return float((reward * is_counted).sum(dim=0).mean())
+    return float((reward * _first_episodes("cumulated_reward", done)).sum(dim=0).mean())
 
 
 def temporal_difference(
@@ -149,6 +145,7 @@ def compute_reinforce_loss(
 ) -> dict[str, Tensor]:
     """The losses of REINFORCE with a baseline, over the rows up to the first that is done.
 
+    They are means over the batch and the rows of the longest episode; rows after an episode count as 0.
     In BBRL the returns were sums of γ, not products with it; here they are the discounted returns.
 
     Args:
@@ -161,12 +158,17 @@ def compute_reinforce_loss(
 
     Returns:
         ``baseline_loss``, ``policy_loss`` (to be maximised) and ``entropy_loss``, scalars.
+
+    Raises:
+        ConfigurationError: an episode that is not over.
     """
-    is_done = done.bool()
-    is_counted = (is_done.cumsum(dim=0) - is_done.long()) == 0
-    nothing = torch.zeros_like(reward)
+    is_counted = _first_episodes("compute_reinforce_loss", done)
+    is_counted = is_counted[: int(is_counted.sum(dim=0).max())]
+    reward, action_probabilities, baseline, action, is_done = (
+        each[: len(is_counted)] for each in (reward, action_probabilities, baseline, action, done.bool())
+    )
+    nothing, nowhere = torch.zeros_like(reward), torch.zeros_like(is_done)
     earned = torch.cat([reward[1:], nothing[:1]]) * (is_counted & ~is_done)
-    nowhere = torch.zeros_like(is_done)
     returns = discounted_returns(earned, nothing, nowhere, nowhere, discount_factor)
     error = baseline - returns
     log_probabilities = _chosen(action_probabilities, action).log()
@@ -176,6 +178,14 @@ def compute_reinforce_loss(
         "policy_loss": (-log_probabilities * error.detach() * is_counted).mean(),
         "entropy_loss": (entropy * is_counted).mean(),
     }
+
+
+def _first_episodes(function: str, done: Tensor) -> Tensor:
+    """Which rows are those of the first episode, the one that is done included: bool ``[T, B]``."""
+    is_done = done.bool()
+    if not bool(is_done.any(dim=0).all()):
+        raise ConfigurationError(f"{function}: every episode must be done at some row; run until all are")
+    return (is_done.cumsum(dim=0) - is_done.long()) == 0
 
 
 def _target(next_values: Tensor, reward: Tensor, must_bootstrap: Tensor, discount: float, reward_row: int) -> Tensor:

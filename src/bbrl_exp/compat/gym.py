@@ -37,8 +37,8 @@ class GymAgent(CoreGymAgent, Agent):
     """Environments of gymnasium side by side, with the methods and options of BBRL.
 
     See :class:`bbrl_exp.envs.gym_agents.GymAgent` for the variables. Their streams of random numbers are those of this
-    project: training and evaluation share no episode, and two seeds share none. At t = 0 a new recording begins, and
-    rows beyond 0 of all variables are dropped.
+    project: two seeds share no episode, and neither do two roles. At t = 0 a new recording begins, and rows beyond 0 of
+    all variables are dropped.
 
     Args:
         make_env_fn: makes an environment; where that has the wrapper Autoreset, the environments reset themselves.
@@ -50,6 +50,7 @@ class GymAgent(CoreGymAgent, Agent):
         include_last_state: whether environments that reset themselves show the last observation of an episode; without
             it, row t is done and holds the first observation of the next episode.
         seed: the root seed; 42 where nobody gives one.
+        role: ``"train"`` or ``"eval"``: which episodes; by default the former where the environments reset themselves.
         name: the agent's name.
 
     Raises:
@@ -69,12 +70,13 @@ class GymAgent(CoreGymAgent, Agent):
         reward_at_t: bool = False,
         include_last_state: bool = True,
         seed: int | None = None,
+        role: str | None = None,
         name: str | None = None,
     ) -> None:
         made = ShownEnvironments(make_env_fn, make_env_args)
         self.__dict__.setdefault("auto_reset", made.resets_itself)
         root_seed = self.default_seed if seed is None else seed
-        role = "train" if self.auto_reset else "eval"
+        role = role or ("train" if self.auto_reset else "eval")
         CoreGymAgent.__init__(
             self, made, num_envs, root_seed, role=role, clip_actions=False, float_observations="float32", name=name
         )

@@ -18,7 +18,7 @@ class Workspace(CoreWorkspace):
 
     It differs from ours in what BBRL allows: a row may be written at any time, and those before it that nobody has
     written are zeros; :meth:`set_full` may change the shape and dtype of a variable; a variable may be ``[T]``; what a
-    full read gives may be changed in place, which changes nothing in the workspace.
+    read of several rows gives may be changed in place, which changes nothing in the workspace.
     """
 
     def __init__(self, workspace: CoreWorkspace | None = None) -> None:
@@ -62,8 +62,18 @@ class Workspace(CoreWorkspace):
         Raises:
             WorkspaceError: an unknown variable.
         """
-        full = super().get_full(name, batch_dims)
-        return full if full.requires_grad else full.clone()
+        return _changeable(super().get_full(name, batch_dims))
+
+    def get_time_truncated(
+        self, name: str, from_time: int, to_time: int, batch_dims: BatchDims | None = None
+    ) -> Tensor:
+        """Rows ``from_time`` … ``to_time - 1`` of a variable, ``[T, B, …]``, as far as there are any: a copy, as above.
+
+        Raises:
+            WorkspaceError: an unknown variable, or an empty window.
+        """
+        stop = min(to_time, self.n_steps(name))
+        return _changeable(super().get_time_truncated(name, from_time, stop, batch_dims))
 
     def get_transitions(self, no_final_state: bool = False, filter_key: str = "env/done") -> Workspace:
         """All N transitions as a workspace ``[2, N, …]``; variables may be ``[T]``, and flags any numbers.
@@ -88,6 +98,10 @@ class Workspace(CoreWorkspace):
 
     def _new(self) -> Workspace:
         return Workspace()
+
+
+def _changeable(rows: Tensor) -> Tensor:
+    return rows if rows.requires_grad else rows.clone()
 
 
 class Variables(MutableMapping[str, "Variable"]):

@@ -26,7 +26,7 @@ def copy_time(
     for argument, value in (("from_time", from_time), ("to_time", to_time), ("n_steps", n_steps)):
         check_count(argument, value, 0)
     for name in list(self._variables if var_names is None else var_names):
-        window = self.get_time_truncated(name, from_time, from_time + n_steps).clone()
+        window = Recording.get_time_truncated(self, name, from_time, from_time + n_steps).clone()
         for offset, row in enumerate(window):
             self.set(name, to_time + offset, row)
 

@@ -17,6 +17,8 @@ from bbrl_exp.workspace.storage import Variable
 class LateVariable(SteppedVariable):
     """Rows from ``first`` on; the one before ``first`` can still be written, and then the one before that.
 
+    Where a cut in time has left no row, the next write is a first one again, at any time.
+
     Args:
         first: time of the first write.
         shape: shape of one row, ``[B, …]``.
@@ -61,12 +63,12 @@ class LateVariable(SteppedVariable):
         return LateVariable.from_rows(self.first, change(super().full())[self.first :])
 
     def write(self, t: int, value: Tensor) -> None:
-        self._check_first(t)
+        self._prepare(t)
         super().write(t, value)
         self.first = min(self.first, t)
 
     def numpy_row(self, t: int) -> NDArray[Any]:
-        self._check_first(t)
+        self._prepare(t)
         return super().numpy_row(t)
 
     def commit(self, t: int) -> None:
@@ -82,8 +84,15 @@ class LateVariable(SteppedVariable):
         super().keep_last(n)
         self.first = max(self.first - n_dropped, 0)
 
-    def _check_first(self, t: int) -> None:
-        if 0 <= t < self.first - 1:
+    def _prepare(self, t: int) -> None:
+        if t < 0:
+            return  # which the write refuses
+        if self.first == self.n_steps:
+            self.grow(t + 1)
+            self._make_writable()
+            self._fill(slice(0, t), torch.zeros((), dtype=self.dtype, device=self.device))
+            self.first = self.n_steps = t
+        elif t < self.first - 1:
             raise WorkspaceError(
                 f"a write at t={t} would leave a gap: the first row is t={self.first}, so the row before it is "
                 f"t={self.first - 1}"

@@ -9,8 +9,9 @@ autograd does not see would silently change what it saved. Therefore, in :class:
 * memory of which a tensor was handed out is never overwritten: an overwritten row is kept apart from the buffer, and a
   cut in time moves the variable to fresh memory. What was read never changes.
 
-So the version counter of the buffer belongs to its readers: it moves only if one of them writes in place, which is
-noticed at the next full read or cut.
+So the version counters of the buffer and of rows that were overwritten belong to their readers: they move only if one
+of these writes in place, which is noticed at the next full read or cut. A row that carries a gradient is not ours: it
+may be a view of a parameter, which an optimizer changes in place.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class SteppedVariable(Variable):
         return self._buffer[: self.n_steps]
 
     def check_unchanged(self) -> None:
-        if self._buffer._version:
+        if self._buffer._version or any(row._version for row in self._apart.values() if not row.requires_grad):
             raise WorkspaceError(CHANGED_IN_PLACE)
 
     def write(self, t: int, value: Tensor) -> None:

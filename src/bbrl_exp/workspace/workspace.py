@@ -22,9 +22,9 @@ class Workspace(Recording):
 
     Aliasing: a write at one step copies the value, unless it carries a gradient; then the tensor itself is kept.
     ``set_full`` keeps the tensor it is given. Reads are views, to be cloned before they are changed in place: the next
-    full read or cut in time of a variable refuses rows that were changed, except through numpy. What was read keeps its
-    values for ever, whatever is written later. (A shared workspace is the exception: its reads show what other
-    processes write, unless gradients are enabled.)
+    full read or cut in time of a variable refuses rows that were changed, except through numpy, and except rows that
+    carry gradients and were written one by one. What was read keeps its values for ever, whatever is written later. (A
+    shared workspace is the exception: its reads show what other processes write, unless gradients are enabled.)
 
     Args:
         workspace: a workspace to copy, tensors included.
@@ -63,6 +63,7 @@ class Workspace(Recording):
     # Pickling: whole tensors, so that a copy in another process needs nothing of this one's memory layout
 
     def __getstate__(self) -> dict[str, Any]:
+        self._check_unchanged(self._variables)
         values = {}
         for name, variable in self._variables.items():
             first = variable.first if isinstance(variable, LateVariable) else 0
