@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
+
+_TAG = re.compile(r"\\tag\{([^}]*)\}")
 
 
 def write_inline(translator: HTML5Translator, node: nodes.math) -> None:
@@ -15,11 +19,14 @@ def write_inline(translator: HTML5Translator, node: nodes.math) -> None:
 
 
 def write_block(translator: HTML5Translator, node: nodes.math_block) -> None:
-    """Writes an equation of its own, with its number if it has one."""
+    r"""Writes a displayed equation, with its number, or that of ``\tag{…}``, at the right margin."""
+    latex = node.astext()
+    tag = _TAG.search(latex)
+    number = tag[1] if tag else node["number"]
     translator.body.append('<div class="math">')
-    if node["number"]:
-        translator.body.append(f'<span class="eqno">({node["number"]})</span>')
-    translator.body.append(f"{convert(node.astext(), display='block')}</div>")
+    if number:
+        translator.body.append(f'<span class="eqno">({number})</span>')
+    translator.body.append(f"{convert(_TAG.sub('', latex), display='block')}</div>")
     raise nodes.SkipNode
 
 

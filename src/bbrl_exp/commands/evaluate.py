@@ -17,14 +17,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = CommandParser("evaluate", description="Evaluates the policy of a finished run.")
     parser.add_argument("run_folder", help="folder of the run, such as outputs/mine, or an exported policy")
-    parser.add_argument("--episodes", type=int, help="how many; as many as the run's own final evaluation if not given")
-    parser.add_argument("--which", choices=("last", "best"), default="last", help="which policy of the run")
+    parser.add_argument("--episodes", type=int, help="number of episodes; default: as in the run's final evaluation")
+    parser.add_argument(
+        "--which", choices=("last", "best"), default="last", help="the last policy of the run (default) or the best"
+    )
     parser.add_argument(
         "--policy",
         choices=("mode", "sample"),
-        help="most likely or sampled actions; what the run is judged by if not given",
+        help="most likely actions or sampled ones; default: what the run is judged by",
     )
-    parser.add_argument("--seed", type=int, help="another list of episodes than the run's own")
+    parser.add_argument("--seed", type=int, help="root seed of the episodes; default: eval.seed of the run")
     parser.add_argument("--animation", metavar="FILE", help="film the first episode: film.gif or film.mp4")
     return exit_code_of(lambda: _evaluate(parser.parse_args(arguments)))
 

@@ -22,9 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--to", required=True, metavar="PATH", help="policy.safetensors, policy.onnx, or a folder for the hub"
     )
-    parser.add_argument("--which", choices=("last", "best"), default="last", help="which policy of the run")
-    parser.add_argument("--episodes", type=int, help="of the evaluation; as many as the run's own if not given")
-    parser.add_argument("--seed", type=int, help="another list of episodes than the run's own")
+    parser.add_argument(
+        "--which", choices=("last", "best"), default="last", help="the last policy of the run (default) or the best"
+    )
+    parser.add_argument("--episodes", type=int, help="number of episodes to evaluate; default: as in the run")
+    parser.add_argument("--seed", type=int, help="root seed of the episodes; default: eval.seed of the run")
     return exit_code_of(lambda: _export(parser.parse_args(arguments)))
 
 

@@ -25,31 +25,31 @@ from bbrl_exp.settings import shown
 
 _WIDTH = 118
 _EXAMPLES = """\
-Every part of an experiment is an agent that reads and writes a workspace; the command line says which, and how.
+Every part of an experiment is an agent that reads and writes a workspace; the command line chooses and sets them.
 
 A run
   python scripts/run.py agent=random env=cartpole               an agent in an environment
   python scripts/run.py experiment=ppo_cartpole name=ppo        a pair with tuned settings, in outputs/ppo
   python scripts/run.py agent=sac env=pendulum seed=3 agent.learner.discount=0.98
-  python scripts/run.py agent=ppo env=gym env.id=Acrobot-v1     any environment of gymnasium
+  python scripts/run.py agent=ppo env=gym env.id=Acrobot-v1     any Gymnasium environment
   python scripts/run.py agent=ppo dry_run=true                  checks, shows the plan, runs nothing
 
 Stop it, resume it, look at it
   python scripts/run.py experiment=ppo_cartpole name=ppo        the same command again resumes where it was stopped
   python scripts/run.py agent=ppo resume=<folder>               the same for a run without a name, which prints this
-  python scripts/rerun.py outputs/ppo seed=4                    the same configuration but for a seed, in a new folder
+  python scripts/rerun.py outputs/ppo seed=4                    repeats the run with another seed, in a new folder
   python scripts/evaluate.py outputs/ppo --animation ppo.gif    plays the last policy, and films it
   tensorboard --logdir outputs                                  curves, tables, texts, pictures
 
 A sweep: every combination of the lists, each in its own folder
-  python scripts/run.py -m agent=ppo,dqn seed=0,1,2 name=mine   in outputs/multirun/mine; again: what is missing
+  python scripts/run.py -m agent=ppo,dqn seed=0,1,2 name=mine   in outputs/multirun/mine; resumes there, too
   python scripts/run.py -m seed='range(10)' launcher=joblib     side by side
   python scripts/report.py outputs/multirun/mine                compares its settings
   python scripts/run.py -m search=ppo env=cartpole              searches for good settings
 
 How it is written
-  group=option    takes conf/<group>/<option>.yaml              key=value    overrides a value
-  +key=value      adds one                                      ~key         takes one out
+  group=option    chooses conf/<group>/<option>.yaml            key=value    overrides a value
+  +key=value      adds one                                      ~key         removes one
   null, true, 1e-3, '[64,64]', '{a: 1}'                         values; quote what the shell would read
   '+agent.members.printer={_target_: bbrl_exp.agents.tools.PrintAgent, names: [action], after: policy}'
                                                                 another agent in the graph

@@ -76,11 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None for those of the process.
     """
     parser = CommandParser("list", description="Lists what can be chosen by group=option, with one line each.")
-    parser.add_argument("group", nargs="?", help=f"one of {', '.join(GROUPS)}; all if not given")
+    parser.add_argument("group", nargs="?", help=f"one of {', '.join(GROUPS)}; default: all")
     parser.add_argument(
-        "option", nargs="?", help="one of the group: its file is shown, or of an agent every argument that it takes"
+        "option", nargs="?", help="an option of the group: prints its file, or for an agent all its arguments"
     )
-    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="your own options, as for run")
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="folder of your own options, as for run")
     return exit_code_of(lambda: _list(parser.parse_args(arguments)))
 
 

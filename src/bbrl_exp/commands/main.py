@@ -22,7 +22,7 @@ VERBS = {
     "report": "compare the settings of sweeps and runs",
     "mirror": "send the records of runs to Weights & Biases or Trackio",
     "list": "list agents, environments, experiments, … and what they take",
-    "rerun": "run a run again from the configuration in its folder",
+    "rerun": "repeat a run from the configuration in its folder",
 }
 
 

@@ -23,10 +23,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None for those of the process.
     """
-    parser = CommandParser("mirror", description="Sends the records of runs to a tracker, each of them once.")
-    parser.add_argument("folders", nargs="+", metavar="folder", type=Path, help="of a run, of a sweep, or above them")
-    parser.add_argument("--to", required=True, choices=_TRACKERS, help="the tracker; its own variables configure it")
-    parser.add_argument("--project", help="of the tracker; that of the run, else the tracker's own, if not given")
+    parser = CommandParser("mirror", description="Sends the records of runs to a tracker, each record once.")
+    parser.add_argument(
+        "folders", nargs="+", metavar="folder", type=Path, help="a run, a sweep, or a folder above them"
+    )
+    parser.add_argument(
+        "--to", required=True, choices=_TRACKERS, help="the tracker; its environment variables configure it"
+    )
+    parser.add_argument(
+        "--project", help="project of the tracker; default: that of the run, else the tracker's default"
+    )
     left = "interrupted; another mirror sends what is left"
     return exit_code_of(lambda: _mirror(parser.parse_args(arguments)), left)
 

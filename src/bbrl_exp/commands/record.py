@@ -76,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = CommandParser("record", description="Records what the policy of a finished run does.")
     parser.add_argument("run_folder", help="folder of the run, such as outputs/mine")
-    parser.add_argument("--steps", type=int, default=10_000, help="environment steps (10000)")
+    parser.add_argument("--steps", type=int, default=10_000, help="environment steps; default: 10000")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
-    parser.add_argument("--seed", type=int, default=0, help="root of the episodes (0)")
+    parser.add_argument("--seed", type=int, default=0, help="root seed of the episodes; default: 0")
     return exit_code_of(lambda: _record(parser.parse_args(arguments)))
 
 

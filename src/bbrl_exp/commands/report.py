@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser("report", description="Compares the settings of sweeps and runs, with their uncertainty.")
-    parser.add_argument("folders", nargs="+", metavar="folder", type=Path, help="of a sweep, of runs, or above them")
+    parser.add_argument(
+        "folders", nargs="+", metavar="folder", type=Path, help="a sweep, a run, or a folder above them"
+    )
     parser.add_argument(
         "--by",
         nargs="+",
@@ -36,9 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--metric",
-        help="a number of summary.json, or a name in metrics.csv; eval_return_mean where measured, else return_mean",
+        help="a number of summary.json, or a name in metrics.csv; default: eval_return_mean, or else return_mean",
     )
-    parser.add_argument("--lower-is-better", action="store_true", help="less of the metric is better")
+    parser.add_argument("--lower-is-better", action="store_true", help="lower values of the metric are better")
     parser.add_argument(
         "--threshold",
         nargs="+",
@@ -51,13 +53,13 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="ENV=LOW:HIGH",
-        help="scores that are 0 and 1, where several environments are put together; those of the worst and the best "
-        "setting if not given; 'none': nothing is put together",
+        help="returns that count as 0 and 1 when environments are combined; default: those of the worst and the best "
+        "setting; 'none': do not combine environments",
     )
     parser.add_argument(
-        "--baseline", metavar="SETTING", help="the setting to compare with, as 'agent=random'; the best if not given"
+        "--baseline", metavar="SETTING", help="the setting to compare with, such as 'agent=random'; default: the best"
     )
-    parser.add_argument("--out", type=Path, help=f"folder for the report; '{FOLDER}' in the first folder if not given")
+    parser.add_argument("--out", type=Path, help=f"folder for the report; default: '{FOLDER}' in the first folder")
     return parser
 
 

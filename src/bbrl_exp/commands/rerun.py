@@ -25,10 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = CommandParser(
         "rerun",
-        description="Runs a run again, in a new folder, with its own configuration, whatever conf/ says today.",
+        description="Repeats a run in a new folder, with its saved configuration, whatever conf/ says today.",
     )
     parser.add_argument("run_folder", type=Path, help="folder of the run, such as outputs/mine, or of a sweep's job")
-    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="your own options, as for run")
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="folder of your own options, as for run")
     parser.add_argument("overrides", nargs="*", help="what to change, such as seed=1 agent.learner.discount=0.9")
     return exit_code_of(lambda: _rerun(parser.parse_intermixed_args(arguments)), "interrupted before the run began")
 

@@ -107,8 +107,8 @@ def _described(key: str, node: Mapping[str, Any]) -> NodeArguments:
     texts = {
         parameter.arg_name: parameter.description or ""
         for kind in (*filter(dataclasses.is_dataclass, reversed(target.__mro__)), target)  # fields may be inherited
-        for parameter in docstring_parser.parse_from_object(kind).params
-    }
+        for parameter in sorted(docstring_parser.parse_from_object(kind).params, key=lambda one: "param" in one.args)
+    }  # where an argument and an attribute share a name, the words of the argument count
     arguments = {written: _plain(texts.get(name, "")) for name, written in _arguments(target, key, node).items()}
     path = f"{target.__module__}.{target.__name__}"
     return NodeArguments(key, path, _plain(docstring.short_description or ""), arguments)

@@ -48,7 +48,7 @@ class RecurrentDQN(ReplayedQLearning):
     sequence_length: Count = 16
     """transitions of a sequence that are learned from."""
     batch_size: Count = 16
-    """sequences an update."""
+    """sequences per update."""
     updates_per_step: AboveZeroToAMillion = 0.125
     target_rate: Scheduled[AboveZeroToOne] | None = 0.01
 

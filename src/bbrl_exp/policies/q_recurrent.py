@@ -87,7 +87,7 @@ class RecurrentQNetwork(nn.Module):
 
 
 class RecurrentQPolicy(Agent):
-    """Writes the action of the highest value, or with probability ε any action; in evaluation mode the former always.
+    """Writes the action of the highest value, or with probability ε any action; in evaluation mode always the former.
 
     Beside the action it writes ``<name>/state`` and ``<name>/next_state`` (see
     :class:`bbrl_exp.policies.memory.Memory`).

@@ -86,7 +86,7 @@ def _uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[
 
 
 class QPolicy(Agent):
-    """Writes the action of the highest value, or with probability ε any action; in evaluation mode the former always.
+    """Writes the action of the highest value, or with probability ε any action; in evaluation mode always the former.
 
     Args:
         env_spec: facts of the environment, with one discrete action.
@@ -97,7 +97,7 @@ class QPolicy(Agent):
         distribution: what is learned of the return of an action: ``none`` its mean alone, ``categorical`` its
             distribution over fixed returns (Bellemare et al., 2017), ``quantile`` its quantiles (Dabney et al., 2018).
         n_atoms: number of returns (51) or quantiles (50); with a distribution only.
-        lowest_return: smallest return of ``categorical``, discounted; with it only, and needed.
+        lowest_return: smallest return of ``categorical``, discounted; required with it, refused without.
         highest_return: largest return of ``categorical``, likewise.
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights and of the exploration, which have separate streams.

@@ -134,7 +134,7 @@ class EpsilonOptions(WithOptions, Learner):
     policy: QPolicy | RecurrentQPolicy = field(kw_only=False)
     """the policy that chooses the actions; its ε is set here."""
     epsilon: Scheduled[FromZeroToOne] | None = None
-    """ε, in place of the line that the next three say; None for this line."""
+    """ε, in place of the linear fall that the next three state; None for this fall."""
     initial_epsilon: FromZeroToOne = 1.0
     """ε in the beginning."""
     final_epsilon: FromZeroToOne = 0.05

@@ -22,7 +22,7 @@ class ReplayOptions(ReturnOptions):
     replay_capacity: Count = 1_000_000
     """transitions that are kept."""
     batch_size: Count = 256
-    """transitions an update."""
+    """transitions per update."""
     learning_starts: CountOrZero = 1000
     """environment steps before the first update."""
     updates_per_step: AboveZeroToAMillion = 1.0
