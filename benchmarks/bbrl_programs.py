@@ -4,7 +4,7 @@
 
 ``--bbrl`` names the interpreter of an environment that has BBRL (the extra ``bench``; the one that runs this file, by
 default). The programs are in ``bbrl_programs_labs.py``. About ten times during its training the policy of each of them
-is evaluated on the same 20 episodes, deterministically. The table shows the last evaluation and the mean of all, ± the
+is evaluated on the same 20 episodes, deterministically. The tables show the last evaluation and the mean of all, ± the
 standard deviation over the seeds, and environment steps per CPU second of training, evaluations left out.
 """
 
@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 
-SEEDS = {"dqn": 10}
+SEEDS = {"dqn": 10, "ppo_lstm": 6}
 OTHER_SEEDS = 3
 EPISODES = 20
 SIDES = ("bbrl", "compat")
 
 
-def run_here(program: str, seeds: Sequence[int], scale: float, uses_compat: bool) -> None:
-    """Runs a program in this process and prints a line of JSON per seed."""
+def run_here(program: str, seed: int, scale: float, uses_compat: bool) -> None:
+    """Runs a program in this process and prints a line of JSON."""
     import torch
 
     if uses_compat:
@@ -39,83 +39,73 @@ def run_here(program: str, seeds: Sequence[int], scale: float, uses_compat: bool
 
     torch.set_num_threads(1)
     train, env_id, wrappers, budget = PROGRAMS[program]
-    for seed in seeds:
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        scores, n_steps, seconds, begun = [], 0, 0.0, time.process_time()
-        for steps, policy in train(seed, round(scale * budget)):
-            n_steps = steps
-            seconds += time.process_time() - begun
-            scores.append(evaluate(policy, env_id, wrappers, EPISODES))
-            begun = time.process_time()
-        result = {"program": program, "seed": seed, "scores": scores, "env_steps": n_steps, "cpu_seconds": seconds}
-        print(json.dumps(result), flush=True)
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    scores, n_steps, seconds, begun = [], 0, 0.0, time.process_time()
+    for steps, policy in train(seed, round(scale * budget)):
+        seconds += time.process_time() - begun
+        n_steps = steps
+        scores.append(evaluate(policy, env_id, wrappers, EPISODES))
+        begun = time.process_time()
+    result = {"program": program, "seed": seed, "scores": scores, "env_steps": n_steps, "cpu_seconds": seconds}
+    print(json.dumps(result), flush=True)
 
 
-def run_elsewhere(python: str, program: str, n_seeds: int, scale: float, side: str, out: Path) -> None:
+def run_elsewhere(python: str, program: str, seed: int, scale: float, side: str, out: Path) -> None:
     """Runs a program in a process of ``python`` and appends what it prints to ``out``."""
-    command = [python, __file__, "--here", program, "--side", side, "--scale", str(scale), "--seeds", str(n_seeds)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            result = {"side": side, **json.loads(line)}
-            with out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(result) + "\n")
-            print(f"{side} {program} {result['seed']}: {result['scores'][-1]:.0f}", flush=True)
-    if process.returncode:
-        sys.exit(process.returncode)
+    command = [python, __file__, "--here", program, "--side", side, "--scale", str(scale), "--seed", str(seed)]
+    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    result = {"side": side, **json.loads(found)}
+    with out.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(result) + "\n")
+    print(f"{side} {program} {seed}: {result['scores'][-1]:.0f}", flush=True)
 
 
-def table(records: Sequence[dict[str, Any]]) -> str:
-    """The results as Markdown."""
-    lines = [
-        "| program | seeds | env steps | last: bbrl 1.0.1 | last: compat | mean of all: bbrl 1.0.1 "
-        "| mean of all: compat | env steps/s: bbrl 1.0.1 | env steps/s: compat | |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+def tables(records: Sequence[dict[str, Any]]) -> str:
+    """The results as Markdown: what was learned, and how fast."""
+    learning = [
+        "| program | seeds | env steps | last: bbrl 1.0.1 | last: compat | mean: bbrl 1.0.1 | mean: compat |",
+        "|---|---|---|---|---|---|---|",
     ]
+    speed = ["| program | env steps/s: bbrl 1.0.1 | env steps/s: compat | |", "|---|---|---|---|"]
     for program in dict.fromkeys(record["program"] for record in records):
-        cells: dict[str, list[str]] = {"last": [], "mean": [], "speed": []}
-        speeds, steps, n_seeds = [], 0, 0
-        for side in SIDES:
-            found = [record for record in records if (record["program"], record["side"]) == (program, side)]
-            last, mean = np.array([(record["scores"][-1], np.mean(record["scores"])) for record in found]).T
-            steps, n_seeds = max(record["env_steps"] for record in found), len(found)
-            speeds.append(sum(r["env_steps"] for r in found) / sum(r["cpu_seconds"] for r in found))
-            for name, values in (("last", last), ("mean", mean)):
-                cells[name].append(f"{values.mean():.0f} ± {values.std(ddof=1):.0f}")
-            cells["speed"].append(f"{speeds[-1]:,.0f}")
-        shown = " | ".join([*cells["last"], *cells["mean"], *cells["speed"]])
-        lines.append(f"| {program} | {n_seeds} | {steps:,} | {shown} | {speeds[1] / speeds[0]:.1f}× |")
-    return "\n".join(lines)
+        of_sides = [[r for r in records if (r["program"], r["side"]) == (program, side)] for side in SIDES]
+        speeds = [np.median([r["env_steps"] / r["cpu_seconds"] for r in found]) for found in of_sides]
+        speed.append(f"| {program} | {speeds[0]:,.0f} | {speeds[1]:,.0f} | {speeds[1] / speeds[0]:.2f}× |")
+        last = [[r["scores"][-1] for r in found] for found in of_sides]
+        mean = [[np.mean(r["scores"]) for r in found] for found in of_sides]
+        shown = " | ".join(f"{np.mean(values):.0f} ± {np.std(values, ddof=1):.0f}" for values in (*last, *mean))
+        steps = max(r["env_steps"] for r in of_sides[0])
+        learning.append(f"| {program} | {len(last[0])} | {steps:,} | {shown} |")
+    return "\n".join([*learning, "", *speed])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--bbrl", default=sys.executable, help="the interpreter that has bbrl 1.0.1")
     parser.add_argument("--programs", nargs="*", help="which programs; all by default")
-    parser.add_argument("--sides", nargs="*", default=SIDES, choices=SIDES, help="what runs them; both by default")
     parser.add_argument("--scale", type=float, default=1.0, help="factor of the environment steps")
-    parser.add_argument("--seeds", type=int, help=f"seeds per program; {SEEDS['dqn']} of dqn, {OTHER_SEEDS} of others")
+    parser.add_argument("--seeds", type=int, help="seeds per program")
     parser.add_argument("--records", type=Path, default=Path("bbrl_programs.jsonl"), help="results are appended here")
     parser.add_argument("--out", type=Path, help="where to write the table")
     parser.add_argument("--here", help=argparse.SUPPRESS)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
-        run_here(options.here, range(options.seeds), options.scale, options.side == "compat")
+        run_here(options.here, options.seed, options.scale, options.side == "compat")
         return
     programs = options.programs or ["dqn", "td3", "a2c", "ppo_clip", "reinforce", "ppo_lstm"]
     for program in programs:
-        n_seeds = options.seeds or SEEDS.get(program, OTHER_SEEDS)
-        for side in options.sides:
-            python = options.bbrl if side == "bbrl" else sys.executable
-            run_elsewhere(python, program, n_seeds, options.scale, side, options.records)
+        for seed in range(options.seeds or SEEDS.get(program, OTHER_SEEDS)):
+            for side in SIDES:  # in turn, so that what else runs on the machine disturbs both alike
+                python = options.bbrl if side == "bbrl" else sys.executable
+                run_elsewhere(python, program, seed, options.scale, side, options.records)
     records = [json.loads(line) for line in options.records.read_text(encoding="utf-8").splitlines()]
-    if {record["side"] for record in records} == set(SIDES):
-        text = f"{table(records)}\n"
-        print(text)
-        if options.out:
-            options.out.write_text(text, encoding="utf-8")
+    text = f"{tables(records)}\n"
+    print(text)
+    if options.out:
+        options.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
