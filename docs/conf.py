@@ -19,7 +19,6 @@ extensions = [
     "sphinx_design",
     "docstrings",
     "generated_tables",
-    "mathml",
     "repository_files",
     "without_other_hosts",
 ]

@@ -17,13 +17,12 @@ _WORDS = (
     (r"\\[bB]ig(?![a-z])", ""),
     (r"\\dots(?![a-z])", r"\\ldots"),
     (r"\\tfrac(?![a-z])", r"\\frac"),
-    (r"\\tag\{(\w+)\}", r"\\qquad (\1)"),
 )
+_TAG = re.compile(r"\\tag\{([^}]*)\}")
 
 
-def formula(node: nodes.math | nodes.math_block, *, as_block: bool = False) -> str:
+def formula(node: nodes.math | nodes.math_block, text: str, *, as_block: bool = False) -> str:
     """A formula as MathML; a warning where it cannot be translated."""
-    text = node.astext()
     for pattern, words in _WORDS:
         text = re.sub(pattern, words, text)
     try:
@@ -35,13 +34,19 @@ def formula(node: nodes.math | nodes.math_block, *, as_block: bool = False) -> s
 
 def write_formula(translator: HTML5Translator, node: nodes.math) -> None:
     """Writes a formula within a line."""
-    translator.body.append(formula(node))
+    translator.body.append(formula(node, node.astext()))
     raise nodes.SkipNode
 
 
 def write_block(translator: HTML5Translator, node: nodes.math_block) -> None:
-    """Writes a formula between lines."""
-    translator.body.append(f'<div class="math">{formula(node, as_block=True)}</div>')
+    r"""Writes a formula between lines, with its number, or that of ``\tag{…}``, at the right margin."""
+    text = node.astext()
+    tag = _TAG.search(text)
+    number = tag[1] if tag else node["number"]
+    translator.body.append('<div class="math">')
+    if number:
+        translator.body.append(f'<span class="eqno">({number})</span>')
+    translator.body.append(f"{formula(node, _TAG.sub('', text), as_block=True)}</div>")
     raise nodes.SkipNode
 
 
