@@ -19,6 +19,12 @@ BatchDims = tuple[int, int]
 _is_grad_enabled = torch.is_grad_enabled
 
 
+def check_name(name: object) -> None:
+    """Refuses what cannot be the name of a variable."""
+    if not isinstance(name, str) or not name:
+        raise WorkspaceError(f"a variable's name is a non-empty string, found {name!r}")
+
+
 def check_count(name: str, value: Any, least: int, most: int | None = None) -> None:
     """Refuses what is not an integer from ``least`` to ``most``."""
     if not is_integer(value) or value < least or (most is not None and value > most):
