@@ -158,7 +158,10 @@ class Variable:
 
 
 class WholeVariable(Variable):
-    """One tensor ``[T, B, …]``, kept as it was given."""
+    """One tensor ``[T, B, …]``, kept as it was given.
+
+    If it is a view of a parameter, it follows the parameter until it is cut from its graph.
+    """
 
     __slots__ = ("_version", "tensor")
 
@@ -181,7 +184,7 @@ class WholeVariable(Variable):
         return self.tensor
 
     def check_unchanged(self) -> None:
-        if self.tensor._version != self._version:
+        if self.tensor._version != self._version and not self._is_of_parameter():
             raise WorkspaceError(CHANGED_IN_PLACE)
 
     def keep_first(self, n: int) -> None:
@@ -195,7 +198,14 @@ class WholeVariable(Variable):
         self.n_steps = n
 
     def detach(self) -> None:
-        self.tensor = self.tensor.detach()
+        with torch.inference_mode(False):
+            self.tensor = self.tensor.detach().clone() if self._is_of_parameter() else self.tensor.detach()
+        self._version = self.tensor._version
+
+    def _is_of_parameter(self) -> bool:
+        """Whether the memory is that of a parameter: optimizers change it in place, and autograd lets nobody else."""
+        owner = self.tensor if self.tensor._base is None else self.tensor._base
+        return owner.requires_grad and owner.is_leaf
 
 
 class SharedVariable(Variable):
