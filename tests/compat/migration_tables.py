@@ -59,7 +59,8 @@ DIFFERS = {
     "bbrl.visu.plot_policies.plot_policy": "likewise; works for actions of several components",
     "bbrl.visu.plot_trajectories.plot_trajectory": "works (BBRL: TypeError)",
     "bbrl.workspace.Workspace": "a full read is a copy; `copy_n_last_steps(n)` leaves n rows, not T; a negative time "
-    "is refused; `set_full` keeps its tensor, which, as a row that was read, must not be changed in place",
+    "is refused; `subtime` beyond the last row and `select_batch` of bools are refused; `set_full` keeps its tensor, "
+    "which, as a row that was read, must not be changed in place",
     "bbrl_utils.algorithms.RLBase": "the best policy is kept without an `eval_policy`, too",
     "bbrl_utils.env.setup": "installs no packages",
     "bbrl_utils.notebook.video_display": "works without moviepy",

@@ -165,6 +165,9 @@ def test_every_variable_or_the_named_ones_may_begin_late() -> None:
     every.set("y", 2, row(2))
     with pytest.raises(WorkspaceError, match="t=-1 is negative"):
         every.set("z", -1, row(1))
+    with pytest.raises(WorkspaceError) as error:
+        Workspace().allow_late_start("y", True)  # type: ignore[arg-type]
+    assert str(error.value) == "a variable's name is a non-empty string, found True"
 
 
 def test_the_rows_before_are_zeros_where_that_is_asked_for() -> None:

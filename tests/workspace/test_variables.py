@@ -158,13 +158,25 @@ def test_a_change_in_place_of_a_row_that_was_overwritten_is_noticed() -> None:
     assert refusal(lambda: workspace["x"]) == IN_PLACE
 
 
-def test_an_optimizer_may_change_the_parameter_of_which_a_row_is_a_view() -> None:
+@pytest.mark.parametrize("is_whole", [False, True])
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_an_optimizer_may_change_the_parameter_of_which_rows_are_views(is_whole: bool, context: type) -> None:
     workspace, parameter = Workspace(), torch.nn.Parameter(torch.zeros(2))
-    workspace.set("scale", 0, parameter.expand(3, 2))
+    optimizer = torch.optim.SGD([parameter], 1.0)
+    if is_whole:
+        workspace.set_full("scale", parameter.expand(2, 3, 2))
+        workspace.truncate(1)
+    else:
+        workspace.set("scale", 0, parameter.expand(3, 2))
     workspace["scale"].sum().backward()  # type: ignore[no-untyped-call]
-    torch.optim.SGD([parameter], 1.0).step()
-    workspace.zero_grad()
+    optimizer.step()
+    with context():
+        workspace.zero_grad()
+    optimizer.step()
+    workspace.copy_n_last_steps(1)
     assert workspace["scale"].tolist() == [[[-3, -3]] * 3]
+    workspace["scale"].add_(1)
+    assert refusal(lambda: workspace["scale"]) == IN_PLACE.replace("'x'", "'scale'")
 
 
 def test_a_changed_read_can_be_recorded() -> None:

@@ -21,6 +21,7 @@ from bbrl_exp.workspace.storage import (
     batch_slice,
     check_count,
     check_indexes,
+    check_name,
     check_rows,
     check_window,
 )
@@ -50,7 +51,12 @@ class Recording:
 
         Returns:
             This workspace. Workspaces that are made from it, such as a clone or a window of time, allow the same.
+
+        Raises:
+            WorkspaceError: something else than a name.
         """
+        for name in names:
+            check_name(name)
         self._named.late_starts.update(dict.fromkeys(names or (None,), zeros_before))
         return self
 

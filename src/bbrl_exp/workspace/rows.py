@@ -13,7 +13,7 @@ from bbrl_exp.arguments import is_integer
 from bbrl_exp.errors import WorkspaceError, did_you_mean
 from bbrl_exp.workspace.late import LateVariable
 from bbrl_exp.workspace.stepped import SteppedVariable
-from bbrl_exp.workspace.storage import SharedVariable, Variable, WholeVariable, row_error
+from bbrl_exp.workspace.storage import SharedVariable, Variable, WholeVariable, check_name, row_error
 
 RowFacts = Mapping[str, tuple[Sequence[int], DTypeLike]]
 
@@ -103,8 +103,7 @@ class NamedVariables:
 
     def refuse_new(self, name: str) -> None:
         """Refuses a name under which no variable can be created."""
-        if not isinstance(name, str) or not name:
-            raise WorkspaceError(f"a variable's name is a non-empty string, found {name!r}")
+        check_name(name)
         if any(isinstance(variable, SharedVariable) for variable in self.by_name.values()):
             raise WorkspaceError(
                 f"'{name}': a shared workspace takes no new variable; it has {', '.join(self.by_name)}"

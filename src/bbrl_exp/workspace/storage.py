@@ -19,6 +19,12 @@ BatchDims = tuple[int, int]
 _is_grad_enabled = torch.is_grad_enabled
 
 
+def check_name(name: object) -> None:
+    """Refuses what cannot be the name of a variable."""
+    if not isinstance(name, str) or not name:
+        raise WorkspaceError(f"a variable's name is a non-empty string, found {name!r}")
+
+
 def check_count(name: str, value: Any, least: int, most: int | None = None) -> None:
     """Refuses what is not an integer from ``least`` to ``most``."""
     if not is_integer(value) or value < least or (most is not None and value > most):
@@ -152,7 +158,10 @@ class Variable:
 
 
 class WholeVariable(Variable):
-    """One tensor ``[T, B, …]``, kept as it was given."""
+    """One tensor ``[T, B, …]``, kept as it was given.
+
+    If it is a view of a parameter, it follows the parameter until it is cut from its graph.
+    """
 
     __slots__ = ("_version", "tensor")
 
@@ -175,7 +184,7 @@ class WholeVariable(Variable):
         return self.tensor
 
     def check_unchanged(self) -> None:
-        if self.tensor._version != self._version:
+        if self.tensor._version != self._version and not self._is_of_parameter():
             raise WorkspaceError(CHANGED_IN_PLACE)
 
     def keep_first(self, n: int) -> None:
@@ -189,7 +198,14 @@ class WholeVariable(Variable):
         self.n_steps = n
 
     def detach(self) -> None:
-        self.tensor = self.tensor.detach()
+        with torch.inference_mode(False):
+            self.tensor = self.tensor.detach().clone() if self._is_of_parameter() else self.tensor.detach()
+        self._version = self.tensor._version
+
+    def _is_of_parameter(self) -> bool:
+        """Whether the memory is that of a parameter: optimizers change it in place, and autograd lets nobody else."""
+        owner = self.tensor if self.tensor._base is None else self.tensor._base
+        return owner.requires_grad and owner.is_leaf
 
 
 class SharedVariable(Variable):
