@@ -46,7 +46,9 @@ class TrackingSettings:
     tensorboard: bool | None = setting("false: as sinks.tensorboard=null", TRUE_OR_FALSE.or_null, default=None)
     csv: bool | None = setting("false: as sinks.csv=null", TRUE_OR_FALSE.or_null, default=None)
     console: bool | None = setting("false: as sinks.console=null", TRUE_OR_FALSE.or_null, default=None)
-    workspace: bool = setting("every workspace variable as curves, at every time step", TRUE_OR_FALSE, default=True)
+    workspace: bool = setting(
+        "every workspace variable as curves, thinned by the next two keys", TRUE_OR_FALSE, default=True
+    )
     workspace_full_steps: int | None = setting(
         "the first time steps, which are never thinned; null: 10,000 for agents that learn, else 100,000",
         integer(0).or_null,
