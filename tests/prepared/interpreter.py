@@ -141,6 +141,18 @@ def serve_children(number: int) -> dict[str, Any]:
         return request
 
 
+def end_threads() -> None:
+    """Ends the threads of OpenBLAS, which ends them at each fork, but does not see how siblings are made.
+
+    A sibling would wait for them for ever.
+    """
+    if (pid := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise RuntimeError("an import has started a thread: processes of the tests cannot be forked")
+
+
 def fork_sibling() -> int:
     """As ``os.fork``, but the new process is another child of this one's parent."""
     python = ctypes.PyDLL(None)
@@ -165,7 +177,11 @@ if __name__ == "__main__":
     gc.freeze()
     sys.stdout.flush()
     of_tests = int(sys.argv[1])
-    if fast_children.CLONE is not None and fork_sibling() == 0:
+    is_nursery = False
+    if fast_children.CLONE is not None:
+        end_threads()
+        is_nursery = fork_sibling() == 0
+    if is_nursery:
         os.close(said)
         become(**serve_children(of_tests))
     else:
