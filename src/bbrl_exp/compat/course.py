@@ -148,8 +148,12 @@ class RLBase:
         if self.best_policy is None:
             raise ConfigurationError("visualize_best: there is no best policy before the first evaluation")
         path = self.base_dir / "best_agent"
-        sys.stdout.write(f"Video of best agent recorded in folder {path}\n")
+        sys.stdout.write(f"filmed the best policy in {path}\n")
         return video_display(str(record_video(self.make_env(render_mode="rgb_array"), self.best_policy, path)))
+
+    def _standing(self) -> str:
+        """How far the lab is, for its progress bar."""
+        return f"{self.nb_steps:,} steps, return {self.running_reward:.1f}, best {self.best_reward:.1f}"
 
     def _policy(self, *names: str) -> CoreAgent:
         for name in names:
@@ -187,10 +191,7 @@ class EpochBasedAlgo(RLBase):
             self.replay_buffer.put(transitions)
             if self.replay_buffer.size() > settings.learning_starts:
                 yield self.replay_buffer
-            progress.set_description(
-                f"nb_steps: {self.nb_steps}, best reward: {self.best_reward: .2f}, "
-                f"running reward: {self.running_reward: .2f}"
-            )
+            progress.set_description(self._standing())
 
 
 class EpisodicAlgo(RLBase):
@@ -216,7 +217,7 @@ class EpisodicAlgo(RLBase):
             workspace = Workspace()
             self.train_agent(workspace, t=0, stop_variable="env/done")
             yield self._counted(workspace)
-            progress.set_description(f"nb_steps: {self.nb_steps}, best reward: {self.best_reward: .2f}")
+            progress.set_description(self._standing())
 
     def iter_partial_episodes(self, episode_steps: int | None = None) -> Iterator[Workspace]:
         """Gives ``episode_steps`` rows, ``algorithm.n_steps`` by default, ``algorithm.max_epochs`` times.
@@ -233,9 +234,7 @@ class EpisodicAlgo(RLBase):
                 workspace.copy_n_last_steps(1)
                 self.train_agent(workspace, t=1, n_steps=n_rows - 1)
             yield self._counted(workspace)
-            progress.set_description(
-                f"nb_steps: {self.nb_steps}, reward: best={self.best_reward: .2f}, running={self.running_reward: .2f}"
-            )
+            progress.set_description(self._standing())
 
     def _counted(self, workspace: Workspace) -> Workspace:
         self.nb_steps += int((~workspace["env/done"]).sum())

@@ -130,8 +130,13 @@ def _float_tensors(value: Any, name: str) -> list[tuple[str, Tensor]]:
 
 
 def _rows(workspace: Workspace, *, last_only: bool) -> dict[str, Tensor]:
-    names = list(workspace.keys())
-    return {name: workspace.get_full(name)[-1 if last_only else 0 :].detach().clone() for name in names}
+    rows = {}
+    for name in list(workspace.keys()):
+        size = workspace.n_steps(name)
+        # The rows before may never have been written.
+        kept = workspace.get_time_truncated(name, size - 1, size) if last_only and size else workspace.get_full(name)
+        rows[name] = kept.detach().clone()
+    return rows
 
 
 def _device_of(graph: nn.Module) -> torch.device:
