@@ -14,6 +14,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
+from torch import nn
 
 _SECTION = re.compile(r"(Args|Arguments|Attributes|Returns|Raises|Yields|Example|Examples|Note|Notes):$")
 _ANNOTATED = re.compile(r"(?:typing\.)?Annotated\[(.+?), ~?bbrl_exp\.arguments\..*?\)\]")
@@ -21,7 +22,12 @@ _SPAN = re.compile(r"(``.*?``|`[^`]*`)")
 
 
 def mark_formulas(app: Sphinx, what: str, name: str, documented: object, options: object, lines: list[str]) -> None:
-    """Marks indented blocks as literal, before sections are read; changes ``lines``."""
+    """Marks indented blocks as literal, before sections are read; changes ``lines``.
+
+    What constructors without a docstring inherit from PyTorch is left out: the class says what they take.
+    """
+    if lines[:1] == [nn.Module.__init__.__doc__]:
+        lines.clear()
     marked: list[str] = []
     paragraph, is_literal, in_section = "", False, False
     for line in lines:

@@ -183,7 +183,7 @@ class Agent(nn.Module):
         """Sets whether the policies in the graph that begins here draw their actions in evaluation mode; returns it.
 
         Training mode is left as it is, and with it all that learns or explores there: statistics of normalisers,
-        exploration noise, ε, actions at random. A custom policy takes part with one attribute: it has
+        exploration noise, ε, actions at random. A custom policy supports this with one attribute: it has
         ``sampling = False`` in its class, and draws where ``self.training or self.sampling``.
 
         Args:
@@ -205,7 +205,7 @@ class Agent(nn.Module):
             part.seed(seed)
 
     def close(self) -> None:
-        """Gives back what the agent holds outside the process's memory; containers close their members."""
+        """Releases what the agent holds outside the process's memory; containers close their members."""
         for part in _nearest_parts(self):
             if isinstance(part, Agent):
                 part.close()

@@ -121,7 +121,7 @@ class EnvironmentAgent(Agent):
         raise NotImplementedError(f"{type(self).__name__} does not define reset")
 
     def step(self, t: int) -> None:
-        """Does the actions of row ``t - 1`` and writes row ``t``, 1 or more."""
+        """Carries out the actions of row ``t - 1`` and writes row ``t``, 1 or more."""
         raise NotImplementedError(f"{type(self).__name__} does not define step")
 
     def seed(self, seed: int) -> None:

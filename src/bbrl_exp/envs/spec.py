@@ -101,8 +101,8 @@ class EnvSpec:
     Attributes:
         env_id: what runs, recordings and reports call the task: a gymnasium id, or any other name.
         batch_size: number B of environments side by side.
-        observations: one leaf a tensor of the observation, in the space's order.
-        actions: one leaf a tensor of the action, in the space's order.
+        observations: one leaf per tensor of the observation, in the space's order.
+        actions: one leaf per tensor of the action, in the space's order.
         max_episode_steps: the time limit in steps, None if there is none.
         clips_actions: whether the environments get boxes clipped to their bounds.
     """

@@ -53,16 +53,16 @@ class Progress:
 
     @property
     def remaining(self) -> float:
-        """The part of ``length`` that was to come when the new rows began: 1 for the first chunk.
+        """The fraction of ``length`` that was to come when the new rows began; 1 for the first chunk.
 
-        It is above 0 for the last, whose value it keeps if the run is longer. What anneals to zero is multiplied with
-        it, so that every chunk is learned from.
+        It is above 0 for the last chunk, so that every chunk is learned from, and it keeps this value if the run is
+        longer. What anneals to zero is multiplied by it.
         """
         begun = max(min(self.env_steps, self.length) - self.new_steps, 0)
         return 1.0 - begun / self.length
 
     def updates_due(self, learning_starts: int, updates_per_step: float) -> int:
-        """How many updates there are to be by now: so many an environment step after the first ``learning_starts``."""
+        """How many updates are due by now, ``updates_per_step`` for each environment step after ``learning_starts``."""
         return max(int((self.env_steps - learning_starts) * updates_per_step), 0)
 
 
@@ -105,7 +105,7 @@ class Learner(SavesAttributes):
             progress: how far the run is.
 
         Returns:
-            Metrics by name, ``losses/…`` and ``learner/…``: numbers, or detached tensors without dimensions. Empty
+            Metrics by name, ``losses/…`` and ``learner/…``, as numbers or detached tensors without dimensions. Empty
             where nothing was learned.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define update")

@@ -130,7 +130,7 @@ def evaluate(
     animation: str | os.PathLike[str] | None = None,
     policy: Acting | None = None,
 ) -> Evaluation:
-    """Evaluates the policy of a run as the run does at its end; with the same numbers, to the same returns.
+    """Evaluates the policy of a run as the run does at its end; the same arguments give the same returns.
 
     Args:
         run_folder: the folder of the run, or the ``.safetensors`` file of an exported policy.

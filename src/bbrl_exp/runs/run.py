@@ -36,13 +36,13 @@ def run(
     """Runs one experiment, as ``bbrl-exp run`` with these overrides does.
 
     Args:
-        overrides: ``["agent=mlp", "env=pendulum", "batch_size=64"]``.
+        overrides: such as ``["agent=mlp", "env=pendulum", "batch_size=64"]``.
         config_dir: the configuration folder; None for the one of this package.
         extra_dir: your folder of options, as ``--config-dir``.
         config_name: the root file, without ``.yaml``.
 
     Returns:
-        The run's folder and its summary; those of the run already there where it was complete.
+        The run's folder and its summary. If the folder holds this run, complete, nothing runs and these are returned.
 
     Raises:
         ConfigurationError: the configuration cannot be used; nothing was made.

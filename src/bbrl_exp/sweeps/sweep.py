@@ -52,7 +52,7 @@ def sweep(
     """Runs a sweep, as ``bbrl-exp run -m`` with these overrides does.
 
     Args:
-        overrides: ``["agent=ppo", "seed=0,1,2", "batch_size=8,16"]``.
+        overrides: such as ``["agent=ppo", "seed=0,1,2", "batch_size=8,16"]``.
         config_dir: the configuration folder; None for the one of this package.
         extra_dir: the folder of your options, as ``--config-dir``.
         config_name: the root file, without ``.yaml``.

@@ -23,7 +23,7 @@ class Workspace(Recording):
     Aliasing: a write at one step copies the value, unless it carries a gradient; then the tensor itself is kept.
     ``set_full`` keeps the tensor it is given. Reads are views, to be cloned before they are changed in place: the next
     full read or cut in time of a variable refuses rows that were changed, except through numpy, and except rows that
-    carry gradients and were written one by one. What was read keeps its values for ever, whatever is written later. (A
+    carry gradients and were written one by one. What was read keeps its values, whatever is written later. (A
     shared workspace is the exception: its reads show what other processes write, unless gradients are enabled.)
 
     Args:
