@@ -14,6 +14,7 @@ TALK_WITH_OWN_PROCESSES = {
     "src/bbrl_exp/agents/remote/memory.py",  # an unpickler with tensors in shared memory
     "src/bbrl_exp/agents/remote/process.py",
     "src/bbrl_exp/agents/remote/state.py",
+    "src/bbrl_exp/compat/remote.py",
     "src/bbrl_exp/runs/evaluation_process.py",
     "src/bbrl_exp/runs/evaluation_worker.py",
     "src/bbrl_exp/config/carried.py",  # by joblib, Ray and submitit too: docs/security.md
