@@ -134,7 +134,7 @@ def test_transitions_are_also_drawn_as_a_workspace_of_two_rows(n_steps: int, ext
     assert set(drawn.keys()) == {*OBSERVATIONS, "env/image", *ACTIONS, REWARD, TERMINATED, DONE} | (
         {"env/truncated", "env/initial_state", *extras} if extras else set()
     )
-    for name in drawn:
+    for name in list(drawn.keys()):
         assert drawn[name].dtype == workspace[name].dtype
         assert torch.equal(drawn[name], workspace[name][t, b])
     with pytest.raises(ConfigurationError, match="batch_size"):
