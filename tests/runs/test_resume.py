@@ -91,7 +91,7 @@ def at(env_steps: int, action: Callable[[], None]) -> Iterator[None]:
         yield
 
 
-def power_cut() -> None:
+def power_cut(*arguments: object) -> None:
     raise PowerCut
 
 
