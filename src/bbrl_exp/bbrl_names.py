@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import NoReturn
@@ -130,8 +129,11 @@ def missing(module: str) -> Callable[[str], NoReturn]:
     return refuse
 
 
-class _ModulesOfBbrl(MetaPathFinder, Loader):
-    """Asked last: for modules that BBRL has and this package does not."""
+class _ModulesOfBbrl:
+    """A finder, asked last, of modules that BBRL has and this package does not; it also loads packages without names.
+
+    Its base classes would be in importlib.abc, which imports modules that may be in the working directory.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -140,7 +142,7 @@ class _ModulesOfBbrl(MetaPathFinder, Loader):
         if root != "bbrl_exp":
             return None
         if module in _PARENTS:
-            return ModuleSpec(fullname, self, is_package=True)
+            return ModuleSpec(fullname, self, is_package=True)  # type: ignore[arg-type]
         if module not in _MODULES:
             return None
         instead: dict[str, list[str]] = {}
@@ -149,6 +151,9 @@ class _ModulesOfBbrl(MetaPathFinder, Loader):
         texts = "; ".join(f"for {', '.join(names)}: {text}" for text, names in instead.items())
         # No ModuleNotFoundError: ``from package import module`` has another message for those.
         raise ImportError(f"No module named {fullname!r}, which BBRL has. Use {texts}; {_HELP}", name=fullname)
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The module is made as usual."""
 
     def exec_module(self, module: ModuleType) -> None:
         """There is nothing in it."""

@@ -15,12 +15,13 @@ from prepared import run as run_prepared
 from test_commands import OWNED, names
 
 from bbrl_exp import Agent, Agents, AutoResetGymAgent, Sink, TemporalAgent, Workspace
+from bbrl_exp.errors import WorkspaceError
 from bbrl_exp.learners.learner import Learner
 from bbrl_exp.policies.stochastic import StochasticPolicy
 
 TESTED = {
     "../README.md": 1,
-    "concepts.md": 2,
+    "concepts.md": 3,
     "migration.md": 1,
     "own_learner.md": 1,
     "remote_agents.md": 1,
@@ -47,6 +48,23 @@ def test_a_workspace_is_read_and_written_as_the_page_on_concepts_says() -> None:
     assert workspace.get("action", 3).tolist() == [0, 1]
 
 
+def test_a_target_network_runs_on_the_second_row_as_the_page_on_concepts_says() -> None:
+    class Target(Agent):
+        def forward(self, t: int, **kwargs: Any) -> None:
+            self.set(("target/q_values", t), 10 * self.get(("env/env_obs", t)))
+
+    workspace = Workspace()
+    workspace.set_full("env/env_obs", torch.arange(4.0).view(2, 1, 2))
+    exec(
+        Page.read("concepts.md").snippets[1],
+        {"TemporalAgent": TemporalAgent, "target": Target(), "workspace": workspace},
+    )
+    assert workspace.get("target/q_values", 1).tolist() == [[20.0, 30.0]]
+    for read in (lambda: workspace.get("target/q_values", 0), lambda: workspace["target/q_values"]):
+        with pytest.raises(WorkspaceError, match=r"row t?=?0 was never written"):
+            read()
+
+
 def test_a_loss_of_what_is_read_from_the_workspace_flows_back_as_the_page_on_concepts_says() -> None:
     class LogProb(Agent):
         def __init__(self) -> None:
@@ -61,7 +79,7 @@ def test_a_loss_of_what_is_read_from_the_workspace_flows_back_as_the_page_on_con
     workspace.set_full("env/env_obs", observations)
     workspace.set_full("advantage", torch.ones(3, 2))
     here = {"TemporalAgent": TemporalAgent, "policy": policy, "workspace": workspace}
-    exec(Page.read("concepts.md").snippets[1], here)
+    exec(Page.read("concepts.md").snippets[2], here)
     assert policy.weight.grad is not None
     assert torch.allclose(policy.weight.grad, -observations.mean(dim=(0, 1)))
 

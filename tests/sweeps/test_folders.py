@@ -35,7 +35,7 @@ def begin(composer: Composer, job: Job, sweep: Path, env_steps: int = 0) -> None
     folder = sweep / job.folder
     (folder / ".hydra").mkdir(parents=True)
     OmegaConf.save(composer.compose(job.overrides), folder / ".hydra" / "config.yaml")
-    replace(first_summary(job.run, "CartPole-v1"), status="completed", env_steps=env_steps).write(folder)
+    replace(first_summary(job.run, "CartPole-v1", None), status="completed", env_steps=env_steps).write(folder)
 
 
 def test_a_job_is_found_by_its_configuration_whatever_its_folder_is_called(composer: Composer, tmp_path: Path) -> None:
