@@ -93,7 +93,7 @@ class NoAutoResetGymAgentB(_RewardAtT):
 
 
 class _Made:
-    """Makes environments with or without the wrapper Autoreset, which is how an agent is told to reset them."""
+    """Makes environments with or without the wrapper Autoreset, by which an agent knows whether to reset them."""
 
     def __init__(self, make: Callable[..., Env], resets_itself: bool) -> None:
         self._make, self._resets_itself = make, resets_itself

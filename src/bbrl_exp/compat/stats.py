@@ -54,7 +54,7 @@ def compute_central_tendency_and_error(
 class Test:
     """Whether two algorithms differ: :meth:`run_test` of returns ``[seeds]``."""
 
-    __test__ = False  # pytest takes the name for one of its own
+    __test__ = False  # pytest would collect a class of this name
 
     def run_test(self, data1: ArrayLike, data2: ArrayLike, alpha: float = 0.05) -> bool:
         """Whether the difference of two samples is significant at level ``alpha``."""
