@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -117,6 +118,14 @@ def _project(name: str) -> dict[str, Any]:
     return {"id": name, "name": name, "entity": {"id": ENTITY, "name": ENTITY}}
 
 
+class _QuietServer(ThreadingHTTPServer):
+    """Prints nothing about a client that is killed in the middle of a request; any other error is printed."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def wandb_server() -> Iterator[Server]:
     """A server, at its address on this machine."""
@@ -167,7 +176,7 @@ def wandb_server() -> Iterator[Server]:
         def log_message(self, *arguments: object) -> None:
             pass
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http = _QuietServer(("127.0.0.1", 0), Handler)
     server.address = f"http://127.0.0.1:{http.server_address[1]}"
     threading.Thread(target=http.serve_forever, daemon=True).start()
     try:
