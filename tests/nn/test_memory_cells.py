@@ -13,12 +13,15 @@ from torch import Tensor, nn
 
 from bbrl_exp.nn.lru import LRU
 from bbrl_exp.nn.min_gru import MinGRU
+from bbrl_exp.nn.observation_stack import ObservationStack
 
 N_STEPS, BATCH, N_INPUTS, N_HIDDEN = 9, 3, 2, 4
 CELLS: dict[str, Callable[..., Any]] = {
     "min_gru": MinGRU,
     "lru": LRU,
     "lru of 3 modes": partial(LRU, n_modes=3),
+    "stack": ObservationStack,
+    "stack of 2": partial(ObservationStack, length=2),
 }
 each_cell = pytest.mark.parametrize("make", CELLS.values(), ids=CELLS)
 
