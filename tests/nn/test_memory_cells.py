@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bbrl_exp.nn.gated_transformer import GTrXL
 from bbrl_exp.nn.lru import LRU
 from bbrl_exp.nn.min_gru import MinGRU
 from bbrl_exp.nn.observation_stack import ObservationStack
@@ -20,6 +21,9 @@ CELLS: dict[str, Callable[..., Any]] = {
     "min_gru": MinGRU,
     "lru": LRU,
     "lru of 3 modes": partial(LRU, n_modes=3),
+    "gtrxl": partial(GTrXL, n_heads=2, window=3),
+    "gtrxl of 2 layers": partial(GTrXL, n_layers=2, n_heads=1, window=2),
+    "gtrxl of a long window": partial(GTrXL, n_heads=4, window=40),
     "stack": ObservationStack,
     "stack of 2": partial(ObservationStack, length=2),
 }
