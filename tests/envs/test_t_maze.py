@@ -149,7 +149,8 @@ def test_the_workspace_shows_it_alike_from_workers(workers: int) -> None:
         ),
         (
             ["env.stepping=vectorized"],
-            "key 'env.stepping' = vectorized: bbrl_exp/TMaze-v0 has no vectorised implementation; possible: scalar, workers",
+            "key 'env.stepping' = vectorized: bbrl_exp/TMaze-v0 has no vectorised implementation; "
+            "possible: scalar, workers",
         ),
     ],
 )

@@ -24,15 +24,16 @@ _WALL, _FLOOR, _AGENT, _GOAL = (40, 40, 40), (230, 230, 230), (200, 30, 30), (40
 class TMaze(gymnasium.Env[NDArray[np.float32], np.int64]):
     """A corridor that ends in a junction; the first observation, and no other, says which way to turn there.
 
-    The agent starts ``corridor_length`` cells before the junction. Its actions are 0: ahead, 1: left, 2: right, 3: back;
-    it never turns around, and stays where a wall is in its way. Turning left or right at the junction ends the episode.
+    The agent starts ``corridor_length`` cells before the junction. Its actions are 0: ahead, 1: left, 2: right,
+    3: back. It never turns around, and stays where it is if a wall is in its way. Going left or right at the junction
+    ends the episode.
 
     The observation is float32 ``[2]``: the cue, -1 for left or 1 for right, each as likely as the other, in the first
     row of an episode and 0 in all others, also where the agent walks back to the start; and 1 at the junction, else 0.
     So the corridor looks the same everywhere, and the cue has to be remembered for ``corridor_length`` steps.
 
     The reward is 1 for the turn that the cue asks for and 0 for the other one; -1 / ``corridor_length`` for each other
-    step that does not lead one cell ahead; else 0. ``info["is_success"]`` says whether the right turn was taken.
+    step that does not lead one cell ahead; else 0. ``info["is_success"]`` says whether it was the right turn.
 
     For every length, the return of the optimal policy is 1, after ``corridor_length + 1`` steps. That of the best
     policy without a memory is 0.5 on average, also with a stack of up to ``corridor_length`` observations: it walks
@@ -69,7 +70,7 @@ class TMaze(gymnasium.Env[NDArray[np.float32], np.int64]):
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """One step; it is the time limit's wrapper that truncates."""
-        is_turn = self._position == self.corridor_length and (action == LEFT or action == RIGHT)
+        is_turn = self._position == self.corridor_length and action in (LEFT, RIGHT)
         if is_turn:
             is_success = bool(action == self._right_turn)
             return self._shown(), float(is_success), True, False, {"is_success": is_success}
