@@ -6,7 +6,7 @@ as the length of the corridor in penalties for steps that lead nowhere.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -47,7 +47,7 @@ class TMaze(gymnasium.Env[NDArray[np.float32], np.int64]):
         ConfigurationError: a length below 1.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 8}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012 (as gymnasium has it)
 
     def __init__(self, corridor_length: int = 20, render_mode: Literal["rgb_array"] | None = None) -> None:
         AT_LEAST_1.check(corridor_length=corridor_length)
@@ -82,7 +82,7 @@ class TMaze(gymnasium.Env[NDArray[np.float32], np.int64]):
         reward = 0.0 if self._position > before else self._penalty
         return self._shown(), reward, False, False, {"is_success": False}
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """The maze from above, ``[5 * 8, (corridor_length + 3) * 8, 3]``: the agent in red, the goal in green."""
         if self.render_mode is None:
             return None
