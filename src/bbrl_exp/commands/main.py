@@ -13,12 +13,13 @@ from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.records.invocation import PROGRAM, Invocation
 from bbrl_exp.text import print_any_character
 
-# A verb is a module of this package with a function `main`.
+# A verb is a module of this package with a function `main`; the module's name has _ where the verb has -.
 VERBS = {
     "run": "run one experiment, or with -m a sweep or a search",
     "evaluate": "play the policy of a finished run, and film it",
     "record": "record what the policy of a finished run does",
     "export": "export the policy of a finished run: safetensors, ONNX, Hugging Face",
+    "show-memory": "draw what the memory of a finished run keeps in an episode",
     "report": "compare the settings of sweeps and runs",
     "mirror": "send the records of runs to Weights & Biases or Trackio",
     "list": "list agents, environments, experiments, … and what they take",
@@ -48,16 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _call(verb: str, arguments: Sequence[str]) -> int:
-    code: int = importlib.import_module(f"bbrl_exp.commands.{verb}").main(arguments)
+    code: int = importlib.import_module(f"bbrl_exp.commands.{verb.replace('-', '_')}").main(arguments)
     return code
 
 
 def _help() -> str:
     program = shlex.join(Invocation.of_this_process().calling("run")[:-1])
+    width = max(map(len, VERBS)) + 2
     lines = [
         f"usage: {program} <command> …",
         "",
-        *(f"  {verb:<10}{line}" for verb, line in VERBS.items()),
+        *(f"  {verb:<{width}}{line}" for verb, line in VERBS.items()),
         "",
         f"What a command takes: {program} <command> --help. The version: {program} --version.",
     ]
