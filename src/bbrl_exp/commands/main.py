@@ -13,7 +13,7 @@ from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.records.invocation import PROGRAM, Invocation
 from bbrl_exp.text import print_any_character
 
-# A verb is a module of this package with a function `main`; the module's name has _ where the verb has -.
+# A verb is a module of this package with a function `main`; a hyphen is an underscore there.
 VERBS = {
     "run": "run one experiment, or with -m a sweep or a search",
     "evaluate": "play the policy of a finished run, and film it",
@@ -22,6 +22,7 @@ VERBS = {
     "show-memory": "draw what the memory of a finished run keeps in an episode",
     "report": "compare the settings of sweeps and runs",
     "mirror": "send the records of runs to Weights & Biases or Trackio",
+    "check-memory": "check that an agent with a memory remembers correctly",
     "list": "list agents, environments, experiments, … and what they take",
     "rerun": "repeat a run from the configuration in its folder",
 }
@@ -55,11 +56,10 @@ def _call(verb: str, arguments: Sequence[str]) -> int:
 
 def _help() -> str:
     program = shlex.join(Invocation.of_this_process().calling("run")[:-1])
-    width = max(map(len, VERBS)) + 2
     lines = [
         f"usage: {program} <command> …",
         "",
-        *(f"  {verb:<{width}}{line}" for verb, line in VERBS.items()),
+        *(f"  {verb:<13} {line}" for verb, line in VERBS.items()),
         "",
         f"What a command takes: {program} <command> --help. The version: {program} --version.",
     ]
