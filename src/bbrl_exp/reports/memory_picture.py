@@ -25,7 +25,7 @@ _SMALL, _LARGE = 0.95, 1.9  # heights of panels in inches
 _MOST_LINES, _MOST_ROWS = 8, 512
 _FEW = 30
 _SCALE = "{x:g}"
-_LEAST = 1e-4  # of the largest gradient: what is below has the palest colour
+_LEAST = 1e-4  # of the largest gradient: what is below is not told apart
 _BLUE, _RED = "#0072B2", "#D55E00"
 
 
@@ -185,8 +185,10 @@ def _draw_triangle(axes: Axes, influence: Influence, title: str) -> None:
         between = (times[1:] + times[:-1]) / 2
         edges = np.concatenate(([times[0] - 0.5], between, [times[-1] + 0.5]))
         inputs = np.arange(n_steps)
-        shown = np.ma.masked_where(inputs[None] > times[:, None], np.maximum(norms, largest * _LEAST))
-        scale = LogNorm(largest * _LEAST, largest)
+        is_later = inputs[None] > times[:, None]
+        least = float(np.clip(norms[~is_later].min(), largest * _LEAST, largest / 10))
+        shown = np.ma.masked_where(is_later, np.maximum(norms, least))
+        scale = LogNorm(least, largest)
         _bar(axes, axes.pcolormesh(np.arange(n_steps + 1) - 0.5, edges, shown, norm=scale, cmap="viridis"))
 
 
