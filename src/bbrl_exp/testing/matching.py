@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from bbrl_exp.testing.cells import Call, Stepped, cells_of, noted_steps
+from bbrl_exp.testing.cells import LEARNER, Call, Stepped, cells_of, noted_steps
 from bbrl_exp.testing.differences import Difference
 from bbrl_exp.testing.playing import Memory, members_without_environments, repeat
 from bbrl_exp.testing.subject import Subject, load
@@ -15,7 +15,6 @@ from bbrl_exp.testing.tape import Tape, TapeEnvironments
 from bbrl_exp.testing.training import Played, Training
 
 TOLERANCE = 1e-4  # of float32, over a sequence
-GRAPH = "graph."
 
 
 def steps_of(subject: Subject, tape: Tape, memory: Memory, chunks: Sequence[Played]) -> dict[str, Stepped]:
@@ -25,7 +24,7 @@ def steps_of(subject: Subject, tape: Tape, memory: Memory, chunks: Sequence[Play
     """
     graph, _ = subject.build(TapeEnvironments(tape))
     load(graph, chunks[-1].state)
-    cells = cells_of(torch.nn.ModuleDict({"graph": graph}))
+    cells = cells_of(graph)
     first, *others = [chunk.rows for chunk in chunks]
     rows = {name: torch.cat([value, *(each[name][1:] for each in others)]) for name, value in first.items()}
     with torch.enable_grad(), noted_steps(cells) as noted:
@@ -123,10 +122,8 @@ class _Rows:
             largest = max(largest, float(errors.max()))
             if bool((errors > TOLERANCE).any()) and not first:
                 row = int((errors > TOLERANCE).nonzero()[0, 0])
-                first = (
-                    f"{self._call.path}: row {row} of the sequence that begins at t={t + self._begin}, environment {b}, "
-                    f"differs by {errors[row]:.2g}"
-                )
+                sequence_at = f"the sequence that begins at t={t + self._begin}, environment {b}"
+                first = f"{self._call.path}: row {row} of {sequence_at}, differs by {errors[row]:.2g}"
         return Difference(largest, TOLERANCE, first)
 
     def _place(self, sequence: int) -> tuple[int, int] | None:
@@ -156,7 +153,7 @@ def _known(
 ) -> Difference:
     """Whether each state is that of its row, was recorded, or was computed in this update."""
     largest, first = 0.0, ""
-    is_own = not call.path.startswith(GRAPH)
+    is_own = call.path.startswith(LEARNER)
     for sequence, state in enumerate(call.given.state):
         if bool(call.given.starts[0, sequence]) or not state.numel():
             continue
@@ -166,7 +163,7 @@ def _known(
         else:
             known = [*recorded, *computed]
         errors = [float(_errors(each, state).min()) for each in known if each.shape[1] == len(state) and len(each)]
-        if is_own and not errors or is_own and not state.any():
+        if (is_own and not errors) or (is_own and not state.any()):
             continue  # a memory of the learner's own, which begins empty: its states are not recorded
         error = min(errors, default=torch.inf)
         largest = max(largest, error)
@@ -186,8 +183,3 @@ def _error(wanted: Tensor, found: Tensor) -> float:
 
 def _errors(rows: Tensor, found: Tensor) -> Tensor:
     return ((rows - found).abs() / (1.0 + rows.abs())).amax(1)
-
-
-def paths(cells: Mapping[str, object]) -> list[str]:
-    """The paths of cells without what all have in common."""
-    return [path.removeprefix(GRAPH) for path in cells]

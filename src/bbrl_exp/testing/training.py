@@ -70,7 +70,13 @@ class Training:
 
 
 def train(
-    subject: Subject, tape: Tape, n_chunks: int, *, learns: bool, n_updates: int | None = None, after: After | None = None
+    subject: Subject,
+    tape: Tape,
+    n_chunks: int,
+    *,
+    learns: bool,
+    n_updates: int | None = None,
+    after: After | None = None,
 ) -> Training:
     """Plays chunks as a run does.
 
@@ -89,7 +95,7 @@ def train(
         learner.check_chunks(subject.steps_per_chunk, tape.starts.shape[1])
         learner.start_schedules(subject.schedule_steps or subject.total_steps)
         prepare_state(learner)
-    cells = cells_of(torch.nn.ModuleDict({"graph": graph, **({} if learner is None else {"learner": learner})}))
+    cells = cells_of(graph, learner)
     training, workspace, batch_size = Training(graph, learner), Workspace(), tape.starts.shape[1]
     state = saved(graph)
     for chunk in collect(
