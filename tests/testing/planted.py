@@ -116,10 +116,10 @@ class InAnAttribute(RecurrentPolicy):
         self.state: Tensor | None = None
 
     def forward(self, t: int, **kwargs: Any) -> None:
-        features = self.memory.features([self.get((name, t)) for name in self.memory.features.names])
+        x = self.memory.inputs([self.get((name, t)) for name in self.memory.names])
         starts = self.get((STARTS, t))
-        state = self.memory.network.initial_state(len(starts)) if self.state is None else self.state
-        output, following = self.memory.network.step(features, state.masked_fill(starts.unsqueeze(1), 0.0))
+        state = self.memory.cell.initial_state(len(starts)) if self.state is None else self.state
+        output, following = self.memory.cell.step(x, state.masked_fill(starts.unsqueeze(1), 0.0))
         self.state = following.detach()
         drawn = self.noise.next(len(output)) if self.training else None
         (action,) = self.heads.actions(self.network(output), drawn)
@@ -160,14 +160,13 @@ class StaleBurnIn(RecurrentDQN):
     def sequences(self, recorded: Workspace) -> tuple[Tensor, Tensor, Tensor]:
         memory = self.policy.network.memory
         first = self.__dict__.setdefault("_first", copy.deepcopy(memory))
-        names = memory.features.names
-        rows = [recorded[name][: self.burn_in] for name in names]
+        rows = [each[: self.burn_in] for each in memory.read(recorded)]
         with torch.no_grad():
-            _, state = first.unroll(rows, recorded.get(self._state, 0), recorded[STARTS][: self.burn_in])
+            _, states = first.unroll(rows, recorded.get(self._state, 0), recorded[STARTS][: self.burn_in])
         cut = Workspace()
         for name in recorded.keys():  # noqa: SIM118
             cut.set_full(name, recorded[name][self.burn_in :])
-        cut.set_full(self._state, torch.cat((state[None], cut[self._state][1:])))
+        cut.set_full(self._state, torch.cat((states[-1:], cut[self._state][1:])))
         burn_in, self.burn_in = self.burn_in, 0
         try:
             return super().sequences(cut)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -60,13 +60,18 @@ class Training:
     @property
     def rows(self) -> dict[str, Tensor]:
         """All rows, as they were when they were played."""
-        first, *others = [chunk.rows for chunk in self.chunks]
-        return {name: torch.cat([value, *(rows[name][1:] for rows in others)]) for name, value in first.items()}
+        return rows_of_chunks(self.chunks)
 
     @property
     def n_updates(self) -> int:
         """Updates that have changed parameters."""
         return sum(chunk.updated for chunk in self.chunks)
+
+
+def rows_of_chunks(chunks: Sequence[Played]) -> dict[str, Tensor]:
+    """All rows of chunks that follow each other."""
+    first, *others = [chunk.rows for chunk in chunks]
+    return {name: torch.cat([value, *(rows[name][1:] for rows in others)]) for name, value in first.items()}
 
 
 def train(
