@@ -34,11 +34,18 @@ from bbrl_exp.settings import (
 )
 
 _DEVICE = re.compile(r"cpu|auto|cuda|cuda:\d+|mps")
-_OF_ENVIRONMENT = re.compile(r"\+*env\.([^.=]+)")
+_BELOW_GROUP = re.compile(r"\+*(env|memory)\.([^.=]+)")
 _REFERENCE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 _FOLDER_NAME = re.compile(r"[^\W_][\w.=,+-]{0,119}")
 _Settings = TypeVar(
-    "_Settings", "RootSettings", "AgentSettings", "EnvSettings", "EvalSettings", "CheckpointSettings", "StopSettings"
+    "_Settings",
+    "RootSettings",
+    "AgentSettings",
+    "MemorySettings",
+    "EnvSettings",
+    "EvalSettings",
+    "CheckpointSettings",
+    "StopSettings",
 )
 SWEEPS_FOLDER = "multirun"
 _MOST_THREADS = 4096
@@ -67,6 +74,11 @@ class RootSettings:
 
     agent: dict[str, Any] = setting("group: who acts", Allowed("an agent of the group", MAPPING.accepts))
     env: dict[str, Any] = setting("group: where it acts", Allowed("an environment of the group", MAPPING.accepts))
+    memory: dict[str, Any] | None = setting(
+        "group: what an agent with a memory remembers by, and what its memory sees; null without a memory",
+        Allowed("an option of the group, for an agent with a memory", MAPPING.or_null.accepts),
+        default=None,
+    )
     tracking: dict[str, Any] = setting(
         "group: what is recorded, and how often", Allowed("an option of the group", MAPPING.accepts)
     )
@@ -126,6 +138,17 @@ class AgentSettings:
     steps_per_chunk: int = setting("time steps per chunk, after which the learner is called", integer(1))
     members: dict[str, Any] = setting("the agents of the graph: name -> node; null: switched off", NODES)
     learner: dict[str, Any] | None = setting("what updates the agents after each chunk; null: nothing", NODE.or_null)
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """The keys below ``memory`` that every option has."""
+
+    cell: dict[str, Any] = setting("the node of the memory cell, which is given the number of its inputs", NODE)
+    inputs: list[str] = setting(
+        "what the cell sees: the observation, the action before it, the reward of that action",
+        Allowed("a list of observation, action, reward, at least one", lambda value: isinstance(value, list)),
+    )
 
 
 @dataclass(frozen=True)
@@ -259,8 +282,8 @@ def check_keys(values: Mapping[str, Any], known: Collection[str], key: str = "")
             raise ConfigurationError(f"key '{f'{key}.{name}' if key else name}' is missing from the configuration")
 
 
-def check_env_keys(written: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Refuses an override of a key below ``env`` that nothing refers to: it would have no effect.
+def check_group_keys(written: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuses an override of a key below ``env`` or ``memory`` that nothing refers to: it would have no effect.
 
     Args:
         written: the root, interpolations as they are written.
@@ -272,14 +295,15 @@ def check_env_keys(written: Mapping[str, Any], overrides: Sequence[str]) -> None
     referred = {name for text in texts_in(written) for name in _REFERENCE.findall(text)}
     relative = {part for name in referred if name.startswith(".") for part in name.split(".")}
     for override in overrides:
-        if (match := _OF_ENVIRONMENT.match(override)) is None:
+        if (match := _BELOW_GROUP.match(override)) is None:
             continue
-        key = match[1]
-        is_used = any(name == "env" or f"{name}.".startswith(f"env.{key}.") for name in referred)
+        group, key = match[1], match[2]
+        is_used = any(name == group or f"{name}.".startswith(f"{group}.{key}.") for name in referred)
         if not is_used and key not in ("agent", *relative):
             if override.startswith("+"):
-                raise unknown_key(f"env.{key}", written["env"].keys() - {key})
-            raise ConfigurationError(f"key 'env.{key}' has no effect: nothing refers to it, such as env.agent")
+                raise unknown_key(f"{group}.{key}", written[group].keys() - {key})
+            users = "env.agent" if group == "env" else "a policy"
+            raise ConfigurationError(f"key '{group}.{key}' has no effect: nothing refers to it, such as {users}")
 
 
 def unknown_key(key: str, known: Collection[str]) -> ConfigurationError:
@@ -304,6 +328,8 @@ def read_root(values: Mapping[str, Any]) -> RootSettings:
     """
     root = _read(RootSettings, with_defaults(values), "")
     _read(AgentSettings, root.agent, "agent")
+    if root.memory is not None:
+        _read(MemorySettings, {name: root.memory[name] for name in ("cell", "inputs") if name in root.memory}, "memory")
     _read(EnvSettings, {name: value for name, value in root.env.items() if name == "agent"}, "env")
     _read(EvalSettings, root.eval, "eval")
     _read(CheckpointSettings, root.checkpoint, "checkpoint")

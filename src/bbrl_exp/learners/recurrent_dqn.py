@@ -58,7 +58,7 @@ class RecurrentDQN(ReplayedQLearning):
         if self.n_steps > self.sequence_length:
             raise ConfigurationError(f"n_steps={self.n_steps}: no more than sequence_length={self.sequence_length}")
         memory = self.policy.network.memory
-        self._observations = memory.features.names
+        self._observations = memory.names
         self._state = memory.state_name
         self._n_rows = self.burn_in + self.sequence_length + 1
         self._n_needed = self._n_rows - 1
