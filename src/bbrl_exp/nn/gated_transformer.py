@@ -6,15 +6,17 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from bbrl_exp.arguments import AT_LEAST_1
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.nn.cell import Cell
 from bbrl_exp.nn.gated_transformer_arrays import ArrayGTrXL
 
 linear = nn.functional.linear
 
 
-class GTrXL(nn.Module):
+class GTrXL(Cell):
     """A gated transformer with a memory of the last W rows (Parisotto et al., 2020, arXiv:1910.06764), for learners on
     policy. With u = E x + e at first, N the normalisation of a layer (Ba et al., 2016), and for each of L layers:
 
@@ -60,13 +62,11 @@ class GTrXL(nn.Module):
         window: int = 32,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
-        AT_LEAST_1.check(n_inputs=n_inputs, n_hidden=n_hidden, n_layers=n_layers, n_heads=n_heads, window=window)
+        AT_LEAST_1.check(n_layers=n_layers, n_heads=n_heads, window=window)
+        super().__init__(n_inputs, n_hidden, window * n_layers * n_hidden + 1)
         if n_hidden % n_heads:
             raise ConfigurationError(f"n_heads={n_heads}: must divide n_hidden={n_hidden}")
-        self.n_inputs, self.n_hidden = int(n_inputs), int(n_hidden)
         self.n_layers, self.n_heads, self.window = int(n_layers), int(n_heads), int(window)
-        self.state_size = self.window * self.n_layers * self.n_hidden + 1
         self.weight = nn.Parameter(torch.empty(self.n_hidden, self.n_inputs))
         self.bias = nn.Parameter(torch.zeros(self.n_hidden))
         with torch.no_grad():
@@ -75,65 +75,81 @@ class GTrXL(nn.Module):
             _Layer(self.n_hidden, self.n_heads, self.window, generator) for _ in range(self.n_layers)
         )
 
-    def initial_state(self, batch_size: int) -> Tensor:
-        """The state with which an episode begins: zeros, ``[B, S]``."""
-        return self.bias.new_zeros(batch_size, self.state_size)
-
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One time step: the output ``[B, H]`` and the next state ``[B, S]``, of ``[B, D]`` and ``[B, S]``."""
         no_start = torch.zeros(1, len(x), dtype=torch.bool, device=x.device)
-        outputs, states = self._in_parallel(linear(x.unsqueeze(0), self.weight, self.bias), state, no_start)
-        return outputs[0], states[0]
+        outputs, seen, first = self._in_parallel(linear(x.unsqueeze(0), self.weight, self.bias), state, no_start)
+        return outputs[0], _states(seen, first)[0]
 
     def unroll(self, x: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """T time steps of B sequences, with gradients through all of them up to where an episode starts.
-
-        Args:
-            x: ``[T, B, D]``.
-            state: before the first step, ``[B, S]``.
-            starts: bool ``[T, B]``: the state is zeroed before step t where ``starts[t]``.
-
-        Returns:
-            The outputs ``[T, B, H]`` and the states after each step, ``[T, B, S]``.
-        """
         embedded = linear(x, self.weight, self.bias)
-        # A weight of 0 hides numbers, but neither NaN nor infinity: then each row is computed by itself.
-        if bool((embedded.sum() + state.sum()).isfinite()):
-            return self._in_parallel(embedded, state, starts)
-        outputs, states = [], []
-        for row, start in zip(x, starts, strict=True):
-            output, state = self.step(row, state.masked_fill(start.unsqueeze(1), 0.0))
-            outputs.append(output)
-            states.append(state)
-        return torch.stack(outputs), torch.stack(states)
+        if not _is_finite(embedded, state):
+            return super().unroll(x, state, starts)
+        outputs, seen, first = self._in_parallel(embedded, state, starts)
+        return outputs, _states(seen, first)
+
+    def outputs(self, x: Tensor, state: Tensor, starts: Tensor) -> Tensor:
+        """Those of :meth:`unroll`; its states hold W times as many numbers."""
+        embedded = linear(x, self.weight, self.bias)
+        if not _is_finite(embedded, state):
+            return super().unroll(x, state, starts)[0]
+        return self._in_parallel(embedded, state, starts)[0]
 
     def on_arrays(self) -> ArrayGTrXL:
-        """:meth:`step` on arrays, for the interaction loop."""
         return ArrayGTrXL(self)
 
-    def _in_parallel(self, rows: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+    def _in_parallel(self, rows: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """The outputs ``[T, B, H]``, what the layers saw, ``[W + T, B, H]`` each, and the first row that row t sees."""
         n_steps, window = len(rows), self.window
         stored = state[:, :-1].view(-1, window, self.n_layers, self.n_hidden).permute(2, 1, 0, 3)
-        # The first row of the episode, and thus of all that is visible; the first one stored is number 0.
         times = torch.arange(n_steps, device=rows.device).unsqueeze(1)
         n_known = state[:, -1].detach().round().long()
-        first = window + torch.where(starts, times, -n_known).cummax(0).values
+        first = window + torch.where(starts, times, -n_known).cummax(0).values  # of the episode, or of what is known
         seen = []
         for layer, before in zip(self.layers, stored, strict=True):
-            normal = nn.functional.layer_norm(rows, (self.n_hidden,))
-            seen.append(torch.cat((before, normal)))
+            seen.append(torch.cat((before, nn.functional.layer_norm(rows, (self.n_hidden,)))))
             rows = layer(rows, seen[-1], first)
-        return rows, self._states(torch.stack(seen, dim=2), first)
+        return rows, seen, first
 
-    def _states(self, seen: Tensor, first: Tensor) -> Tensor:
-        """The states after each row, of what the layers saw, ``[W + T, B, L, H]``."""
-        n_steps, window = len(first), self.window
-        times = torch.arange(1, n_steps + 1, device=first.device)
-        kept = torch.stack([seen[k + 1 : k + 1 + n_steps] for k in range(window)], dim=2)  # [T, B, W, L, H]
-        numbers = times.view(-1, 1, 1) + torch.arange(window, device=first.device)
-        kept = kept.masked_fill((numbers < first.unsqueeze(2)).view(*kept.shape[:3], 1, 1), 0.0)
-        n_known = (times.unsqueeze(1) + window - first).clamp(max=window)
-        return torch.cat((kept.flatten(2), n_known.unsqueeze(2).to(kept.dtype)), dim=2)
+
+def _is_finite(embedded: Tensor, state: Tensor) -> bool:
+    """Whether no NaN and no infinity is among them, which a weight of 0 would not hide."""
+    return bool((embedded.sum() + state.sum()).isfinite())
+
+
+def _states(seen: list[Tensor], first: Tensor) -> Tensor:
+    return _States.apply(torch.stack(seen, dim=2), first)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _States(torch.autograd.Function):
+    """The states after each row, ``[T, B, S]``, of what the layers saw, ``[W + T, B, L, H]``, in one copy of it."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, seen: Tensor, first: Tensor) -> Tensor:
+        n_steps, batch_size = first.shape
+        window = len(seen) - n_steps
+        states = seen.new_empty(n_steps, batch_size, window * seen[0, 0].numel() + 1)
+        rows = states[..., :-1].view(n_steps, batch_size, window, *seen.shape[2:])
+        rows.copy_(seen[1:].unfold(0, window, 1).permute(0, 1, 4, 2, 3))
+        times = torch.arange(1, n_steps + 1, device=first.device).unsqueeze(1)
+        n_known = (times + window - first).clamp(max=window)
+        is_over = torch.arange(window, device=first.device) < window - n_known.unsqueeze(2)
+        if is_over.any():
+            rows.masked_fill_(is_over.view(*is_over.shape, 1, 1), 0.0)
+        states[..., -1] = n_known
+        ctx.save_for_backward(is_over)
+        ctx.shape = seen.shape  # type: ignore[attr-defined]
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, d_states: Tensor) -> tuple[Tensor, None]:
+        (is_over,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        d_seen = d_states.new_zeros(ctx.shape)  # type: ignore[attr-defined]
+        d_rows = d_states[..., :-1].view(*is_over.shape, *d_seen.shape[2:])
+        d_rows = d_rows.masked_fill(is_over.view(*is_over.shape, 1, 1), 0.0)
+        for number, d_row in enumerate(d_rows.unbind(2), start=1):
+            d_seen[number : number + len(d_row)] += d_row
+        return d_seen, None
 
 
 class _Layer(nn.Module):
