@@ -60,7 +60,7 @@ class LRU(Cell):
         n_modes: int | None = None,
         r_min: float = 0.5,
         r_max: float = 0.99,
-        max_phase: float = math.pi / 4,
+        max_phase: float = 2 * math.pi,
         generator: torch.Generator | None = None,
     ) -> None:
         AT_LEAST_1.check(n_modes=n_modes)
