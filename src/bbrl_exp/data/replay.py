@@ -240,8 +240,7 @@ class ReplayBuffer:
         ring = self._filled()
         if not self._has_sequences:
             raise ReplayError("replay: a buffer for sequences is made with extras=…, an empty tuple at least")
-        begins = np.array([max(row, ring.first_row) for row in ring.recordings])
-        n_windows = np.maximum(np.diff(begins, append=ring.n_rows) - length + 1, 0)
+        begins, n_windows = _windows(ring, length)
         ends = np.cumsum(n_windows) * ring.batch_size
         if ends[-1] == 0:
             longest = np.diff(begins, append=ring.n_rows).max()
@@ -250,6 +249,11 @@ class ReplayBuffer:
         segment = np.searchsorted(ends, drawn, side="right")
         window, environment = np.divmod(drawn - (ends - n_windows * ring.batch_size)[segment], ring.batch_size)
         return self._rows_at(ring, ring.following(ring.place(begins[segment] + window, environment), length - 1))
+
+    def n_sequences(self, length: int) -> int:
+        """Number of windows of ``length`` rows that :meth:`sample_sequences` draws from."""
+        self._check_loaded()
+        return 0 if self._ring is None else int(_windows(self._ring, length)[1].sum()) * self._ring.batch_size
 
     def _rows_at(self, ring: Ring, places: NDArray[np.int64]) -> Workspace:
         """A copy of the rows at ``places``, ``[L, N]``, as a workspace ``[L, N, …]``."""
@@ -358,6 +362,12 @@ def _drawn(ring: Ring, batch_size: int, generator: np.random.Generator) -> NDArr
     indexes = drawn.astype(np.int64)
     indexes += ring.first_transition
     return indexes
+
+
+def _windows(ring: Ring, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each recording: its first stored row, and how many windows of ``length`` rows each environment has in it."""
+    begins = np.array([max(row, ring.first_row) for row in ring.recordings])
+    return begins, np.maximum(np.diff(begins, append=ring.n_rows) - length + 1, 0)
 
 
 def _shown(rows: range) -> str:

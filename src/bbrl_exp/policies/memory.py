@@ -121,6 +121,22 @@ class Memory(nn.Module):
         features = self.features([leaf.flatten(0, 1) for leaf in observations])
         return self.network.unroll(features.view(*starts.shape, -1), state, starts)
 
+    def latent(self, observations: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int = 0) -> Tensor:
+        """Outputs and, beside them, the features of whole sequences, ``[T - burn_in, B, H + F]``.
+
+        Args:
+            observations: one tensor ``[T, B, *shape]`` per leaf.
+            state: with which the first row is processed, ``[B, S]``.
+            starts: ``env/initial_state``, bool ``[T, B]``.
+            burn_in: rows at the beginning that only bring the state up to date, without gradients.
+        """
+        features = self.features([leaf.flatten(0, 1) for leaf in observations]).view(*starts.shape, -1)
+        if burn_in:
+            with torch.no_grad():
+                _, state = self.network.unroll(features[:burn_in], state, starts[:burn_in])
+        outputs, _ = self.network.unroll(features[burn_in:], state, starts[burn_in:])
+        return torch.cat((outputs, features[burn_in:]), dim=2)
+
     def _known_state(self, agent: Agent, t: int) -> tuple[str, int] | None:
         """Where the state before row t is, if it is anywhere."""
         if t > 0:
