@@ -40,9 +40,9 @@ class RecurrentSAC(TargetOptions, SequenceOptions, SquashedEntropy[SequenceBatch
         super().__post_init__()
         memories = (self.policy.memory, self.critic.memory)
         check_same_observations(*(memory.features for memory in memories))
-        replayed = ReplayedSequences(self, memories, (self.policy.bounds.variable,))
+        replayed = ReplayedSequences(self, (self.policy.bounds.variable,), *memories)
         self.prepare(self.policy, self.critic, replayed)
-        self.reads = self.reads_with(self.policy, self.critic.memory.state_name)
+        self.reads = self.reads_with(self.policy, *self.states_of(self.critic.memory))
         self.target_critic = self.target_of(self.critic)
 
     def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:

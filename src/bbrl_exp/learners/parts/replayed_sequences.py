@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -13,58 +13,82 @@ from bbrl_exp.arguments import Count, CountOrZero
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.data.transitions import Transitions, align
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.learner import Learner
 from bbrl_exp.learners.parts.replayed import Replayed, ReplayOptions
 from bbrl_exp.policies.memory import INITIAL_STATE, Memory
 from bbrl_exp.workspace import Workspace
 
 
-class SequenceOptions(ReplayOptions):
-    """What the sequences of a replay buffer are, and how a memory is trained on them."""
+class HasLatent(Protocol):
+    """A policy or critics with a memory."""
+
+    memory: Memory
+
+    def latent(self, observations: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int) -> Tensor:
+        """What it makes of sequences of R rows, ``[R - burn_in, N, …]``."""
+
+
+class SequenceOptions(ReplayOptions, Learner):
+    """What the sequences of a replay buffer are, and how memories are trained on them."""
 
     burn_in: CountOrZero = 4
     """rows of a sequence that only bring the state up to date."""
     sequence_length: Count = 16
-    """transitions of a sequence that are learned from, and steps through which the gradient flows."""
+    """transitions of a sequence that are learned from: the steps through which the gradient flows."""
+    sequence_stride: Count = 1
+    """rows between the beginnings of two sequences; states are kept where one may begin."""
+    initial_state: Literal["stored", "zero"] = "stored"
+    """state with which a sequence begins: the one that acted there, or zeros."""
+    crosses_episodes: bool = True
+    """whether a sequence continues in the next episode, with a state of zeros; if not, what follows teaches nothing."""
     batch_size: Count = 16
     """sequences per update."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.initial_state not in ("stored", "zero"):
+            raise ConfigurationError(f"initial_state='{self.initial_state}': must be one of stored, zero")
 
     @property
     def sequence_rows(self) -> int:
         """Rows of a sequence: those of the burn-in, and one more than transitions."""
         return self.burn_in + self.sequence_length + 1
 
-    def sequence_buffer(self, memories: Sequence[Memory], actions: Sequence[str]) -> ReplayBuffer:
-        """A buffer for what the memories see, the actions that are chosen, and the states of the memories."""
+    def states_of(self, *memories: Memory) -> tuple[str, ...]:
+        """The variables of the states that sequences begin with."""
+        return tuple(memory.state_name for memory in memories) if self.initial_state == "stored" else ()
+
+    def sequence_buffer(self, actions: Sequence[str], *memories: Memory) -> ReplayBuffer:
+        """A buffer for what memories see, the actions that are chosen, and the states."""
         return ReplayBuffer(
             self.replay_capacity,
             memories[0].features.names,
             actions,
             discount=self.discount,
-            extras=tuple(memory.state_name for memory in memories),
+            extras=(),
             reward=self.reward,
+            states=self.states_of(*memories),
+            stride=self.sequence_stride,
         )
 
     def check_rows_kept(self, buffer: ReplayBuffer, batch_size: int) -> None:
-        """Refuses a buffer that holds no whole sequence of each of ``batch_size`` environments."""
-        n_transitions = self.sequence_rows - 1
-        if buffer.rows_kept(batch_size) <= n_transitions:
+        """Refuses a buffer that does not always hold a whole sequence of each of ``batch_size`` environments."""
+        n_rows = self.sequence_rows + self.sequence_stride - 1
+        if buffer.rows_kept(batch_size) < n_rows:
+            stride = f", beginning at every {self.sequence_stride}th row," if self.sequence_stride > 1 else ""
             raise ConfigurationError(
                 f"replay_capacity={buffer.capacity}: too few for a sequence of burn_in + sequence_length = "
-                f"{n_transitions} transitions in each of {batch_size} environments; must be at least "
-                f"{(n_transitions - 1) * batch_size + 1}"
+                f"{self.sequence_rows - 1} transitions{stride} in each of {batch_size} environments; must be at least "
+                f"{(n_rows - 2) * batch_size + 1}"
             )
-
-    def batch_of(self, recorded: Workspace, memory: Memory, actions: Sequence[str]) -> SequenceBatch:
-        """What rows that were drawn teach."""
-        return SequenceBatch(self, recorded, memory.features.names, actions)
 
 
 class SequenceBatch:
     """N sequences of R rows each, of which the last L + 1 are learned from.
 
     Args:
-        options: burn-in, discount and the variable of the rewards.
-        recorded: the rows, ``[R, N, …]``.
+        options: says how memories are trained on them.
+        recorded: the rows, ``[R, N, …]``; of states the first row at least.
         observations: variables that memories see.
         actions: variables that were chosen.
 
@@ -72,27 +96,33 @@ class SequenceBatch:
         observations: one tensor ``[R, N, *shape]`` per leaf.
         starts: ``env/initial_state``, bool ``[R, N]``.
         transitions: the L pairs of rows that are learned from, ``[L, N, …]``.
-        valid: which of these are transitions, bool ``[L, N]``.
+        valid: which of these are transitions, and are learned from, bool ``[L, N]``.
     """
 
     def __init__(
         self, options: SequenceOptions, recorded: Workspace, observations: Sequence[str], actions: Sequence[str]
     ) -> None:
+        self._options = options
         self._recorded = recorded
-        self._burn_in = options.burn_in
-        self._discount = options.discount
         self.observations = tuple(recorded[name] for name in observations)
         self.starts = recorded[INITIAL_STATE]
         self.transitions: Transitions = align(recorded, observations, actions, options.burn_in, options.reward)
         self.valid = self.transitions.valid
+        if not options.crosses_episodes:
+            later = self.starts[options.burn_in + 1 : -1].cumsum(0) > 0
+            self.valid = torch.cat((self.valid[:1], self.valid[1:] & ~later))
 
-    def state(self, memory: Memory) -> Tensor:
-        """The state with which ``memory`` processes the first row, ``[N, S]``."""
-        return self._recorded.get(memory.state_name, 0)
+    def rows_for(self, memory: Memory) -> tuple[tuple[Tensor, ...], Tensor, Tensor, int]:
+        """What a memory is unrolled over: observations, the state in the first row, starts, and rows of burn-in."""
+        if self._options.initial_state == "stored":
+            state = self._recorded.get(memory.state_name, 0)
+        else:
+            state = memory.network.initial_state(self.starts.shape[1])
+        return self.observations, state, self.starts, self._options.burn_in
 
-    def latent(self, agent: Any) -> Tensor:
+    def latent(self, agent: HasLatent) -> Tensor:
         """What ``agent`` makes of the rows that are learned from, ``[L + 1, N, …]``, with its own memory."""
-        return agent.latent(self.observations, self.state(agent.memory), self.starts, self._burn_in)  # type: ignore[no-any-return]
+        return agent.latent(*self.rows_for(agent.memory))
 
     @functools.cached_property
     def _valid_steps(self) -> Tensor:
@@ -120,7 +150,7 @@ class SequenceBatch:
     @property
     def discounts(self) -> Tensor:
         """γ, ``[n]``."""
-        return torch.full_like(self.rewards, self._discount)
+        return torch.full_like(self.rewards, self._options.discount)
 
 
 class ReplayedSequences(Replayed[SequenceBatch]):
@@ -128,14 +158,14 @@ class ReplayedSequences(Replayed[SequenceBatch]):
 
     Args:
         options: sizes and numbers; a learner that has them hands over itself.
-        memories: of the policy and of others, which see the same variables.
         actions: variables that are chosen.
+        memories: of the policy and of others, which see the same variables.
     """
 
-    def __init__(self, options: SequenceOptions, memories: Sequence[Memory], actions: Sequence[str]) -> None:
-        super().__init__(options.sequence_buffer(memories, actions), options)
+    def __init__(self, options: SequenceOptions, actions: Sequence[str], *memories: Memory) -> None:
+        super().__init__(options.sequence_buffer(actions, *memories), options)
         self._options: SequenceOptions
-        self._memory = memories[0]
+        self._observations = memories[0].features.names
         self._actions = tuple(actions)
 
     def can_draw(self) -> bool:
@@ -144,4 +174,4 @@ class ReplayedSequences(Replayed[SequenceBatch]):
     def draw(self) -> SequenceBatch:
         options = self._options
         recorded = self.buffer.sample_sequences(options.batch_size, options.sequence_rows, self._generator)
-        return options.batch_of(recorded, self._memory, self._actions)
+        return SequenceBatch(options, recorded, self._observations, self._actions)
