@@ -7,12 +7,13 @@ By that name the application finds the key of the configuration. A dataclass sta
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import numbers
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from bbrl_exp.errors import ConfigurationError
 
@@ -20,6 +21,7 @@ from bbrl_exp.errors import ConfigurationError
 _LARGEST_INT, _LARGEST_FLOAT = 2**63 - 1, 3.4028234663852886e38
 
 Mark = TypeVar("Mark")
+Constructor = TypeVar("Constructor", bound=Callable[..., None])
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,33 @@ def check_fields(instance: object) -> None:
         value = getattr(instance, name)
         if name not in may_be_nodes or not hasattr(value, "value_at"):
             allowed.check(**{name: value})
+
+
+def without_former(**names: str) -> Callable[[Constructor], Constructor]:
+    """Marks a constructor that had arguments of these ``names``, which it refuses with what is to be written instead.
+
+    Raises:
+        ConfigurationError: of the constructor, such as ``kind='lstm': …``.
+    """
+
+    def marked(constructor: Constructor) -> Constructor:
+        @functools.wraps(constructor)
+        def refusing(*args: Any, **kwargs: Any) -> None:
+            for name, value in kwargs.items():
+                if name in names:
+                    raise ConfigurationError(f"{name}={value!r}: {names[name]}")
+            constructor(*args, **kwargs)
+
+        refusing.former_arguments = names  # type: ignore[attr-defined]
+        return cast("Constructor", refusing)
+
+    return marked
+
+
+def former_argument(target: type[Any], name: str) -> str | None:
+    """What is to be written instead of an argument that a class had; None where it had none of that name."""
+    former: dict[str, str] = getattr(target.__init__, "former_arguments", {})
+    return former.get(name)
 
 
 def check_default(setting: str, instance: Any, *names: str) -> None:

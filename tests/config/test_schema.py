@@ -15,7 +15,7 @@ from bbrl_exp.config.schema import (
     EvalSettings,
     RootSettings,
     StopSettings,
-    check_env_keys,
+    check_group_keys,
     read_root,
 )
 from bbrl_exp.errors import ConfigurationError
@@ -118,13 +118,13 @@ def test_of_an_environment_only_its_agent_is_asked_for() -> None:
 def test_an_override_below_env_that_nothing_refers_to_is_refused() -> None:
     env = {"agent": {"n": "${env.size.x}", "m": "${..far}", "k": "${env.kinds.${env.kind}}"}}
     used = {"size": {"x": 1}, "far": 2, "kinds": {"a": 1}, "kind": "a"}
-    check_env_keys(
+    check_group_keys(
         {"env": {**env, **used}}, ["env.size.x=2", "env.far=1", "env.kind=a", "+env.kinds.b=1", "env.agent.n=3"]
     )
-    check_env_keys({"env": {"agent": {}, "name": "x"}, "agent": {"label": "in ${env.name}"}}, ["env.name=y"])
-    check_env_keys({"env": {**env, **used, "sizes": 3}}, ["seed=3"])
+    check_group_keys({"env": {"agent": {}, "name": "x"}, "agent": {"label": "in ${env.name}"}}, ["env.name=y"])
+    check_group_keys({"env": {**env, **used, "sizes": 3}}, ["seed=3"])
     with pytest.raises(ConfigurationError, match=r"'env\.sizes' is not known; did you mean 'size'\? known below 'env'"):
-        check_env_keys({"env": {**env, **used, "sizes": 3}}, ["seed=3", "+env.sizes=3"])
+        check_group_keys({"env": {**env, **used, "sizes": 3}}, ["seed=3", "+env.sizes=3"])
 
 
 def test_a_name_of_digits_is_a_name() -> None:

@@ -114,8 +114,8 @@ def test_an_unknown_game_is_refused_with_the_nearest_one() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"frame_skip": 0}, "frame_skip=0: must be at least 1"),
-        ({"noop_max": -1}, "noop_max=-1: must be at least 0"),
+        ({"frame_skip": 0}, "kwargs.frame_skip=0: must be at least 1"),
+        ({"noop_max": -1}, "kwargs.noop_max=-1: must be at least 0"),
         (
             {"frame_skp": 4},
             "Atari games have no argument 'frame_skp'; possible: frame_skip, screen_size, stack_size, noop_max, "

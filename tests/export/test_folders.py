@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        run([*SHORT, "name=lstm", "agent=recurrent_ppo", "env=masked_cartpole", "agent.members.policy.kind=lstm"])
+        run([*SHORT, "name=lstm", "agent=recurrent_ppo", "env=masked_cartpole", "memory=lstm"])
         run([*SHORT, "name=blind", "agent=ppo", "env=probe_memory"])
         run([*SHORT, "name=sampled", "agent=ppo", "env=cartpole", "eval.policy=sample"])
     return folder

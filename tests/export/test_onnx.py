@@ -63,7 +63,7 @@ POLICIES: dict[str, tuple[Make, list[str]]] = {
     "sac": (pendulum, ["agent=sac", "env=pendulum", "agent.learner.learning_starts=200", *STATE_NORMALIZED]),
     "dqn": (cartpole, ["agent=dqn", "env=cartpole", "agent.learner.learning_starts=200", *NORMALIZED]),
     "gru": (masked_pendulum, ["agent=recurrent_ppo", "env=masked_pendulum"]),
-    "lstm": (masked_cartpole, ["agent=recurrent_ppo", "env=masked_cartpole", "agent.members.policy.kind=lstm"]),
+    "lstm": (masked_cartpole, ["agent=recurrent_ppo", "env=masked_cartpole", "memory=lstm"]),
 }
 WITHOUT_BBRL_EXP = """
 import sys

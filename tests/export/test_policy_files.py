@@ -26,7 +26,7 @@ from bbrl_exp.training.policy_file import PolicyFile
 
 safetensors = pytest.importorskip("safetensors.torch")
 
-BIAS = "agent.agents.3.memory.network.bias"
+BIAS = "agent.agents.3.memory.cell.bias"
 SHORT = ["tracking=none", "total_steps=256", "batch_size=2", "eval.every=0"]
 
 
@@ -82,7 +82,7 @@ def test_a_file_holds_every_tensor_of_the_policy_its_spaces_and_the_evidence() -
     action = {"name": "action", "kind": "box", "shape": [1], "dtype": "float32", "low": -2.0, "high": 2.0}
     assert card["spaces"]["observations"] == [observation]
     assert card["spaces"]["actions"] == [action]
-    assert card["config"]["agent"]["members"]["policy"]["kind"] == "gru"
+    assert card["config"]["memory"]["inputs"] == ["observation"]
     assert card["config"]["tracking"] == {"sinks": {}}
     assert len(PolicyFile.read(Path("cem.safetensors")).card["evaluation"]["returns"]) == 2
 
@@ -151,11 +151,11 @@ def replaces_a_tensor(card: dict[str, Any], tensors: dict[str, torch.Tensor]) ->
         ),
         (
             has_another_size,
-            "{}: its parameters do not fit: 'agent.agents.3.memory.network.bias' is [191] there and [192] here",
+            "{}: its parameters do not fit: 'agent.agents.3.memory.cell.bias' is [191] there and [192] here",
         ),
         (
             lacks_a_tensor,
-            "{}: its parameters do not fit: 'agent.agents.3.memory.network.bias' is missing there (1 differ)",
+            "{}: its parameters do not fit: 'agent.agents.3.memory.cell.bias' is missing there (1 differ)",
         ),
         (has_no_configuration, "'{}' holds no policy of bbrl_exp, only tensors; export makes such files"),
         (replaces_a_tensor, "'{}' is damaged: its plain state does not fit"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from bbrl_exp.learners.pqn import PQN
 from bbrl_exp.learners.recurrent_dqn import RecurrentDQN
 from bbrl_exp.learners.sac import SAC
 from bbrl_exp.learners.td3 import TD3
+from bbrl_exp.nn.recurrent import GRU
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble
 from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
 from bbrl_exp.policies.q_values import QPolicy
@@ -120,7 +122,7 @@ def test_the_gradient_of_sequences_is_the_mean_of_those_of_their_halves_by_their
     facts = env_spec_of("CartPole-v1", 4)
 
     def a_learner() -> RecurrentDQN:
-        policy = RecurrentQPolicy(facts, n_hidden=8, head_sizes=[8], seed=1)
+        policy = RecurrentQPolicy(facts, partial(GRU, n_hidden=8), head_sizes=[8], seed=1)
         return RecurrentDQN(policy, n_steps=3, burn_in=5, sequence_length=50, max_grad_norm=None)
 
     recorded = recorded_chunk("CartPole-v1", 4, 55, a_learner().policy)

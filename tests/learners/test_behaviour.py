@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from bbrl_exp.learners.parts.sequences import Sequences
 from bbrl_exp.learners.ppo import PPO
 from bbrl_exp.learners.recurrent_a2c import RecurrentA2C
 from bbrl_exp.learners.recurrent_ppo import RecurrentPPO
+from bbrl_exp.nn.recurrent import GRU, LSTM
 from bbrl_exp.policies.recurrent import MemoryCritic, RecurrentPolicy, SharedMemoryCritic
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import ValueCritic
@@ -75,8 +77,8 @@ def learner_of(name: str, env_id: str) -> Any:
     if kind in (A2C, PPO):
         policy, critic = StochasticPolicy(spec, hidden_sizes=[8]), ValueCritic(spec, hidden_sizes=[8])
         return kind(policy, critic, learning_rate=0.05)
-    memory = RecurrentPolicy(spec, n_hidden=4, kind="lstm" if "lstm" in name else "gru")
-    of_sequences = MemoryCritic(spec, n_hidden=4) if "own memory" in name else SharedMemoryCritic(memory)
+    memory = RecurrentPolicy(spec, partial(LSTM if "lstm" in name else GRU, n_hidden=4))
+    of_sequences = MemoryCritic(spec, partial(GRU, n_hidden=4)) if "own memory" in name else SharedMemoryCritic(memory)
     return kind(memory, of_sequences, learning_rate=0.05, **options)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,10 +19,10 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import generalized_advantages
 from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
-from bbrl_exp.learners.parts.options import AdvantageOptions
-from bbrl_exp.learners.parts.sequences import Sequences, collect_sequences
+from bbrl_exp.learners.parts.sequences import SequenceAdvantageOptions, Sequences, collect_sequences
 from bbrl_exp.learners.recurrent_a2c import RecurrentA2C
 from bbrl_exp.learners.recurrent_ppo import RecurrentPPO
+from bbrl_exp.nn.recurrent import LSTM
 from bbrl_exp.policies.recurrent import MemoryCritic, RecurrentCritic, RecurrentPolicy, SharedMemoryCritic
 from bbrl_exp.training.loop import collect
 from bbrl_exp.workspace import Workspace
@@ -33,10 +34,12 @@ CRITICS = pytest.mark.parametrize("own_memory", [False, True])
 class Setting:
     """A policy, a critic and what they recorded in two chunks, of which the workspace holds the second."""
 
-    def __init__(self, own_memory: bool = False, batch_size: int = 3, kind: Any = "lstm") -> None:
+    def __init__(self, own_memory: bool = False, batch_size: int = 3, kind: Any = LSTM) -> None:
         spec = env_spec_of(ENV, batch_size)
-        self.policy = RecurrentPolicy(spec, 8, kind)
-        self.critic: RecurrentCritic = MemoryCritic(spec, 6, kind) if own_memory else SharedMemoryCritic(self.policy)
+        self.policy = RecurrentPolicy(spec, partial(kind, n_hidden=8))
+        self.critic: RecurrentCritic = (
+            MemoryCritic(spec, partial(kind, n_hidden=6)) if own_memory else SharedMemoryCritic(self.policy)
+        )
         env = AutoResetGymAgent(ENV, batch_size, 0)
         members = [env, self.policy, *([self.critic] if own_memory else [])]
         self.chunk = Workspace()
@@ -58,8 +61,7 @@ class Setting:
             self.policy,
             self.critic,
             BehaviourLogProbs(),
-            AdvantageOptions(discount=0.9, trace_decay=0.8),
-            length,
+            SequenceAdvantageOptions(discount=0.9, trace_decay=0.8, sequence_length=length),
         )
 
     def gradients(self, loss: Tensor) -> list[Tensor]:
@@ -71,7 +73,7 @@ class Setting:
         memory = self.critic.memory or self.policy.memory
         state, values = self.chunk.get(memory.state_name, 0), []
         for row, initial in zip(self.chunk["env/env_obs"], self.chunk["env/initial_state"], strict=True):
-            output, state = memory.network.step(row, state * ~initial[:, None])
+            output, state = memory.cell.step(row, state * ~initial[:, None])
             values.append(self.critic.network(output).squeeze(1))
         return torch.stack(values).detach()
 
@@ -240,10 +242,10 @@ def test_a_chunk_without_a_step_teaches_nothing() -> None:
 @pytest.mark.parametrize("make", [RecurrentA2C, RecurrentPPO])
 def test_a_memory_that_sees_something_else_than_the_policy_s_is_refused(make: Any) -> None:
     spec = env_spec_of(ENV, 2)
-    policy, critic = RecurrentPolicy(spec, 8), MemoryCritic(spec, 8, observation_prefix="normalized/")
+    policy, critic = RecurrentPolicy(spec), MemoryCritic(spec, observation_prefix="normalized/")
     with pytest.raises(ConfigurationError, match="critic: reads normalized/env/env_obs, and the policy env/env_obs"):
         make(policy, critic)
-    make(RecurrentPolicy(spec, 8, observation_prefix="normalized/"), critic)
+    make(RecurrentPolicy(spec, observation_prefix="normalized/"), critic)
 
 
 def test_a_length_that_does_not_divide_a_chunk_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from chunks import env_spec_of, hand_over_rows, recorded_chunk, written_chunk
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.recurrent_dqn import RecurrentDQN
+from bbrl_exp.nn.recurrent import GRU
 from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
 from bbrl_exp.workspace import Workspace
 
@@ -19,7 +21,7 @@ ENV = "bbrl_exp/ProbeMemory-v0"
 
 
 def a_learner(seed: int = 0, **options: Any) -> RecurrentDQN:
-    policy = RecurrentQPolicy(env_spec_of(ENV, 2), n_hidden=4, seed=seed)
+    policy = RecurrentQPolicy(env_spec_of(ENV, 2), cell=partial(GRU, n_hidden=4), seed=seed)
     return RecurrentDQN(policy, **{"discount": 0.5, "learning_starts": 0, "burn_in": 0, **options})
 
 
@@ -86,7 +88,7 @@ def test_both_networks_begin_the_burn_in_with_the_stored_state() -> None:
     def values_of_all_rows(network: Any) -> torch.Tensor:
         state, found = recorded["policy/state"][0], []
         for row in recorded["env/env_obs"]:
-            outputs, state = network.memory.network.step(row, state)
+            outputs, state = network.memory.cell.step(row, state)
             found.append(network.values_of(outputs))
         return torch.stack(found)
 
@@ -104,7 +106,7 @@ def test_values_are_those_of_the_recorded_states_whatever_episodes_a_sequence_ho
     values, _, valid = learner.sequences(recorded)
     network = learner.policy.network
     for t in range(12):
-        outputs, _ = network.memory.network.step(recorded["env/env_obs"][t], recorded["policy/state"][t])
+        outputs, _ = network.memory.cell.step(recorded["env/env_obs"][t], recorded["policy/state"][t])
         expected = network.values_of(outputs).gather(1, recorded["action"][t][:, None]).squeeze(1)
         torch.testing.assert_close(values[t], expected, atol=1e-5, rtol=1e-4)
     assert torch.equal(valid, ~recorded["env/done"][:-1])

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pytest
 import torch
 from torch import Tensor
 
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.nn.recurrent import ArrayRecurrentNet, RecurrentNet
+from bbrl_exp.nn.recurrent import GRU, LSTM
 
 N_STEPS, BATCH, N_INPUTS, N_HIDDEN = 6, 3, 2, 4
-KINDS = ["gru", "lstm"]
-Kind = Literal["gru", "lstm"]
+KINDS = [GRU, LSTM]
+Kind = type[GRU | LSTM]
 
 
-def network(kind: Kind) -> RecurrentNet:
-    net = RecurrentNet(N_INPUTS, N_HIDDEN, kind, torch.Generator().manual_seed(0))
+def network(kind: Kind) -> GRU | LSTM:
+    net = kind(N_INPUTS, N_HIDDEN, torch.Generator().manual_seed(0))
     with torch.no_grad():
         net.bias += 0.1 * torch.arange(len(net.bias))
     return net
@@ -27,24 +25,25 @@ def numbers(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def inputs_of(net: RecurrentNet) -> tuple[Tensor, Tensor, Tensor]:
+def inputs_of(net: GRU | LSTM) -> tuple[Tensor, Tensor, Tensor]:
     """Features, a state that is not zero, and episodes that start in the middle, in different environments."""
     starts = torch.zeros(N_STEPS, BATCH, dtype=torch.bool)
     starts[2, 1] = starts[4, 0] = starts[4, 1] = True
     return numbers(N_STEPS, BATCH, N_INPUTS), numbers(BATCH, net.state_size, seed=2), starts
 
 
-def stepped(net: RecurrentNet, features: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-    outputs = []
+def stepped(net: GRU | LSTM, features: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+    outputs, states = [], []
     for t in range(len(features)):
         state = torch.where(starts[t, :, None], 0.0, state)
         output, state = net.step(features[t], state)
         outputs.append(output)
-    return torch.stack(outputs), state
+        states.append(state)
+    return torch.stack(outputs), torch.stack(states)
 
 
 def test_a_gru_is_torchs_without_the_hidden_bias() -> None:
-    net = network("gru")
+    net = network(GRU)
     theirs = torch.nn.GRU(N_INPUTS, N_HIDDEN)
     with torch.no_grad():
         theirs.weight_ih_l0.copy_(net.input_weight)
@@ -52,14 +51,14 @@ def test_a_gru_is_torchs_without_the_hidden_bias() -> None:
         theirs.bias_ih_l0.copy_(net.bias)
         theirs.bias_hh_l0.zero_()
     features, state, starts = inputs_of(net)
-    outputs, last = net.unroll(features, state, torch.zeros_like(starts))
+    outputs, states = net.unroll(features, state, torch.zeros_like(starts))
     expected, expected_last = theirs(features, state[None])
     torch.testing.assert_close(outputs, expected)
-    torch.testing.assert_close(last, expected_last[0])
+    torch.testing.assert_close(states[-1], expected_last[0])
 
 
 def test_an_lstm_is_torchs_with_the_gates_in_another_order() -> None:
-    net = network("lstm")
+    net = network(LSTM)
     theirs = torch.nn.LSTM(N_INPUTS, N_HIDDEN)
 
     def reordered(values: Tensor) -> Tensor:
@@ -72,25 +71,26 @@ def test_an_lstm_is_torchs_with_the_gates_in_another_order() -> None:
         theirs.bias_ih_l0.copy_(reordered(net.bias))
         theirs.bias_hh_l0.zero_()
     features, state, starts = inputs_of(net)
-    outputs, last = net.unroll(features, state, torch.zeros_like(starts))
+    outputs, states = net.unroll(features, state, torch.zeros_like(starts))
     hidden, cell = state[None, :, :N_HIDDEN].contiguous(), state[None, :, N_HIDDEN:].contiguous()
     expected, (expected_hidden, expected_cell) = theirs(features, (hidden, cell))
     torch.testing.assert_close(outputs, expected)
-    torch.testing.assert_close(last, torch.cat((expected_hidden[0], expected_cell[0]), dim=1))
+    torch.testing.assert_close(states[-1], torch.cat((expected_hidden[0], expected_cell[0]), dim=1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_unrolled_equals_stepped_values_and_gradients(kind: Kind) -> None:
     net = network(kind)
     features, state, starts = inputs_of(net)
-    weights, last_weights = numbers(N_STEPS, BATCH, N_HIDDEN, seed=3), numbers(BATCH, net.state_size, seed=4)
+    weights = numbers(N_STEPS, BATCH, N_HIDDEN, seed=3)
+    state_weights = numbers(N_STEPS, BATCH, net.state_size, seed=4)
     results = []
     for run in (net.unroll, lambda *sequence: stepped(net, *sequence)):
         net.zero_grad()
         leaves = [features.clone().requires_grad_(), state.clone().requires_grad_()]
-        outputs, last = run(*leaves, starts)
-        ((outputs * weights).sum() + (last * last_weights).sum()).backward()
-        results.append([outputs, last, *(leaf.grad for leaf in (*leaves, *net.parameters()))])
+        outputs, states = run(*leaves, starts)
+        ((outputs * weights).sum() + (states * state_weights).sum()).backward()
+        results.append([outputs, states, *(leaf.grad for leaf in (*leaves, *net.parameters()))])
     for unrolled, expected in zip(*results, strict=True):
         torch.testing.assert_close(unrolled, expected, atol=1e-6, rtol=1e-5)
 
@@ -107,7 +107,7 @@ def test_in_double_precision_unrolled_equals_stepped(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_arrays_step_as_the_module_does_and_see_changed_parameters(kind: Kind) -> None:
     net = network(kind)
-    arrays = ArrayRecurrentNet(net)
+    arrays = net.on_arrays()
     features, state, _ = inputs_of(net)
     for _ in range(2):
         output, following = arrays(features[0].numpy(), state.numpy())
@@ -139,41 +139,39 @@ def test_no_gradient_and_no_value_crosses_the_start_of_an_episode(kind: Kind) ->
 def test_sequences_together_equal_each_alone(kind: Kind) -> None:
     net = network(kind)
     features, state, starts = inputs_of(net)
-    together, last = net.unroll(features, state, starts)
+    together, states = net.unroll(features, state, starts)
     for b in range(BATCH):
         one = slice(b, b + 1)
-        alone, last_alone = net.unroll(features[:, one], state[one], starts[:, one])
+        alone, states_alone = net.unroll(features[:, one], state[one], starts[:, one])
         torch.testing.assert_close(together[:, one], alone)
-        torch.testing.assert_close(last[one], last_alone)
+        torch.testing.assert_close(states[:, one], states_alone)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sequence_cut_in_two_goes_on_with_its_state(kind: Kind) -> None:
     net = network(kind)
     features, state, starts = inputs_of(net)
-    whole, last = net.unroll(features, state, starts)
+    whole, states = net.unroll(features, state, starts)
     first, middle = net.unroll(features[:3], state, starts[:3])
-    second, end = net.unroll(features[3:], middle, starts[3:])
+    second, end = net.unroll(features[3:], middle[-1], starts[3:])
     torch.testing.assert_close(whole, torch.cat((first, second)))
-    torch.testing.assert_close(last, end)
+    torch.testing.assert_close(states, torch.cat((middle, end)))
 
 
 def test_a_forget_gate_is_open_at_first_and_each_gate_orthogonal() -> None:
-    net = RecurrentNet(N_INPUTS, N_HIDDEN, "lstm")
+    net = LSTM(N_INPUTS, N_HIDDEN)
     assert net.bias.tolist() == [0.0] * N_HIDDEN + [1.0] * N_HIDDEN + [0.0] * 2 * N_HIDDEN
     for gate in net.hidden_weight.chunk(4):
         torch.testing.assert_close(gate @ gate.T, torch.eye(N_HIDDEN), atol=1e-5, rtol=0)
 
 
 def test_products_too_large_for_numpy_are_the_same() -> None:
-    net = RecurrentNet(3, 128, "gru", torch.Generator().manual_seed(0))
+    net = GRU(3, 128, torch.Generator().manual_seed(0))
     features, state = numbers(2, 8, 3), numbers(8, 128, seed=2)
     no_start = torch.zeros(2, 8, dtype=torch.bool)
     torch.testing.assert_close(net.unroll(features, state, no_start), stepped(net, features, state, no_start))
 
 
-def test_an_unknown_kind_and_an_empty_layer_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"kind='gur': one of gru, lstm; did you mean 'gru'"):
-        RecurrentNet(2, 2, "gur")  # type: ignore[arg-type]
+def test_an_empty_layer_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="n_hidden=0: must be at least 1"):
-        RecurrentNet(2, 0)
+        GRU(2, 0)

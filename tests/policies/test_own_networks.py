@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from bbrl_exp.agents import Agents, TemporalAgent
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.nn.recurrent import GRU
 from bbrl_exp.policies.observation import ObservationFeatures
 from bbrl_exp.policies.population import MEAN, PopulationPolicy
 from bbrl_exp.policies.q_ensemble import QEnsemble
@@ -167,12 +169,12 @@ def test_critics_of_an_ensemble_share_the_network_and_see_the_action_beside_its_
 
 
 def test_a_memory_sees_the_features_of_the_network_and_passes_gradients_on() -> None:
-    policy = RecurrentPolicy(VECTOR, n_hidden=3, network=Layer)
+    policy = RecurrentPolicy(VECTOR, partial(GRU, n_hidden=3), network=Layer)
     starts = torch.zeros(5, B, dtype=torch.bool)
-    latent = policy.latent([torch.rand(5, B, 4)], policy.memory.network.initial_state(B), starts)
-    assert policy.memory.network.input_weight.shape == (9, 2)
+    latent = policy.latent([torch.rand(5, B, 4)], policy.memory.cell.initial_state(B), starts)
+    assert policy.memory.cell.input_weight.shape == (9, 2)
     latent.sum().backward()
-    assert policy.memory.features.network.layer.weight.grad.abs().sum() > 0  # type: ignore[union-attr]
+    assert policy.memory.inputs.observation.network.layer.weight.grad.abs().sum() > 0  # type: ignore[union-attr]
 
 
 def test_candidates_of_a_population_have_their_own_networks_and_begin_around_the_networks_parameters() -> None:

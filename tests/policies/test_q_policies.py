@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.nn.recurrent import GRU
 from bbrl_exp.policies.q_network import ReturnAtoms, combined, combined_arrays
 from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
 from bbrl_exp.policies.q_values import QPolicy
@@ -80,7 +82,7 @@ def test_tensors_and_arrays_act_alike(make: Any, training: bool) -> None:
 
 
 def test_a_recurrent_policy_unrolled_gives_the_values_that_it_acted_on() -> None:
-    policy = RecurrentQPolicy(spec(), n_hidden=8, seed=4)
+    policy = RecurrentQPolicy(spec(), partial(GRU, n_hidden=8), seed=4)
     policy.eval()
     workspace = acted(policy, 12)
     starts = workspace["env/initial_state"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.envs.spec import EnvSpec, LeafSpec
+from bbrl_exp.nn.recurrent import GRU, LSTM
 from bbrl_exp.policies.recurrent import MemoryCritic, RecurrentPolicy, SharedMemoryCritic
 from bbrl_exp.workspace import Workspace
 
 N_STEPS, BATCH, N_HIDDEN = 7, 3, 4
-Kind = Literal["gru", "lstm"]
+SMALL = partial(GRU, n_hidden=N_HIDDEN)
 OBSERVATION = LeafSpec(
     "env/env_obs", "box", (2,), "float32", low=np.full(2, -9, np.float32), high=np.full(2, 9, np.float32)
 )
@@ -48,13 +49,13 @@ def recorded(agent: RecurrentPolicy | MemoryCritic, columns: slice = slice(None)
 
 
 @pytest.mark.parametrize("with_gradients", [False, True])
-@pytest.mark.parametrize("kind", ["gru", "lstm"])
-def test_a_policy_unrolled_over_the_recording_equals_stepped(kind: Kind, with_gradients: bool) -> None:
-    policy = RecurrentPolicy(spec(), N_HIDDEN, kind, head_sizes=[5], seed=1).eval()
+@pytest.mark.parametrize("kind", [GRU, LSTM])
+def test_a_policy_unrolled_over_the_recording_equals_stepped(kind: type[GRU | LSTM], with_gradients: bool) -> None:
+    policy = RecurrentPolicy(spec(), partial(kind, n_hidden=N_HIDDEN), head_sizes=[5], seed=1).eval()
     with torch.set_grad_enabled(with_gradients):
         workspace = recorded(policy)
     states, following = workspace["policy/state"], workspace["policy/next_state"]
-    assert states.shape == (N_STEPS, BATCH, N_HIDDEN if kind == "gru" else 2 * N_HIDDEN)
+    assert states.shape == (N_STEPS, BATCH, N_HIDDEN if kind is GRU else 2 * N_HIDDEN)
     assert not states[starts()].any()
     going_on = ~starts()[1:]
     assert torch.equal(states[1:][going_on], following[:-1][going_on])
@@ -67,7 +68,7 @@ def test_a_policy_unrolled_over_the_recording_equals_stepped(kind: Kind, with_gr
 @pytest.mark.parametrize("with_gradients", [False, True])
 def test_with_a_prefix_all_that_is_written_has_it_and_nothing_else_changes(with_gradients: bool) -> None:
     for make in (RecurrentPolicy, MemoryCritic):
-        plain, prefixed = make(spec(), N_HIDDEN).eval(), make(spec(), N_HIDDEN).with_prefix("target/").eval()
+        plain, prefixed = make(spec(), SMALL).eval(), make(spec(), SMALL).with_prefix("target/").eval()
         with torch.set_grad_enabled(with_gradients):
             expected, found = recorded(plain), recorded(prefixed)
         for name in plain.writes:
@@ -76,7 +77,7 @@ def test_with_a_prefix_all_that_is_written_has_it_and_nothing_else_changes(with_
 
 
 def test_any_row_can_be_the_first_of_a_sequence() -> None:
-    policy = RecurrentPolicy(spec(), N_HIDDEN, seed=1)
+    policy = RecurrentPolicy(spec(), SMALL, seed=1)
     with torch.inference_mode():
         workspace = recorded(policy)
     whole = policy.latent([observations()], workspace["policy/state"][0], starts())
@@ -87,7 +88,7 @@ def test_any_row_can_be_the_first_of_a_sequence() -> None:
 
 def test_a_chunk_goes_on_with_the_state_of_the_chunk_before() -> None:
     def run(chunk_ends: list[int]) -> Tensor:
-        policy, workspace, pieces, first = RecurrentPolicy(spec(), N_HIDDEN, seed=1), Workspace(), [], 0
+        policy, workspace, pieces, first = RecurrentPolicy(spec(), SMALL, seed=1), Workspace(), [], 0
         for end in chunk_ends:
             if first > 0:
                 workspace.copy_n_last_steps(1)
@@ -104,7 +105,7 @@ def test_a_chunk_goes_on_with_the_state_of_the_chunk_before() -> None:
 
 
 def test_environments_together_equal_each_alone() -> None:
-    policy = RecurrentPolicy(spec(), N_HIDDEN, seed=1).eval()
+    policy = RecurrentPolicy(spec(), SMALL, seed=1).eval()
     with torch.inference_mode():
         together = recorded(policy)
         for b in range(BATCH):
@@ -115,15 +116,15 @@ def test_environments_together_equal_each_alone() -> None:
 
 @pytest.mark.parametrize("leaf", [DISCRETE, BOX])
 def test_a_policy_acts_the_same_with_and_without_gradients(leaf: LeafSpec) -> None:
-    with_gradients = recorded(RecurrentPolicy(spec(leaf), N_HIDDEN, seed=1))
+    with_gradients = recorded(RecurrentPolicy(spec(leaf), SMALL, seed=1))
     with torch.inference_mode():
-        without = recorded(RecurrentPolicy(spec(leaf), N_HIDDEN, seed=1))
+        without = recorded(RecurrentPolicy(spec(leaf), SMALL, seed=1))
     torch.testing.assert_close(with_gradients["action"].detach(), without["action"])
     assert with_gradients["action"].dtype == without["action"].dtype
 
 
 def test_the_gradient_of_an_action_reaches_back_to_the_start_of_its_episode_and_no_further() -> None:
-    policy = RecurrentPolicy(spec(BOX), N_HIDDEN, seed=1).eval()
+    policy = RecurrentPolicy(spec(BOX), SMALL, seed=1).eval()
     workspace = Workspace()
     rows = [row.clone().requires_grad_() for row in observations()]
     for t, (row, initial) in enumerate(zip(rows, starts(), strict=True)):
@@ -136,14 +137,14 @@ def test_the_gradient_of_an_action_reaches_back_to_the_start_of_its_episode_and_
 
 
 def test_a_policy_with_several_leaves_of_observation_writes_its_states() -> None:
-    policy = RecurrentPolicy(spec(DISCRETE, OBSERVATION, CUE), N_HIDDEN)
+    policy = RecurrentPolicy(spec(DISCRETE, OBSERVATION, CUE), SMALL)
     workspace = Workspace()
     workspace.set("env/env_obs", 0, torch.zeros(BATCH, 2))
     workspace.set("env/env_obs/cue", 0, torch.tensor([0, 1, 2]))
     workspace.set("env/initial_state", 0, torch.ones(BATCH, dtype=torch.bool))
     with torch.inference_mode():
         policy(workspace, t=0)
-    assert policy.memory.network.n_inputs == 2 + 3
+    assert policy.memory.cell.n_inputs == 2 + 3
     assert set(policy.writes) <= set(workspace.keys())
     following = workspace["policy/next_state"][0]
     assert not torch.equal(following[0], following[1])
@@ -151,7 +152,7 @@ def test_a_policy_with_several_leaves_of_observation_writes_its_states() -> None
 
 @pytest.mark.parametrize("with_gradients", [False, True])
 def test_a_critic_with_a_memory_of_its_own_records_what_it_values(with_gradients: bool) -> None:
-    critic = MemoryCritic(spec(), N_HIDDEN, "lstm", head_sizes=[5], seed=1)
+    critic = MemoryCritic(spec(), partial(LSTM, n_hidden=N_HIDDEN), head_sizes=[5], seed=1)
     with torch.set_grad_enabled(with_gradients):
         workspace = recorded(critic)
     values = critic.values(torch.empty(0), [observations()], workspace["critic/state"][0], starts())
@@ -159,7 +160,7 @@ def test_a_critic_with_a_memory_of_its_own_records_what_it_values(with_gradients
 
 
 def test_a_critic_that_shares_the_policys_memory_reads_its_output_only() -> None:
-    policy = RecurrentPolicy(spec(), N_HIDDEN, seed=1)
+    policy = RecurrentPolicy(spec(), SMALL, seed=1)
     critic = SharedMemoryCritic(policy, seed=1)
     assert critic.memory is None
     assert {tuple(parameter.shape) for parameter in critic.parameters()} == {(1, N_HIDDEN), (1,)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from gymnasium import spaces
 from bbrl_exp.agents import Agent, Agents, EpisodesDone, TemporalAgent
 from bbrl_exp.agents.resumable import load_run_state, run_state
 from bbrl_exp.envs import AutoResetGymAgent, EnvSpec
+from bbrl_exp.nn.recurrent import GRU, LSTM
 from bbrl_exp.policies.constant import ConstantAgent
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.normalize import NormalizeObservation, NormalizeReward
@@ -68,9 +70,9 @@ POLICIES: dict[str, tuple[Any, Callable[[EnvSpec], list[Agent]]]] = {
     "stochastic": (CARTPOLE, lambda spec: [StochasticPolicy(spec, (8,)), ValueCritic(spec, (8,))]),
     "stochastic of two parts": (TwoActions, lambda spec: [StochasticPolicy(spec, (8,))]),
     "shared trunk": (PENDULUM, shared_trunk),
-    "recurrent": (CARTPOLE, lambda spec: [RecurrentPolicy(spec, 8, "lstm"), MemoryCritic(spec, 8)]),
+    "recurrent": (CARTPOLE, lambda spec: [RecurrentPolicy(spec, partial(LSTM, n_hidden=8)), MemoryCritic(spec)]),
     "q values": (CARTPOLE, lambda spec: [QPolicy(spec, (8,))]),
-    "recurrent q values": (CARTPOLE, lambda spec: [RecurrentQPolicy(spec, 8)]),
+    "recurrent q values": (CARTPOLE, lambda spec: [RecurrentQPolicy(spec, partial(GRU, n_hidden=8))]),
     "deterministic": (PENDULUM, lambda spec: [DeterministicPolicy(spec, (8,), random_steps=330)]),
     "correlated": (PENDULUM, lambda spec: [DeterministicPolicy(spec, (8,), noise_correlation=0.8, noise_std=0.5)]),
     "squashed": (PENDULUM, lambda spec: [SquashedNormalPolicy(spec, (8,), noise_correlation=0.3, random_steps=150)]),

@@ -12,6 +12,7 @@ from continuous import spec_of
 from bbrl_exp.envs import EnvSpec
 from bbrl_exp.envs.spec import LeafSpec
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.nn.recurrent import GRU, LSTM
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.population import PopulationPolicy
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble, QEnsemble
@@ -50,9 +51,8 @@ NUMBERS: dict[str, tuple[str, int, Callable[..., object]]] = {
     "discrete critics": ("n_critics", 1, lambda **number: DiscreteQEnsemble(CHOICES, **number)),
     "candidates": ("population_size", 1, lambda **number: PopulationPolicy(BOXES, **number)),
     "episodes": ("episodes_per_candidate", 1, lambda **number: PopulationPolicy(BOXES, **number)),
-    "units": ("n_hidden", 1, lambda **number: RecurrentPolicy(BOXES, **number)),
-    "units of q values": ("n_hidden", 1, lambda **number: RecurrentQPolicy(CHOICES, **number)),
-    "units of a critic": ("n_hidden", 1, lambda **number: MemoryCritic(BOXES, **number)),
+    "units": ("n_hidden", 1, lambda **number: GRU(n_inputs=2, **number)),
+    "units of an lstm": ("n_hidden", 1, lambda **number: LSTM(n_inputs=2, **number)),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from bbrl_exp.envs.probes import probe_states
 from bbrl_exp.learners.dqn import DQN
 from bbrl_exp.learners.pqn import PQN
 from bbrl_exp.learners.recurrent_dqn import RecurrentDQN
+from bbrl_exp.nn.recurrent import GRU, LSTM
 from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.workspace import Workspace
@@ -105,12 +107,12 @@ def test_pqn_learns_values_and_best_actions(probe: str, batch_size: int) -> None
 
 @pytest.mark.parametrize(
     ("probe", "kind", "n_steps", "batch_size"),
-    [("DelayedReward", "lstm", 2, 2), ("TimeLimit", "gru", 2, 1), ("Memory", "gru", 1, 2)],
+    [("DelayedReward", LSTM, 2, 2), ("TimeLimit", GRU, 2, 1), ("Memory", GRU, 1, 2)],
 )
 def test_recurrent_dqn_learns_values_and_best_actions(probe: str, kind: Any, n_steps: int, batch_size: int) -> None:
     trained = train_probe(
         f"bbrl_exp/Probe{probe}-v0",
-        lambda env_spec: RecurrentQPolicy(env_spec, n_hidden=16, kind=kind),
+        lambda env_spec: RecurrentQPolicy(env_spec, partial(kind, n_hidden=16)),
         lambda _, policy: RecurrentDQN(  # type: ignore[arg-type]
             policy,  # type: ignore[arg-type]
             **{**REPLAYED, "updates_per_step": 0.25, **options_of(probe)},

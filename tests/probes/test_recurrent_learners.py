@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from bbrl_exp.learners.learner import Learner
 from bbrl_exp.learners.ppo import PPO
 from bbrl_exp.learners.recurrent_a2c import RecurrentA2C
 from bbrl_exp.learners.recurrent_ppo import RecurrentPPO
+from bbrl_exp.nn.recurrent import GRU, LSTM
 from bbrl_exp.policies.recurrent import MemoryCritic, RecurrentPolicy, SharedMemoryCritic
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import ValueCritic
@@ -26,7 +28,7 @@ OPTIONS: dict[str, Any] = {"learning_rate": 1e-2, "anneal_learning_rate": True, 
 
 
 def a_policy(env_spec: EnvSpec) -> Agent:
-    return RecurrentPolicy(env_spec, n_hidden=16, initial_log_std=-1.0)
+    return RecurrentPolicy(env_spec, partial(GRU, n_hidden=16), initial_log_std=-1.0)
 
 
 def an_a2c(policy: Any, discount: float) -> Learner:
@@ -77,8 +79,8 @@ def test_values_and_best_actions_are_learned(make_learner: Any, probe: str, batc
 
 def test_an_lstm_and_a_critic_with_a_memory_of_its_own_learn_to_remember() -> None:
     def make_agents(env_spec: EnvSpec) -> Agent:
-        policy = RecurrentPolicy(env_spec, n_hidden=16, kind="lstm")
-        return Agents(policy, MemoryCritic(env_spec, n_hidden=16, kind="lstm"))
+        policy = RecurrentPolicy(env_spec, partial(LSTM, n_hidden=16))
+        return Agents(policy, MemoryCritic(env_spec, partial(LSTM, n_hidden=16)))
 
     def make_learner(_env_spec: EnvSpec, agents: Any) -> Learner:
         return RecurrentPPO(*agents, **OPTIONS, n_epochs=8, normalize_advantages=False, discount=0.9)

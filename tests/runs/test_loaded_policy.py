@@ -101,7 +101,7 @@ def test_an_environment_played_by_hand_gives_the_returns_of_an_evaluation(agent:
 @pytest.mark.parametrize(
     ("overrides", "make"),
     [
-        (["agent=recurrent_ppo", "env=masked_cartpole", "agent.members.policy.kind=lstm"], "masked"),
+        (["agent=recurrent_ppo", "env=masked_cartpole", "memory=lstm"], "masked"),
         (["agent=recurrent_a2c", "env=masked_cartpole"], "masked"),
         (["agent=ppo", "env=cartpole", STACK], "stacked"),
         (["agent=ppo", "env=pendulum"], "pendulum"),
@@ -426,7 +426,7 @@ def test_what_only_the_environment_knows_is_asked_for(users_agents: str) -> None
 
 
 def test_what_does_not_fit_is_refused_in_one_line_and_changes_nothing() -> None:
-    policy = load_policy(trained("agent=recurrent_ppo", "env=masked_pendulum", "agent.members.policy.n_hidden=3"))
+    policy = load_policy(trained("agent=recurrent_ppo", "env=masked_pendulum", "memory.cell.n_hidden=3"))
     one = np.array([0.5, 0.25], np.float32)
     state = policy.act(one)[1]
     expected = policy.act(one, state)[0]

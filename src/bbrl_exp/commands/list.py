@@ -18,6 +18,7 @@ from bbrl_exp.errors import ConfigurationError, did_you_mean
 
 GROUPS = {
     "agent": "who acts, and what it learns by",
+    "memory": "what an agent with a memory remembers by, and what its memory sees",
     "env": "where it acts",
     "experiment": "an agent on an environment, with budget and settings that fit them",
     "tracking": "what is recorded",

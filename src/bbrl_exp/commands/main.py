@@ -13,7 +13,7 @@ from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.records.invocation import PROGRAM, Invocation
 from bbrl_exp.text import print_any_character
 
-# A verb is a module of this package with a function `main`.
+# A verb is a module of this package with a function `main`; a hyphen is an underscore there.
 VERBS = {
     "run": "run one experiment, or with -m a sweep or a search",
     "evaluate": "play the policy of a finished run, and film it",
@@ -21,6 +21,7 @@ VERBS = {
     "export": "export the policy of a finished run: safetensors, ONNX, Hugging Face",
     "report": "compare the settings of sweeps and runs",
     "mirror": "send the records of runs to Weights & Biases or Trackio",
+    "check-memory": "check that an agent with a memory remembers correctly",
     "list": "list agents, environments, experiments, … and what they take",
     "rerun": "repeat a run from the configuration in its folder",
 }
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _call(verb: str, arguments: Sequence[str]) -> int:
-    code: int = importlib.import_module(f"bbrl_exp.commands.{verb}").main(arguments)
+    code: int = importlib.import_module(f"bbrl_exp.commands.{verb.replace('-', '_')}").main(arguments)
     return code
 
 
@@ -57,7 +58,7 @@ def _help() -> str:
     lines = [
         f"usage: {program} <command> …",
         "",
-        *(f"  {verb:<10}{line}" for verb, line in VERBS.items()),
+        *(f"  {verb:<13} {line}" for verb, line in VERBS.items()),
         "",
         f"What a command takes: {program} <command> --help. The version: {program} --version.",
     ]

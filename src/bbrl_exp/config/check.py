@@ -15,9 +15,9 @@ from bbrl_exp.config.compose import folder_of, is_named, resolve, written, writt
 from bbrl_exp.config.graph import check_nodes
 from bbrl_exp.config.identity import hparams_of, identity, task_overrides
 from bbrl_exp.config.inherited import without_inherited
-from bbrl_exp.config.options import other_experiment
+from bbrl_exp.config.options import check_memory, other_experiment
 from bbrl_exp.config.run_size import RunSize, chunks_per_recording
-from bbrl_exp.config.schema import RootSettings, check_env_keys, check_keys, read_root, with_defaults
+from bbrl_exp.config.schema import RootSettings, check_group_keys, check_keys, read_root, with_defaults
 from bbrl_exp.config.switched_off import switched_off, without_switched_off
 from bbrl_exp.config.targets import import_allowed_packages
 from bbrl_exp.errors import ConfigurationError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _DEBUG_RECORDINGS = 2
 _CHECKPOINTS_OF_A_LEARNER, _CHECKPOINTS_OF_OTHERS = 10, 2
-_GROUPS = ("agent", "env", "tracking", "experiment", "launcher")
+_GROUPS = ("agent", "memory", "env", "tracking", "experiment", "launcher")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def check(config: DictConfig) -> CheckedRun:
     except ConfigurationError as error:
         raise with_note(error, _notes(None, (), left_out)) from error
     root = read_root(plain)
-    check_env_keys(as_written, task_overrides(config.hydra))
+    check_memory(as_written, choices, folders)
+    check_group_keys(as_written, task_overrides(config.hydra))
     check_keys(root.tracking, [field.name for field in fields(TrackingSettings)], "tracking")
     tracking = TrackingSettings(**root.tracking)
     for name in STANDARD_SINKS:

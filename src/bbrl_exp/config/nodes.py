@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from bbrl_exp.arguments import BuiltLater, NodeOf, annotations_of, marks_of
+from bbrl_exp.arguments import BuiltLater, NodeOf, annotations_of, former_argument, marks_of
 from bbrl_exp.config.targets import NodeKind, check_kind, find_target, is_wrapper
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, described, did_you_mean, ends_silently
 from bbrl_exp.settings import shown
@@ -109,6 +109,8 @@ def _check_keys(
             raise ConfigurationError(f"key '{key}.{name}' is not supported: write arguments by name, values in place")
         if name in ("_target_", *also):
             continue
+        if (instead := former_argument(target, str(name))) is not None:
+            raise ConfigurationError(f"key '{key}.{name}' = {shown(value)}: {instead}")
         if name not in known and not open_ended:
             near = did_you_mean(str(name), known) or ";"
             named = ", ".join(other for other in parameters_of(target) if other not in given) or "none"
@@ -251,6 +253,11 @@ class CalledLater:
     target: type[Any]
     arguments: Mapping[str, Any]
     key: str
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """That of the class, for an owner that asks whether it takes an argument."""
+        return inspect.signature(self.target)
 
     def __call__(self, /, *first: object, **given: object) -> Any:
         with refusals(self.target, self.arguments, self.key):

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bbrl_exp.config.targets import find_target
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.records.config import texts_in
 from bbrl_exp.records.layout import PACKAGED_CONF
 
 if TYPE_CHECKING:
@@ -85,6 +86,31 @@ def check_action_space(asked: str, spec: EnvSpec, agent: str | None, folders: Se
         f"key 'agent' = '{agent}': needs {_IN_WORDS[asked]}, and {spec.env_id} has "
         f"{', '.join(_in_words(leaf) for leaf in spec.actions)}; agents that fit: {', '.join(sorted(fitting))}"
     )
+
+
+def check_memory(written: Mapping[str, Any], choices: Mapping[str, str | None], folders: Sequence[Path]) -> None:
+    """Refuses a memory for an agent that has none, and names the agents that have one.
+
+    Args:
+        written: the root, interpolations as they are written.
+        choices: option of each group.
+        folders: of the options.
+
+    Raises:
+        ConfigurationError: nothing of the agent refers to the memory.
+    """
+    if written.get("memory") is None or _refers_to_memory(written["agent"]):
+        return
+    files = option_files(folders, "agent")
+    fitting = [name for name in files if _refers_to_memory(_stated_by(name, files))]
+    raise ConfigurationError(
+        f"key 'memory' = '{choices['memory']}': the agent {choices['agent']} has no memory; "
+        f"agents with one: {', '.join(sorted(fitting))}"
+    )
+
+
+def _refers_to_memory(agent: Mapping[str, Any]) -> bool:
+    return any("${memory." in text for text in texts_in(agent))
 
 
 def _action_space_of(spec: EnvSpec) -> str | None:

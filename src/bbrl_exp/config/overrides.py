@@ -20,6 +20,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from bbrl_exp.arguments import former_argument
 from bbrl_exp.config.nodes import parameters_of
 from bbrl_exp.config.schema import unknown_key
 from bbrl_exp.config.switched_off import is_of_nodes
@@ -42,6 +43,7 @@ __all__ = [  # also what Hydra's grammar is made of
 ]
 
 _SWEPT = "hydra.sweeper.params"
+_FILLED_IN = ("policy", "input_shape", "n_inputs", "generator")
 _NOTED = ("hydra.overrides", "hydra.runtime")
 
 
@@ -193,6 +195,8 @@ def _unknown_key(key: str, config: DictConfig) -> ConfigurationError:
         if parts[depth] not in parent:
             if depth and not parent:
                 return _new_key(key)
+            if (instead := _instead(parent, parts[depth])) is not None:
+                raise ConfigurationError(f"key '{key}': {instead}")
             parameters = _parameters(parent, ".".join(parts[:depth]))
             if parts[depth] in parameters:
                 return _new_key(".".join(parts[: depth + 1]))
@@ -218,10 +222,22 @@ def _keys_that_end_with(ending: str, node: object, above: str = "") -> list[str]
 
 
 def _parameters(node: DictConfig, key: str) -> list[str]:
-    """The parameters of a node's class; the policy of a learner or a critic is filled in from the graph."""
+    """The parameters of a node's class but for those that are filled in, such as the policy of a learner."""
+    target = _target(node, key)
+    return [] if target is None else [name for name in parameters_of(target) if name not in _FILLED_IN]
+
+
+def _instead(node: DictConfig, name: str) -> str | None:
+    """What is to be written instead of a parameter that a node's class had once; None where it had none."""
+    target = _target(node, "")
+    return None if target is None else former_argument(target, name)
+
+
+def _target(node: DictConfig, key: str) -> type[Any] | None:
+    """The class of a node; None where it has none, or one that cannot be found."""
     if "_target_" not in node or OmegaConf.is_interpolation(node, "_target_"):
-        return []
+        return None
     try:
-        return [name for name in parameters_of(find_target(node["_target_"], f"{key}._target_")) if name != "policy"]
+        return find_target(node["_target_"], f"{key}._target_")
     except ConfigurationError:
-        return []
+        return None

@@ -25,6 +25,7 @@ from bbrl_exp.records.summary import read_summary
 from bbrl_exp.settings import shown, value_at
 
 _GROUPS = ("agent", "env", "tracking")
+_MEMORY = "memory"  # a group that an agent with a memory chooses an option of
 _OPTION = re.compile(r"\w[\w.-]*")
 # What says where and how the run was run, and not what it was.
 _OF_THE_OLD_RUN: Mapping[str, Any] = {"name": None, "resume": "auto", "pause_after": None, "dry_run": False}
@@ -69,7 +70,7 @@ class PastRun:
         found = hydra
         for key in ("hydra", "runtime", "choices"):
             found = found.get(key) if isinstance(found, dict) else None
-        choices = {group: (found or {}).get(group) for group in (*_GROUPS, "experiment")}
+        choices = {group: (found or {}).get(group) for group in (*_GROUPS, _MEMORY, "experiment")}
         _check(folder, config, choices)
         return cls(folder, config, choices, tuple(map(str, overrides)), summary)
 
@@ -83,13 +84,17 @@ class PastRun:
         today = _load(config_dir / "config.yaml", DictConfig)
         options = {group: self.config[group] for group in _GROUPS}
         options["tracking"] = {**_load(config_dir / "tracking" / "default.yaml", DictConfig), **options["tracking"]}
+        if self.choices[_MEMORY] is not None:
+            options[_MEMORY] = self.config[_MEMORY]
+            chosen = {f"override /{_MEMORY}@_global_.{_MEMORY}": self.choices[_MEMORY]}
+            options["agent"] = {"defaults": ["_self_", chosen], **options["agent"]}
         for group, contents in options.items():
             _save(contents, place / group / f"{self.choices[group]}.yaml")
         if self.choices["experiment"] is not None:
             path = place / "experiment" / f"{self.choices['experiment']}.yaml"
             path.parent.mkdir()
             path.write_text("# @package _global_\n", encoding="utf-8")  # the other files have its values
-        root = {key: value for key, value in self.config.items() if key not in _GROUPS} | dict(_OF_THE_OLD_RUN)
+        root = {key: value for key, value in self.config.items() if key not in options} | dict(_OF_THE_OLD_RUN)
         for key in _GROWN:
             root[key] = {**today[key], **root[key]}
         contents = {**today, **root, "defaults": [self._chosen(entry) for entry in today["defaults"]]}
@@ -98,9 +103,9 @@ class PastRun:
 
     def _chosen(self, entry: Any) -> Any:
         """One line of a defaults list with the run's own choice."""
-        return (
-            {key: self.choices.get(key, option) for key, option in entry.items()} if isinstance(entry, dict) else entry
-        )
+        if not isinstance(entry, dict) or _MEMORY in entry:  # which the agent chooses
+            return entry
+        return {key: self.choices.get(key, option) for key, option in entry.items()}
 
     def overrides_with(self, more: Sequence[str]) -> list[str]:
         """The run's overrides as far as they still mean something, then ``more``.
@@ -128,8 +133,8 @@ class PastRun:
         contents = OmegaConf.to_container(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
         assert isinstance(contents, dict)
         written = {str(key): value for key, value in contents.items()}
-        choices = {group: config.hydra.runtime.choices.get(group) for group in _GROUPS}
-        changed = [group for group in _GROUPS if choices[group] != self.choices[group]]
+        choices = {group: config.hydra.runtime.choices.get(group) for group in (*_GROUPS, _MEMORY)}
+        changed = [group for group in choices if choices[group] != self.choices[group]]
         found = [f"{group} {self.choices[group]} → {choices[group]}" for group in changed if not is_free(f"{group}.")]
         keys = [
             key
@@ -155,12 +160,13 @@ def _check(folder: Path, config: Mapping[str, Any], choices: Mapping[str, Any]) 
     for group in _GROUPS:
         if not isinstance(config.get(group), dict) or "defaults" in config[group]:
             raise ConfigurationError(f"{path}: key '{group}' is no mapping of a run's configuration")
-    for key in _GROWN:
-        if not isinstance(config.get(key), dict):
+    grown = _GROWN if choices[_MEMORY] is None else (*_GROWN, _MEMORY)
+    for key in grown:
+        if not isinstance(config.get(key), dict) or "defaults" in config[key]:
             raise ConfigurationError(f"{path}: key '{key}' is no mapping of a run's configuration")
     for group, option in choices.items():
         is_name = isinstance(option, str) and _OPTION.fullmatch(option) is not None
-        if not is_name and not (option is None and group == "experiment"):
+        if not is_name and not (option is None and group in ("experiment", _MEMORY)):
             raise ConfigurationError(f"{folder / HYDRA_CONFIG}: group '{group}' = {shown(option)}: no option")
 
 
@@ -172,7 +178,8 @@ def _is_added(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 def _is_replaced(key: str, new: set[str]) -> bool:
     first = key.partition(".")[0]
     is_of_hydra = key.startswith(("hydra.", "hydra/"))
-    return is_of_hydra or key in _NOT_REPEATED or key in new or (first in _GROUPS and first in new)
+    is_of_group = first in (*_GROUPS, _MEMORY) and first in new
+    return is_of_hydra or key in _NOT_REPEATED or key in new or is_of_group or (first == _MEMORY and "agent" in new)
 
 
 def _again(override: Override) -> str:

@@ -34,7 +34,7 @@ from bbrl_exp.settings import (
 )
 
 _DEVICE = re.compile(r"cpu|auto|cuda|cuda:\d+|mps")
-_OF_ENVIRONMENT = re.compile(r"\+*env\.([^.=]+)")
+_BELOW_GROUP = re.compile(r"\+*(env|memory)\.([^.=]+)")
 _REFERENCE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 _FOLDER_NAME = re.compile(r"[^\W_][\w.=,+-]{0,119}")
 _Settings = TypeVar(
@@ -67,6 +67,11 @@ class RootSettings:
 
     agent: dict[str, Any] = setting("group: who acts", Allowed("an agent of the group", MAPPING.accepts))
     env: dict[str, Any] = setting("group: where it acts", Allowed("an environment of the group", MAPPING.accepts))
+    memory: dict[str, Any] | None = setting(
+        "group: what an agent with a memory remembers by, and what its memory sees; null without a memory",
+        Allowed("an option of the group, for an agent with a memory", MAPPING.or_null.accepts),
+        default=None,
+    )
     tracking: dict[str, Any] = setting(
         "group: what is recorded, and how often", Allowed("an option of the group", MAPPING.accepts)
     )
@@ -259,8 +264,8 @@ def check_keys(values: Mapping[str, Any], known: Collection[str], key: str = "")
             raise ConfigurationError(f"key '{f'{key}.{name}' if key else name}' is missing from the configuration")
 
 
-def check_env_keys(written: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Refuses an override of a key below ``env`` that nothing refers to: it would have no effect.
+def check_group_keys(written: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuses an override of a key below ``env`` or ``memory`` that nothing refers to: it would have no effect.
 
     Args:
         written: the root, interpolations as they are written.
@@ -272,14 +277,15 @@ def check_env_keys(written: Mapping[str, Any], overrides: Sequence[str]) -> None
     referred = {name for text in texts_in(written) for name in _REFERENCE.findall(text)}
     relative = {part for name in referred if name.startswith(".") for part in name.split(".")}
     for override in overrides:
-        if (match := _OF_ENVIRONMENT.match(override)) is None:
+        if (match := _BELOW_GROUP.match(override)) is None:
             continue
-        key = match[1]
-        is_used = any(name == "env" or f"{name}.".startswith(f"env.{key}.") for name in referred)
+        group, key = match[1], match[2]
+        is_used = any(name == group or f"{name}.".startswith(f"{group}.{key}.") for name in referred)
         if not is_used and key not in ("agent", *relative):
             if override.startswith("+"):
-                raise unknown_key(f"env.{key}", written["env"].keys() - {key})
-            raise ConfigurationError(f"key 'env.{key}' has no effect: nothing refers to it, such as env.agent")
+                raise unknown_key(f"{group}.{key}", written[group].keys() - {key})
+            users = "env.agent" if group == "env" else "a policy"
+            raise ConfigurationError(f"key '{group}.{key}' has no effect: nothing refers to it, such as {users}")
 
 
 def unknown_key(key: str, known: Collection[str]) -> ConfigurationError:

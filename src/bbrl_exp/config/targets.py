@@ -32,7 +32,7 @@ _OWN_PREFIXES = (
 )
 _WITH_SIDE_EFFECTS = {"RecordVideo": "it writes files", "HumanRendering": "it opens windows"}
 NodeKind = Literal[
-    "member", "environment", "wrapper", "learner", "argument", "optimizer", "schedule", "network", "sink"
+    "member", "environment", "wrapper", "learner", "argument", "optimizer", "schedule", "network", "cell", "sink"
 ]
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
@@ -112,7 +112,8 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
 
     Raises:
         ConfigurationError: a class of another kind, a wrapper that shows or records, a network without a parameter
-            ``input_shape``, an argument that is neither a module of torch nor of the user's own package.
+            ``input_shape``, a cell without a parameter ``n_inputs``, an argument that is neither a module of torch nor
+            of the user's own package.
     """
     from torch import nn, optim
 
@@ -120,6 +121,7 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     from bbrl_exp.envs.environment_agent import EnvironmentAgent
     from bbrl_exp.functional.schedules import Schedule
     from bbrl_exp.learners.learner import Learner
+    from bbrl_exp.nn.cell import Cell
     from bbrl_exp.tracking.sink import Sink
 
     bases: dict[NodeKind, tuple[type[Any], str]] = {
@@ -137,6 +139,9 @@ def check_kind(target: type[Any], kind: NodeKind, where: str) -> None:
     elif kind == "network":
         if not issubclass(target, nn.Module) or "input_shape" not in inspect.signature(target).parameters:
             raise ConfigurationError(f"{where}: must be a torch.nn.Module with a parameter input_shape")
+    elif kind == "cell":
+        if not issubclass(target, Cell) or "n_inputs" not in inspect.signature(target).parameters:
+            raise ConfigurationError(f"{where}: must be a bbrl_exp.nn.cell.Cell with a parameter n_inputs")
     elif kind in bases:
         base, named = bases[kind]
         if not issubclass(target, base):

@@ -16,6 +16,7 @@ from gymnasium.wrappers import Autoreset, NormalizeObservation, NormalizeReward,
 
 from bbrl_exp.envs.plugins import import_plugin_of
 from bbrl_exp.envs.probes import register_probes
+from bbrl_exp.envs.t_maze import register_t_maze
 from bbrl_exp.envs.told_warnings import tell_mujoco_warnings_once
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, UserCodeError, described, did_you_mean, user_code
 
@@ -35,6 +36,7 @@ _WRONG_WRAPPERS = {
 _OWN_EXTRAS = ("atari", "box2d", "mujoco")
 
 register_probes()
+register_t_maze()
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,8 @@ class EnvRecipe:
     @contextlib.contextmanager
     def errors_explained(self, what: str | None = None) -> Iterator[None]:
         """Turns what goes wrong while an environment, or ``what``, is made into a ConfigurationError."""
-        arguments = f" with arguments {dict(self.kwargs)}" if self.kwargs and what is None else ""
+        is_made = what is None
+        arguments = f" with arguments {dict(self.kwargs)}" if self.kwargs and is_made else ""
         what = what or self.name
         try:
             with user_code(what):
@@ -108,6 +111,8 @@ class EnvRecipe:
             raise ConfigurationError(f"{what}{arguments} cannot be made: {error}") from error
         except Exception as error:
             if isinstance(error, BbrlExpError) and not isinstance(error, UserCodeError):
+                if is_made and str(error).partition("=")[0] in self.kwargs:
+                    raise type(error)(f"kwargs.{error}") from error
                 raise
             said = str(error) if isinstance(error, UserCodeError) else described(error)
             raise ConfigurationError(f"{what}{arguments} cannot be made: its constructor raised {said}") from error

@@ -1,4 +1,4 @@
-"""Wrappers that change what an environment shows."""
+"""Wrappers that change what an environment shows, or which actions it offers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from bbrl_exp.arguments import AT_LEAST_1
 from bbrl_exp.errors import ConfigurationError
 
 Vector = NDArray[np.generic]
@@ -82,3 +83,31 @@ class GridObservation(gymnasium.ObservationWrapper[dict[str, Any], Any, dict[str
     def observation(self, observation: dict[str, Any]) -> dict[str, Any]:
         """The parts that are shown, as the environment gave them."""
         return {key: observation[key] for key in self._keys}
+
+
+class FirstActions(gymnasium.ActionWrapper[Any, int, int]):
+    """Offers only the first of an environment's actions, where the others do nothing.
+
+    Args:
+        env: an environment whose action space is Discrete.
+        n_actions: number of actions that remain.
+
+    Raises:
+        ConfigurationError: another action space, or a number that it does not have.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], n_actions: int) -> None:
+        super().__init__(env)
+        space = env.action_space
+        if not isinstance(space, gymnasium.spaces.Discrete):
+            raise ConfigurationError(f"FirstActions needs a Discrete action space, found {space}")
+        AT_LEAST_1.check(n_actions=n_actions)
+        if n_actions > space.n:
+            raise ConfigurationError(
+                f"n_actions={n_actions}: must be at most {space.n}, the number of actions there are"
+            )
+        self.action_space = gymnasium.spaces.Discrete(n_actions, start=space.start, dtype=space.dtype.type)
+
+    def action(self, action: int) -> int:
+        """The action itself."""
+        return action

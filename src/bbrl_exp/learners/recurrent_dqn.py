@@ -52,7 +52,7 @@ class RecurrentDQN(SequenceOptions, ReplayedQLearning):
         if self.n_steps > self.sequence_length:
             raise ConfigurationError(f"n_steps={self.n_steps}: no more than sequence_length={self.sequence_length}")
         memory = self.policy.network.memory
-        self._observations = memory.features.names
+        self._names = memory.names
         self._replay: ReplayBuffer = self.sequence_buffer((self.policy.action,), memory)
         self._generator = numpy_generator(self.seed, "learner", "recurrent_dqn")
 
@@ -80,7 +80,7 @@ class RecurrentDQN(SequenceOptions, ReplayedQLearning):
             Float32, float32 without gradient and bool, all ``[L - burn_in - 1, N]``.
         """
         network = self.policy.network
-        batch = SequenceBatch(self, recorded, self._observations, (self.policy.action,))
+        batch = SequenceBatch(self, recorded, self._names, (self.policy.action,))
         transitions = batch.transitions
         rows = batch.rows_for(network.memory)
         online = network.values(*rows)

@@ -1,12 +1,12 @@
 """Parallelised Q-network with a memory (Gallici et al., 2024, arXiv:2407.04811).
 
-As :mod:`bbrl_exp.learners.pqn`, for values Q(s_0 … s_t, a) that depend on all that the episode has shown. Once per chunk,
-with the network as it was, the λ-return of the greedy policy is computed from right to left,
+As :mod:`bbrl_exp.learners.pqn`, for values Q(s_0 … s_t, a) that depend on all that the episode has shown. Once per
+chunk, with the network as it was, the λ-return of the greedy policy is computed from right to left,
 
     G_t = r_t + γ ((1 − λ) max_a Q(s_0 … s_{t+1}, a) + λ G_{t+1})
 
-and at the end of the chunk G_t = r_t + γ max_a Q(s_0 … s_{t+1}, a). Then the chunk is cut into sequences. A minibatch is
-a number of these: each passes through the memory from the state that is recorded where it begins, zeroed where an
+and at the end of the chunk G_t = r_t + γ max_a Q(s_0 … s_{t+1}, a). Then the chunk is cut into sequences. A minibatch
+is a number of these: each passes through the memory from the state that is recorded where it begins, zeroed where an
 episode starts, and the gradient flows through all of it.
 
 Deviations from the paper: those of :mod:`bbrl_exp.learners.pqn`; sequences may be shorter than the chunk, and a state

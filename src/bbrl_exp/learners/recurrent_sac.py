@@ -15,8 +15,7 @@ from bbrl_exp.functional.schedules import before_the_run
 from bbrl_exp.learners.parts.q_critics import TargetOptions
 from bbrl_exp.learners.parts.replayed_sequences import ReplayedSequences, SequenceBatch, SequenceOptions
 from bbrl_exp.learners.parts.soft_actor_critic import SquashedEntropy
-from bbrl_exp.policies.memory import Memory
-from bbrl_exp.policies.observation import check_same_observations
+from bbrl_exp.policies.memory import Memory, check_same_inputs
 from bbrl_exp.policies.q_recurrent_ensemble import RecurrentQEnsemble
 from bbrl_exp.policies.recurrent_squashed import RecurrentSquashedPolicy
 
@@ -39,7 +38,7 @@ class RecurrentSAC(TargetOptions, SequenceOptions, SquashedEntropy[SequenceBatch
     def __post_init__(self) -> None:
         super().__post_init__()
         memories = (self.policy.memory, self.critic.memory)
-        check_same_observations(*(memory.features for memory in memories))
+        check_same_inputs(*memories)
         replayed = ReplayedSequences(self, (self.policy.bounds.variable,), *memories)
         self.prepare(self.policy, self.critic, replayed)
         self.reads = self.reads_with(self.policy, *self.states_of(self.critic.memory))
@@ -50,7 +49,7 @@ class RecurrentSAC(TargetOptions, SequenceOptions, SquashedEntropy[SequenceBatch
         self.check_rows_kept(self._replayed.buffer, batch_size)
 
     def groups_of(self, agent: Agent) -> list[Any]:
-        cells = [each.network for each in agent.modules() if isinstance(each, Memory)]
+        cells = [each.cell for each in agent.modules() if isinstance(each, Memory)]
         memory: dict[str, Any] = {"params": [each for cell in cells for each in cell.parameters()]}
         if self.memory_learning_rate is not None:
             memory["lr"] = before_the_run(self.memory_learning_rate, 0.0)

@@ -60,7 +60,7 @@ def build_network(
             found = "has no n_features" if n_features is None else f"has n_features={n_features!r}"
             raise ConfigurationError(f"network: {_name(network)} {found}; must be the size F of its output [N, F]")
         _try_out(network, int(n_features), input_shape)
-        _check_parameters(network)
+        check_parameters(network, "network")
     return network, int(n_features)
 
 
@@ -110,17 +110,25 @@ def _features(network: nn.Module, leaves: Sequence[Tensor], input_shape: InputSh
     return output
 
 
-def _check_parameters(network: nn.Module) -> None:
-    """Refuses parameters that no optimizer here takes, and a network of which no target can be made."""
-    for name, parameter in network.named_parameters():
+def check_parameters(module: nn.Module, what: str) -> None:
+    """Refuses parameters that no optimizer here takes, and a module of which no target can be made.
+
+    Args:
+        module: of the user's own.
+        what: which argument it is, with which the message begins.
+
+    Raises:
+        ConfigurationError: there are such parameters, or it cannot be copied.
+    """
+    for name, parameter in module.named_parameters():
         if parameter.dtype != torch.float32:
-            raise ConfigurationError(f"network: {_name(network)}.{name} is {parameter.dtype}; must be torch.float32")
+            raise ConfigurationError(f"{what}: {_name(module)}.{name} is {parameter.dtype}; must be torch.float32")
         if not parameter.isfinite().all():
-            raise ConfigurationError(f"network: {_name(network)}.{name} has NaN or infinity")
+            raise ConfigurationError(f"{what}: {_name(module)}.{name} has NaN or infinity")
     try:
-        copy.deepcopy(network)
+        copy.deepcopy(module)
     except Exception as error:
-        raise ConfigurationError(f"network: {_name(network)} cannot be copied: {described(error)}") from error
+        raise ConfigurationError(f"{what}: {_name(module)} cannot be copied: {described(error)}") from error
 
 
 def _name(value: object) -> str:

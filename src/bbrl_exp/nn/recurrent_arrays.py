@@ -10,7 +10,7 @@ Arrays are float32: gates ``[…, G H]`` (G gates of H units), hidden values ``[
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,21 +19,6 @@ from numpy.typing import NDArray
 from bbrl_exp.nn.mlp import LARGEST_NUMPY_PRODUCT
 
 Array = NDArray[Any]
-
-
-class Sequences(Protocol):
-    """What a pass over sequences keeps for the pass back."""
-
-    outputs: Array
-    state: Array
-
-    def backward(self, d_outputs: Array, d_state: Array) -> tuple[Array, Array, Array]:
-        """Gradients of the gates' inputs ``[T, B, G H]``, of the first state ``[B, S]`` and of the weight ``[H, G H]``.
-
-        Args:
-            d_outputs: gradient of the outputs, ``[T, B, H]``.
-            d_state: gradient of the final state, ``[B, S]``.
-        """
 
 
 def gru_step(gates: Array, hidden: Array, weight: Array) -> tuple[Array, Array]:
@@ -80,6 +65,9 @@ class GruSequences:
         state: the first state, ``[B, H]``.
         weight: ``[H, 3 H]``.
         starts: where the state is zeroed before the step, bool ``[T, B]``.
+
+    Attributes:
+        outputs: the hidden values after each step, ``[T, B, H]``.
     """
 
     def __init__(self, gates: Array, state: Array, weight: Array, starts: Array) -> None:
@@ -96,9 +84,9 @@ class GruSequences:
                 before[starts[t]] = 0.0
             state, self._products[t] = gru_step(gates[t], before, weight)
             self.outputs[t] = state
-        self.state = state
 
-    def backward(self, d_outputs: Array, d_state: Array) -> tuple[Array, Array, Array]:
+    def backward(self, d_outputs: Array) -> tuple[Array, Array, Array]:
+        """Gradients of ``gates``, ``state`` and ``weight``, for that of the outputs, ``[T, B, H]``."""
         size = self._before.shape[2]
         reset, update, candidate = (self._gates[..., k * size : (k + 1) * size] for k in range(3))
         # What the gradient of a step's hidden values is multiplied by on its way to each gate.
@@ -110,7 +98,7 @@ class GruSequences:
         d_products = np.empty_like(self._gates)
         d_hidden = np.empty_like(self._before)
         back = self._weight.T
-        d_next = d_state
+        d_next: Array = np.zeros_like(self._before[0])
         for t in range(len(factors) - 1, -1, -1):
             here = d_hidden[t]
             np.add(d_outputs[t], d_next, out=here)
@@ -133,6 +121,10 @@ class LstmSequences:
         state: the first hidden and cell values side by side, ``[B, 2 H]``.
         weight: ``[H, 4 H]``.
         starts: where the state is zeroed before the step, bool ``[T, B]``.
+
+    Attributes:
+        outputs: the hidden values after each step, ``[T, B, H]``.
+        cells: the cell values after each step, ``[T, B, H]``.
     """
 
     def __init__(self, gates: Array, state: Array, weight: Array, starts: Array) -> None:
@@ -144,6 +136,7 @@ class LstmSequences:
         self._cell_before = np.empty_like(self._hidden_before)
         self._squashed = np.empty_like(self._hidden_before)
         self.outputs = np.empty_like(self._hidden_before)
+        self.cells = np.empty_like(self._hidden_before)
         hidden, cell = state[:, :size], state[:, size:]
         for t in range(n_steps):
             hidden_before, cell_before = self._hidden_before[t], self._cell_before[t]
@@ -154,9 +147,15 @@ class LstmSequences:
                 cell_before[starts[t]] = 0.0
             hidden, cell, self._squashed[t] = lstm_step(gates[t], hidden_before, cell_before, weight)
             self.outputs[t] = hidden
-        self.state = np.concatenate((hidden, cell), axis=1)
+            self.cells[t] = cell
 
-    def backward(self, d_outputs: Array, d_state: Array) -> tuple[Array, Array, Array]:
+    def backward(self, d_outputs: Array, d_cells: Array | None) -> tuple[Array, Array, Array]:
+        """Gradients of ``gates``, ``state`` and ``weight``.
+
+        Args:
+            d_outputs: gradient of the outputs, ``[T, B, H]``.
+            d_cells: gradient of the cell values, ``[T, B, H]``; None for zeros.
+        """
         size = self._cell_before.shape[2]
         entry, forget, output, candidate = (self._gates[..., k * size : (k + 1) * size] for k in range(4))
         hidden_to_output = self._squashed * output * (1.0 - output)
@@ -168,10 +167,12 @@ class LstmSequences:
         np.multiply(candidate, entry * (1.0 - entry), out=factors[:, :, 0])
         np.multiply(self._cell_before, forget * (1.0 - forget), out=factors[:, :, 1])
         np.multiply(entry, 1.0 - candidate * candidate, out=factors[:, :, 3])
-        d_hidden, d_cell = d_state[:, :size], d_state[:, size:].copy()
+        d_hidden, d_cell = np.zeros_like(self._cell_before[0]), np.zeros_like(self._cell_before[0])
         for t in range(len(factors) - 1, -1, -1):
             d_hidden = d_hidden + d_outputs[t]
             d_cell += d_hidden * hidden_to_cell[t]
+            if d_cells is not None:
+                d_cell += d_cells[t]
             here = d_gates[t]
             np.multiply(factors[t], d_cell[:, None, :], out=here.reshape(factors[t].shape))
             np.multiply(d_hidden, hidden_to_output[t], out=here[:, 2 * size : 3 * size])

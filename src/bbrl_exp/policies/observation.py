@@ -110,7 +110,7 @@ def own_networks(module: nn.Module) -> list[nn.Module]:
     return [network for network in parts if network is not None]
 
 
-def _one_hot(leaf: LeafSpec) -> OneHot | None:
+def one_hot_of(leaf: LeafSpec) -> OneHot | None:
     if leaf.kind not in ("discrete", "multi_discrete"):
         return None
     counts = cast("np.ndarray[Any, Any]", leaf.counts).ravel().tolist()
@@ -130,7 +130,7 @@ def _grid(leaf: LeafSpec) -> GridPlanes | None:
 
 
 def _input(leaf: LeafSpec) -> GridPlanes | OneHot | Scaled:
-    return _grid(leaf) or _one_hot(leaf) or Scaled(leaf.shape, 255 if leaf.dtype == "uint8" else 1)
+    return _grid(leaf) or one_hot_of(leaf) or Scaled(leaf.shape, 255 if leaf.dtype == "uint8" else 1)
 
 
 def _input_shape(leaves: Sequence[LeafSpec], shapes: Sequence[tuple[int, ...]]) -> InputShape:
@@ -143,7 +143,7 @@ def _input_shape(leaves: Sequence[LeafSpec], shapes: Sequence[tuple[int, ...]]) 
 def _features(leaf: LeafSpec, generator: torch.Generator | None) -> GridFeatures | OneHot | Flat | ImageFeatures:
     if (planes := _grid(leaf)) is not None:
         return GridFeatures(planes, generator)
-    if (one_hot := _one_hot(leaf)) is not None:
+    if (one_hot := one_hot_of(leaf)) is not None:
         return one_hot
     if leaf.dtype == "uint8" and leaf.kind == "box" and is_image(leaf.shape):
         return ImageFeatures(leaf.shape, generator)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.arguments import check_sizes
+from bbrl_exp.arguments import check_sizes, without_former
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.nn.cell import CellNode
 from bbrl_exp.nn.mlp import Mlp
-from bbrl_exp.nn.recurrent import RecurrentKind
-from bbrl_exp.policies.memory import Memory
+from bbrl_exp.policies.memory import FORMER_ARGUMENTS, OBSERVATION_ONLY, Memory
 from bbrl_exp.policies.observation import NetworkNode
 from bbrl_exp.policies.q_network import combined, combined_arrays, discrete_action
 from bbrl_exp.policies.q_values import EpsilonGreedy
@@ -24,14 +24,14 @@ from bbrl_exp.seeding import torch_generator
 
 
 class RecurrentQNetwork(nn.Module):
-    """From all that an episode has shown to what every action is worth: a recurrent network and a perceptron on it.
+    """From all that an episode has shown to what every action is worth: a memory cell and a perceptron on it.
 
     Args:
         env_spec: facts of the environment, with one discrete action.
         name: of the agent whose memory it is.
-        n_hidden: units of the recurrent network.
-        kind: ``gru`` or ``lstm``.
-        head_sizes: units of the hidden layers between the recurrent network and the values.
+        cell: makes the memory cell; None for a GRU of 64 units.
+        inputs: what the cell sees.
+        head_sizes: units of the hidden layers between the cell and the values.
         activation: of these layers.
         layer_norm: whether each of them is normalised before its activation.
         dueling: whether Q = V + A - mean A (Wang et al., 2016, eq. 9).
@@ -44,8 +44,8 @@ class RecurrentQNetwork(nn.Module):
         self,
         env_spec: EnvSpec,
         name: str,
-        n_hidden: int,
-        kind: RecurrentKind,
+        cell: CellNode,
+        inputs: Sequence[str],
         head_sizes: Sequence[int],
         activation: str,
         *,
@@ -58,8 +58,8 @@ class RecurrentQNetwork(nn.Module):
         super().__init__()
         self.n_actions, _ = discrete_action(env_spec)
         self.dueling = dueling
-        self.memory = Memory(env_spec, name, n_hidden, kind, observation_prefix, generator, network)
-        sizes = [n_hidden, *head_sizes, self.n_actions + dueling]
+        self.memory = Memory(env_spec, name, cell, inputs, observation_prefix, generator, network)
+        sizes = [self.memory.cell.n_hidden, *head_sizes, self.n_actions + dueling]
         self.mlp = Mlp(sizes, activation, layer_norm=layer_norm, generator=generator)
 
     def values_on_arrays(self, outputs: NDArray[Any]) -> NDArray[Any]:
@@ -67,36 +67,37 @@ class RecurrentQNetwork(nn.Module):
         return combined_arrays(outputs, self.dueling, 1)[..., 0]
 
     def values_of(self, outputs: Tensor) -> Tensor:
-        """Action values ``[…, A]`` for outputs of the recurrent network ``[…, H]``."""
+        """Action values ``[…, A]`` for outputs of the cell ``[…, H]``."""
         return combined(self.mlp(outputs), self.dueling, 1).squeeze(-1)
 
-    def values(self, observations: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int = 0) -> Tensor:
+    def values(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int = 0) -> Tensor:
         """Action values of sequences, ``[T - burn_in, N, A]``.
 
         Args:
-            observations: one tensor ``[T, N, *shape]`` per leaf.
+            rows: one tensor ``[T, N, *shape]`` per variable of the memory's ``names``.
             state: with which the first row is processed, ``[N, S]``.
             starts: ``env/initial_state``, bool ``[T, N]``.
             burn_in: rows at the beginning that only bring the state up to date, without gradients.
         """
         if burn_in:
             with torch.no_grad():
-                _, state = self.memory.unroll([leaf[:burn_in] for leaf in observations], state, starts[:burn_in])
-        outputs, _ = self.memory.unroll([leaf[burn_in:] for leaf in observations], state, starts[burn_in:])
+                _, states = self.memory.unroll([leaf[:burn_in] for leaf in rows], state, starts[:burn_in])
+                state = states[-1]
+        outputs, _ = self.memory.unroll([leaf[burn_in:] for leaf in rows], state, starts[burn_in:])
         return self.values_of(outputs)
 
 
 class RecurrentQPolicy(Agent):
     """Writes the action of the highest value, or with probability ε any action; in evaluation mode always the former.
 
-    Beside the action it writes ``<name>/state`` and ``<name>/next_state`` (see
-    :class:`bbrl_exp.policies.memory.Memory`).
+    Beside the action it writes ``<name>/state`` and ``<name>/next_state``, and ``<name>/previous_action`` where that is
+    an input (see :class:`bbrl_exp.policies.memory.Memory`).
 
     Args:
         env_spec: facts of the environment, with one discrete action.
-        n_hidden: number H of units of the recurrent network.
-        kind: ``gru`` or ``lstm``.
-        head_sizes: units of the hidden layers between the recurrent network and the values.
+        cell: makes the memory cell, of the number of its inputs; None for a GRU of 64 units.
+        inputs: what the cell sees: any of ``observation``, ``action`` (the one before) and ``reward`` (of that action).
+        head_sizes: units of the hidden layers between the cell and the values.
         activation: of these layers: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``.
         layer_norm: whether each of them is normalised before its activation.
         dueling: whether values are the sum of a state's value and an action's advantage (Wang et al., 2016).
@@ -110,15 +111,16 @@ class RecurrentQPolicy(Agent):
         exploration: the choice by them, with its ε.
 
     Raises:
-        ConfigurationError: another action than one discrete one, a kind or an activation that is not supported, or
-            ``layer_norm`` without ``head_sizes``.
+        ConfigurationError: another action than one discrete one, a cell, an input or an activation that is not
+            supported, or ``layer_norm`` without ``head_sizes``.
     """
 
+    @without_former(**FORMER_ARGUMENTS)
     def __init__(
         self,
         env_spec: EnvSpec,
-        n_hidden: int = 64,
-        kind: RecurrentKind = "gru",
+        cell: CellNode = None,
+        inputs: Sequence[str] = OBSERVATION_ONLY,
         head_sizes: Sequence[int] = (),
         activation: str = "relu",
         layer_norm: bool = False,
@@ -135,8 +137,8 @@ class RecurrentQPolicy(Agent):
         self.network = RecurrentQNetwork(
             env_spec,
             name,
-            n_hidden,
-            kind,
+            cell,
+            inputs,
             head_sizes,
             activation,
             layer_norm=layer_norm,
@@ -150,7 +152,7 @@ class RecurrentQPolicy(Agent):
         self.action = self.exploration.variable
         self.reads: tuple[str, ...] = memory.reads
         self.writes: tuple[str, ...] = (self.action, *memory.writes)
-        self._on_arrays = memory.features.on_arrays(self.network.mlp)
+        self._on_arrays = memory.on_arrays(self.network.mlp)
         self._rows = RowsByBatchSize({**self.exploration.row_facts, **memory.row_facts})
         self._acting = (self.network, memory, self.exploration)  # looking up a module takes as long as a draw
 
@@ -158,9 +160,9 @@ class RecurrentQPolicy(Agent):
         """Writes ``action`` at ``t``, ``[B]`` in the space's dtype, and the states before and after."""
         network, memory, exploration = self._acting
         if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
-            output, state, following = memory.step_on_arrays(self, t)
+            output, written = memory.step_on_arrays(self, t)
             actions = exploration.on_arrays(network.values_on_arrays(self._on_arrays(output)))
-            self.write_rows(t, self._rows[self.prefix, len(output)], [actions, state, following])
+            self.write_rows(t, self._rows[self.prefix, len(output)], [actions, *written])
             return
         with torch.no_grad():
             self.set((self.prefix + self.action, t), exploration(network.values_of(memory.step(self, t))))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,11 +12,11 @@ from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import check_sizes
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.functional.squashing import SquashedSample
+from bbrl_exp.nn.cell import CellNode
 from bbrl_exp.nn.mlp import Mlp
-from bbrl_exp.nn.recurrent import RecurrentKind
 from bbrl_exp.policies.bounds import ActionBounds
 from bbrl_exp.policies.exploration import Exploration
-from bbrl_exp.policies.memory import Memory
+from bbrl_exp.policies.memory import OBSERVATION_ONLY, Memory
 from bbrl_exp.policies.observation import NetworkNode
 from bbrl_exp.policies.rows import RowsByBatchSize
 from bbrl_exp.policies.squashed import sample_squashed, squash, squash_arrays
@@ -27,23 +26,23 @@ from bbrl_exp.seeding import torch_generator
 class RecurrentSquashedPolicy(Agent):
     """Writes tanh(μ + σ noise), scaled to the bounds of the actions; μ and σ depend on all that an episode has shown.
 
-    A perceptron sees the output of the memory and, beside it, the observation (Ni et al., 2022, figure 2). Beside the
-    action it writes ``<name>/state`` and ``<name>/next_state`` (see :class:`bbrl_exp.policies.memory.Memory`). In
-    evaluation mode (``policy.eval()``) it writes tanh(μ), without noise and without actions at random; after
-    ``policy.sample_actions()`` with noise that is independent at every step.
+    A perceptron sees the output of a memory cell and, beside it, what the cell sees (Ni et al., 2022). Beside the
+    action it writes ``<name>/state`` and ``<name>/next_state``, and ``<name>/previous_action`` where that is an input
+    (see :class:`bbrl_exp.policies.memory.Memory`). In evaluation mode (``policy.eval()``) it writes tanh(μ), without
+    noise and without actions at random; after ``policy.sample_actions()`` with noise that is independent at every step.
 
     Args:
         env_spec: facts of the environment.
-        n_hidden: number H of units of the recurrent network.
-        kind: ``gru`` or ``lstm``.
-        head_sizes: units of the hidden layers between the memory and the action, which μ and log σ share.
+        cell: makes the memory cell, of the number of its inputs; None for a GRU of 64 units.
+        inputs: what the cell sees: any of ``observation``, ``action`` (the one before) and ``reward`` (of that action).
+        head_sizes: units of the hidden layers between the cell and the action, which μ and log σ share.
         activation: of these layers: ``tanh``, ``relu``, ``elu``, ``gelu`` or ``silu``.
         noise_correlation: of the noise between a step and the next one, below 1. Learners draw their own noise.
         random_steps: environment steps at the beginning, all environments together, with actions drawn uniformly.
         observation_prefix: of the variables to read instead of the environment's own, such as ``normalized/``.
         seed: root seed of the initial weights and of the exploration, which have separate streams.
         name: the agent's name, and the first part of its states' names.
-        network: your own, which makes the features that memory and perceptron see (docs/networks.md).
+        network: your own, which makes the features that cell and perceptron see (docs/networks.md).
 
     Raises:
         ConfigurationError: the action is no bounded box of floats, or a value out of its range.
@@ -54,8 +53,8 @@ class RecurrentSquashedPolicy(Agent):
     def __init__(
         self,
         env_spec: EnvSpec,
-        n_hidden: int = 64,
-        kind: RecurrentKind = "gru",
+        cell: CellNode = None,
+        inputs: Sequence[str] = OBSERVATION_ONLY,
         head_sizes: Sequence[int] = (128,),
         activation: str = "relu",
         noise_correlation: float = 0.0,
@@ -69,13 +68,14 @@ class RecurrentSquashedPolicy(Agent):
         check_sizes(head_sizes=head_sizes)
         generator = torch_generator(seed, "init", "recurrent squashed policy")
         self.bounds = ActionBounds(env_spec)
-        self.memory = Memory(env_spec, name, n_hidden, kind, observation_prefix, generator, network)
+        self.memory = Memory(env_spec, name, cell, inputs, observation_prefix, generator, network)
         self.reads: tuple[str, ...] = self.memory.reads
         self.writes: tuple[str, ...] = (self.bounds.variable, *self.memory.writes)
-        sizes = [n_hidden + self.memory.features.n_features, *head_sizes, 2 * self.bounds.n_components]
+        n_latent = self.memory.cell.n_hidden + self.memory.inputs.n_features
+        sizes = [n_latent, *head_sizes, 2 * self.bounds.n_components]
         self.network = Mlp(sizes, activation, output_gain=0.01, generator=generator)
         self.exploration = Exploration(self.bounds.n_components, random_steps, noise_correlation, seed, name)
-        self._on_arrays = self.memory.features.on_arrays(self.network)
+        self._on_arrays = self.memory.on_arrays(self.network)
         self._rows = RowsByBatchSize(
             {self.bounds.variable: (self.bounds.shape, self.bounds.dtype), **self.memory.row_facts}
         )
@@ -85,34 +85,29 @@ class RecurrentSquashedPolicy(Agent):
         """Writes the action at ``t``, ``[B, *shape]`` in the space's dtype, and the states before and after."""
         bounds, memory, exploration = self._acting
         if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
-            output, state, following = memory.step_on_arrays(self, t)
-            drawn, noise = exploration.next(len(output), bool(self.sampling))
-            if drawn is None:
-                (observation,) = self.read_rows(t, memory.features.names)
-                outputs = self._on_arrays(np.concatenate((output, observation), axis=1))
-                drawn = squash_arrays(outputs, noise)
-            actions = bounds.from_unit_on_arrays(drawn)
-            self.write_rows(t, self._rows[self.prefix, len(output)], [actions, state, following])
+            latent, written = memory.latent_step_on_arrays(self, t)
+            drawn, noise = exploration.next(len(latent), bool(self.sampling))
+            unit = squash_arrays(self._on_arrays(latent), noise) if drawn is None else drawn
+            actions = bounds.from_unit_on_arrays(unit)
+            self.write_rows(t, self._rows[self.prefix, len(latent)], [actions, *written])
             return
-        latent = memory.step(self, t)
-        features = memory.features([self.get((name, t)) for name in memory.features.names])
-        drawn, noise = exploration.next(len(latent), bool(self.sampling))
+        outputs = self.network(memory.latent_step(self, t))
+        drawn, noise = exploration.next(len(outputs), bool(self.sampling))
         if drawn is not None:
-            unit = torch.from_numpy(drawn).to(latent.device)
+            action = torch.from_numpy(drawn).to(outputs.device)
         else:
-            outputs = self.network(torch.cat((latent, features), dim=1))
-            unit = squash(outputs, None if noise is None else torch.from_numpy(noise).to(latent.device))
-        self.set((self.prefix + bounds.variable, t), bounds.from_unit(unit))
+            action = squash(outputs, None if noise is None else torch.from_numpy(noise).to(outputs.device))
+        self.set((self.prefix + bounds.variable, t), bounds.from_unit(action))
 
-    def latent(self, observations: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int = 0) -> Tensor:
-        """What the perceptron sees of sequences, ``[T - burn_in, N, H + F]``; see :meth:`Memory.latent`."""
-        return self.memory.latent(observations, state, starts, burn_in)
+    def latent(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int = 0) -> Tensor:
+        """What the perceptron sees of sequences, ``[T - burn_in, N, H + D]``; see :meth:`Memory.latent`."""
+        return self.memory.latent(rows, state, starts, burn_in)
 
     def sample(self, latent: Tensor, noise: Tensor) -> SquashedSample:
         """Actions in [-1, 1] with their log-densities, reparametrised.
 
         Args:
-            latent: N rows of :meth:`latent`, ``[N, H + F]``.
+            latent: N rows of :meth:`latent`, ``[N, H + D]``.
             noise: standard normal, ``[N, D]``.
         """
         return sample_squashed(self.network(latent), noise)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import io
-import warnings
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
 import jinja2
-import matplotlib
 from matplotlib.figure import Figure
 
 from bbrl_exp.errors import BbrlExpError
@@ -20,7 +17,7 @@ from bbrl_exp.reports.contents import Report
 from bbrl_exp.reports.courses import MEASURES
 from bbrl_exp.reports.curves import FIRST_EPISODE, WINDOW
 from bbrl_exp.reports.line_pictures import MOST_LINES, draw_curves, draw_efficiency, draw_profiles
-from bbrl_exp.reports.panels import STYLE, Look, looks
+from bbrl_exp.reports.panels import Look, looks, saved, style
 from bbrl_exp.reports.readable import integer, link, number, readable, relative
 from bbrl_exp.reports.row_pictures import MOST_ROWS, draw_improvement, draw_scores, draw_speed
 from bbrl_exp.reports.statistics import CONFIDENCE, RESAMPLES, SEED, Estimate
@@ -69,18 +66,14 @@ def write_report(report: Report, title: str, folder: Path) -> Path:
 def draw_figures(report: Report) -> dict[str, tuple[bytes, bytes]]:
     """The pictures that have something to show: name → SVG, PNG."""
     pictures = {}
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        # Names may have any letters: a box is drawn where the font lacks one.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+    with style():
         for name, make in _PICTURES.items():
             figure = make(report, looks(report.best_first))
             if figure is not None:
                 # Laid out once, not for each of the two files.
                 figure.draw_without_rendering()
                 figure.set_layout_engine(None)
-                pictures[name] = (_saved(figure, "svg"), _saved(figure, "png"))
+                pictures[name] = (saved(figure, "svg"), saved(figure, "png"))
     return pictures
 
 
@@ -133,10 +126,3 @@ def _ends(estimate: Estimate, fixed: int | None = None) -> str:
     if estimate.lower is None or estimate.upper is None:
         return "–"
     return " to ".join(_estimate(Estimate(end), fixed) for end in (estimate.lower, estimate.upper))
-
-
-def _saved(figure: Figure, form: str) -> bytes:
-    file = io.BytesIO()
-    metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-    figure.savefig(file, format=form, metadata=metadata)
-    return file.getvalue()

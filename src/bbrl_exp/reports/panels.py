@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -42,6 +46,25 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "report",
     "svg.fonttype": "path",
 }
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Draws in this style inside the block, whatever the user's settings of matplotlib are."""
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        # Names may have any letters: a box is drawn where the font lacks one.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        yield
+
+
+def saved(figure: Figure, form: str) -> bytes:
+    """A file of the figure, ``svg`` or ``png``: the same bytes for the same figure."""
+    file = io.BytesIO()
+    metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
+    figure.savefig(file, format=form, metadata=metadata)
+    return file.getvalue()
 
 
 @dataclass(frozen=True)

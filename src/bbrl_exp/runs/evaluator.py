@@ -62,17 +62,17 @@ def build_evaluator(
 
     with untouched_global_generators():
         seed_global_generators(root_seed, role, "made")
-        here = {**config, "graph": _without_remotes(config["graph"])}
+        here = {**config, "graph": without_remotes(config["graph"])}
         graph = build_graph_of(here, stand_in=for_evaluation).to(device)
         acting = acting or acting_of(config["eval"])
         return Evaluator(graph, root_seed, policy_seed, sampling_seed, acting, success_variable(config["eval"]))
 
 
-def _without_remotes(node: Any) -> Any:
+def without_remotes(node: Any) -> Any:
     """``node`` with what remote agents run in their place: an evaluation runs here."""
     if not isinstance(node, Mapping):
         return node
-    children = {name: _without_remotes(child) for name, child in node.items()}
+    children = {name: without_remotes(child) for name, child in node.items()}
     if "_target_" in node and _is_remote(node):
         return {**children["agent"], **{name: node[name] for name in ORDER_KEYS if name in node}}
     return children

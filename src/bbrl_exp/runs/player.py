@@ -37,6 +37,7 @@ class Player:
         agents: those on which the action depends.
         supplied: variables that they read of the environments.
         kept: these and the variables that they write, which make up the state.
+        asked: what :meth:`act` must be given beside observations.
     """
 
     def __init__(self, members: Sequence[Agent]) -> None:
@@ -60,6 +61,7 @@ class Player:
             for name in self.supplied
             if name not in self._observations and name not in _KNOWN
         }
+        self.asked = tuple(self._asked)
         self._outside = outside[0]
         self._outside.layout = {name: (fact.shape, _numpy_dtype(fact)) for name, fact in self.supplied.items()}
         self._write_actions = ActionWriter(spec)

@@ -109,12 +109,16 @@ def load_policy(run_folder: str | os.PathLike[str], which: Which = "last", seed:
     Raises:
         ConfigurationError: it is not a run folder, has no such policy, or its configuration cannot be used here.
     """
+    if seed is not None:
+        stream_seed(seed)
+    return policy_of(SavedRun.read(run_folder, which), seed)
+
+
+def policy_of(saved: SavedRun, seed: int | None = None) -> LoadedPolicy:
+    """The policy of what was read of a run; see :func:`load_policy`."""
     from bbrl_exp.runs.loaded_policy import LoadedPolicy
     from bbrl_exp.runs.without_environments import Outside, members_of
 
-    if seed is not None:
-        stream_seed(seed)
-    saved = SavedRun.read(run_folder, which)
     graph = saved.graph()
     spec = env_spec_of(graph)
     assert spec is not None

@@ -17,7 +17,7 @@ from bbrl_exp.config.project import current_project
 from bbrl_exp.records.invocation import Invocation
 
 FILE_NAME = "best.yaml"
-_GROUPS = {"agent": None, "env": None, "tracking": "default"}
+_GROUPS = {"agent": None, "memory": None, "env": None, "tracking": "default"}
 _LEFT_OUT = ("hydra", "seed", "dry_run", "eval.seed")  # results are not reported on the episodes of the search
 _NOTHING = object()
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")

@@ -14,6 +14,7 @@ from bbrl_exp.records.metrics import SPEED
 from bbrl_exp.text import size_in_words
 from bbrl_exp.tracking.background import BackgroundSink
 from bbrl_exp.tracking.episodes import EpisodeCount, FinishedEpisodes, finished_episodes
+from bbrl_exp.tracking.memories import MemoryRecords, UnitsOf
 from bbrl_exp.tracking.positions import Positions
 from bbrl_exp.tracking.settings import Thinning, TrackingSettings
 from bbrl_exp.tracking.sink import LocalSink, RunFacts, Sink, defines
@@ -38,6 +39,7 @@ class Tracker:
         settings: what is recorded; its ``sinks`` are not looked at.
         learns: whether the agent learns.
         discrete_actions: name → (smallest value, number of values) of action variables from discrete spaces.
+        units: variable → those units of a memory's states that can be saturated.
         clock: seconds spent in the loop, from any origin; a clock that stops during evaluations keeps them out
             of the measured speed.
         continued: what :meth:`positions` gave at the checkpoint that the run resumes from. None for a new run.
@@ -57,6 +59,7 @@ class Tracker:
         *,
         learns: bool = False,
         discrete_actions: Mapping[str, tuple[int, int]] | None = None,
+        units: Mapping[str, UnitsOf] | None = None,
         clock: Callable[[], float] = time.perf_counter,
         continued: Positions | None = None,
     ) -> None:
@@ -81,6 +84,7 @@ class Tracker:
         self._selected: dict[str, bool] = {}
         self._is_announced = False
         self._next_histogram = 0
+        self._memories = MemoryRecords(settings.metrics_every, units or {})
         self._env_steps = 0
         self._speed = _SpeedMeter(clock, seconds)
 
@@ -139,6 +143,8 @@ class Tracker:
             done, cumulated_reward, timestep = (rows[name] for name in _EPISODE_VARIABLES)
             episodes = finished_episodes(done, cumulated_reward, timestep, before)
             self._record_episodes(episodes, (episodes.time - before + first_global_time) * self._facts.batch_size)
+        if self._local or self._background:
+            self.scalars(self._env_steps, self._memories.take(workspace, first_new_row, self._env_steps))
         self._measure_speed(self._settings.speed_every)
         self._tell("progress", self._env_steps, self._speed.latest, self.episodes.return_mean)
 
@@ -167,6 +173,7 @@ class Tracker:
             "episodes": self.episodes.state(),
             "env_steps": self._env_steps,
             "next_histogram": self._next_histogram,
+            "next_memory_record": self._memories.next_record,
             "steps_at_last_speed": self._speed.steps,
         }
 
@@ -175,6 +182,7 @@ class Tracker:
         self.episodes.load_state(state["episodes"])
         self._env_steps = state["env_steps"]
         self._next_histogram = state["next_histogram"]
+        self._memories.next_record = state.get("next_memory_record", 0)  # not in checkpoints of version 0.1.0
         self._speed.steps = state["steps_at_last_speed"]
 
     def positions(self) -> Positions:

@@ -15,7 +15,7 @@ from bbrl_exp.learners.learner import Metrics
 
 # First parts of names under which the tracker records what it computes itself.
 _OF_EVALUATIONS = ("eval", "final_eval", "eval_sample", "final_eval_sample")
-_OF_THE_RUN = (*_OF_EVALUATIONS, "train", "time", "system", "workspace", "histograms", "Final")
+_OF_THE_RUN = (*_OF_EVALUATIONS, "train", "time", "system", "memory", "workspace", "histograms", "Final")
 _ON_PAGES_OF_TENSORBOARD = ("(final)", "1_learning_curves")
 
 

@@ -71,7 +71,7 @@ class Cuts:
         return parts.transpose(0, 1).flatten(1, 2)
 
     def burn_in_of(self, rows: Sequence[Tensor], states: Tensor, starts: Tensor) -> BurnIn | None:
-        """The rows before the sequences, for what a memory sees, its states and where episodes start, ``[T …, B, …]``."""
+        """The rows before the sequences, of what a memory sees, its states and the starts, all ``[T …, B, …]``."""
         if not self.burn_in:
             return None
         before = [self._before(leaf) for leaf in rows]
@@ -115,5 +115,5 @@ class BurnIn:
     @torch.no_grad()
     def state_after(self, memory: Memory, recorded: Tensor) -> Tensor:
         """The state with which ``memory``, as it is now, begins the sequences: ``recorded`` where there are no rows."""
-        state = memory.unroll(self.rows, self.state, self.starts)[1]
+        state = memory.unroll(self.rows, self.state, self.starts)[1][-1]
         return torch.where(self.exists[:, None], state, recorded)

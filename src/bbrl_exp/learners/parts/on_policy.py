@@ -17,6 +17,7 @@ from bbrl_exp.learners.parts.options import AdvantageOptions, StepOptions
 from bbrl_exp.learners.parts.samples import Samples, collect_samples
 from bbrl_exp.learners.parts.sequences import SequenceAdvantageOptions, Sequences, collect_sequences
 from bbrl_exp.nn.distributions import ActionDistribution
+from bbrl_exp.policies.memory import check_same_inputs
 from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
 from bbrl_exp.policies.stochastic import StochasticPolicy
@@ -146,7 +147,7 @@ class OfSequences(SequenceAdvantageOptions, OnPolicyActorCritic[Sequences]):
         super().__post_init__()
         memory = self.critic.memory
         if memory is not None:
-            check_same_observations(self.policy.memory.features, memory.features)
+            check_same_inputs(self.policy.memory, memory)
         self.reads = self.reads_with(self.policy, *(() if memory is None else (memory.state_name,)))
 
     def collect(self, workspace: Workspace, progress: Progress) -> Sequences:

@@ -24,7 +24,7 @@ class HasLatent(Protocol):
 
     memory: Memory
 
-    def latent(self, observations: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int) -> Tensor:
+    def latent(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int) -> Tensor:
         """What it makes of sequences of R rows, ``[R - burn_in, N, …]``."""
 
 
@@ -62,7 +62,7 @@ class SequenceOptions(ReplayOptions, Learner):
         """A buffer for what memories see, the actions that are chosen, and the states."""
         return ReplayBuffer(
             self.replay_capacity,
-            memories[0].features.names,
+            memories[0].names,
             actions,
             discount=self.discount,
             extras=(),
@@ -89,36 +89,36 @@ class SequenceBatch:
     Args:
         options: says how memories are trained on them.
         recorded: the rows, ``[R, N, …]``; of states the first row at least.
-        observations: variables that memories see.
+        names: variables that memories see.
         actions: variables that were chosen.
 
     Attributes:
-        observations: one tensor ``[R, N, *shape]`` per leaf.
+        rows: what memories see, one tensor ``[R, N, *shape]`` per variable.
         starts: ``env/initial_state``, bool ``[R, N]``.
         transitions: the L pairs of rows that are learned from, ``[L, N, …]``.
         valid: which of these are transitions, and are learned from, bool ``[L, N]``.
     """
 
     def __init__(
-        self, options: SequenceOptions, recorded: Workspace, observations: Sequence[str], actions: Sequence[str]
+        self, options: SequenceOptions, recorded: Workspace, names: Sequence[str], actions: Sequence[str]
     ) -> None:
         self._options = options
         self._recorded = recorded
-        self.observations = tuple(recorded[name] for name in observations)
+        self.rows = tuple(recorded[name] for name in names)
         self.starts = recorded[INITIAL_STATE]
-        self.transitions: Transitions = align(recorded, observations, actions, options.burn_in, options.reward)
+        self.transitions: Transitions = align(recorded, names, actions, options.burn_in, options.reward)
         self.valid = self.transitions.valid
         if not options.crosses_episodes:
             later = self.starts[options.burn_in + 1 : -1].cumsum(0) > 0
             self.valid = torch.cat((self.valid[:1], self.valid[1:] & ~later))
 
     def rows_for(self, memory: Memory) -> tuple[tuple[Tensor, ...], Tensor, Tensor, int]:
-        """What a memory is unrolled over: observations, the state in the first row, starts, and rows of burn-in."""
+        """What a memory is unrolled over: rows, the state in the first row, starts, and rows of burn-in."""
         if self._options.initial_state == "stored":
             state = self._recorded.get(memory.state_name, 0)
         else:
-            state = memory.network.initial_state(self.starts.shape[1])
-        return self.observations, state, self.starts, self._options.burn_in
+            state = memory.cell.initial_state(self.starts.shape[1])
+        return self.rows, state, self.starts, self._options.burn_in
 
     def latent(self, agent: HasLatent) -> Tensor:
         """What ``agent`` makes of the rows that are learned from, ``[L + 1, N, …]``, with its own memory."""
@@ -165,7 +165,7 @@ class ReplayedSequences(Replayed[SequenceBatch]):
     def __init__(self, options: SequenceOptions, actions: Sequence[str], *memories: Memory) -> None:
         super().__init__(options.sequence_buffer(actions, *memories), options)
         self._options: SequenceOptions
-        self._observations = memories[0].features.names
+        self._names = memories[0].names
         self._actions = tuple(actions)
 
     def can_draw(self) -> bool:
@@ -174,4 +174,4 @@ class ReplayedSequences(Replayed[SequenceBatch]):
     def draw(self) -> SequenceBatch:
         options = self._options
         recorded = self.buffer.sample_sequences(options.batch_size, options.sequence_rows, self._generator)
-        return SequenceBatch(options, recorded, self._observations, self._actions)
+        return SequenceBatch(options, recorded, self._names, self._actions)

@@ -28,7 +28,7 @@ class Sequences:
     """M sequences of L consecutive rows of an environment each, without gradients.
 
     Attributes:
-        observations: one tensor ``[L, M, *shape]`` a leaf.
+        observations: what the memory is shown, one tensor ``[L, M, *shape]`` per variable of its ``names``.
         starts: bool ``[L, M]``: an episode begins in that row.
         policy_state: with which the policy processed the first row, ``[M, S]``.
         critic_state: with which the critic processed it, ``[M, S]``; S is 0 where the critic has no memory.
@@ -124,12 +124,12 @@ def collect_sequences(
     """
     first = progress.first_row
     memory = policy.memory
-    transitions = align(workspace, memory.features.names, policy.actions, first, options.reward)
+    transitions = align(workspace, memory.names, policy.actions, first, options.reward)
     n_steps, batch_size = transitions.rewards.shape
     cuts = Cuts(n_steps, options.sequence_length, options.burn_in)
     cut = cuts.cut
 
-    observations = tuple(leaf[first:] for leaf in memory.features.read(workspace))
+    observations = tuple(leaf[first:] for leaf in memory.read(workspace))
     starts = workspace[INITIAL_STATE][first:]
     policy_states = workspace[memory.state_name][first:]
     critic_states = policy_states[..., :0] if critic.memory is None else workspace[critic.memory.state_name][first:]
@@ -142,8 +142,8 @@ def collect_sequences(
     )
     values = critic.values(latent, observations, critic_states[0], starts)
     advantages = options.advantages(transitions, values)
-    recorded = [workspace.get_full(name)[first:] for name in (*memory.features.names, *policy.actions)]
-    actions = [leaf.flatten(0, 1) for leaf in recorded[len(memory.features.names) :]]
+    recorded = [workspace.get_full(name)[first:] for name in (*memory.names, *policy.actions)]
+    actions = [leaf.flatten(0, 1) for leaf in recorded[len(memory.names) :]]
     log_probs = policy.distribution_of(latent.flatten(0, 1)).log_prob(actions).view(n_steps + 1, batch_size)
 
     return Sequences(
