@@ -235,7 +235,5 @@ def test_the_smallest_buffer_that_is_allowed_always_holds_a_sequence(stride: int
 
 def test_a_critic_that_sees_something_else_than_the_policy_is_refused() -> None:
     spec = env_spec_of(ENV, 2)
-    with pytest.raises(
-        ConfigurationError, match=r"^critic: sees observation, reward, and the policy observation;"
-    ):
+    with pytest.raises(ConfigurationError, match=r"^critic: sees observation, reward, and the policy observation;"):
         RecurrentSAC(RecurrentSquashedPolicy(spec), RecurrentQEnsemble(spec, inputs=("observation", "reward")))
