@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,9 @@ IMPLEMENTATION = "stable-baselines3"
 ENV_IDS = {
     "cartpole": "CartPole-v1",
     "masked_cartpole": "CartPole-v1",
+    "t_maze": "bbrl_exp/TMaze-v0",
+    "repeat_first_easy": "popgym-RepeatFirstEasy-v0",
+    "repeat_previous_easy": "popgym-RepeatPreviousEasy-v0",
     "acrobot": "Acrobot-v1",
     "pendulum": "Pendulum-v1",
     "mountain_car": "MountainCar-v0",
@@ -51,6 +56,8 @@ ENV_IDS = {
 
 
 def make_env(name: str) -> gymnasium.Env[Any, Any]:
+    if ENV_IDS[name].startswith("popgym"):
+        import popgym  # noqa: F401 (registers its environments)
     env = gymnasium.make(ENV_IDS[name])
     return MaskObservation(env, hidden=[1, 3]) if name == "masked_cartpole" else env
 
@@ -93,7 +100,8 @@ def make_model(run: PeerRun, env_name: str, seed: int) -> Any:
 
     env: Any = DummyVecEnv([lambda: make_env(env_name)] * run.n_envs)
     if run.is_normalized:
-        env = VecNormalize(env, gamma=run.settings["gamma"])
+        is_vector = isinstance(env.observation_space, gymnasium.spaces.Box)
+        env = VecNormalize(env, norm_obs=is_vector, gamma=run.settings["gamma"])
     settings = dict(run.settings)
     if run.noise_std is not None:
         size = env.action_space.shape[0]
@@ -102,8 +110,8 @@ def make_model(run: PeerRun, env_name: str, seed: int) -> Any:
     return algorithm(run.policy, env, seed=seed, device="cpu", **settings)
 
 
-def learn(pair: str, seed: int) -> dict[str, Any]:
-    """Trains and evaluates; the fields of a record that the run itself knows."""
+def learn(pair: str, seed: int, cpu_seconds: float = math.inf) -> dict[str, Any]:
+    """Trains, at most so many CPU seconds, and evaluates; the fields of a record that the run itself knows."""
     from stable_baselines3.common.callbacks import BaseCallback
 
     run, env_name = PEER_RUNS[pair], env_of(pair)
@@ -119,7 +127,7 @@ def learn(pair: str, seed: int) -> dict[str, Any]:
             self.evaluation = Evaluation(env_name, "eval", EVALUATION_EPISODES)
 
         def _on_step(self) -> bool:
-            return True
+            return time.process_time() < cpu_seconds
 
         def _on_rollout_start(self) -> None:
             if self.num_timesteps // every > (curve[-1][0] if curve else 0) // every:
@@ -129,25 +137,26 @@ def learn(pair: str, seed: int) -> dict[str, Any]:
             self._on_rollout_start()
 
     model.learn(run.env_steps, callback=Curve())
+    is_stopped = model.num_timesteps < run.env_steps
     return {
+        "note": f"stopped after {cpu_seconds / 60:g} CPU minutes" if is_stopped else "",
         "env_steps": model.num_timesteps,
         "curve": curve,
         "final_returns": Evaluation(env_name, "final_eval", FINAL_EPISODES).returns(model),
     }
 
 
-def measure(pair: str, seed: int) -> Record:
-    """The record of one run, made in its own process."""
+def measure(pair: str, seed: int, cpu_seconds: float = math.inf, is_detached: bool = False) -> Record:
+    """The record of one run, made in its own process, at most so many CPU seconds; Ctrl-C may not reach it."""
     import stable_baselines3
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = [sys.executable, __file__, pair, "--seeds", str(seed), "--child", str(folder / "result.json")]
-        cpu_seconds = cpu_seconds_of(command, folder, folder / "log")
+        command += ["--cpu-seconds", str(cpu_seconds)]
+        taken = cpu_seconds_of(command, folder, folder / "log", is_detached=is_detached)
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return Record(
-        pair, IMPLEMENTATION, stable_baselines3.__version__, seed, cpu_seconds=round(cpu_seconds, 1), **result
-    )
+    return Record(pair, IMPLEMENTATION, stable_baselines3.__version__, seed, cpu_seconds=round(taken, 1), **result)
 
 
 def main() -> None:
@@ -156,13 +165,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--again", action="store_true", help="repeat runs that have a record")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--cpu-seconds", type=float, default=math.inf, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.pairs) - set(PEER_RUNS))
     if unknown:
         parser.error(f"unknown pair {', '.join(unknown)}; known: {', '.join(PEER_RUNS)}")
     if arguments.child is not None:
         torch.set_num_threads(1)
-        result = learn(arguments.pairs[0], arguments.seeds[0])
+        result = learn(arguments.pairs[0], arguments.seeds[0], arguments.cpu_seconds)
         arguments.child.write_text(json.dumps(result), encoding="utf-8")
         return
     for pair in arguments.pairs or PEER_RUNS:

@@ -2,7 +2,9 @@
 
 The zoo's tables: https://github.com/DLR-RM/rl-baselines3-zoo/tree/master/hyperparams. What deviates from them is the
 budget (linear schedules end with it), the masked CartPole, whose hidden components are removed instead of zeroed, and
-the versions of LunarLander and MuJoCo's environments, which are newer here. The zoo's DDPG on Pendulum is its TD3.
+the versions of LunarLander and MuJoCo's environments, which are newer here. The zoo's DDPG on Pendulum is its TD3. It
+has no settings for the T-maze and POPGym: there the peer has those of this project's experiments, and its own networks
+of the same size.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ _CARTPOLE_PPO: dict[str, Any] = {
     "learning_rate": decaying(1e-3),
     "clip_range": decaying(0.2),
 }
+_LSTM_64: dict[str, Any] = {"lstm_hidden_size": 64, "enable_critic_lstm": True, "net_arch": []}
 _NET_256: dict[str, Any] = {"policy_kwargs": {"net_arch": [256, 256]}}
 _ACROBOT_AND_LUNAR_DQN: dict[str, Any] = {
     "learning_rate": 6.3e-4,
@@ -128,6 +131,31 @@ PEER_RUNS: Mapping[str, PeerRun] = {
         is_normalized=True,
         policy="MlpLstmPolicy",
     ),
+    **{
+        f"recurrent_ppo_{name}": PeerRun(
+            "RecurrentPPO",
+            env_steps,
+            {
+                "n_steps": 128,
+                "batch_size": 512,
+                "gamma": discount,
+                "gae_lambda": 0.95,
+                "n_epochs": 10,
+                "ent_coef": 0.0,
+                "learning_rate": decaying(learning_rate),
+                "clip_range": 0.2,
+                "policy_kwargs": _LSTM_64,
+            },
+            n_envs=16,
+            is_normalized=True,
+            policy="MlpLstmPolicy",
+        )
+        for name, env_steps, discount, learning_rate in (
+            ("t_maze", 100_000, 0.998, 2e-3),
+            ("repeat_first_easy", 100_000, 0.99, 3e-3),
+            ("repeat_previous_easy", 150_000, 0.99, 3e-3),
+        )
+    },
     "ppo_acrobot": PeerRun(
         "PPO",
         200_000,

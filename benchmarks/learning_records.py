@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 FOLDER = Path(__file__).parent / "results" / "learning"
 EVALUATIONS = 20
@@ -54,6 +58,7 @@ class Record:
         curve: (environment steps, mean return of 10 episodes) of each periodic evaluation.
         final_returns: the returns of the last policy's final evaluation.
         cpu_seconds: user and system time of the whole process, evaluations and start-up included.
+        note: why a run is shorter than it should be.
     """
 
     pair: str
@@ -64,6 +69,7 @@ class Record:
     curve: Sequence[tuple[int, float]]
     final_returns: Sequence[float]
     cpu_seconds: float
+    note: str = ""
 
     @property
     def final(self) -> float:
@@ -105,23 +111,42 @@ def append_record(record: Record, folder: Path = FOLDER) -> None:
         file.write(json.dumps(dataclasses.asdict(record)) + "\n")
 
 
-def cpu_seconds_of(command: Sequence[str], cwd: Path, log: Path) -> float:
+def cpu_seconds_of(
+    command: Sequence[str], cwd: Path, log: Path, limit: float | None = None, is_detached: bool = False
+) -> float:
     """Runs a child process on one thread and returns the CPU seconds that it and its own children took.
 
     Args:
         command: program and arguments.
         cwd: where it runs.
         log: file for what it prints.
+        limit: CPU seconds after which it is asked to end, by SIGTERM; that it then does so is no error.
+        is_detached: whether Ctrl-C does not reach it.
 
     Raises:
         RuntimeError: it failed; the message ends with its last lines.
     """
     with log.open("w", encoding="utf-8") as output:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        child = subprocess.Popen(command, cwd=cwd, stdout=output, stderr=output, env=environment)
+        child = subprocess.Popen(
+            command, cwd=cwd, stdout=output, stderr=output, env=environment, start_new_session=is_detached
+        )
+        allowed = {0} if limit is None or not _ends_by_limit(child.pid, limit) else {0, 128 + signal.SIGTERM}
         _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
+    if child.returncode not in allowed:
         last_lines = "\n".join(log.read_text(encoding="utf-8").splitlines()[-8:])
         raise RuntimeError(f"exit code {child.returncode} of {' '.join(command)}:\n{last_lines}")
     return usage.ru_utime + usage.ru_stime
+
+
+def _ends_by_limit(pid: int, limit: float) -> bool:
+    """Waits until a child has ended, or has taken ``limit`` CPU seconds and was asked to; says which."""
+    process = psutil.Process(pid)
+    while process.status() != psutil.STATUS_ZOMBIE:
+        times = process.cpu_times()
+        if times.user + times.system > limit:
+            os.kill(pid, signal.SIGTERM)
+            return True
+        time.sleep(0.2)
+    return False

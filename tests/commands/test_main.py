@@ -16,7 +16,7 @@ from bbrl_exp.commands.main import VERBS, main
 def test_every_module_of_a_command_is_a_verb() -> None:
     names = [module.name for module in pkgutil.iter_modules(commands.__path__)]
     modules = {name: importlib.import_module(f"bbrl_exp.commands.{name}") for name in names if name != "main"}
-    assert set(VERBS) == {name for name, module in modules.items() if hasattr(module, "main")}
+    assert set(VERBS) == {name.replace("_", "-") for name, module in modules.items() if hasattr(module, "main")}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], []])

@@ -87,6 +87,7 @@ def test_a_name_that_cannot_be_recorded_is_refused_with_learner_and_metric(name:
         "final_eval/return",
         "train/return",
         "time/steps_per_second",
+        "memory/policy/state_norm",
         "workspace/action/mean",
         "Final/x",
         "(final)/x",

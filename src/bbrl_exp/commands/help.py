@@ -17,6 +17,7 @@ from bbrl_exp.config.schema import (
     CheckpointSettings,
     EnvSettings,
     EvalSettings,
+    MemorySettings,
     RootSettings,
     StopSettings,
 )
@@ -87,6 +88,7 @@ def keys_of_run(defaults: Mapping[str, Any]) -> dict[str, list[Key]]:
     return {
         "": _keys(RootSettings, "", defaults),
         "agent": _keys(AgentSettings, "agent.", {}),
+        "memory": _keys(MemorySettings, "memory.", {}),
         "env": [*_keys(EnvSettings, "env.", defaults.get("env", {})), *_commented_keys("env", "gym")],
         "eval": _keys(EvalSettings, "eval.", defaults.get("eval", {})),
         "stop_when": _keys(StopSettings, "stop_when.", defaults.get("stop_when", {})),

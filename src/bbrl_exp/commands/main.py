@@ -19,6 +19,7 @@ VERBS = {
     "evaluate": "play the policy of a finished run, and film it",
     "record": "record what the policy of a finished run does",
     "export": "export the policy of a finished run: safetensors, ONNX, Hugging Face",
+    "show-memory": "draw what the memory of a finished run keeps in an episode",
     "report": "compare the settings of sweeps and runs",
     "mirror": "send the records of runs to Weights & Biases or Trackio",
     "check-memory": "check that an agent with a memory remembers correctly",

@@ -17,10 +17,11 @@ from bbrl_exp.config.compose import Composer, written
 from bbrl_exp.config.inherited import without_inherited
 from bbrl_exp.config.nodes import parameters_of
 from bbrl_exp.config.options import default_config_dir
-from bbrl_exp.config.schema import AgentSettings
+from bbrl_exp.config.schema import AgentSettings, MemorySettings
 from bbrl_exp.config.switched_off import switched_off
 from bbrl_exp.config.targets import find_target
 
+_MEMORY = "What it remembers by; memory=<option> chooses another one (bbrl-exp list memory)."
 _WORDS = {"None": "null", "True": "true", "False": "false"}
 
 
@@ -42,7 +43,9 @@ class NodeArguments:
 
 
 def composed_agent(option: str, extra_dir: Path | None = None) -> dict[str, Any]:
-    """What an option of the group ``agent`` and those that it extends state, interpolations as they are written.
+    """What an option of the group ``agent`` states, those that it extends included, and its memory where it has one.
+
+    Interpolations are as they are written; the mapping has the keys ``agent`` and ``memory``.
 
     Args:
         option: its name.
@@ -53,42 +56,58 @@ def composed_agent(option: str, extra_dir: Path | None = None) -> dict[str, Any]
     """
     with Composer(default_config_dir(), extra_dir=extra_dir) as composer:
         config, _ = without_inherited(composer.compose([f"agent={option}"]))
-    agent: dict[str, Any] = written(config)["agent"]
-    return agent
+    return {name: value for name, value in written(config).items() if name in ("agent", "memory")}
 
 
-def arguments_of_agent(agent: Mapping[str, Any]) -> str:
+def arguments_of_agent(stated: Mapping[str, Any]) -> str:
     """The agent's own keys, then a block of lines per node: its key and class, what that does, and its arguments.
 
     An argument that is stated is written as it is, ``agent.learner.discount=0.99``; one that is not,
     with the ``+`` that adds it and the class's default, ``+agent.learner.target_kl=null``.
 
     Args:
-        agent: what is stated, as :func:`composed_agent` gives it.
+        stated: what is stated, as :func:`composed_agent` gives it.
 
     Raises:
         ConfigurationError: a target is refused.
     """
-    own, *nodes = nodes_of_agent(agent)
-    blocks = (f"{node.key}: {node.target}\n{node.summary}\n{_table(node.texts)}".rstrip() for node in nodes)
+    own, *nodes = nodes_of_agent(stated)
+    heads = (": ".join(filter(None, (node.key, node.target))) for node in nodes)
+    texts = (_table(node.texts) for node in nodes)
+    blocks = (f"{head}\n{node.summary}\n{text}".rstrip() for head, node, text in zip(heads, nodes, texts, strict=True))
     return "\n\n".join([_table(own.texts), *blocks])
 
 
-def nodes_of_agent(agent: Mapping[str, Any]) -> list[NodeArguments]:
-    """The agent's own keys, then its nodes, outer ones first.
+def nodes_of_agent(stated: Mapping[str, Any]) -> list[NodeArguments]:
+    """The agent's own keys, then its nodes, outer ones first, and last its memory.
 
     Args:
-        agent: what is stated, as :func:`composed_agent` gives it.
+        stated: what is stated, as :func:`composed_agent` gives it.
 
     Raises:
         ConfigurationError: a target is refused.
     """
+    agent, memory = stated["agent"], stated.get("memory")
     texts = {f"agent.{key.name}": key.metadata["help"] for key in dataclasses.fields(AgentSettings)}
     own = {f"agent.{name!s}": value for name, value in agent.items() if name not in ("members", "learner")}
     texts |= dict.fromkeys(switched_off(agent, "agent"), "switched off")
     own |= dict.fromkeys(switched_off(agent, "agent"))
     lines = {f"{key}={_written(value)}": texts.get(key, "") for key, value in own.items()}
-    return [NodeArguments("agent", "", "", lines), *(_described(key, node) for key, node in _nodes(agent, "agent"))]
+    found = [NodeArguments("agent", "", "", lines), *(_described(key, node) for key, node in _nodes(agent, "agent"))]
+    if memory is not None:
+        texts = {key.name: key.metadata["help"] for key in dataclasses.fields(MemorySettings)}
+        own = {name: value for name, value in memory.items() if not isinstance(value, Mapping)}
+        lines = {f"memory.{name}={_written(value)}": texts.get(name, "") for name, value in own.items()}
+        found += [
+            NodeArguments(
+                "memory",
+                "",
+                _MEMORY,
+                lines,
+            )
+        ]
+        found += [_described(key, node) for key, node in _nodes(memory, "memory")]
+    return found
 
 
 def _nodes(node: object, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -123,12 +142,12 @@ def _table(texts: Mapping[str, str]) -> str:
 def _arguments(target: type[Any], key: str, node: Mapping[str, Any]) -> dict[str, str]:
     """The arguments by name, in the class's order, but for what no configuration gives and for nodes.
 
-    By an agent's name others find it and what it writes, so that it is left as it is.
+    By an agent's name others find it and what it writes, so that it is left as it is; generators are filled in.
     """
     parameters = inspect.signature(target).parameters
     found = {}
     for name in parameters_of(target):
-        if name == "name":
+        if name in ("name", "generator"):
             continue
         if name in node:
             if not isinstance(node[name], Mapping):

@@ -38,7 +38,14 @@ _BELOW_GROUP = re.compile(r"\+*(env|memory)\.([^.=]+)")
 _REFERENCE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 _FOLDER_NAME = re.compile(r"[^\W_][\w.=,+-]{0,119}")
 _Settings = TypeVar(
-    "_Settings", "RootSettings", "AgentSettings", "EnvSettings", "EvalSettings", "CheckpointSettings", "StopSettings"
+    "_Settings",
+    "RootSettings",
+    "AgentSettings",
+    "MemorySettings",
+    "EnvSettings",
+    "EvalSettings",
+    "CheckpointSettings",
+    "StopSettings",
 )
 SWEEPS_FOLDER = "multirun"
 _MOST_THREADS = 4096
@@ -131,6 +138,17 @@ class AgentSettings:
     steps_per_chunk: int = setting("time steps per chunk, after which the learner is called", integer(1))
     members: dict[str, Any] = setting("the agents of the graph: name -> node; null: switched off", NODES)
     learner: dict[str, Any] | None = setting("what updates the agents after each chunk; null: nothing", NODE.or_null)
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """The keys below ``memory`` that every option has."""
+
+    cell: dict[str, Any] = setting("the node of the memory cell, which is given the number of its inputs", NODE)
+    inputs: list[str] = setting(
+        "what the cell sees: the observation, the action before it, the reward of that action",
+        Allowed("a list of observation, action, reward, at least one", lambda value: isinstance(value, list)),
+    )
 
 
 @dataclass(frozen=True)
@@ -310,6 +328,8 @@ def read_root(values: Mapping[str, Any]) -> RootSettings:
     """
     root = _read(RootSettings, with_defaults(values), "")
     _read(AgentSettings, root.agent, "agent")
+    if root.memory is not None:
+        _read(MemorySettings, {name: root.memory[name] for name in ("cell", "inputs") if name in root.memory}, "memory")
     _read(EnvSettings, {name: value for name, value in root.env.items() if name == "agent"}, "env")
     _read(EvalSettings, root.eval, "eval")
     _read(CheckpointSettings, root.checkpoint, "checkpoint")

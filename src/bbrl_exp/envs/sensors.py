@@ -121,7 +121,7 @@ class NoisyObservation(gymnasium.ObservationWrapper[NDArray[Any], Any, NDArray[A
 
 
 def _with_nothing(space: Space, wrapper: str) -> Space:
-    """The space with a value that stands for nothing."""
+    """The space with a value that means nothing."""
     if isinstance(space, spaces.Box):
         return spaces.Box(np.minimum(space.low, 0), np.maximum(space.high, 0), dtype=space.dtype.type)
     if isinstance(space, spaces.MultiBinary):
@@ -141,7 +141,7 @@ def _with_nothing(space: Space, wrapper: str) -> Space:
 
 
 def _nothing(space: Space) -> Any:
-    """What stands for nothing in a space that :func:`_with_nothing` has made."""
+    """The value that means nothing, of a space that :func:`_with_nothing` has made."""
     if isinstance(space, spaces.Dict):
         return {key: _nothing(part) for key, part in space.spaces.items()}
     if isinstance(space, spaces.Tuple):

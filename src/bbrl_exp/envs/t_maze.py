@@ -33,7 +33,7 @@ class TMaze(gymnasium.Env[NDArray[np.float32], np.int64]):
     So the corridor looks the same everywhere, and the cue has to be remembered for ``corridor_length`` steps.
 
     The reward is 1 for the turn that the cue asks for and 0 for the other one; -1 / ``corridor_length`` for each other
-    step that does not lead one cell ahead; else 0. ``info["is_success"]`` says whether it was the right turn.
+    step that does not lead one cell ahead; else 0. ``info["is_success"]`` is true after the turn that the cue asks for.
 
     For every length, the return of the optimal policy is 1, after ``corridor_length + 1`` steps. That of the best
     policy without a memory is 0.5 on average, also with a stack of up to ``corridor_length`` observations: it walks

@@ -15,7 +15,8 @@ from bbrl_exp.records.metrics import ACTIONS_IN_WORDS
 from bbrl_exp.text import markdown_table
 
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
-_MEANING = {START: ", true where an episode begins"}
+_REWARD = "env/reward"
+_MEANING = {START: ", true where an episode begins", _REWARD: ", of the step before, 0 where an episode begins"}
 _TASK = "reinforcement-learning"
 
 
@@ -85,7 +86,7 @@ def _body(card: Mapping[str, Any], files: Mapping[str, str], animation: str | No
     ]
     parts += ["## Evaluation", markdown_table(["", "value"], rows)]
     parts += ["## Files", markdown_table(["file", "what it is"], [[f"`{name}`", what] for name, what in files.items()])]
-    parts += ["## Use it", _USE if evaluation["actions"] == "mode" else _USE_SAMPLED]
+    parts += ["## Use it", _use(card)]
     if "onnx" in card:
         parts += [f"Without bbrl_exp, by onnxruntime ({ACTIONS_IN_WORDS['mode']}):", _program(card)]
     parts += ["## Train it again", f"```sh\n{_command(run)}\n```"]
@@ -102,7 +103,11 @@ action, state = policy.act(observation, state)  # state=None begins an episode
 ```"""
 
 
-_USE_SAMPLED = _USE.replace("(observation, state)", "(observation, state, sample=True)")
+def _use(card: Mapping[str, Any]) -> str:
+    more = [] if card["evaluation"]["actions"] == "mode" else ["sample=True"]
+    if _REWARD in card.get("onnx", {}).get("inputs", {}):
+        more.append(f'variables={{"{_REWARD}": reward}}')
+    return _USE.replace("(observation, state)", f"({', '.join(['observation, state', *more])})")
 
 
 def _results(evaluation: Mapping[str, Any]) -> list[list[str]]:

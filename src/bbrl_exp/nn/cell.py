@@ -79,6 +79,13 @@ class Cell(nn.Module):
             states.append(state)
         return torch.stack(outputs), torch.stack(states)
 
+    def bounded_units(self, state: Tensor) -> Tensor | None:
+        """The units ``[…, U]`` of states ``[…, S]`` that an activation such as tanh keeps between −1 and 1.
+
+        From them runs record how many units are saturated (docs/seeing_memory.md). None where a cell has none.
+        """
+        return None
+
     def on_arrays(self) -> ArrayStep | None:
         """:meth:`step` on float32 arrays of numpy, without gradients, for the interaction loop on the CPU.
 

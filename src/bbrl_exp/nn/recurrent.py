@@ -89,6 +89,10 @@ class GRU(_Gated):
     def __init__(self, n_inputs: int, n_hidden: int = 64, generator: torch.Generator | None = None) -> None:
         super().__init__(n_inputs, n_hidden, 3, n_hidden, generator)
 
+    def bounded_units(self, state: Tensor) -> Tensor:
+        """The state itself, a mean of values of tanh."""
+        return state
+
     def _step(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         size = self.n_hidden
         products = nn.functional.linear(state, self.hidden_weight)
@@ -130,6 +134,10 @@ class LSTM(_Gated):
         super().__init__(n_inputs, n_hidden, 4, 2 * n_hidden, generator)
         with torch.no_grad():
             self.bias[self.n_hidden : 2 * self.n_hidden] = 1.0
+
+    def bounded_units(self, state: Tensor) -> Tensor:
+        """tanh(c), ``[…, H]``."""
+        return state[..., self.n_hidden :].tanh()
 
     def _step(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         size = self.n_hidden

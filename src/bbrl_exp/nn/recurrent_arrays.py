@@ -20,6 +20,8 @@ from bbrl_exp.nn.mlp import LARGEST_NUMPY_PRODUCT
 
 Array = NDArray[Any]
 
+_MOST_ROWS_IN_BLOCKS, _NARROWEST_BLOCK = 16, 16
+
 
 def gru_step(gates: Array, hidden: Array, weight: Array) -> tuple[Array, Array]:
     """One step; ``gates`` holds the inputs' part and is overwritten by the activations of reset, update, candidate.
@@ -186,11 +188,21 @@ class LstmSequences:
 
 
 def product(rows: Array, weight: Array) -> Array:
-    """``rows @ weight``, by torch where numpy's BLAS might start threads."""
-    if len(rows) * weight.size > LARGEST_NUMPY_PRODUCT:
+    """``rows @ weight``, in parts or by torch where numpy's BLAS might start threads.
+
+    Of few rows numpy's product takes half the time of torch's, also if it is made of blocks of columns.
+    """
+    if len(rows) * weight.size <= LARGEST_NUMPY_PRODUCT:
+        return np.asarray(rows @ weight)
+    if len(rows) > _MOST_ROWS_IN_BLOCKS or rows.size * _NARROWEST_BLOCK > LARGEST_NUMPY_PRODUCT:
         writable = np.require(rows, requirements="W")
         return torch.mm(torch.from_numpy(writable), torch.from_numpy(weight)).numpy()
-    return np.asarray(rows @ weight)
+    products = np.empty((len(rows), weight.shape[1]), np.float32)
+    n_columns = LARGEST_NUMPY_PRODUCT // rows.size
+    for first in range(0, weight.shape[1], n_columns):
+        columns = slice(first, first + n_columns)
+        np.matmul(rows, weight[:, columns], out=products[:, columns])
+    return products
 
 
 def _sigmoid(values: Array) -> None:

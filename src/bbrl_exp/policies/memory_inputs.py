@@ -112,12 +112,18 @@ class ActionNumbers(nn.Module):
         self.names = tuple(leaf.name for leaf in leaves)
         parts = [one_hot_of(leaf) or Flat(leaf.size) for leaf in leaves]
         self.parts = nn.ModuleList(parts)
+        self._has_zero = [leaf.start is None or bool((leaf.start <= 0).all()) for leaf in leaves]
         self.n_features = sum(part.n_features for part in parts)
         self._tables = [_tables(part) if isinstance(part, OneHot) else None for part in parts]
 
     def forward(self, actions: Sequence[Tensor]) -> Tensor:
         """Float32 ``[B, A]`` of one tensor ``[B, *shape]`` per leaf."""
-        numbers = [part(leaf) for part, leaf in zip(self.parts, actions, strict=True)]
+        numbers = []
+        for part, leaf, has_zero in zip(self.parts, actions, self._has_zero, strict=True):
+            # Where an episode begins, a policy outside the framework is given 0 as the action before.
+            if isinstance(part, OneHot) and not has_zero:
+                leaf = leaf.maximum(part.start.view(leaf.shape[1:]))
+            numbers.append(part(leaf))
         return numbers[0] if len(numbers) == 1 else torch.cat(numbers, dim=1)
 
     def of_arrays(self, actions: Sequence[NDArray[Any]]) -> NDArray[Any]:

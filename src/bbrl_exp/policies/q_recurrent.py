@@ -115,6 +115,8 @@ class RecurrentQPolicy(Agent):
             supported, or ``layer_norm`` without ``head_sizes``.
     """
 
+    head_in_words = "action values"
+
     @without_former(**FORMER_ARGUMENTS)
     def __init__(
         self,
@@ -166,3 +168,7 @@ class RecurrentQPolicy(Agent):
             return
         with torch.no_grad():
             self.set((self.prefix + self.action, t), exploration(network.values_of(memory.step(self, t))))
+
+    def memory_head(self, outputs: Tensor, inputs: Tensor, actions: Sequence[Tensor]) -> Tensor:
+        """The action values, ``[T, B, A]``; see :mod:`bbrl_exp.policies.memories`."""
+        return self.network.values_of(outputs)

@@ -47,6 +47,7 @@ class RecurrentPolicy(Agent):
     """
 
     sampling = False
+    head_in_words = "action's parameters"
 
     @without_former(**FORMER_ARGUMENTS)
     def __init__(
@@ -94,6 +95,10 @@ class RecurrentPolicy(Agent):
     def latent(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
         """What the memory makes of sequences, ``[T, B, H]``; see :meth:`Memory.unroll`."""
         return self.memory.unroll(rows, state, starts)[0]
+
+    def memory_head(self, outputs: Tensor, inputs: Tensor, actions: Sequence[Tensor]) -> Tensor:
+        """The parameters of the distributions, ``[T, B, P]``; see :mod:`bbrl_exp.policies.memories`."""
+        return self.network(outputs)  # type: ignore[no-any-return]
 
     def distribution_of(self, latent: Tensor) -> ActionDistribution:
         """The distributions over actions for N rows ``[N, H]`` of :meth:`latent`."""
@@ -171,6 +176,7 @@ class MemoryCritic(RecurrentCritic):
     """
 
     memory: Memory
+    head_in_words = "value"
 
     @without_former(**FORMER_ARGUMENTS)
     def __init__(
@@ -207,3 +213,7 @@ class MemoryCritic(RecurrentCritic):
 
     def values(self, policy_latent: Tensor, rows: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
         return self.network(self.memory.unroll(rows, state, starts)[0]).squeeze(2)  # type: ignore[no-any-return]
+
+    def memory_head(self, outputs: Tensor, inputs: Tensor, actions: Sequence[Tensor]) -> Tensor:
+        """The value, ``[T, B, 1]``; see :mod:`bbrl_exp.policies.memories`."""
+        return self.network(outputs)  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bbrl_exp.config.graph import env_spec_of
 from bbrl_exp.config.preparation import PreparedRun
+from bbrl_exp.policies.memories import memories_of
 from bbrl_exp.records.layout import EVENTS, METRICS, SWEEP_CONFIG
 from bbrl_exp.records.provenance import record_run_id
 from bbrl_exp.tracking.positions import Positions, new_run_id
@@ -67,6 +68,7 @@ def tracker_of(
         run.tracking,
         learns=prepared.learner is not None,
         discrete_actions=_discrete_actions(prepared.graph),
+        units={each.state_name: each.memory.cell.bounded_units for each in memories_of(prepared.graph)},
         clock=clock,
         continued=continued,
     )

@@ -43,15 +43,9 @@ def _names(trial: Trial) -> tuple[str, ...]:
     return (*trial.memory.written, *trial.memory.actions)
 
 
-def _expected(trial: Trial) -> dict[str, Tensor]:
-    """All rows of agents in evaluation mode that were built from scratch."""
-    workspace = play(trial.members(), trial.short)
-    return rows_of(workspace, workspace.keys())
-
-
 def training(trial: Trial) -> Difference:
     """Agents in training mode, with the actions of an evaluation; and those that were trained, in evaluation mode."""
-    rows = _expected(trial)
+    rows = trial.expected
     with torch.inference_mode():
         again = repeat(trial.members(training=True), trial.memory, rows)
     found = differences(
@@ -75,7 +69,7 @@ def evaluation(trial: Trial) -> Difference:
         evaluator.run()
     found = notes.rows()
     n_rows = len(next(iter(found.values())))
-    rows = _expected(trial)
+    rows = trial.expected
     index = begins + torch.arange(n_rows).unsqueeze(1)
     places = index.clamp(max=len(trial.short) - 1), torch.arange(len(begins))
     is_over = tape.rows["env/done"][:n_rows].cumsum(0) > 1
@@ -100,7 +94,7 @@ class _Notes(Agent):
 def loaded(trial: Trial) -> Difference:
     """The policy as it comes out of a file, on a workspace."""
     workspace = play([trial.subject.loaded(trial.state)], trial.short)
-    rows = _expected(trial)
+    rows = trial.expected
     wanted = {name: rows[name] for name in _names(trial)}
     return differences(wanted, rows_of(workspace, tuple(wanted)), ROUNDED)
 
@@ -121,7 +115,7 @@ def act(trial: Trial) -> Difference:
             before[turn] = state
             if turn == 0:
                 states.append(dict(state))
-    rows = _expected(trial)
+    rows = trial.expected
     wanted = {name: rows[name] for name in _names(trial) if name in states[0]}
     found = {name: torch.stack([state[name] for state in states]) for name in wanted}
     return differences(wanted, found, ROUNDED)

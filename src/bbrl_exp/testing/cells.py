@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from bbrl_exp.agents.agent import Agent
 from bbrl_exp.seeding import torch_generator
 from bbrl_exp.testing.differences import Difference, Rows, differences
 
@@ -18,6 +19,7 @@ EXACT, ROUNDED = 1e-10, 1e-5  # float64, float32
 _ROUNDED_GRADIENTS = 1e-4
 _N_STEPS, _N_SEQUENCES = 24, 4
 _MOST_CALLS = 64
+LEARNER = "learner."
 
 
 @runtime_checkable
@@ -42,9 +44,19 @@ class Unrollable(Protocol):
 Cells = dict[str, Any]
 
 
-def cells_of(module: nn.Module) -> Cells:
-    """The cells in a module by their path; one that is there twice counts once."""
-    return {path: part for path, part in module.named_modules() if isinstance(part, Unrollable)}
+def cells_of(graph: Agent, learner: nn.Module | None = None) -> Cells:
+    """The cells of a graph by agent and path, and those that only its learner has, below ``learner.``."""
+    cells: Cells = {}
+    agents = {path: part.name for path, part in graph.named_modules() if isinstance(part, Agent) and part.name}
+    for path, part in graph.named_modules():
+        if isinstance(part, Unrollable):
+            inside = max((each for each in agents if f"{path}.".startswith(f"{each}.")), key=len, default="")
+            cells[f"{agents.get(inside, '')}{path.removeprefix(inside)}"] = part
+    known = set(map(id, cells.values()))
+    for path, part in () if learner is None else learner.named_modules():
+        if isinstance(part, Unrollable) and id(part) not in known:
+            cells[LEARNER + path] = part
+    return cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +100,7 @@ def unrolled(cell: Any, given: Sequences) -> tuple[Tensor, Tensor]:
 
 def sequence_difference(cell: Any, dtype: torch.dtype) -> Difference:
     """Between ``unroll`` and the steps of a copy of a cell: outputs, states and gradients."""
-    cell = copy.deepcopy(cell).to(dtype)
+    cell = copy.deepcopy(cell).to(dtype).requires_grad_(True)  # also where only another one is learned
     given = sequences_for(cell, dtype)
     expected, expected_gradients = _with_gradients(cell, given, stepped)
     found, found_gradients = _with_gradients(cell, given, unrolled)
@@ -156,7 +168,7 @@ class Call:
     """A call of ``unroll`` by a learner.
 
     Attributes:
-        path: of the cell, below ``graph.`` or ``learner.``.
+        path: of the cell, see :func:`cells_of`.
         parameters: a number for those that the learner and the graph had.
         given: what the cell was given.
         outputs: ``[T, N, H]``.

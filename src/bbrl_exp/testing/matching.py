@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from bbrl_exp.testing.cells import Call, Stepped, cells_of, noted_steps
-from bbrl_exp.testing.differences import Difference
+from bbrl_exp.testing.cells import LEARNER, Call, Stepped, cells_of, noted_steps
+from bbrl_exp.testing.differences import Difference, Rows
 from bbrl_exp.testing.playing import Memory, members_without_environments, repeat
 from bbrl_exp.testing.subject import Subject, load
 from bbrl_exp.testing.tape import Tape, TapeEnvironments
-from bbrl_exp.testing.training import Played, Training
+from bbrl_exp.testing.training import Played, Training, rows_of_chunks
 
 TOLERANCE = 1e-4  # of float32, over a sequence
-GRAPH = "graph."
 
 
 def steps_of(subject: Subject, tape: Tape, memory: Memory, chunks: Sequence[Played]) -> dict[str, Stepped]:
-    """What the cells of the graph do in the rows of chunks, with the parameters of the last of them.
-
-    In the first chunk of a training the states are computed from the beginning, else row 0 has the one recorded.
-    """
+    """What the cells of the graph do in all rows of chunks, from the beginning, with the parameters of the last one."""
     graph, _ = subject.build(TapeEnvironments(tape))
     load(graph, chunks[-1].state)
-    cells = cells_of(torch.nn.ModuleDict({"graph": graph}))
-    first, *others = [chunk.rows for chunk in chunks]
-    rows = {name: torch.cat([value, *(each[name][1:] for each in others)]) for name, value in first.items()}
+    cells = cells_of(graph)
     with torch.enable_grad(), noted_steps(cells) as noted:
-        repeat(members_without_environments(graph), memory, rows, states=chunks[0].first_time > 0)
+        repeat(members_without_environments(graph), memory, rows_of_chunks(chunks))
     return noted()
 
 
@@ -53,11 +47,9 @@ def sequences_difference(
         return reason, reason
     outputs, states = Difference(0.0, TOLERANCE), Difference(0.0, TOLERANCE)
     for number, chunk in list(enumerate(training.chunks))[index:]:
-        is_first = number == index
-        played = training.chunks[: number + 1] if is_first else [chunk]
-        steps = steps_of(subject, tape, memory, played)
-        recorded = _recorded(memory, training.chunks[: number + 1])
-        begin = played[0].first_time
+        played = training.chunks[: number + 1]
+        steps, rows = steps_of(subject, tape, memory, played), rows_of_chunks(played)
+        recorded = _recorded(memory, rows)
         for position, call in enumerate(chunk.calls):
             computed = [
                 each.states
@@ -65,19 +57,19 @@ def sequences_difference(
                 if each.path == call.path and each.parameters == call.parameters
             ]
             is_of_rows = call.path in steps and call.parameters == chunk.parameters
-            found = _Rows(steps[call.path], call, begin) if is_of_rows else None
-            if is_first and found is not None:
+            found = _Rows(steps[call.path], rows["env/initial_state"], call) if is_of_rows else None
+            if number == index and found is not None:
                 outputs, states = outputs & found.outputs(), states & found.states()
             else:
-                states = states & _known(call, recorded, computed, found, chunk)
+                end = chunk.first_time + len(chunk.rows["env/done"]) - 1
+                states = states & _known(call, recorded, computed, found).at(f"in the update after t={end}")
     return outputs, states
 
 
-def _recorded(memory: Memory, chunks: Sequence[Played]) -> list[Tensor]:
-    """All states that were recorded, ``[N, S]`` for each variable."""
+def _recorded(memory: Memory, rows: Rows) -> list[Tensor]:
+    """All states that were recorded, ``[T, B, S]`` for each variable."""
     names = [state for state, _ in memory.pairs] or list(memory.variables)
-    rows = [chunk.rows[name] for chunk in chunks for name in names]
-    return [value.flatten(0, 1) for value in rows if value.ndim == 3 and value.is_floating_point()]
+    return [rows[name] for name in names if rows[name].ndim == 3 and rows[name].is_floating_point()]
 
 
 class _Rows:
@@ -85,35 +77,39 @@ class _Rows:
 
     Args:
         steps: of the cell in all rows.
+        starts: where episodes begin in these, bool ``[T, B]``.
         call: the call.
-        begin: time of the first of the rows.
     """
 
-    def __init__(self, steps: Stepped, call: Call, begin: int) -> None:
-        self._steps, self._call, self._begin = steps, call, begin
-        self.places = [self._place(sequence) for sequence in range(call.given.x.shape[1])]
+    def __init__(self, steps: Stepped, starts: Tensor, call: Call) -> None:
+        self._steps, self._starts, self._call = steps, starts, call
+        self.places = [self._found(sequence) for sequence in range(call.given.x.shape[1])]
+        self._nearest = [
+            min(found, key=lambda place, state=state: _error(steps.state[place], state), default=None)  # type: ignore[misc]
+            for found, state in zip(self.places, call.given.state, strict=True)
+        ]
 
     def states(self) -> Difference:
         """Between the states that sequences begin with and those of their first rows."""
         largest, first = 0.0, ""
-        for sequence, place in enumerate(self.places):
+        for sequence, place in enumerate(self._nearest):
             if place is None:
-                return Difference(torch.inf, TOLERANCE, f"{self._call.path} is given inputs that no row had")
-            t, b = place
+                what = "inputs and beginnings of episodes that no rows had"
+                return Difference(torch.inf, TOLERANCE, f"{self._call.path}: sequence {sequence} is given {what}")
             if bool(self._call.given.starts[0, sequence]):
                 continue
-            wanted, found = self._steps.state[t, b], self._call.given.state[sequence]
-            error = _error(wanted, found)
+            found = self._call.given.state[sequence]
+            error = _error(self._steps.state[place], found)
             largest = max(largest, error)
             if error > TOLERANCE and not first:
                 what = "zeros" if not found.any() else self._whose(found)
-                first = f"a sequence that begins at t={t + self._begin}, environment {b}, is given {what}"
+                first = f"{self._call.path}: the sequence that begins at {_at(place)} is given {what}"
         return Difference(largest, TOLERANCE, first)
 
     def outputs(self) -> Difference:
         """Between outputs of sequences and those of acting in the same rows."""
         largest, first = 0.0, ""
-        for sequence, place in enumerate(self.places):
+        for sequence, place in enumerate(self._nearest):
             if place is None:
                 continue
             t, b = place
@@ -123,61 +119,53 @@ class _Rows:
             largest = max(largest, float(errors.max()))
             if bool((errors > TOLERANCE).any()) and not first:
                 row = int((errors > TOLERANCE).nonzero()[0, 0])
-                first = (
-                    f"{self._call.path}: row {row} of the sequence that begins at t={t + self._begin}, environment {b}, "
-                    f"differs by {errors[row]:.2g}"
-                )
+                whole = f"the sequence that begins at {_at(place)}"
+                first = f"{self._call.path}: row {row} of {whole} differs by {errors[row]:.2g}"
         return Difference(largest, TOLERANCE, first)
 
-    def _place(self, sequence: int) -> tuple[int, int] | None:
-        """Where the rows with these inputs are; of several, that with the nearest state."""
-        x, all_x = self._call.given.x[:, sequence], self._steps.x
+    def _found(self, sequence: int) -> list[tuple[int, int]]:
+        """Where rows with the same inputs and beginnings of episodes start."""
+        given = self._call.given
+        x, all_x = given.x[:, sequence], self._steps.x
         n_places = len(all_x) - len(x) + 1
         if n_places < 1:
-            return None
+            return []
         fits = torch.ones(n_places, all_x.shape[1], dtype=torch.bool)
-        for row, values in enumerate(x):
-            rows = all_x[row : row + n_places]
-            fits &= ((rows - values).abs() <= TOLERANCE * (1.0 + values.abs())).all(2)
-        places = [(t, b) for t, b in fits.nonzero().tolist()]
-        state = self._call.given.state[sequence]
-        return min(places, key=lambda place: _error(self._steps.state[place], state), default=None)
+        for row, (values, start) in enumerate(zip(x, given.starts[:, sequence], strict=True)):
+            rows = slice(row, row + n_places)
+            fits &= ((all_x[rows] - values).abs() <= TOLERANCE * (1.0 + values.abs())).all(2)
+            fits &= self._starts[rows] == start
+        return [(t, b) for t, b in fits.nonzero().tolist()]
 
     def _whose(self, state: Tensor) -> str:
         errors = ((self._steps.state - state).abs() / (1.0 + state.abs())).amax(2)
         t, b = divmod(int(errors.argmin()), errors.shape[1])
-        if errors[t, b] <= TOLERANCE:
-            return f"the state of t={t + self._begin}, environment {b}"
-        return "a state that no row had"
+        return f"the state of {_at((t, b))}" if errors[t, b] <= TOLERANCE else "a state that no row had"
 
 
-def _known(
-    call: Call, recorded: Sequence[Tensor], computed: Sequence[Tensor], rows: _Rows | None, chunk: Played
-) -> Difference:
-    """Whether each state is that of its row, was recorded, or was computed in this update."""
+def _known(call: Call, recorded: Sequence[Tensor], computed: Sequence[Tensor], rows: _Rows | None) -> Difference:
+    """Whether each state was recorded in the first row of its sequence, or was computed in this update."""
     largest, first = 0.0, ""
-    is_own = not call.path.startswith(GRAPH)
+    is_own = call.path.startswith(LEARNER)
     for sequence, state in enumerate(call.given.state):
-        if bool(call.given.starts[0, sequence]) or not state.numel():
-            continue
-        place = None if rows is None else rows.places[sequence]
-        if place is not None and rows is not None:
-            known = [rows._steps.state[place][None], *computed]
-        else:
-            known = [*recorded, *computed]
-        errors = [float(_errors(each, state).min()) for each in known if each.shape[1] == len(state) and len(each)]
-        if is_own and not errors or is_own and not state.any():
-            continue  # a memory of the learner's own, which begins empty: its states are not recorded
-        error = min(errors, default=torch.inf)
+        if bool(call.given.starts[0, sequence]) or (is_own and not state.any()):
+            continue  # a memory of the learner's own may begin empty: nobody records its states
+        places = [] if rows is None else rows.places[sequence]
+        there = [each[place][None] for each in recorded for place in places] or [
+            each.flatten(0, 1) for each in recorded
+        ]
+        known = [each for each in (*there, *computed) if each.shape[1] == len(state) and len(each)]
+        error = min((float(_errors(each, state).min()) for each in known), default=torch.inf)
         largest = max(largest, error)
         if error > TOLERANCE and not first:
-            what = "zeros" if not state.any() else "a state that was neither recorded nor computed since"
-            row = "" if place is None else f" that begins at t={place[0] + chunk.first_time}, environment {place[1]},"
-            first = (
-                f"{call.path}: in the update after t={chunk.first_time + len(chunk.rows['env/done']) - 1} "
-                f"sequence {sequence}{row} is given {what}"
-            )
+            what = "zeros" if not state.any() else "a state that was neither recorded there nor computed since"
+            place = f" that begins at {_at(places[0])}" if len(places) == 1 else ""
+            first = f"{call.path}: sequence {sequence}{place} is given {what}"
     return Difference(largest, TOLERANCE, first)
+
+
+def _at(place: tuple[int, int]) -> str:
+    return f"t={place[0]}, environment {place[1]}"
 
 
 def _error(wanted: Tensor, found: Tensor) -> float:
@@ -186,8 +174,3 @@ def _error(wanted: Tensor, found: Tensor) -> float:
 
 def _errors(rows: Tensor, found: Tensor) -> Tensor:
     return ((rows - found).abs() / (1.0 + rows.abs())).amax(1)
-
-
-def paths(cells: Mapping[str, object]) -> list[str]:
-    """The paths of cells without what all have in common."""
-    return [path.removeprefix(GRAPH) for path in cells]

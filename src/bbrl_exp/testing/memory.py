@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AT_LEAST_1
@@ -12,6 +11,7 @@ from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.envs.environment_agent import EnvironmentAgent
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.learners.learner import Learner
+from bbrl_exp.processes.threads import set_threads
 from bbrl_exp.runs.run import open_composer
 from bbrl_exp.testing import agreement, resets, stored
 from bbrl_exp.testing.report import MemoryReport
@@ -20,7 +20,10 @@ from bbrl_exp.testing.trial import Trial
 
 
 def check_memory(
-    overrides: Sequence[str], *, extra_dir: str | os.PathLike[str] | None = None, config_dir: str | os.PathLike[str] | None = None
+    overrides: Sequence[str],
+    *,
+    extra_dir: str | os.PathLike[str] | None = None,
+    config_dir: str | os.PathLike[str] | None = None,
 ) -> MemoryReport:
     """Checks the memory of the agent of a configuration, as ``bbrl-exp check-memory`` does; writes nothing.
 
@@ -76,6 +79,7 @@ def report_on_run(run: CheckedRun) -> MemoryReport:
     Raises:
         ConfigurationError: the configuration cannot be used.
     """
+    set_threads(run.root.num_threads)
     with repeatable():
         return report_on(ConfiguredSubject.of(run))
 

@@ -118,7 +118,6 @@ def repeat(
     rows: Rows,
     *,
     first_row_is_known: bool = False,
-    states: bool = False,
     inputs: Mapping[str, Sequence[Tensor]] | None = None,
 ) -> Workspace:
     """Runs the holders of a memory again on rows that were recorded, with the actions that were taken.
@@ -137,27 +136,21 @@ def repeat(
     if first_row_is_known:
         for name, value in rows.items():
             workspace.set(name, 0, value[0])
-    known = _Rows({name: rows[name] for name in memory.written}, only_first=True) if states else None
-    if states:
-        for name in memory.written:
-            workspace.set(name, 0, rows[name][0])
     first = int(first_row_is_known)
     if n_rows > first:
-        graph = TemporalAgent(Agents(supply, *memory.of_members(members), actions, *([known] if known else [])))
+        graph = TemporalAgent(Agents(supply, *memory.of_members(members), actions))
         graph(workspace, t=first, n_steps=n_rows - first)
     return workspace
 
 
 class _Rows(Agent):
-    """Writes rows that are known: all, or only the first one."""
+    """Writes rows that are known."""
 
-    def __init__(self, rows: Mapping[str, Sequence[Tensor]], *, only_first: bool = False) -> None:
+    def __init__(self, rows: Mapping[str, Sequence[Tensor]]) -> None:
         super().__init__()
-        self._rows, self._only_first = rows, only_first
+        self._rows = rows
 
     def forward(self, t: int, **kwargs: object) -> None:
-        if self._only_first and t > 0:
-            return
         for name, value in self._rows.items():
             self.set((name, t), value[t])
 

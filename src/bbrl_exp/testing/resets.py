@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.testing.cells import gradient_leak
+from bbrl_exp.testing.cells import cells_of, gradient_leak
 from bbrl_exp.testing.differences import Difference, differences
-from bbrl_exp.testing.matching import GRAPH
 from bbrl_exp.testing.playing import evaluating, play, repeat, rows_of
 from bbrl_exp.testing.report import Check, checked
 from bbrl_exp.testing.tape import Tape
@@ -71,10 +70,7 @@ def _changed(trial: Trial, tape: Tape, changed: Tape, counts: Tensor) -> Differe
 def gradients(trial: Trial, *, across_resets: bool) -> Difference | str:
     """Of whole sequences, as learners unroll them, and of acting where an agent lets gradients through."""
     graph = trial.graph()
-    found = [
-        gradient_leak(cell, across_resets=across_resets).at(path.removeprefix(GRAPH))
-        for path, cell in trial.cells(graph).items()
-    ]
+    found = [gradient_leak(cell, across_resets=across_resets).at(path) for path, cell in cells_of(graph).items()]
     acting = _gradients_of_acting(trial, across_resets=across_resets)
     found += [] if acting is None else [acting]
     if not found:
@@ -90,7 +86,7 @@ def _gradients_of_acting(trial: Trial, *, across_resets: bool) -> Difference | N
     members: list[Agent] = trial.members()
     tape, memory = trial.short, trial.memory
     with evaluating(members):
-        rows = rows_of(play(members, tape), play(members, tape).keys())
+        rows = trial.expected
         names = [name for name in memory.supplied(rows) if rows[name].is_floating_point() and _is_observed(name, trial)]
         inputs = {name: [row.clone().requires_grad_() for row in rows[name]] for name in names}
         with torch.enable_grad():
@@ -106,10 +102,15 @@ def _gradients_of_acting(trial: Trial, *, across_resets: bool) -> Difference | N
     else:
         counts = (torch.arange(tape.starts.shape[1]) % 2 == 0).expand(len(tape), -1)
         forbidden = ~counts
-    loss = sum((value.flatten(2).sum(2) * counts).sum() if value.ndim > 2 else (value * counts).sum() for value in outputs.values())
+    loss = sum(
+        (value.flatten(2).sum(2) * counts).sum() if value.ndim > 2 else (value * counts).sum()
+        for value in outputs.values()
+    )
     leaves = [row for name in names for row in inputs[name]]
     flat = torch.autograd.grad(loss, leaves, allow_unused=True)  # type: ignore[arg-type]
-    filled = [torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, flat, strict=True)]
+    filled = [
+        torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, flat, strict=True)
+    ]
     gradients = {
         f"gradient of {name}": torch.stack(filled[index * len(tape) : (index + 1) * len(tape)])
         for index, name in enumerate(names)

@@ -11,9 +11,9 @@ from torch import Tensor
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.combinators import Agents
 from bbrl_exp.seeding import torch_generator
-from bbrl_exp.testing.cells import ROUNDED, compared, sequence_difference
+from bbrl_exp.testing.cells import ROUNDED, cells_of, compared, sequence_difference
 from bbrl_exp.testing.differences import Difference, Rows, differences
-from bbrl_exp.testing.matching import GRAPH, sequences_difference
+from bbrl_exp.testing.matching import sequences_difference
 from bbrl_exp.testing.playing import changing_attributes, members_without_environments, play, repeat, rows_of
 from bbrl_exp.testing.report import Check, checked
 from bbrl_exp.testing.subject import saved
@@ -37,9 +37,9 @@ _MOVED = 0.1
 
 def checks(trial: Trial) -> Iterator[Check]:
     """Of sequences, then of what is stored."""
-    for path, cell in trial.cells(trial.graph_at_start(), trial.learned).items():
+    for path, cell in cells_of(trial.learned.graph, trial.learned.learner).items():
         for dtype, words in ((torch.float64, "float64"), (torch.float32, "float32")):
-            rule = UNROLL.format(path.removeprefix(GRAPH), words)
+            rule = UNROLL.format(path, words)
             yield checked(SEQUENCES, rule, functools.partial(sequence_difference, cell, dtype))
     of_learner = functools.cache(functools.partial(_of_learner, trial))
     yield checked(SEQUENCES, LEARNER, lambda: of_learner()[0])
@@ -76,7 +76,9 @@ def chunks(trial: Trial) -> Difference | str:
     found = Difference(0.0, ROUNDED)
     for training in (trial.unchanged, trial.learned):
         for before, after in zip(training.chunks, training.chunks[1:], strict=False):
-            kept, first = ({name: each.rows[name][row] for name in memory.written} for each, row in ((before, [-1]), (after, [0])))
+            kept, first = (
+                {name: each.rows[name][row] for name in memory.written} for each, row in ((before, [-1]), (after, [0]))
+            )
             place = f"the first row of the chunk that begins after t={after.first_time}"
             found = found & differences(kept, first, 0.0, first_time=after.first_time).at(place)
         found = found & _handed_on(training.rows, memory.pairs, trial.subject.steps_per_chunk)
@@ -97,7 +99,9 @@ def _handed_on(rows: Rows, pairs: Sequence[tuple[str, str]], steps_per_chunk: in
         if each.rows is not None and each.where:
             t = int(each.rows.any(1).nonzero()[0, 0])  # a row after the first one
             is_first = t % steps_per_chunk == 0
-            each = each.at("in the first new row of a chunk, not the state handed on" if is_first else "not the state handed on")
+            each = each.at(
+                "in the first new row of a chunk, not the state handed on" if is_first else "not the state handed on"
+            )
         found = found & each
     return found
 
@@ -125,9 +129,7 @@ def updated(trial: Trial) -> Difference | str:
     ]
     for chunk in _some(after_updates) if trial.memory.written else ():
         with torch.inference_mode():
-            again = repeat(
-                trial.members(chunk.state, training=True), trial.memory, chunk.rows, first_row_is_known=True
-            )
+            again = repeat(trial.members(chunk.state, training=True), trial.memory, chunk.rows, first_row_is_known=True)
         found = found & _compared(trial, chunk.rows, again, first_time=chunk.first_time)
     return found & _moved(trial) & _cells_after(trial)
 
@@ -150,9 +152,9 @@ def _moved(trial: Trial) -> Difference:
 
 def _cells_after(trial: Trial) -> Difference:
     found = Difference(0.0, ROUNDED)
-    live, fresh = trial.cells(trial.learned.graph), trial.cells(trial.graph())
+    live, fresh = cells_of(trial.learned.graph), cells_of(trial.graph())
     for path, cell in live.items():
-        found = found & compared(cell, fresh[path]).at(f"unroll of {path.removeprefix(GRAPH)}")
+        found = found & compared(cell, fresh[path]).at(f"unroll of {path}")
     return found
 
 

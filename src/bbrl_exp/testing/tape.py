@@ -118,7 +118,9 @@ class Tape:
         done, starts = self.rows["env/done"].numpy(), self.starts.numpy()
         lengths, begins = [], []
         for b in range(starts.shape[1]):
-            found = [(int(np.argmax(done[t:, b])) + 1, int(t)) for t in np.flatnonzero(starts[:, b]) if done[t:, b].any()]
+            found = [
+                (int(np.argmax(done[t:, b])) + 1, int(t)) for t in np.flatnonzero(starts[:, b]) if done[t:, b].any()
+            ]
             length, begin = max(found, key=lambda each: (min(each[0], _LONGEST_EPISODE), each[1]))
             lengths.append(length)
             begins.append(begin)

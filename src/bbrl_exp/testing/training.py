@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -60,8 +60,7 @@ class Training:
     @property
     def rows(self) -> dict[str, Tensor]:
         """All rows, as they were when they were played."""
-        first, *others = [chunk.rows for chunk in self.chunks]
-        return {name: torch.cat([value, *(rows[name][1:] for rows in others)]) for name, value in first.items()}
+        return rows_of_chunks(self.chunks)
 
     @property
     def n_updates(self) -> int:
@@ -69,8 +68,20 @@ class Training:
         return sum(chunk.updated for chunk in self.chunks)
 
 
+def rows_of_chunks(chunks: Sequence[Played]) -> dict[str, Tensor]:
+    """All rows of chunks that follow each other."""
+    first, *others = [chunk.rows for chunk in chunks]
+    return {name: torch.cat([value, *(rows[name][1:] for rows in others)]) for name, value in first.items()}
+
+
 def train(
-    subject: Subject, tape: Tape, n_chunks: int, *, learns: bool, n_updates: int | None = None, after: After | None = None
+    subject: Subject,
+    tape: Tape,
+    n_chunks: int,
+    *,
+    learns: bool,
+    n_updates: int | None = None,
+    after: After | None = None,
 ) -> Training:
     """Plays chunks as a run does.
 
@@ -89,7 +100,7 @@ def train(
         learner.check_chunks(subject.steps_per_chunk, tape.starts.shape[1])
         learner.start_schedules(subject.schedule_steps or subject.total_steps)
         prepare_state(learner)
-    cells = cells_of(torch.nn.ModuleDict({"graph": graph, **({} if learner is None else {"learner": learner})}))
+    cells = cells_of(graph, learner)
     training, workspace, batch_size = Training(graph, learner), Workspace(), tape.starts.shape[1]
     state = saved(graph)
     for chunk in collect(

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from dataclasses import dataclass
 
-import torch
+from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
-from bbrl_exp.testing.cells import Cells, cells_of
 from bbrl_exp.testing.differences import differences
-from bbrl_exp.testing.playing import Memory, evaluating, members_without_environments, play, rows_of
+from bbrl_exp.testing.playing import Memory, members_without_environments, play, rows_of
 from bbrl_exp.testing.subject import State, Subject, load, saved
 from bbrl_exp.testing.tape import Tape, TapeEnvironments
 from bbrl_exp.testing.training import Training, train
 
 SEED = 0
-_FEWEST_ROWS = 48
-_FEWEST_CHUNKS, _N_UPDATES = 3, 3
+_SHORT = 64  # rows
+_FEWEST_CHUNKS, _N_UPDATES = 3, 2
 _MOST_CHUNKS_ROWS = 1024  # rows after which no more chunks are played, in the hope of an update
 
 
@@ -52,14 +52,13 @@ class Trial:
 
     @functools.cached_property
     def short(self) -> Tape:
-        """The first rows of the tape, of a few chunks."""
-        n_chunks = max(_FEWEST_CHUNKS, -(-_FEWEST_ROWS // self.subject.steps_per_chunk))
-        return self.tape.first(n_chunks * self.subject.steps_per_chunk + 1)
+        """The first rows of the tape."""
+        return self.tape.first(_SHORT)
 
     @functools.cached_property
     def unchanged(self) -> Training:
         """A few chunks after which nothing is learned."""
-        n_chunks = (len(self.short) - 1) // self.subject.steps_per_chunk
+        n_chunks = max(_FEWEST_CHUNKS, _SHORT // self.subject.steps_per_chunk)
         return train(self.subject, self.tape, n_chunks, learns=False)
 
     @functools.cached_property
@@ -72,37 +71,33 @@ class Trial:
         """What is saved after these updates."""
         return saved(self.learned.graph)
 
+    @functools.cached_property
+    def expected(self) -> dict[str, Tensor]:
+        """All rows that agents built from scratch give on the first rows of the tape, in evaluation mode."""
+        workspace = play(self.members(), self.short)
+        return rows_of(workspace, workspace.keys())
+
     def members(self, state: State | None = None, *, training: bool = False) -> list[Agent]:
         """The members without the environments, built from scratch, with the parameters of ``state``."""
         return members_without_environments(self.graph(state, training=training))
 
     def graph(self, state: State | None = None, *, training: bool = False) -> Agent:
         """The graph, built from scratch, with the parameters of ``state``; None for those after the updates."""
-        graph, _ = self.subject.build(TapeEnvironments(self.tape))
+        graph = copy.deepcopy(self._never_run)
         load(graph, self.state if state is None else state)
         return graph.train(training)
 
-    def cells(self, graph: Agent, training: Training | None = None) -> Cells:
-        """The cells of a graph, and of the learner of a training."""
-        learner = None if training is None else training.learner
-        parts = {"graph": graph, **({} if learner is None else {"learner": learner})}
-        return cells_of(torch.nn.ModuleDict(parts))
+    @functools.cached_property
+    def _never_run(self) -> Agent:
+        return self.subject.build(TapeEnvironments(self.short))[0]
 
     def remembers(self) -> bool:
         """Whether anything is carried on, or depends on an earlier row of an episode."""
         if self.memory.variables:
             return True
         names = (*self.memory.written, *self.memory.actions)
-        members = self.members(saved(self.graph_at_start()))
-        tape = self.short
+        state, tape = saved(self._never_run), self.short
         late = tape.rows["env/timestep"] > 0
-        with evaluating(members):
-            first = rows_of(play(members, tape), names)
-            again = rows_of(play(members, tape), names)
-            other = rows_of(play(members, tape.changed(~late, SEED)), names)
-        return bool(differences(first, other, 0.0, late).where or differences(first, again, 0.0).where)
-
-    def graph_at_start(self) -> Agent:
-        """The graph as a run begins with it."""
-        graph, _ = self.subject.build(TapeEnvironments(self.tape))
-        return graph
+        first, again = (rows_of(play(self.members(state), tape), names) for _ in range(2))
+        other = rows_of(play(self.members(state), tape.changed(~late, SEED)), names)
+        return not differences(first, again, 0.0).where and bool(differences(first, other, 0.0, late).where)

@@ -13,8 +13,8 @@ from bbrl_exp.workspace import Workspace
 
 _STARTS = "env/initial_state"
 
-UnitsOf = Callable[[Tensor], Tensor]
-"""From states ``[N, S]`` to those units ``[N, U]`` that an activation keeps between −1 and 1."""
+UnitsOf = Callable[[Tensor], Tensor | None]
+"""From states ``[N, S]`` to those units ``[N, U]`` that an activation keeps between −1 and 1; None for none."""
 
 
 def states_in(workspace: Workspace) -> list[str]:
@@ -40,7 +40,7 @@ class MemoryRecords:
 
     Args:
         every: environment steps between two records, at least.
-        units: variable → the units of its states that can be saturated; without it there is no such fraction.
+        units: variable → the units of its states that can be saturated; without any there is no such fraction.
 
     Attributes:
         next_record: environment steps from which on the next record is due.
@@ -70,7 +70,8 @@ class MemoryRecords:
                 states = states[~starts]
             prefix = f"memory/{variable.removesuffix('/state')}"
             found[f"{prefix}/state_norm"] = torch.linalg.vector_norm(states.float(), dim=-1).mean()
-            if variable in self._units:
-                found[f"{prefix}/saturation"] = saturated_fraction(self._units[variable](states)).float()
+            units = self._units[variable](states) if variable in self._units else None
+            if units is not None:
+                found[f"{prefix}/saturation"] = saturated_fraction(units).float()
         values = torch.stack(list(found.values())).tolist() if found else []
         return {name: value for name, value in zip(found, values, strict=True) if math.isfinite(value)}
