@@ -16,10 +16,12 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.schedules import Linear
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.replayed_sequences import SequenceBatch
+from bbrl_exp.learners.recurrent_dqn import RecurrentDQN
 from bbrl_exp.learners.recurrent_sac import RecurrentSAC
 from bbrl_exp.learners.sac import SAC
 from bbrl_exp.nn.recurrent import GRU, LSTM
 from bbrl_exp.policies.q_ensemble import QEnsemble
+from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
 from bbrl_exp.policies.q_recurrent_ensemble import RecurrentQEnsemble
 from bbrl_exp.policies.recurrent_squashed import RecurrentSquashedPolicy
 from bbrl_exp.policies.squashed import SquashedNormalPolicy
@@ -231,6 +233,30 @@ def test_the_smallest_buffer_that_is_allowed_always_holds_a_sequence(stride: int
             two_rows.set_full(name, rows[name][t : t + 2])
         buffer.put(two_rows, 0)
         assert (buffer.n_sequences(learner.sequence_rows) > 0) == (t + 2 >= learner.sequence_rows)
+
+
+class Window(GRU):
+    """A cell for learners on policy."""
+
+    replayed = False
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda cell: RecurrentDQN(RecurrentQPolicy(env_spec_of("bbrl_exp/ProbeMemory-v0", 2), cell)),
+        lambda cell: RecurrentSAC(
+            RecurrentSquashedPolicy(env_spec_of(ENV, 2)), RecurrentQEnsemble(env_spec_of(ENV, 2), cell=cell)
+        ),
+    ],
+)
+def test_a_cell_for_learners_on_policy_is_refused_in_one_line(make: Any) -> None:
+    with pytest.raises(ConfigurationError) as found:
+        make(Window)
+    assert str(found.value) == (
+        "cell: Window has states of 64 numbers, too large to replay; choose another memory, or a learner on policy "
+        "(recurrent_ppo, recurrent_a2c, recurrent_pqn)"
+    )
 
 
 def test_a_critic_that_sees_something_else_than_the_policy_is_refused() -> None:

@@ -59,7 +59,16 @@ class SequenceOptions(ReplayOptions, Learner):
         return tuple(memory.state_name for memory in memories) if self.initial_state == "stored" else ()
 
     def sequence_buffer(self, actions: Sequence[str], *memories: Memory) -> ReplayBuffer:
-        """A buffer for what memories see, the actions that are chosen, and the states."""
+        """A buffer for what memories see, the actions that are chosen, and the states.
+
+        Raises:
+            ConfigurationError: a memory's cell is one for learners on policy only.
+        """
+        for cell in (memory.cell for memory in memories if not memory.cell.replayed):
+            raise ConfigurationError(
+                f"cell: {type(cell).__name__} has states of {cell.state_size:,} numbers, too large to replay; choose "
+                "another memory, or a learner on policy (recurrent_ppo, recurrent_a2c, recurrent_pqn)"
+            )
         return ReplayBuffer(
             self.replay_capacity,
             memories[0].names,
