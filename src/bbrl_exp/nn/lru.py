@@ -24,15 +24,16 @@ _ABOVE_0_TO_2_PI = Range("above 0, at most 2 π (6.283…)", lambda value: 0 < v
 class LRU(Cell):
     """A layer with memory (Orvieto et al., 2023, arXiv:2303.06349), h being complex and the rest real:
 
-        h' = λ ⊙ h + γ ⊙ (B x)    y = SiLU(Re(C h') + D x + c)
+        h' = λ ⊙ h + γ ⊙ (B x)    u = SiLU(Re(C h') + D x + c)    y = (V u + v) ⊙ σ(G u + g)
 
     λ = exp(−exp(ν) + i exp(θ)), so that |λ| < 1 whatever is learned (section 3.3). At first |λ|² is uniform between
     ``r_min``² and ``r_max``² and the phase between 0 and ``max_phase`` (lemma 3.2), and γ = √(1 − |λ|²) keeps the
     variance of h at that of B x for inputs without correlation (equation 7); log γ is learned. The entries of B and C
     are normal, scaled by the number of their inputs (appendix).
 
-    The paper places a GLU and a skip connection around each of several layers; here a SiLU follows, and D x takes the
-    place of the skip connection: without them a policy would be linear in all it has seen (see :class:`Readout`).
+    As in the paper, a nonlinearity and a gated linear unit follow (see :class:`~bbrl_exp.nn.readout.Readout`): without
+    them a policy would be linear in all that it has seen. There is one layer instead of several, D x takes the place of
+    the skip connection, and normalising the inputs is left to the agent.
 
     The state holds real and imaginary parts in turn, ``[B, 2 N]``, and the gradient of :meth:`unroll` reaches the state
     it begins with.
@@ -76,7 +77,7 @@ class LRU(Cell):
         rates = [torch.log(-0.5 * torch.log(squared)), torch.log(max_phase * phase), 0.5 * torch.log1p(-squared)]
         self.rates = nn.Parameter(torch.stack(rates))
         self.weight = nn.Parameter(torch.empty(self.state_size, self.n_inputs))  # B, as the state
-        self.readout = Readout(self.state_size, self.n_inputs, self.n_hidden)  # Re(C h) is one real product
+        self.readout = Readout(self.state_size, self.n_inputs, self.n_hidden, generator)  # Re(C h) is one real product
         with torch.no_grad():
             self.weight.normal_(std=1 / math.sqrt(2 * self.n_inputs), generator=generator)
             self.readout.memory_weight.normal_(std=1 / math.sqrt(self.n_modes), generator=generator)
