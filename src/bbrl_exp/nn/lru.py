@@ -87,6 +87,10 @@ class LRU(Cell):
         """λ, complex ``[N]``."""
         return torch.polar(torch.exp(-torch.exp(self.rates[0])), torch.exp(self.rates[1]))
 
+    def scales(self) -> Tensor:
+        """γ, of the state's numbers, ``[S]``."""
+        return self.rates[2].exp().repeat_interleave(2)
+
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         state = _as_real(self.eigenvalues() * _as_complex(state) + self._drive(x))
         return self.readout(state, x), state
@@ -99,8 +103,7 @@ class LRU(Cell):
         return ArrayLRU(self)
 
     def _drive(self, x: Tensor) -> Tensor:
-        scales = self.rates[2].exp().repeat_interleave(2)
-        return _as_complex(nn.functional.linear(x, self.weight * scales.unsqueeze(1)))
+        return _as_complex(nn.functional.linear(x, self.weight) * self.scales())
 
 
 class ArrayLRU:
@@ -111,6 +114,7 @@ class ArrayLRU:
     """
 
     def __init__(self, cell: LRU) -> None:
+        self._cell = cell
         self._parameters = ParameterArrays((cell.rates, cell.weight))
         self._readout = ArrayReadout(cell.readout)
         self._rates = b""
@@ -121,9 +125,8 @@ class ArrayLRU:
         rates, weight = self._parameters()
         known = rates.tobytes()
         if known != self._rates:
-            decay, frequency, scale = np.exp(rates.T)
-            self._eigenvalues = np.exp(-decay + 1j * frequency).astype(np.complex64)
-            self._scales = scale.repeat(2)
+            with torch.no_grad():  # by the module, since a difference in a phase adds up over many steps
+                self._eigenvalues, self._scales = self._cell.eigenvalues().numpy(), self._cell.scales().numpy()
             self._rates = known
         following = product(x, weight)
         following *= self._scales
