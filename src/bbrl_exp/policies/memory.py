@@ -186,6 +186,11 @@ class Memory(nn.Module):
         x = self.inputs([leaf.flatten(0, 1) for leaf in rows])
         return self.cell.unroll(x.view(*starts.shape, -1), state, starts)
 
+    def outputs(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
+        """The outputs ``[T, B, H]`` of :meth:`unroll` alone."""
+        x = self.inputs([leaf.flatten(0, 1) for leaf in rows])
+        return self.cell.outputs(x.view(*starts.shape, -1), state, starts)
+
     def latent(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int = 0) -> Tensor:
         """Outputs and, beside them, what the cell saw, of whole sequences, ``[T - burn_in, B, H + D]``.
 
@@ -200,7 +205,7 @@ class Memory(nn.Module):
                 _, states = self.unroll([leaf[:burn_in] for leaf in rows], state, starts[:burn_in])
             rows, state, starts = [leaf[burn_in:] for leaf in rows], states[-1], starts[burn_in:]
         x = self.inputs([leaf.flatten(0, 1) for leaf in rows]).view(*starts.shape, -1)
-        return torch.cat((self.cell.unroll(x, state, starts)[0], x), dim=2)
+        return torch.cat((self.cell.outputs(x, state, starts), x), dim=2)
 
     def read(self, workspace: Workspace) -> tuple[Tensor, ...]:
         """All rows of the variables of :attr:`names`, ``[T, B, *shape]`` each."""
