@@ -153,7 +153,6 @@ PEER_RUNS: Mapping[str, PeerRun] = {
         for name, env_steps, discount, learning_rate in (
             ("t_maze", 100_000, 0.998, 2e-3),
             ("repeat_first_easy", 100_000, 0.99, 3e-3),
-            ("repeat_previous_easy", 150_000, 0.99, 3e-3),
         )
     },
     "ppo_acrobot": PeerRun(

@@ -11,8 +11,8 @@ cut or the sequence ends; the future is worth nothing where the episode has term
 episodes: the state is zeroed where one begins, and the pair of rows between two is masked.
 
 Deviations from R2D2: sequences are drawn uniformly, begin at any row and may cross the end of an episode; values are
-not rescaled; one policy acts, with one ε; the previous action and reward are no inputs; the loss is that of Huber; a
-truncated episode keeps its bootstrap.
+not rescaled; one policy acts, with one ε; the previous action and reward are inputs only where they are asked for; the
+loss is that of Huber; a truncated episode keeps its bootstrap.
 """
 
 from __future__ import annotations

@@ -79,6 +79,10 @@ class Cell(nn.Module):
             states.append(state)
         return torch.stack(outputs), torch.stack(states)
 
+    def outputs(self, x: Tensor, state: Tensor, starts: Tensor) -> Tensor:
+        """The outputs ``[T, B, H]`` of :meth:`unroll` alone, which a cell of large states may find faster."""
+        return self.unroll(x, state, starts)[0]
+
     def bounded_units(self, state: Tensor) -> Tensor | None:
         """The units ``[…, U]`` of states ``[…, S]`` that an activation such as tanh keeps between −1 and 1.
 

@@ -165,6 +165,11 @@ class Memory(nn.Module):
         x = self.inputs([leaf.flatten(0, 1) for leaf in rows])
         return self.cell.unroll(x.view(*starts.shape, -1), state, starts)
 
+    def outputs(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
+        """The outputs ``[T, B, H]`` of :meth:`unroll` alone."""
+        x = self.inputs([leaf.flatten(0, 1) for leaf in rows])
+        return self.cell.outputs(x.view(*starts.shape, -1), state, starts)
+
     def read(self, workspace: Workspace) -> tuple[Tensor, ...]:
         """All rows of the variables of :attr:`names`, ``[T, B, *shape]`` each."""
         return tuple(workspace.get_full(name) for name in self.names)
