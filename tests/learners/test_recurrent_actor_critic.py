@@ -19,8 +19,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import generalized_advantages
 from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
-from bbrl_exp.learners.parts.options import AdvantageOptions
-from bbrl_exp.learners.parts.sequences import Sequences, collect_sequences
+from bbrl_exp.learners.parts.sequences import SequenceAdvantageOptions, Sequences, collect_sequences
 from bbrl_exp.learners.recurrent_a2c import RecurrentA2C
 from bbrl_exp.learners.recurrent_ppo import RecurrentPPO
 from bbrl_exp.nn.recurrent import LSTM
@@ -66,8 +65,7 @@ class Setting:
             self.policy,
             self.critic,
             BehaviourLogProbs(),
-            AdvantageOptions(discount=0.9, trace_decay=0.8),
-            length,
+            SequenceAdvantageOptions(discount=0.9, trace_decay=0.8, sequence_length=length),
         )
 
     def gradients(self, loss: Tensor) -> list[Tensor]:

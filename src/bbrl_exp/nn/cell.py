@@ -31,9 +31,15 @@ class Cell(nn.Module):
         n_hidden: number H of numbers of an output.
         state_size: number S of numbers of the state.
 
+    Attributes:
+        replayed: whether learners that replay stored states take it; false for a cell with states that are too large
+            to keep for each row.
+
     Raises:
         ConfigurationError: a size below 1.
     """
+
+    replayed = True
 
     def __init__(self, n_inputs: int, n_hidden: int, state_size: int) -> None:
         super().__init__()
