@@ -37,6 +37,7 @@ PACKAGES = [
     "config",
     "runs",
     "export",
+    "testing",
     "sweeps",
     "search",
     "commands",

@@ -45,7 +45,7 @@ AGENTS = {
     "pqn": [],
     "dqn": FEW_UPDATES,
     "dqn prioritised": [*FEW_UPDATES, "agent.learner.prioritised=true", "agent.learner.n_steps=3"],
-    "recurrent_dqn": ["env=masked_cartpole", *FEW_UPDATES],
+    "recurrent_dqn": ["env=masked_cartpole", "memory=lstm", "memory.inputs=[observation,action,reward]", *FEW_UPDATES],
     "ddpg": CONTINUOUS,
     "td3": CONTINUOUS,
     "sac": [*CONTINUOUS, "agent.members.policy.noise_correlation=0.7"],

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bbrl_exp.arguments import AT_LEAST_1, FROM_0_BELOW_1, Range
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.nn.cell import Cell
 from bbrl_exp.nn.parameter_arrays import ParameterArrays
 from bbrl_exp.nn.readout import ArrayReadout, Readout
 from bbrl_exp.nn.recurrent_arrays import product
@@ -20,7 +21,7 @@ from bbrl_exp.nn.scan import linear_scan
 _ABOVE_0_TO_2_PI = Range("above 0, at most 2 π (6.283…)", lambda value: 0 < value <= 2 * math.pi)
 
 
-class LRU(nn.Module):
+class LRU(Cell):
     """A layer with memory (Orvieto et al., 2023, arXiv:2303.06349), h being complex and the rest real:
 
         h' = λ ⊙ h + γ ⊙ (B x)    y = SiLU(Re(C h') + D x + c)
@@ -62,16 +63,13 @@ class LRU(nn.Module):
         max_phase: float = math.pi / 4,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
-        AT_LEAST_1.check(n_inputs=n_inputs, n_hidden=n_hidden, n_modes=n_modes)
+        AT_LEAST_1.check(n_modes=n_modes)
+        super().__init__(n_inputs, n_hidden, 2 * (n_hidden if n_modes is None else n_modes))
         FROM_0_BELOW_1.check(r_min=r_min, r_max=r_max)
         if r_min >= r_max:
             raise ConfigurationError(f"r_min={r_min}: must be below r_max={r_max}")
         _ABOVE_0_TO_2_PI.check(max_phase=max_phase)
-        self.n_inputs = int(n_inputs)
-        self.n_hidden = int(n_hidden)
-        self.n_modes = self.n_hidden if n_modes is None else int(n_modes)
-        self.state_size = 2 * self.n_modes
+        self.n_modes = self.state_size // 2
         # Rows ν, θ, log γ; the draws are from above 0 to 1.
         radius, phase = 1.0 - torch.rand(2, self.n_modes, generator=generator)
         squared = r_min**2 + radius * (r_max**2 - r_min**2)
@@ -84,35 +82,19 @@ class LRU(nn.Module):
             self.readout.memory_weight.normal_(std=1 / math.sqrt(self.n_modes), generator=generator)
             self.readout.input_weight.normal_(std=1 / math.sqrt(self.n_inputs), generator=generator)
 
-    def initial_state(self, batch_size: int) -> Tensor:
-        """The state with which an episode begins: zeros, ``[B, S]``."""
-        return self.rates.new_zeros(batch_size, self.state_size)
-
     def eigenvalues(self) -> Tensor:
         """λ, complex ``[N]``."""
         return torch.polar(torch.exp(-torch.exp(self.rates[0])), torch.exp(self.rates[1]))
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One time step: the output ``[B, H]`` and the next state ``[B, S]``, of ``[B, D]`` and ``[B, S]``."""
         state = _as_real(self.eigenvalues() * _as_complex(state) + self._drive(x))
         return self.readout(state, x), state
 
     def unroll(self, x: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """T time steps of B sequences, with gradients through all of them up to where an episode starts.
-
-        Args:
-            x: ``[T, B, D]``.
-            state: before the first step, ``[B, S]``.
-            starts: bool ``[T, B]``: the state is zeroed before step t where ``starts[t]``.
-
-        Returns:
-            The outputs ``[T, B, H]`` and the states after each step, ``[T, B, S]``.
-        """
         states = _as_real(linear_scan(self.eigenvalues(), self._drive(x), _as_complex(state), starts))
         return self.readout(states, x), states
 
     def on_arrays(self) -> ArrayLRU:
-        """:meth:`step` on arrays, for the interaction loop."""
         return ArrayLRU(self)
 
     def _drive(self, x: Tensor) -> Tensor:

@@ -97,6 +97,11 @@ class Memory(nn.Module):
             sizes[self._previous_action] = self._action.n_features
         return {name: ((size,), "float32") for name, size in sizes.items()}
 
+    @property
+    def has_arrays(self) -> bool:
+        """Whether :meth:`step_on_arrays` can be used."""
+        return self._arrays is not None and self.inputs.is_numbers
+
     def on_arrays(self, mlp: Mlp) -> ArrayMlp | None:
         """``mlp`` on arrays, where :meth:`step_on_arrays` can be used; else None."""
         return None if self._arrays is None else self.inputs.on_arrays(mlp)
@@ -110,6 +115,13 @@ class Memory(nn.Module):
             agent: whose memory it is, running on a workspace.
             t: the time step.
         """
+        return self._step(agent, t)[0]
+
+    def latent_step(self, agent: Agent, t: int) -> Tensor:
+        """:meth:`step`, which returns the outputs and, beside them, what the cell saw, ``[B, H + D]``."""
+        return torch.cat(self._step(agent, t), dim=1)
+
+    def _step(self, agent: Agent, t: int) -> tuple[Tensor, Tensor]:
         initial = agent.get((INITIAL_STATE, t))
         rows = [agent.get((name, t)) for name in self._shown]
         if self._action is not None:
@@ -125,13 +137,22 @@ class Memory(nn.Module):
         output, following = self.cell.step(x, state)
         agent.set((agent.prefix + self.state_name, t), state)
         agent.set((agent.prefix + self.next_state_name, t), following)
-        return output
+        return output, x
 
     def step_on_arrays(self, agent: Agent, t: int) -> tuple[NDArray[Any], list[NDArray[Any]]]:
         """The same for float32 vectors on the CPU: outputs, and what is to be written, in the order of :attr:`writes`.
 
         The caller writes it. Only where :meth:`on_arrays` gives something.
         """
+        output, _, written = self._step_on_arrays(agent, t)
+        return output, written
+
+    def latent_step_on_arrays(self, agent: Agent, t: int) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+        """:meth:`step_on_arrays` with the outputs and, beside them, what the cell saw, ``[B, H + D]``."""
+        output, x, written = self._step_on_arrays(agent, t)
+        return np.concatenate((output, x), axis=1), written
+
+    def _step_on_arrays(self, agent: Agent, t: int) -> tuple[NDArray[Any], NDArray[Any], list[NDArray[Any]]]:
         assert self._arrays is not None
         *rows, initial = agent.read_rows(t, self._shown_at_a_step)
         written = []
@@ -149,7 +170,7 @@ class Memory(nn.Module):
                 state = state.copy()
                 state[initial] = 0.0
         output, following = self._arrays(x, state)
-        return output, [state, following, *written]
+        return output, x, [state, following, *written]
 
     def unroll(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs ``[T, B, H]`` for whole sequences, with gradients through them, and the states, ``[T, B, S]``.
@@ -164,6 +185,27 @@ class Memory(nn.Module):
         """
         x = self.inputs([leaf.flatten(0, 1) for leaf in rows])
         return self.cell.unroll(x.view(*starts.shape, -1), state, starts)
+
+    def outputs(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
+        """The outputs ``[T, B, H]`` of :meth:`unroll` alone."""
+        x = self.inputs([leaf.flatten(0, 1) for leaf in rows])
+        return self.cell.outputs(x.view(*starts.shape, -1), state, starts)
+
+    def latent(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int = 0) -> Tensor:
+        """Outputs and, beside them, what the cell saw, of whole sequences, ``[T - burn_in, B, H + D]``.
+
+        Args:
+            rows: one tensor ``[T, B, *shape]`` per variable of :attr:`names`.
+            state: with which the first row is processed, ``[B, S]``.
+            starts: ``env/initial_state``, bool ``[T, B]``.
+            burn_in: rows at the beginning that only bring the state up to date, without gradients.
+        """
+        if burn_in:
+            with torch.no_grad():
+                _, states = self.unroll([leaf[:burn_in] for leaf in rows], state, starts[:burn_in])
+            rows, state, starts = [leaf[burn_in:] for leaf in rows], states[-1], starts[burn_in:]
+        x = self.inputs([leaf.flatten(0, 1) for leaf in rows]).view(*starts.shape, -1)
+        return torch.cat((self.cell.outputs(x, state, starts), x), dim=2)
 
     def read(self, workspace: Workspace) -> tuple[Tensor, ...]:
         """All rows of the variables of :attr:`names`, ``[T, B, *shape]`` each."""

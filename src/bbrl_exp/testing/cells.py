@@ -77,8 +77,9 @@ def sequences_for(cell: Any, dtype: torch.dtype) -> Sequences:
         for row in x[:_N_STEPS]:
             _, state = cell.step(row, state)
     starts = torch.rand(_N_STEPS, _N_SEQUENCES, generator=generator) < 0.15
-    starts[0] = torch.arange(_N_SEQUENCES) == 1
     starts[:, 3] = False
+    for row, sequence in ((0, 1), (1, 2), (-2, 1), (-1, 0)):  # next to both ends, and in rows that follow each other
+        starts[row] = torch.arange(_N_SEQUENCES) == sequence
     return Sequences(x[_N_STEPS:].contiguous(), state.detach().clone(), starts)
 
 
@@ -150,7 +151,8 @@ def gradient_leak(cell: Any, *, across_resets: bool) -> Difference:
         counts = is_even.expand(len(given.x), -1)
         forbidden = ~counts
     loss = (outputs * counts.unsqueeze(2)).sum()
-    x_gradient, state_gradient = torch.autograd.grad(loss, [leaf.x, leaf.state], allow_unused=True)
+    found_gradients: Sequence[Tensor | None] = torch.autograd.grad(loss, [leaf.x, leaf.state], allow_unused=True)
+    x_gradient, state_gradient = found_gradients
     gradients = torch.zeros_like(leaf.x) if x_gradient is None else x_gradient
     found = differences(
         {"gradient of the inputs": torch.zeros_like(gradients)}, {"gradient of the inputs": gradients}, 0.0, forbidden

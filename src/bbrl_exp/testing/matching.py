@@ -43,7 +43,12 @@ def sequences_difference(
     """
     index = first_update(training)
     if index is None:
-        reason = "the learner calls unroll of no module that has initial_state, step and unroll"
+        n_rows = len(training.rows["env/done"])
+        reason = (
+            "the learner calls unroll of no module that has n_inputs, initial_state, step and unroll"
+            if training.n_updates
+            else f"the learner makes no update in {n_rows} rows"
+        )
         return reason, reason
     outputs, states = Difference(0.0, TOLERANCE), Difference(0.0, TOLERANCE)
     for number, chunk in list(enumerate(training.chunks))[index:]:

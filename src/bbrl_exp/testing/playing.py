@@ -99,9 +99,9 @@ def _unrolled(graph: Agent) -> Agent:
     return graph.agent if isinstance(graph, TemporalAgent) else graph
 
 
-def play(members: Sequence[Agent], tape: Tape, workspace: Workspace | None = None) -> Workspace:
+def play(members: Sequence[Agent], tape: Tape) -> Workspace:
     """Lets members act on a tape from its first row to its last, without gradients."""
-    workspace = Workspace() if workspace is None else workspace
+    workspace = Workspace()
     with torch.inference_mode():
         TemporalAgent(Agents(TapeEnvironments(tape), *members))(workspace, t=0, n_steps=len(tape))
     return workspace
@@ -131,7 +131,8 @@ def repeat(
     """
     workspace = Workspace()
     supplied, n_rows = memory.supplied(rows), len(next(iter(rows.values())))
-    supply = _Rows({name: (inputs or {}).get(name, rows[name]) for name in supplied})
+    given: Mapping[str, Tensor | Sequence[Tensor]] = {**rows, **(inputs or {})}
+    supply = _Rows({name: given[name] for name in supplied})
     actions = _Rows({name: rows[name] for name in memory.actions})
     if first_row_is_known:
         for name, value in rows.items():
@@ -146,7 +147,7 @@ def repeat(
 class _Rows(Agent):
     """Writes rows that are known."""
 
-    def __init__(self, rows: Mapping[str, Sequence[Tensor]]) -> None:
+    def __init__(self, rows: Mapping[str, Tensor | Sequence[Tensor]]) -> None:
         super().__init__()
         self._rows = rows
 
@@ -155,11 +156,11 @@ class _Rows(Agent):
             self.set((name, t), value[t])
 
 
-def changing_attributes(members: Sequence[Agent], tape: Tape) -> list[str]:
+def changing_attributes(members: Sequence[Agent], tape: Tape, other: Tape) -> list[str]:
     """Arrays of numbers in attributes of members that are others after acting: what is remembered there."""
-    workspace = play(members, tape)
+    play(members, tape)
     before = _numbers(members)
-    play(members, tape, workspace)
+    play(members, other)
     after = _numbers(members)
     return [name for name, value in after.items() if name not in before or not _same(before[name], value)]
 

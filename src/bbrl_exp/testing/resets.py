@@ -42,7 +42,7 @@ def episodes(trial: Trial) -> Difference:
     tape = trial.short
     begins = last_starts(tape.starts)
     times = torch.arange(len(tape)).unsqueeze(1)
-    found = _changed(trial, tape, tape.changed(times < begins, SEED), times >= begins)
+    found = _changed(trial, tape.changed(times < begins, SEED), times >= begins)
     if found.rows is None or not found.where:
         return found
     late = found.rows & (times > begins)
@@ -57,14 +57,14 @@ def environments(trial: Trial) -> Difference:
     found = Difference(0.0, _ROUNDING)
     for others in (is_even, ~is_even):
         changed = tape.with_other_episodes(others, SEED).changed(others.expand(len(tape), -1), SEED)
-        found = found & _changed(trial, tape, changed, (~others).expand(len(tape), -1))
+        found = found & _changed(trial, changed, (~others).expand(len(tape), -1))
     return found
 
 
-def _changed(trial: Trial, tape: Tape, changed: Tape, counts: Tensor) -> Difference:
+def _changed(trial: Trial, changed: Tape, counts: Tensor) -> Difference:
     names = (*trial.memory.written, *trial.memory.actions)
-    expected, found = (rows_of(play(trial.members(), each), names) for each in (tape, changed))
-    return differences(expected, found, _ROUNDING, counts)
+    expected = {name: trial.expected[name] for name in names}
+    return differences(expected, rows_of(play(trial.members(), changed), names), _ROUNDING, counts)
 
 
 def gradients(trial: Trial, *, across_resets: bool) -> Difference | str:

@@ -166,7 +166,7 @@ def outside(trial: Trial) -> Difference:
     alone = rows_of(play(trial.members(), tape), names)
     together = rows_of(_in_turns(trial.members(), tape, other), names)
     found = differences(alone, together, ROUNDED)
-    held = changing_attributes(trial.members(), tape) if found.where else []
+    held = changing_attributes(trial.members(), tape, other) if found.where else []
     return found.at(f"what changes while the agents act: attribute {', '.join(held)}") if held else found
 
 

@@ -16,7 +16,10 @@ from torch import Tensor
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.combinators import Agents, TemporalAgent
 from bbrl_exp.config.check import CheckedRun
+from bbrl_exp.config.graph import LEARNER_KEY
+from bbrl_exp.config.nodes import parameters_of
 from bbrl_exp.config.preparation import build_graph_and_learner, prepare
+from bbrl_exp.config.targets import find_target
 from bbrl_exp.envs.environment_agent import EnvironmentAgent
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.envs.values import ObservationReader
@@ -35,17 +38,32 @@ State = Mapping[str, Any]
 # From an observation, a state, where episodes begin and other variables to actions and the next state.
 Act = Callable[[Any, Any, Any, Mapping[str, Any]], tuple[Any, Mapping[str, Tensor]]]
 
-_LEARNING_STARTS = 128
+# Environment steps before the first update, no more of them here: what is replayed early is replayed as it is later.
+_START, _MOST_START = "learning_starts", 128
 
 
 class Subject(Protocol):
     """An agent, which can be built again and again."""
 
-    label: str
-    steps_per_chunk: int
-    chunks_per_recording: int
-    total_steps: int
-    schedule_steps: int | None
+    @property
+    def label(self) -> str:
+        """As it is called."""
+
+    @property
+    def steps_per_chunk(self) -> int:
+        """Time steps between two updates."""
+
+    @property
+    def chunks_per_recording(self) -> int:
+        """Chunks after which the recording is cut."""
+
+    @property
+    def total_steps(self) -> int:
+        """Environment steps of its run."""
+
+    @property
+    def schedule_steps(self) -> int | None:
+        """Environment steps of its schedules; None for ``total_steps``."""
 
     def real_rows(self) -> RealRows:
         """What its environment shows."""
@@ -98,8 +116,8 @@ class ConfiguredSubject:
         with prepare(run, without_environments=True):
             pass
         learner = run.config["agent"]["learner"]
-        if learner is not None and isinstance(start := learner.get("learning_starts"), int):
-            learner = {**learner, "learning_starts": min(start, _LEARNING_STARTS)}
+        if learner is not None and _START in parameters_of(find_target(learner["_target_"], LEARNER_KEY)):
+            learner = {**learner, _START: min(learner.get(_START, _MOST_START), _MOST_START)}
         config = {
             **run.config,
             "batch_size": N_ENVIRONMENTS,
@@ -110,22 +128,18 @@ class ConfiguredSubject:
 
     @property
     def steps_per_chunk(self) -> int:
-        """Time steps between two updates."""
         return self.run.size.steps_per_chunk
 
     @property
     def chunks_per_recording(self) -> int:
-        """Chunks after which the recording is cut."""
         return self.run.size.chunks_per_recording
 
     @property
     def total_steps(self) -> int:
-        """Environment steps of the run."""
         return self.run.size.env_steps
 
     @property
     def schedule_steps(self) -> int | None:
-        """Environment steps of the run's schedules."""
         return self.run.size.schedule_steps
 
     def real_rows(self) -> RealRows:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.agents.combinators import TemporalAgent
+from bbrl_exp.errors import BbrlExpError, described
 from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.learners.parts.state import prepare_state
 from bbrl_exp.testing.cells import Call, cells_of, fingerprint, watched
@@ -115,7 +116,7 @@ def train(
         before, calls = fingerprint(modules), list[Call]()
         if learner is not None:
             with watched(cells, modules) as calls:
-                learner.learn_from(workspace, _progress(subject, chunk))
+                _learn(learner, workspace, _progress(subject, chunk))
         first_time = (chunk.number - 1) * subject.steps_per_chunk
         training.chunks.append(Played(first_time, state, rows, before, calls, fingerprint(modules) != before))
         if after is not None:
@@ -124,6 +125,16 @@ def train(
             break
         state = saved(graph) if learner is not None else state
     return training
+
+
+def _learn(learner: Learner, workspace: Workspace, progress: Progress) -> None:
+    try:
+        learner.learn_from(workspace, progress)
+    except Exception as error:
+        if isinstance(error, BbrlExpError):
+            raise
+        message = f"{type(learner).__name__} fails after {progress.env_steps} environment steps: {described(error)}"
+        raise BbrlExpError(message) from error
 
 
 def _progress(subject: Subject, chunk: Chunk) -> Progress:

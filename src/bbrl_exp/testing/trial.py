@@ -16,7 +16,7 @@ from bbrl_exp.testing.tape import Tape, TapeEnvironments
 from bbrl_exp.testing.training import Training, train
 
 SEED = 0
-_SHORT = 64  # rows
+_SHORT = 48  # rows
 _FEWEST_CHUNKS, _N_UPDATES = 3, 2
 _MOST_CHUNKS_ROWS = 1024  # rows after which no more chunks are played, in the hope of an update
 

@@ -13,8 +13,8 @@ from bbrl_exp.workspace import Workspace
 
 _STARTS = "env/initial_state"
 
+# From states ``[N, S]`` to those units ``[N, U]`` that an activation keeps between −1 and 1; None for none.
 UnitsOf = Callable[[Tensor], Tensor | None]
-"""From states ``[N, S]`` to those units ``[N, U]`` that an activation keeps between −1 and 1; None for none."""
 
 
 def states_in(workspace: Workspace) -> list[str]:
