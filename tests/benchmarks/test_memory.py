@@ -119,9 +119,9 @@ def test_ctrl_c_begins_no_further_runs_and_keeps_those_on_their_way(
     monkeypatch.setattr(memory, "measure", measured)
     monkeypatch.setattr(memory, "Event", lambda: interrupted)
     todo = [("t_maze_20", "gru", seed) for seed in range(3)]
-    assert [run for run, _ in memory.results(todo, jobs=1)] == todo[:1]
+    assert [run for run, _ in memory.results(todo, jobs=1, again=True)] == todo[:1]
     assert begun == [0]
-    assert capsys.readouterr().out == "interrupted; the same command does the other 2 runs\n"
+    assert capsys.readouterr().out == "interrupted; the same command does the rest\n"
 
 
 def test_a_table_has_a_row_per_task_and_a_column_per_contestant(memory: ModuleType) -> None:
