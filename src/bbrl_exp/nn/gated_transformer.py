@@ -53,6 +53,8 @@ class GTrXL(Cell):
         ConfigurationError: a size below 1, or heads that do not divide H.
     """
 
+    replayed = False
+
     def __init__(
         self,
         n_inputs: int,

@@ -45,6 +45,8 @@ class RecurrentQEnsemble(Agent):
         ConfigurationError: the action is no bounded box of floats, or a value out of its range.
     """
 
+    head_in_words = "values of the actions"
+
     def __init__(
         self,
         env_spec: EnvSpec,
@@ -84,6 +86,12 @@ class RecurrentQEnsemble(Agent):
     def latent(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int = 0) -> Tensor:
         """What the perceptrons see beside the action, ``[T - burn_in, N, H + D]``; see :meth:`Memory.latent`."""
         return self.memory.latent(rows, state, starts, burn_in)
+
+    def memory_head(self, outputs: Tensor, inputs: Tensor, actions: Sequence[Tensor]) -> Tensor:
+        """The values of the actions that were taken, ``[T, B, M]``; see :mod:`bbrl_exp.policies.memories`."""
+        latent = torch.cat((outputs, inputs), dim=2).flatten(0, 1)
+        values = self.values(latent, self.bounds.to_unit(actions[0].flatten(0, 1)))
+        return values.T.view(*outputs.shape[:2], -1)
 
     def values(self, latent: Tensor, unit_actions: Tensor) -> Tensor:
         """Values float32 ``[M, N]``.

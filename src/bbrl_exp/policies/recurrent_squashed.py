@@ -49,6 +49,7 @@ class RecurrentSquashedPolicy(Agent):
     """
 
     sampling = False
+    head_in_words = "action's parameters"
 
     def __init__(
         self,
@@ -102,6 +103,10 @@ class RecurrentSquashedPolicy(Agent):
     def latent(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int = 0) -> Tensor:
         """What the perceptron sees of sequences, ``[T - burn_in, N, H + D]``; see :meth:`Memory.latent`."""
         return self.memory.latent(rows, state, starts, burn_in)
+
+    def memory_head(self, outputs: Tensor, inputs: Tensor, actions: Sequence[Tensor]) -> Tensor:
+        """μ and log σ, ``[T, B, 2 D]``; see :mod:`bbrl_exp.policies.memories`."""
+        return self.network(torch.cat((outputs, inputs), dim=2))  # type: ignore[no-any-return]
 
     def sample(self, latent: Tensor, noise: Tensor) -> SquashedSample:
         """Actions in [-1, 1] with their log-densities, reparametrised.
