@@ -136,12 +136,13 @@ def measure(name: str, contestant: str, seed: int) -> Record:
     )
 
 
-def results(todo: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Record | RuntimeError]]:
+def results(todo: Sequence[Run], jobs: int, again: bool) -> Iterator[tuple[Run, Record | RuntimeError]]:
     """What came of each run, as they end; Ctrl-C begins no more, and those that run still come out.
 
     Args:
         todo: the runs, in their order.
         jobs: how many run at a time.
+        again: whether those that have a record when their turn comes, from another process say, are run all the same.
     """
     waiting, is_interrupted = list(reversed(todo)), Event()
     running: dict[Future[Record], Run] = {}
@@ -150,6 +151,8 @@ def results(todo: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Record | Runt
         while running or (waiting and not is_interrupted.is_set()):
             while waiting and len(running) < jobs and not is_interrupted.is_set():
                 run = waiting.pop()
+                if not again and run in all_records([run[2]]):
+                    continue
                 running[pool.submit(measure, *run)] = run
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -160,7 +163,7 @@ def results(todo: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Record | Runt
                 yield run, future.result() if error is None else error
     signal.signal(signal.SIGINT, before)
     if waiting:
-        print(f"interrupted; the same command does the other {len(waiting)} runs", flush=True)
+        print("interrupted; the same command does the rest", flush=True)
 
 
 def write_table() -> None:
@@ -187,9 +190,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     todo = [] if arguments.table else runs(arguments.tasks, arguments.cells, arguments.seeds)
-    if not arguments.again:
-        todo = [run for run in todo if run not in all_records(arguments.seeds)]
-    for (name, contestant, seed), result in results(todo, arguments.jobs):
+    for (name, contestant, seed), result in results(todo, arguments.jobs, arguments.again):
         if isinstance(result, RuntimeError):
             print(f"{name} {contestant} seed {seed}: {result}", flush=True)
             continue

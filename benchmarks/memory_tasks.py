@@ -117,6 +117,13 @@ def overrides(task: Task, contestant: str) -> list[str]:
         *task.overrides,
         f"batch_size={experiment['batch_size']}",
         f"agent.steps_per_chunk={agent['steps_per_chunk']}",
-        *(f"agent.learner.{key}={agent['learner'][key]}" for key in _SHARED),
+        *(f"agent.learner.{key}={_written(agent['learner'][key])}" for key in _SHARED),
         *shared,
     ]
+
+
+def _written(value: object) -> str:
+    """A value, or the node of a schedule, as it is written on the command line."""
+    if not isinstance(value, DictConfig):
+        return str(value)
+    return "{" + ", ".join(f"{key}: {_written(inner)}" for key, inner in value.items()) + "}"

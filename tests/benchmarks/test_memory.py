@@ -68,9 +68,12 @@ def test_the_feed_forward_agent_learns_with_the_settings_of_the_experiment(memor
     ]
 
 
-def test_an_experiment_as_it_is_and_the_peer_have_their_records_with_those_of_all_experiments(
-    memory: ModuleType,
-) -> None:
+def test_a_schedule_of_the_experiment_is_one_of_the_feed_forward_agent_too(memory: ModuleType) -> None:
+    schedule = "{_target_: bbrl_exp.functional.schedules.Linear, start: 0.02}"
+    assert f"agent.learner.entropy_weight={schedule}" in memory.overrides(memory.TASKS["t_maze_20"], "feed_forward")
+
+
+def test_records_of_an_experiment_as_it_is_and_of_the_peer_are_those_of_all_experiments(memory: ModuleType) -> None:
     learning = memory.learning_records.FOLDER
     assert memory.home("t_maze_20", "gru") == (learning, "recurrent_ppo_t_maze", "bbrl_exp")
     assert memory.home("t_maze_20", "sb3_contrib") == (learning, "recurrent_ppo_t_maze", "stable-baselines3")
@@ -119,9 +122,9 @@ def test_ctrl_c_begins_no_further_runs_and_keeps_those_on_their_way(
     monkeypatch.setattr(memory, "measure", measured)
     monkeypatch.setattr(memory, "Event", lambda: interrupted)
     todo = [("t_maze_20", "gru", seed) for seed in range(3)]
-    assert [run for run, _ in memory.results(todo, jobs=1)] == todo[:1]
+    assert [run for run, _ in memory.results(todo, jobs=1, again=True)] == todo[:1]
     assert begun == [0]
-    assert capsys.readouterr().out == "interrupted; the same command does the other 2 runs\n"
+    assert capsys.readouterr().out == "interrupted; the same command does the rest\n"
 
 
 def test_a_table_has_a_row_per_task_and_a_column_per_contestant(memory: ModuleType) -> None:

@@ -156,7 +156,7 @@ def test_the_list_shows_the_memory_of_an_agent(capsys: pytest.CaptureFixture[str
         "  memory.cell.n_hidden=64  units, number H of outputs.",
     ]
     assert list_main(["memory"]) == 0
-    assert "  lstm  A long short-term memory" in capsys.readouterr().out
+    assert " lstm A long short-term memory" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_same_seed_gives_the_same_weights_whatever_is_drawn_elsewhere(composer: Composer) -> None:

@@ -178,6 +178,23 @@ def test_updates_wait_for_a_whole_sequence() -> None:
     assert learner.update(whole, Progress(0, 32, 100, 18))["learner/updates"] == 16
 
 
+def test_sequences_without_a_transition_teach_nothing() -> None:
+    learner = a_learner(sequence_length=1, batch_size=1)
+    rows = recorded(learner)
+    learner.update(rows, Progress(0, 1, 100, 1))
+    before = copy.deepcopy(learner.state_dict())
+    row = int(rows["env/done"][:-1, 0].nonzero()[0])
+    ended = Workspace()
+    for name in list(rows.keys()):
+        ended.set_full(name, rows[name][row : row + 2, :1])
+    learner._replayed.draw = lambda: batch_of(learner, ended)  # type: ignore[method-assign]
+    assert learner._replayed.n_updates == 1
+    assert learner.update(rows, Progress(12, 3, 100, 2)) == {}
+    assert learner._replayed.n_updates == 3
+    after = learner.state_dict()
+    assert all(torch.equal(after[name], each) for name, each in before.items() if isinstance(each, Tensor))
+
+
 def test_state_is_complete() -> None:
     first, second = a_learner(), a_learner(seed=5)
     chunk = recorded(first, 16)

@@ -30,7 +30,7 @@ from bbrl_exp.workspace import Workspace
 
 SHORT = ["tracking=none", "total_steps=256", "batch_size=2", "eval.every=0", "eval.final_episodes=0"]
 AGENTS = sorted(path.stem for path in (default_config_dir() / "agent").glob("*.yaml"))
-CONTINUOUS = ("crossq", "ddpg", "droq", "sac", "td3", "tqc")
+CONTINUOUS = ("crossq", "ddpg", "droq", "recurrent_sac", "sac", "td3", "tqc")
 SLOW = (*CONTINUOUS, "discrete_sac", "dqn", "recurrent_dqn")
 STACK = "+env.wrappers.stack={_target_: gymnasium.wrappers.FrameStackObservation, stack_size: 3}"
 NORMALIZED = [

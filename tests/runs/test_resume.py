@@ -46,6 +46,8 @@ AGENTS = {
     "dqn": FEW_UPDATES,
     "dqn prioritised": [*FEW_UPDATES, "agent.learner.prioritised=true", "agent.learner.n_steps=3"],
     "recurrent_dqn": ["env=masked_cartpole", "memory=lstm", "memory.inputs=[observation,action,reward]", *FEW_UPDATES],
+    "recurrent_pqn": ["env=masked_cartpole", "agent.learner.sequence_length=16", "agent.learner.burn_in=4"],
+    "recurrent_sac": ["env=masked_pendulum", "batch_size=2", *FEW_UPDATES, "agent.learner.sequence_stride=5"],
     "ddpg": CONTINUOUS,
     "td3": CONTINUOUS,
     "sac": [*CONTINUOUS, "agent.members.policy.noise_correlation=0.7"],

@@ -53,6 +53,8 @@ class GTrXL(Cell):
         ConfigurationError: a size below 1, or heads that do not divide H.
     """
 
+    replayed = False
+
     def __init__(
         self,
         n_inputs: int,
@@ -76,15 +78,16 @@ class GTrXL(Cell):
         )
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        no_start = torch.zeros(1, len(x), dtype=torch.bool, device=x.device)
-        outputs, seen, first = self._in_parallel(linear(x.unsqueeze(0), self.weight, self.bias), state, no_start)
+        first = self.window - _n_known(state).unsqueeze(0)
+        outputs, seen = self._in_parallel(linear(x.unsqueeze(0), self.weight, self.bias), state, first)
         return outputs[0], _states(seen, first)[0]
 
     def unroll(self, x: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
         embedded = linear(x, self.weight, self.bias)
         if not _is_finite(embedded, state):
             return super().unroll(x, state, starts)
-        outputs, seen, first = self._in_parallel(embedded, state, starts)
+        first = self._first(state, starts)
+        outputs, seen = self._in_parallel(embedded, state, first)
         return outputs, _states(seen, first)
 
     def outputs(self, x: Tensor, state: Tensor, starts: Tensor) -> Tensor:
@@ -92,23 +95,30 @@ class GTrXL(Cell):
         embedded = linear(x, self.weight, self.bias)
         if not _is_finite(embedded, state):
             return super().unroll(x, state, starts)[0]
-        return self._in_parallel(embedded, state, starts)[0]
+        return self._in_parallel(embedded, state, self._first(state, starts))[0]
 
     def on_arrays(self) -> ArrayGTrXL:
         return ArrayGTrXL(self)
 
-    def _in_parallel(self, rows: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """The outputs ``[T, B, H]``, what the layers saw, ``[W + T, B, H]`` each, and the first row that row t sees."""
-        n_steps, window = len(rows), self.window
-        stored = state[:, :-1].view(-1, window, self.n_layers, self.n_hidden).permute(2, 1, 0, 3)
-        times = torch.arange(n_steps, device=rows.device).unsqueeze(1)
-        n_known = state[:, -1].detach().round().long()
-        first = window + torch.where(starts, times, -n_known).cummax(0).values  # of the episode, or of what is known
+    def _first(self, state: Tensor, starts: Tensor) -> Tensor:
+        """The number of the first row of what the layers see that row t may see, ``[T, B]``."""
+        times = torch.arange(len(starts), device=starts.device).unsqueeze(1)
+        # Of the episode, or of what is known.
+        return self.window + torch.where(starts, times, -_n_known(state)).cummax(0).values
+
+    def _in_parallel(self, rows: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The outputs ``[T, B, H]``, and what the layers saw, ``[W + T, B, H]`` each."""
+        stored = state[:, :-1].view(-1, self.window, self.n_layers, self.n_hidden).permute(2, 1, 0, 3)
         seen = []
         for layer, before in zip(self.layers, stored, strict=True):
             seen.append(torch.cat((before, nn.functional.layer_norm(rows, (self.n_hidden,)))))
             rows = layer(rows, seen[-1], first)
-        return rows, seen, first
+        return rows, seen
+
+
+def _n_known(state: Tensor) -> Tensor:
+    """How many of the rows in a state belong to the episode, int64 ``[B]``."""
+    return state[:, -1].detach().round().long()
 
 
 def _is_finite(embedded: Tensor, state: Tensor) -> bool:
@@ -133,8 +143,7 @@ class _States(torch.autograd.Function):
         times = torch.arange(1, n_steps + 1, device=first.device).unsqueeze(1)
         n_known = (times + window - first).clamp(max=window)
         is_over = torch.arange(window, device=first.device) < window - n_known.unsqueeze(2)
-        if is_over.any():
-            rows.masked_fill_(is_over.view(*is_over.shape, 1, 1), 0.0)
+        rows.masked_fill_(is_over.view(*is_over.shape, 1, 1), 0.0)
         states[..., -1] = n_known
         ctx.save_for_backward(is_over)
         ctx.shape = seen.shape  # type: ignore[attr-defined]

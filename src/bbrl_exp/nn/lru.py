@@ -24,15 +24,16 @@ _ABOVE_0_TO_2_PI = Range("above 0, at most 2 π (6.283…)", lambda value: 0 < v
 class LRU(Cell):
     """A layer with memory (Orvieto et al., 2023, arXiv:2303.06349), h being complex and the rest real:
 
-        h' = λ ⊙ h + γ ⊙ (B x)    y = SiLU(Re(C h') + D x + c)
+        h' = λ ⊙ h + γ ⊙ (B x)    u = SiLU(Re(C h') + D x + c)    y = (V u + v) ⊙ σ(G u + g)
 
     λ = exp(−exp(ν) + i exp(θ)), so that |λ| < 1 whatever is learned (section 3.3). At first |λ|² is uniform between
     ``r_min``² and ``r_max``² and the phase between 0 and ``max_phase`` (lemma 3.2), and γ = √(1 − |λ|²) keeps the
     variance of h at that of B x for inputs without correlation (equation 7); log γ is learned. The entries of B and C
     are normal, scaled by the number of their inputs (appendix).
 
-    The paper places a GLU and a skip connection around each of several layers; here a SiLU follows, and D x takes the
-    place of the skip connection: without them a policy would be linear in all it has seen (see :class:`Readout`).
+    As in the paper, a nonlinearity and a gated linear unit follow (see :class:`~bbrl_exp.nn.readout.Readout`): without
+    them a policy would be linear in all that it has seen. There is one layer instead of several, D x takes the place of
+    the skip connection, and normalising the inputs is left to the agent.
 
     The state holds real and imaginary parts in turn, ``[B, 2 N]``, and the gradient of :meth:`unroll` reaches the state
     it begins with.
@@ -60,7 +61,7 @@ class LRU(Cell):
         n_modes: int | None = None,
         r_min: float = 0.5,
         r_max: float = 0.99,
-        max_phase: float = math.pi / 4,
+        max_phase: float = 2 * math.pi,
         generator: torch.Generator | None = None,
     ) -> None:
         AT_LEAST_1.check(n_modes=n_modes)
@@ -76,7 +77,7 @@ class LRU(Cell):
         rates = [torch.log(-0.5 * torch.log(squared)), torch.log(max_phase * phase), 0.5 * torch.log1p(-squared)]
         self.rates = nn.Parameter(torch.stack(rates))
         self.weight = nn.Parameter(torch.empty(self.state_size, self.n_inputs))  # B, as the state
-        self.readout = Readout(self.state_size, self.n_inputs, self.n_hidden)  # Re(C h) is one real product
+        self.readout = Readout(self.state_size, self.n_inputs, self.n_hidden, generator)  # Re(C h) is one real product
         with torch.no_grad():
             self.weight.normal_(std=1 / math.sqrt(2 * self.n_inputs), generator=generator)
             self.readout.memory_weight.normal_(std=1 / math.sqrt(self.n_modes), generator=generator)
@@ -85,6 +86,10 @@ class LRU(Cell):
     def eigenvalues(self) -> Tensor:
         """λ, complex ``[N]``."""
         return torch.polar(torch.exp(-torch.exp(self.rates[0])), torch.exp(self.rates[1]))
+
+    def scales(self) -> Tensor:
+        """γ, of the state's numbers, ``[S]``."""
+        return self.rates[2].exp().repeat_interleave(2)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         state = _as_real(self.eigenvalues() * _as_complex(state) + self._drive(x))
@@ -98,8 +103,7 @@ class LRU(Cell):
         return ArrayLRU(self)
 
     def _drive(self, x: Tensor) -> Tensor:
-        scales = self.rates[2].exp().repeat_interleave(2)
-        return _as_complex(nn.functional.linear(x, self.weight * scales.unsqueeze(1)))
+        return _as_complex(nn.functional.linear(x, self.weight) * self.scales())
 
 
 class ArrayLRU:
@@ -110,6 +114,7 @@ class ArrayLRU:
     """
 
     def __init__(self, cell: LRU) -> None:
+        self._cell = cell
         self._parameters = ParameterArrays((cell.rates, cell.weight))
         self._readout = ArrayReadout(cell.readout)
         self._rates = b""
@@ -120,9 +125,8 @@ class ArrayLRU:
         rates, weight = self._parameters()
         known = rates.tobytes()
         if known != self._rates:
-            decay, frequency, scale = np.exp(rates.T)
-            self._eigenvalues = np.exp(-decay + 1j * frequency).astype(np.complex64)
-            self._scales = scale.repeat(2)
+            with torch.no_grad():  # by the module, since a difference in a phase adds up over many steps
+                self._eigenvalues, self._scales = self._cell.eigenvalues().numpy(), self._cell.scales().numpy()
             self._rates = known
         following = product(x, weight)
         following *= self._scales

@@ -23,12 +23,12 @@ _FROM_1 = Range("at least 1", lambda value: value >= 1)
 class MinGRU(Cell):
     """A layer with memory (Feng et al., 2024, arXiv:2410.01201), σ the logistic function:
 
-        z = σ(W_z x + b_z)    h̃ = W_h x + b_h    h' = (1 − z) ⊙ h + z ⊙ h̃    y = SiLU(C h' + D x + c)
+        z = σ(W_z x + b_z)    h̃ = W_h x + b_h    h' = (1 − z) ⊙ h + z ⊙ h̃    y = readout(h', x)
 
     The recurrence is the paper's first (section 3.1.2), with a candidate of any sign. Its second, g(h̃) > 0 in place of
     h̃, exists for a scan over logarithms; ours needs none (see ``nn/scan.py``), and what is to be remembered has signs.
-    The paper stacks such layers, with perceptrons between them; a single one in an agent needs the readout y, since h'
-    alone is a weighted mean of what single inputs said.
+    The paper stacks such layers, with perceptrons between them; a single one in an agent needs the layers of
+    :class:`~bbrl_exp.nn.readout.Readout`, since h' alone is a weighted mean of what single inputs said.
 
     The state is h', ``[B, H]``, and the gradient of :meth:`unroll` reaches the state it begins with. At first b_z
     spreads the times over which the units forget from 2 to ``longest`` + 1 steps, evenly on a logarithmic scale: h
@@ -55,7 +55,7 @@ class MinGRU(Cell):
         _FROM_1.check(longest=longest)
         self.weight = nn.Parameter(torch.empty(2 * self.n_hidden, self.n_inputs))
         self.bias = nn.Parameter(torch.zeros(2 * self.n_hidden))
-        self.readout = Readout(self.n_hidden, self.n_inputs, self.n_hidden)
+        self.readout = Readout(self.n_hidden, self.n_inputs, self.n_hidden, generator)
         with torch.no_grad():
             for weight in (
                 *torch.split(self.weight, self.n_hidden),

@@ -73,16 +73,18 @@ class Memory(nn.Module):
         self.names = self.inputs.names
         self.state_name = f"{name}/state"
         self.next_state_name = f"{name}/next_state"
-        self._action = self.inputs.action
+        self._sees_action = self.inputs.action is not None
         self._previous_action = self.inputs.previous_action
         self._shown = tuple(each for each in self.names if each != self._previous_action)
         self._shown_at_a_step = (*self._shown, INITIAL_STATE)
         self._arrays = self.cell.on_arrays()
+        self._state_size = self.cell.state_size
+        self._is_observation = self.inputs.kinds == OBSERVATION_ONLY
 
     @property
     def reads(self) -> tuple[str, ...]:
         """The variables that a step reads, beside its own."""
-        return (*self._shown_at_a_step, *(() if self._action is None else self._action.names))
+        return (*self._shown_at_a_step, *(() if self.inputs.action is None else self.inputs.action.names))
 
     @property
     def writes(self) -> tuple[str, ...]:
@@ -93,8 +95,8 @@ class Memory(nn.Module):
     def row_facts(self) -> Facts:
         """What is written at a step, variable → (shape of one environment's value, dtype)."""
         sizes = dict.fromkeys((self.state_name, self.next_state_name), self.cell.state_size)
-        if self._action is not None:
-            sizes[self._previous_action] = self._action.n_features
+        if self.inputs.action is not None:
+            sizes[self._previous_action] = self.inputs.action.n_features
         return {name: ((size,), "float32") for name, size in sizes.items()}
 
     @property
@@ -124,7 +126,7 @@ class Memory(nn.Module):
     def _step(self, agent: Agent, t: int) -> tuple[Tensor, Tensor]:
         initial = agent.get((INITIAL_STATE, t))
         rows = [agent.get((name, t)) for name in self._shown]
-        if self._action is not None:
+        if self._sees_action:
             previous = self._previous(agent, t, initial)
             rows.insert(self.names.index(self._previous_action), previous)
             agent.set((agent.prefix + self._previous_action, t), previous)
@@ -156,14 +158,17 @@ class Memory(nn.Module):
         assert self._arrays is not None
         *rows, initial = agent.read_rows(t, self._shown_at_a_step)
         written = []
-        if self._action is not None:
-            previous = self._previous_on_arrays(agent, t, initial)
-            rows.insert(self.names.index(self._previous_action), previous)
-            written.append(previous)
-        x = self.inputs.of_arrays(rows)
+        if self._is_observation:  # each look-up of a module and each call costs a percent of the step
+            x = rows[0]
+        else:
+            if self._sees_action:
+                previous = self._previous_on_arrays(agent, t, initial)
+                rows.insert(self.names.index(self._previous_action), previous)
+                written.append(previous)
+            x = self.inputs.of_arrays(rows)
         known = self._known_state(agent, t)
         if known is None:
-            state = np.zeros((len(x), self.cell.state_size), np.float32)
+            state = np.zeros((len(x), self._state_size), np.float32)
         else:
             (state,) = agent.read_rows(known[1], (known[0],))
             if initial.any():
@@ -226,24 +231,26 @@ class Memory(nn.Module):
 
     def _previous(self, agent: Agent, t: int, initial: Tensor) -> Tensor:
         """The action before row t as numbers, zeros where an episode begins, ``[B, A]``."""
-        assert self._action is not None
+        action = self.inputs.action
+        assert action is not None
         if t > 0:
-            numbers: Tensor = self._action([agent.get((name, t - 1)) for name in self._action.names])
+            numbers: Tensor = action([agent.get((name, t - 1)) for name in action.names])
             return numbers.masked_fill(initial.unsqueeze(1), 0.0)
         recorded = _recorded(agent, self._previous_action)
         if recorded is None:
-            return torch.zeros(len(initial), self._action.n_features, device=initial.device)
+            return torch.zeros(len(initial), action.n_features, device=initial.device)
         return agent.get(recorded)
 
     def _previous_on_arrays(self, agent: Agent, t: int, initial: NDArray[Any]) -> NDArray[Any]:
-        assert self._action is not None
+        action = self.inputs.action
+        assert action is not None
         if t > 0:
-            numbers = self._action.of_arrays(agent.read_rows(t - 1, self._action.names))
+            numbers = action.of_arrays(agent.read_rows(t - 1, action.names))
             numbers[initial] = 0.0
             return numbers
         recorded = _recorded(agent, self._previous_action)
         if recorded is None:
-            return np.zeros((len(initial), self._action.n_features), np.float32)
+            return np.zeros((len(initial), action.n_features), np.float32)
         return agent.read_rows(0, (recorded[0],))[0]
 
 
