@@ -190,6 +190,19 @@ def test_a_critic_with_a_memory_is_checked_too() -> None:
     assert sum(check.rule.startswith("critic.memory.cell: ") for check in found.checks) == 2
 
 
+def test_what_depends_on_actions_that_are_drawn_is_no_fault() -> None:
+    class WithNumbers(RecurrentPolicy):
+        """Writes what depends on the action drawn in this very run."""
+
+        def forward(self, t: int, **kwargs: object) -> None:
+            super().forward(t, **kwargs)
+            drawn = self.get(("action", t)).float()
+            self.set(("policy/numbers", t), drawn + torch.rand(()) if self.training else drawn)
+
+    found = check_agent_memory(WithNumbers, AutoResetGymAgent("CartPole-v1", 1, seed=0), steps_per_chunk=8)
+    assert found.variables == ("policy/state", "policy/next_state")
+
+
 def test_an_agent_without_a_memory_is_one_line_with_no_checks() -> None:
     found = check_agent_memory(StochasticPolicy, AutoResetGymAgent("CartPole-v1", 2, seed=0))
     assert (found.checks, str(found)) == ((), "StochasticPolicy in CartPole-v1: no memory, nothing to check")
