@@ -44,7 +44,6 @@ ENV_IDS = {
     "masked_cartpole": "CartPole-v1",
     "t_maze": "bbrl_exp/TMaze-v0",
     "repeat_first_easy": "popgym-RepeatFirstEasy-v0",
-    "repeat_previous_easy": "popgym-RepeatPreviousEasy-v0",
     "acrobot": "Acrobot-v1",
     "pendulum": "Pendulum-v1",
     "mountain_car": "MountainCar-v0",
@@ -56,6 +55,8 @@ ENV_IDS = {
 
 
 def make_env(name: str) -> gymnasium.Env[Any, Any]:
+    import bbrl_exp.envs.make  # noqa: F401 (registers the T-maze)
+
     if ENV_IDS[name].startswith("popgym"):
         import popgym  # noqa: F401 (registers its environments)
     env = gymnasium.make(ENV_IDS[name])

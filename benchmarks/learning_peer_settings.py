@@ -4,7 +4,7 @@ The zoo's tables: https://github.com/DLR-RM/rl-baselines3-zoo/tree/master/hyperp
 budget (linear schedules end with it), the masked CartPole, whose hidden components are removed instead of zeroed, and
 the versions of LunarLander and MuJoCo's environments, which are newer here. The zoo's DDPG on Pendulum is its TD3. It
 has no settings for the T-maze and POPGym: there the peer has those of this project's experiments, and its own networks
-of the same size.
+of the same size; its entropy bonus cannot fall to zero, and is the mean of the one that does.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ PEER_RUNS: Mapping[str, PeerRun] = {
                 "gamma": discount,
                 "gae_lambda": 0.95,
                 "n_epochs": 10,
-                "ent_coef": 0.0,
+                "ent_coef": entropy_weight,
                 "learning_rate": decaying(learning_rate),
                 "clip_range": 0.2,
                 "policy_kwargs": _LSTM_64,
@@ -150,10 +150,9 @@ PEER_RUNS: Mapping[str, PeerRun] = {
             is_normalized=True,
             policy="MlpLstmPolicy",
         )
-        for name, env_steps, discount, learning_rate in (
-            ("t_maze", 100_000, 0.998, 2e-3),
-            ("repeat_first_easy", 100_000, 0.99, 3e-3),
-            ("repeat_previous_easy", 150_000, 0.99, 3e-3),
+        for name, env_steps, discount, learning_rate, entropy_weight in (
+            ("t_maze", 100_000, 0.998, 2e-3, 0.01),
+            ("repeat_first_easy", 100_000, 0.99, 3e-3, 0.0),
         )
     },
     "ppo_acrobot": PeerRun(

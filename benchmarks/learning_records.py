@@ -31,6 +31,11 @@ THRESHOLDS: Mapping[str, float] = {
     "half_cheetah": 4800,
     "hopper": 2000,
     "walker2d": 2000,
+    "t_maze": 0.99,
+    "repeat_first_easy": 0.95,
+    "repeat_previous_easy": 0.95,
+    "masked_mountain_car_continuous": 90,
+    "minigrid_memory": 0.9,
     "minigrid_empty": 0.9,
     "minigrid_doorkey": 0.9,
 }

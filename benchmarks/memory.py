@@ -3,17 +3,18 @@
     OMP_NUM_THREADS=1 python benchmarks/memory.py [--tasks …] [--cells …] [--seeds 0 1 2] [--jobs 1] [--again] [--table]
 
 All cells learn the four main tasks, GRU and LRU the others, with the settings of the experiment that a task names in
-``memory_tasks.py``. A run that has a record in ``benchmarks/results/memory`` is not repeated, so that the command
-continues where it was stopped. The main tasks come first, one seed after the other. Ctrl-C begins no further runs, and
-waits for those that are on their way. A run that takes more CPU time than its task allows is stopped; its record says
-so, and holds what its last policy returns. The table ``benchmarks/results/memory.md`` is rewritten after every run, the
-plot ``docs/images/memory.png`` at the end. Needs the extras popgym and minigrid, and bench for the peer.
+``memory_tasks.py``. A run that has a record is not repeated, so that the command continues where it was stopped. The
+records are in ``benchmarks/results/memory``; those of an experiment as it is, which has a GRU, and of the peer are
+those of ``learning.py`` and ``learning_peer.py``, in ``benchmarks/results/learning``. The main tasks come first, one
+seed after the other. Ctrl-C begins no further runs, and waits for those that are on their way. A run that takes more
+CPU time than its task allows is stopped; its record says so, and holds what its last policy returns. The table
+``benchmarks/results/memory.md`` is rewritten after every run, the plot ``docs/images/memory.png`` at the end. Needs the
+extras popgym and minigrid, and bench for the peer.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import signal
 import sys
 import tempfile
@@ -22,7 +23,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event
 
+import learning
 import learning_peer
+import learning_records
 import torch
 from learning import ROOT, commit
 from learning_records import (
@@ -36,8 +39,8 @@ from learning_records import (
     read_records,
 )
 from memory_plot import picture
-from memory_table import table
-from memory_tasks import CONTESTANTS, PEER, TASKS, overrides
+from memory_table import SEEDS, table
+from memory_tasks import CONTESTANTS, DEFAULT, PEER, TASKS, overrides
 
 import bbrl_exp
 from bbrl_exp.records.files import read_json
@@ -49,6 +52,28 @@ PICTURE = ROOT / "docs" / "images" / "memory.png"
 
 Run = tuple[str, str, int]
 """Task, contestant, seed."""
+
+
+def home(name: str, contestant: str) -> tuple[Path, str, str]:
+    """Where the records of a task and a contestant are: folder, pair and implementation."""
+    task = TASKS[name]
+    if contestant == PEER:
+        return learning_records.FOLDER, task.experiment, learning_peer.IMPLEMENTATION
+    if contestant == DEFAULT and not task.overrides:
+        return learning_records.FOLDER, task.experiment, learning.IMPLEMENTATION
+    return FOLDER, name, contestant
+
+
+def all_records(seeds: Sequence[int] = range(SEEDS)) -> dict[Run, Record]:
+    """The records of the benchmark, wherever they are."""
+    read = {folder: read_records(folder) for folder in (FOLDER, learning_records.FOLDER)}
+    found = {}
+    for run in runs(list(TASKS), CONTESTANTS, seeds):
+        folder, pair, implementation = home(*run[:2])
+        record = read[folder].get((pair, implementation, run[2]))
+        if record is not None:
+            found[run] = record
+    return found
 
 
 def runs(tasks: Sequence[str], contestants: Sequence[str], seeds: Sequence[int]) -> list[Run]:
@@ -77,8 +102,7 @@ def measure(name: str, contestant: str, seed: int) -> Record:
     """
     task = TASKS[name]
     if contestant == PEER:
-        record = learning_peer.measure(task.experiment, seed, 60 * task.cpu_minutes, is_detached=True)
-        return dataclasses.replace(record, pair=name, implementation=contestant)
+        return learning_peer.measure(task.experiment, seed, 60 * task.cpu_minutes, is_detached=True)
     version = commit()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -98,9 +122,10 @@ def measure(name: str, contestant: str, seed: int) -> Record:
         summary = read_json(run_folder / SUMMARY)
         is_stopped = summary["status"] == "interrupted"
         returns = bbrl_exp.evaluate(run_folder).returns if is_stopped else summary["eval_returns"]
+    _, pair, implementation = home(name, contestant)
     return Record(
-        pair=name,
-        implementation=contestant,
+        pair=pair,
+        implementation=implementation,
         version=version,
         seed=seed,
         env_steps=summary["env_steps"],
@@ -111,12 +136,13 @@ def measure(name: str, contestant: str, seed: int) -> Record:
     )
 
 
-def results(todo: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Record | RuntimeError]]:
+def results(todo: Sequence[Run], jobs: int, again: bool) -> Iterator[tuple[Run, Record | RuntimeError]]:
     """What came of each run, as they end; Ctrl-C begins no more, and those that run still come out.
 
     Args:
         todo: the runs, in their order.
         jobs: how many run at a time.
+        again: whether those that have a record when their turn comes, from another process say, are run all the same.
     """
     waiting, is_interrupted = list(reversed(todo)), Event()
     running: dict[Future[Record], Run] = {}
@@ -125,6 +151,8 @@ def results(todo: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Record | Runt
         while running or (waiting and not is_interrupted.is_set()):
             while waiting and len(running) < jobs and not is_interrupted.is_set():
                 run = waiting.pop()
+                if not again and run in all_records([run[2]]):
+                    continue
                 running[pool.submit(measure, *run)] = run
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -135,14 +163,13 @@ def results(todo: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Record | Runt
                 yield run, future.result() if error is None else error
     signal.signal(signal.SIGINT, before)
     if waiting:
-        print(f"interrupted; the same command does the other {len(waiting)} runs", flush=True)
+        print("interrupted; the same command does the rest", flush=True)
 
 
 def write_table() -> None:
     """Writes ``TABLE`` from the records."""
-    TABLE.write_text(
-        f"`OMP_NUM_THREADS=1 python benchmarks/memory.py`:\n\n{table(read_records(FOLDER))}", encoding="utf-8"
-    )
+    command = "OMP_NUM_THREADS=1 python benchmarks/memory.py"
+    TABLE.write_text(f"`{command}`:\n\n{table(all_records())}", encoding="utf-8")
 
 
 def main() -> None:
@@ -163,18 +190,16 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     todo = [] if arguments.table else runs(arguments.tasks, arguments.cells, arguments.seeds)
-    if not arguments.again:
-        todo = [run for run in todo if run not in read_records(FOLDER)]
-    for (name, contestant, seed), result in results(todo, arguments.jobs):
+    for (name, contestant, seed), result in results(todo, arguments.jobs, arguments.again):
         if isinstance(result, RuntimeError):
             print(f"{name} {contestant} seed {seed}: {result}", flush=True)
             continue
-        append_record(result, FOLDER)
+        append_record(result, home(name, contestant)[0])
         write_table()
         said = f"final {result.final:.2f}, curve {result.curve_mean:.2f}, {result.cpu_seconds:.0f} CPU s {result.note}"
         print(f"{name} {contestant} seed {seed}: {said}".rstrip(), flush=True)
     write_table()
-    picture(read_records(FOLDER)).savefig(PICTURE)
+    picture(all_records()).savefig(PICTURE)
 
 
 if __name__ == "__main__":

@@ -73,9 +73,8 @@ def table(records: Records) -> str:
     """All tables, what they mean, and which versions the records are from."""
     versions = sorted({record.version for record in records.values()})
     notes = [
-        f"{record.pair} {record.implementation} seed {record.seed}: {record.note}, after {record.env_steps:,} \
-environment steps"
-        for record in records.values()
+        f"* {TASKS[name].title}, {contestant}, seed {seed}: {record.note}, {record.env_steps:,} environment steps."
+        for (name, contestant, seed), record in records.items()
         if record.note
     ]
     parts = [
@@ -87,6 +86,6 @@ environment steps"
         rows(records, seconds),
         _LEGEND,
         f"Versions: {', '.join(versions)}." if versions else "",
-        *("\n".join(f"* {note}" for note in notes) for _ in notes[:1]),
+        "\n".join(notes),
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"

@@ -68,6 +68,22 @@ def test_the_feed_forward_agent_learns_with_the_settings_of_the_experiment(memor
     ]
 
 
+def test_a_schedule_of_the_experiment_is_one_of_the_feed_forward_agent_too(memory: ModuleType) -> None:
+    schedule = "{_target_: bbrl_exp.functional.schedules.Linear, start: 0.02}"
+    assert f"agent.learner.entropy_weight={schedule}" in memory.overrides(memory.TASKS["t_maze_20"], "feed_forward")
+
+
+def test_records_of_an_experiment_as_it_is_and_of_the_peer_are_those_of_all_experiments(memory: ModuleType) -> None:
+    learning = memory.learning_records.FOLDER
+    assert memory.home("t_maze_20", "gru") == (learning, "recurrent_ppo_t_maze", "bbrl_exp")
+    assert memory.home("t_maze_20", "sb3_contrib") == (learning, "recurrent_ppo_t_maze", "stable-baselines3")
+    assert memory.home("t_maze_20", "lru") == (memory.FOLDER, "t_maze_20", "lru")
+    assert memory.home("t_maze_100", "gru") == (memory.FOLDER, "t_maze_100", "gru")
+    for name, task in memory.TASKS.items():
+        if memory.home(name, "gru")[0] == learning:
+            assert task.env_steps == memory.learning.total_steps(task.experiment)
+
+
 def test_a_run_that_has_a_record_is_not_repeated(
     memory: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -80,16 +96,16 @@ def test_a_run_that_has_a_record_is_not_repeated(
         return record(memory, task, contestant, seed, 1.0)
 
     monkeypatch.setattr(memory, "measure", measured)
-    monkeypatch.setattr(memory, "FOLDER", tmp_path / "memory")
-    monkeypatch.setattr(memory, "TABLE", tmp_path / "memory.md")
-    monkeypatch.setattr(memory, "PICTURE", tmp_path / "memory.png")
-    monkeypatch.setattr(sys, "argv", ["memory.py", "--tasks", "t_maze_20", "--cells", "gru", "--seeds", "0", "1"])
+    for name, path in (("FOLDER", "memory"), ("TABLE", "memory.md"), ("PICTURE", "memory.png")):
+        monkeypatch.setattr(memory, name, tmp_path / path)
+    monkeypatch.setattr(memory.learning_records, "FOLDER", tmp_path / "learning")
+    monkeypatch.setattr(sys, "argv", ["memory.py", "--tasks", "t_maze_100", "--cells", "gru", "--seeds", "0", "1"])
     for _ in range(2):
         memory.main()
-    assert done == [("t_maze_20", "gru", 0), ("t_maze_20", "gru", 1), ("t_maze_20", "gru", 1)]
-    assert list(memory.read_records(tmp_path / "memory")) == [("t_maze_20", "gru", 0)]
-    assert "| T-maze 20, 100k, 1 | 1.00 ×1 | … |" in (tmp_path / "memory.md").read_text(encoding="utf-8")
-    assert (tmp_path / "memory.png").stat().st_size > 0
+    assert done == [("t_maze_100", "gru", 0), ("t_maze_100", "gru", 1), ("t_maze_100", "gru", 1)]
+    assert list(memory.all_records()) == [("t_maze_100", "gru", 0)]
+    assert "| T-maze 100, 300k, 1 | 1.00 ×1 | – |" in (tmp_path / "memory.md").read_text(encoding="utf-8")
+    assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_ctrl_c_begins_no_further_runs_and_keeps_those_on_their_way(
@@ -106,9 +122,9 @@ def test_ctrl_c_begins_no_further_runs_and_keeps_those_on_their_way(
     monkeypatch.setattr(memory, "measure", measured)
     monkeypatch.setattr(memory, "Event", lambda: interrupted)
     todo = [("t_maze_20", "gru", seed) for seed in range(3)]
-    assert [run for run, _ in memory.results(todo, jobs=1)] == todo[:1]
+    assert [run for run, _ in memory.results(todo, jobs=1, again=True)] == todo[:1]
     assert begun == [0]
-    assert capsys.readouterr().out == "interrupted; the same command does the other 2 runs\n"
+    assert capsys.readouterr().out == "interrupted; the same command does the rest\n"
 
 
 def test_a_table_has_a_row_per_task_and_a_column_per_contestant(memory: ModuleType) -> None:
@@ -122,7 +138,7 @@ def test_a_table_has_a_row_per_task_and_a_column_per_contestant(memory: ModuleTy
     assert "| masked Pendulum, 200k, -150 | … | – | – | -150 (-200 to -100) ×2 | – | – | – | – |" in lines
     assert "| T-maze 20, 100k, 1 | 0.60 | 0.19\\* | … | … | … | … | … | … |" in lines
     assert "Versions: v0, v1, v2." in lines
-    assert "* t_maze_20 lstm seed 0: stopped after 15 CPU minutes, after 100 environment steps" in lines
+    assert "* T-maze 20, lstm, seed 0: stopped after 15 CPU minutes, 100 environment steps." in lines
 
 
 def test_a_child_that_takes_too_much_cpu_time_is_asked_to_end(memory: ModuleType, tmp_path: Path) -> None:

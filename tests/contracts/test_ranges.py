@@ -56,6 +56,7 @@ OUTSIDE: dict[str, tuple[float, ...]] = {
     "learning_rate": NOT_POSITIVE,
     "learning_starts": NEGATIVE,
     "max_grad_norm": NOT_POSITIVE,
+    "memory_learning_rate": NOT_POSITIVE,
     "minibatch_size": BELOW_ONE,
     "n_epochs": BELOW_ONE,
     "n_minibatches": BELOW_ONE,
@@ -65,6 +66,7 @@ OUTSIDE: dict[str, tuple[float, ...]] = {
     "priority_exponent": NO_PART,
     "replay_capacity": BELOW_ONE,
     "sequence_length": BELOW_ONE,
+    "sequence_stride": BELOW_ONE,
     "smoothing_clip": NEGATIVE,
     "smoothing_std": NEGATIVE,
     "target_entropy_ratio": (-0.1, 1.0),
@@ -124,6 +126,7 @@ BOUNDED = (
     "n_steps",
     "replay_capacity",
     "sequence_length",
+    "sequence_stride",
 )
 SMALLEST_AND_LARGEST = {int: (2**63 - 1,), float: (1e-300, 3e38)}
 

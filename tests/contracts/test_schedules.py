@@ -38,7 +38,7 @@ AGENTS = sorted(
     for path in (CONF / "agent").glob("*.yaml")
     if path.stem not in ("random", "constant", "mlp", "behaviour_cloning")
 )
-ANNEALED = ("a2c", "dqn", "ppo", "pqn", "recurrent_a2c", "recurrent_dqn", "recurrent_ppo", "reinforce")
+ANNEALED = ("a2c", "dqn", "ppo", "pqn", "recurrent_a2c", "recurrent_dqn", "recurrent_ppo", "recurrent_pqn", "reinforce")
 
 
 # Values of an option that make a difference, in order, and the options with which it has an effect.
@@ -55,6 +55,7 @@ VALUES: dict[str, tuple[float, float]] = {
     "kl_target": (0.01, 1e-9),
     "learning_rate": (1e-3, 1e-2),
     "max_grad_norm": (0.5, 1e-4),
+    "memory_learning_rate": (1e-3, 1e-2),
     "policy_learning_rate": (1e-3, 1e-2),
     "smoothing_clip": (0.5, 0.01),
     "smoothing_std": (0.2, 2.0),

@@ -25,6 +25,7 @@ TESTED = {
     "migration.md": 1,
     "own_learner.md": 1,
     "remote_agents.md": 1,
+    "seeing_memory.md": 1,
     "sinks.md": 1,
 }
 
@@ -103,6 +104,15 @@ def test_remote_agents_run_as_their_page_says(tmp_path: Path) -> None:
     (snippet,) = Page.read("remote_agents.md").snippets
     (tmp_path / "program.py").write_text(f"{snippet}    print(workspace.time_size(), workspace.batch_size())\n")
     assert finished(run_prepared([str(tmp_path / "program.py")], tmp_path)).stdout == "128 8\n"
+
+
+def test_an_lstm_begins_with_a_longer_memory_than_a_gru_in_the_page_on_seeing_memory(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exec(Page.read("seeing_memory.md").snippets[0], {})
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [cell for cell, _ in printed] == ["GRU", "LSTM"]
+    assert 0 < int(printed[0][1]) < int(printed[1][1]) < 100
 
 
 def test_a_sink_that_asks_a_server_how_far_it_is_is_given_what_is_beyond() -> None:

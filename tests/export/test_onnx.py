@@ -149,6 +149,38 @@ def test_the_names_and_shapes_of_a_model_say_what_it_takes_and_gives(exported: P
     assert len(card["evaluation"]["returns"]) == 2
 
 
+class FromOne(gymnasium.ActionWrapper[Any, Any, Any]):
+    """Its actions are 1 and 2."""
+
+    def __init__(self) -> None:
+        super().__init__(cartpole())
+        self.action_space = gymnasium.spaces.Discrete(2, start=1)
+
+    def action(self, action: Any) -> Any:
+        return action - 1
+
+
+def test_a_policy_that_sees_what_it_did_and_what_that_brought_is_a_model_that_is_given_the_reward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(gymnasium.registry, "FromOne-v0", gymnasium.envs.registration.EnvSpec("FromOne-v0", FromOne))
+    seen = "memory.inputs=[observation,action,reward]"
+    folder = run([*SHORT, "agent=recurrent_dqn", "env=gym", "env.id=FromOne-v0", "name=run", seen]).folder
+    export(folder, "hub", episodes=2)
+    card = json.loads(onnx.load("hub/policy.onnx").metadata_props[0].value)
+    assert card["onnx"]["inputs"] == {
+        "observation": ["tensor(float)", ["batch", 4]],
+        "env/reward": ["tensor(float)", ["batch"]],
+        "start": ["tensor(bool)", ["batch"]],
+        "state/action": ["tensor(int64)", ["batch"]],
+        "state/policy/next_state": ["tensor(float)", ["batch", 64]],
+    }
+    readme = Path("hub/README.md").read_text(encoding="utf-8")
+    assert 'policy.act(observation, state, variables={"env/reward": reward})  # state=None begins' in readme
+    assert "# env_reward: float32 [batch], of the step before, 0 where an episode begins\n" in readme
+
+
 def test_the_statistics_of_a_normaliser_are_part_of_the_model(exported: Path) -> None:
     saved = SavedRun.read(exported / "outputs" / "ppo")
     moments = [name for name in saved.graph_state if name.endswith("moments.0.mean")]

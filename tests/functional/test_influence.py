@@ -12,6 +12,12 @@ from torch import Tensor
 from bbrl_exp.functional import influence as module
 from bbrl_exp.functional.influence import Influence, influence, memory_length
 from bbrl_exp.functional.saturation import saturated_fraction
+from bbrl_exp.nn.cell import Cell
+from bbrl_exp.nn.gated_transformer import GTrXL
+from bbrl_exp.nn.lru import LRU
+from bbrl_exp.nn.min_gru import MinGRU
+from bbrl_exp.nn.observation_stack import ObservationStack
+from bbrl_exp.nn.recurrent import GRU, LSTM
 
 N_STEPS = 12
 
@@ -90,3 +96,23 @@ def test_outputs_that_depend_on_nothing_have_no_memory() -> None:
 def test_a_unit_is_saturated_within_one_percent_of_a_bound() -> None:
     units = torch.tensor([[-1.0, -0.991, -0.989, 0.0], [0.5, 0.98, 0.99, 1.0]])
     assert float(saturated_fraction(units)) == 4 / 8
+
+
+@pytest.mark.parametrize("make", [GRU, LSTM, MinGRU, LRU, ObservationStack, GTrXL])
+def test_of_every_cell_the_gradients_through_a_sequence_are_those_through_its_steps(make: Callable[..., Cell]) -> None:
+    cell = make(n_inputs=3)
+    inputs = torch.randn(6, 3, generator=torch.Generator().manual_seed(4))
+
+    def together(copies: Tensor) -> Tensor:
+        starts = torch.zeros(copies.shape[:2], dtype=torch.bool)
+        return cell.outputs(copies, cell.initial_state(copies.shape[1]), starts)[..., :2]
+
+    def stepped(rows: Tensor) -> Tensor:
+        state, outputs = cell.initial_state(1), []
+        for row in rows.unsqueeze(1):
+            output, state = cell.step(row, state)
+            outputs.append(output[0, :2])
+        return torch.stack(outputs)
+
+    expected = torch.autograd.functional.jacobian(stepped, inputs).square().sum(dim=(1, 3)).sqrt().numpy()
+    np.testing.assert_allclose(influence(together, inputs, range(6)).norms, expected, rtol=1e-4, atol=1e-6)

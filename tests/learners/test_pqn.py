@@ -29,7 +29,7 @@ def a_learner(best: float, **options: Any) -> PQN:
 
 def returns_of(trace_decay: float, terminated: list[list[int]], truncated: list[list[int]]) -> list[float]:
     chunk = written_chunk([[0.0], [1.0], [2.0], [4.0]], terminated, truncated)
-    return a_learner(8.0, trace_decay=trace_decay).samples(chunk, whole(chunk))[2].tolist()
+    return a_learner(8.0, trace_decay=trace_decay).collect(chunk, whole(chunk))[2].tolist()
 
 
 NEVER = [[0], [0], [0], [0]]
@@ -63,11 +63,11 @@ def test_two_environments_give_what_each_gives_alone() -> None:
     nothing = [[0, 0]] * 4
     learner = a_learner(8.0)
     together = written_chunk(rewards, ends, nothing)
-    returns = learner.samples(together, whole(together))[2].tolist()
+    returns = learner.collect(together, whole(together))[2].tolist()
     alone = []
     for column in range(2):
         chunk = written_chunk([[row[column]] for row in rewards], [[row[column]] for row in ends], [[0]] * 4)
-        alone.append(learner.samples(chunk, whole(chunk))[2].tolist())
+        alone.append(learner.collect(chunk, whole(chunk))[2].tolist())
     assert returns == [alone[0][0], alone[1][0], alone[0][1], alone[1][1], alone[1][2]]
 
 

@@ -19,8 +19,7 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import generalized_advantages
 from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
-from bbrl_exp.learners.parts.options import AdvantageOptions
-from bbrl_exp.learners.parts.sequences import Sequences, collect_sequences
+from bbrl_exp.learners.parts.sequences import SequenceAdvantageOptions, Sequences, collect_sequences
 from bbrl_exp.learners.recurrent_a2c import RecurrentA2C
 from bbrl_exp.learners.recurrent_ppo import RecurrentPPO
 from bbrl_exp.nn.recurrent import LSTM
@@ -33,13 +32,17 @@ CRITICS = pytest.mark.parametrize("own_memory", [False, True])
 
 
 class Setting:
-    """A policy, a critic and what they recorded in two chunks, of which the workspace holds the second."""
+    """A policy, a critic and what they recorded in two chunks, of which the workspace holds the second.
+
+    A critic with its own memory, and the policy beside it, see the action before and its reward too.
+    """
 
     def __init__(self, own_memory: bool = False, batch_size: int = 3, kind: Any = LSTM) -> None:
         spec = env_spec_of(ENV, batch_size)
-        self.policy = RecurrentPolicy(spec, partial(kind, n_hidden=8))
+        inputs = ("observation", "action", "reward") if own_memory else ("observation",)
+        self.policy = RecurrentPolicy(spec, partial(kind, n_hidden=8), inputs)
         self.critic: RecurrentCritic = (
-            MemoryCritic(spec, partial(kind, n_hidden=6)) if own_memory else SharedMemoryCritic(self.policy)
+            MemoryCritic(spec, partial(kind, n_hidden=6), inputs) if own_memory else SharedMemoryCritic(self.policy)
         )
         env = AutoResetGymAgent(ENV, batch_size, 0)
         members = [env, self.policy, *([self.critic] if own_memory else [])]
@@ -62,8 +65,7 @@ class Setting:
             self.policy,
             self.critic,
             BehaviourLogProbs(),
-            AdvantageOptions(discount=0.9, trace_decay=0.8),
-            length,
+            SequenceAdvantageOptions(discount=0.9, trace_decay=0.8, sequence_length=length),
         )
 
     def gradients(self, loss: Tensor) -> list[Tensor]:
@@ -74,8 +76,9 @@ class Setting:
         """Values of all rows, ``[T, B]``, by one step of the memory after the other."""
         memory = self.critic.memory or self.policy.memory
         state, values = self.chunk.get(memory.state_name, 0), []
-        for row, initial in zip(self.chunk["env/env_obs"], self.chunk["env/initial_state"], strict=True):
-            output, state = memory.cell.step(row, state * ~initial[:, None])
+        shown = [self.chunk[name] for name in memory.names]
+        for *rows, initial in zip(*shown, self.chunk["env/initial_state"], strict=True):
+            output, state = memory.cell.step(memory.inputs(rows), state * ~initial[:, None])
             values.append(self.critic.network(output).squeeze(1))
         return torch.stack(values).detach()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -20,8 +21,8 @@ from bbrl_exp.workspace import Workspace
 ENV = "bbrl_exp/ProbeMemory-v0"
 
 
-def a_learner(seed: int = 0, **options: Any) -> RecurrentDQN:
-    policy = RecurrentQPolicy(env_spec_of(ENV, 2), cell=partial(GRU, n_hidden=4), seed=seed)
+def a_learner(seed: int = 0, inputs: Sequence[str] = ("observation",), **options: Any) -> RecurrentDQN:
+    policy = RecurrentQPolicy(env_spec_of(ENV, 2), partial(GRU, n_hidden=4), inputs, seed=seed)
     return RecurrentDQN(policy, **{"discount": 0.5, "learning_starts": 0, "burn_in": 0, **options})
 
 
@@ -100,16 +101,33 @@ def test_both_networks_begin_the_burn_in_with_the_stored_state() -> None:
     torch.testing.assert_close(returns, recorded["env/reward"][2:] + 0.5 * best[2:])
 
 
-def test_values_are_those_of_the_recorded_states_whatever_episodes_a_sequence_holds() -> None:
-    learner = a_learner()
+@pytest.mark.parametrize("inputs", [("observation",), ("observation", "action", "reward")])
+def test_values_are_those_of_the_recorded_states_whatever_episodes_a_sequence_holds(inputs: tuple[str, ...]) -> None:
+    learner = a_learner(inputs=inputs)
     recorded = recorded_chunk(ENV, 2, 12, learner.policy)
     values, _, valid = learner.sequences(recorded)
     network = learner.policy.network
     for t in range(12):
-        outputs, _ = network.memory.cell.step(recorded["env/env_obs"][t], recorded["policy/state"][t])
+        x = network.memory.inputs([recorded[name][t] for name in network.memory.names])
+        outputs, _ = network.memory.cell.step(x, recorded["policy/state"][t])
         expected = network.values_of(outputs).gather(1, recorded["action"][t][:, None]).squeeze(1)
         torch.testing.assert_close(values[t], expected, atol=1e-5, rtol=1e-4)
     assert torch.equal(valid, ~recorded["env/done"][:-1])
+
+
+def test_replay_keeps_what_the_memory_saw() -> None:
+    learner = a_learner(inputs=("action", "reward"), sequence_length=3, batch_size=8)
+    recorded = recorded_chunk(ENV, 2, 12, learner.policy)
+    learner.update(recorded, Progress(0, 24, 100, 12))
+    drawn = learner._replay.sample_sequences(8, 4, learner._generator)
+    seen = {tuple(column.flatten().tolist()) for column in drawn["policy/previous_action"].unbind(1)}
+    actions = recorded["action"]
+    starts = recorded["env/initial_state"]
+    before = torch.nn.functional.one_hot(actions, 2).float()[:-1].masked_fill(starts[1:, :, None], 0.0)
+    rows = torch.cat((torch.zeros(1, 2, 2), before))
+    possible = {tuple(rows[t : t + 4, b].flatten().tolist()) for t in range(10) for b in range(2)}
+    assert len(seen) > 1
+    assert seen <= possible
 
 
 def test_updates_wait_for_a_whole_sequence_and_are_counted_by_environment_steps() -> None:

@@ -32,7 +32,8 @@ def test_a_step_is_that_of_the_equations_in_complex_numbers() -> None:
     before = (hidden @ exit_weight.T).real + x @ readout.input_weight.T + readout.bias
     output, following = net.step(x, state)
     torch.testing.assert_close(following, torch.stack((hidden.real, hidden.imag), dim=2).flatten(1))
-    torch.testing.assert_close(output, before * before.sigmoid())
+    value, gate = ((before * before.sigmoid()) @ readout.output_weight.T + readout.output_bias).chunk(2, dim=1)
+    torch.testing.assert_close(output, value * gate.sigmoid())
 
 
 def test_an_impulse_dies_away_and_turns_with_the_powers_of_the_eigenvalues() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bbrl_exp.nn.gated_transformer import GTrXL
 from bbrl_exp.nn.lru import LRU
 from bbrl_exp.nn.min_gru import MinGRU
 from bbrl_exp.nn.observation_stack import ObservationStack
@@ -20,6 +21,9 @@ CELLS: dict[str, Callable[..., Any]] = {
     "min_gru": MinGRU,
     "lru": LRU,
     "lru of 3 modes": partial(LRU, n_modes=3),
+    "gtrxl": partial(GTrXL, n_heads=2, window=3),
+    "gtrxl of 2 layers": partial(GTrXL, n_layers=2, n_heads=1, window=2),
+    "gtrxl of a long window": partial(GTrXL, n_heads=4, window=40),
     "stack": ObservationStack,
     "stack of 2": partial(ObservationStack, length=2),
 }
@@ -70,9 +74,11 @@ def test_an_unrolled_sequence_and_its_gradients_are_those_of_its_steps(make: Cal
         outputs, states = run(*leaves[:2], starts)
         loss = (outputs * weights).sum() + (states * state_weights).sum()
         results.append([outputs, states, *torch.autograd.grad(loss, leaves)])
+    results[0].append(cell.outputs(x, state, starts))
+    results[1].append(results[1][0])
     for unrolled, expected in zip(*results, strict=True):
         torch.testing.assert_close(unrolled, expected, atol=1e-10, rtol=1e-10)
-    assert all(gradient.abs().max() > 0 for gradient in results[0][2:])
+    assert all(gradient.abs().max() > 0 for gradient in results[1][2:-1])
 
 
 @each_cell
@@ -115,7 +121,7 @@ def test_no_value_and_no_gradient_crosses_a_start_or_reaches_another_sequence(ma
 @each_cell
 def test_not_a_number_ends_with_its_episode_and_stays_in_its_sequence(make: Callable[..., Any]) -> None:
     cell = built(make)
-    x, starts = numbers(60, BATCH, N_INPUTS), torch.zeros(60, BATCH, dtype=torch.bool)
+    x, starts = numbers(120, BATCH, N_INPUTS), torch.zeros(120, BATCH, dtype=torch.bool)
     x[3, 1], starts[20, 1] = torch.nan, True
     with torch.no_grad():
         outputs, states = cell.unroll(x, cell.initial_state(BATCH), starts)

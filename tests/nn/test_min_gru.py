@@ -28,7 +28,8 @@ def test_a_step_is_that_of_the_equations() -> None:
     before = expected @ readout.memory_weight.T + x @ readout.input_weight.T + readout.bias
     output, following = net.step(x, state)
     torch.testing.assert_close(following, expected)
-    torch.testing.assert_close(output, before * before.sigmoid())
+    value, gate = ((before * before.sigmoid()) @ readout.output_weight.T + readout.output_bias).chunk(2, dim=1)
+    torch.testing.assert_close(output, value * gate.sigmoid())
 
 
 @pytest.mark.parametrize(("bias", "keeps"), [(1e3, 0.0), (-1e3, 1.0)])

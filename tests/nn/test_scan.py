@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
-from bbrl_exp.nn.scan import Method, linear_scan
+from bbrl_exp.nn.scan import Method, _loop_in_torch, linear_scan
 
 BATCH, SIZE = 3, 4
 METHODS: list[Method | None] = ["scan", "loop", None]
@@ -92,3 +94,16 @@ def test_the_arguments_are_left_as_they_are() -> None:
     torch.autograd.grad(linear_scan(*leaves, some_starts(9)), leaves, weights)
     for tensor, was in zip((*leaves, weights), (*before, kept), strict=True):
         assert torch.equal(tensor, was)
+
+
+@pytest.mark.parametrize("is_constant", [False, True])
+def test_the_loop_of_other_devices_finds_the_same(is_constant: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    decay = numbers(*([SIZE] if is_constant else [9, BATCH, SIZE]))
+    leaves = [tensor.requires_grad_() for tensor in (decay, numbers(9, BATCH, SIZE, seed=2), numbers(BATCH, SIZE))]
+    weights, results = numbers(9, BATCH, SIZE, seed=4), []
+    for _ in range(2):
+        hidden = linear_scan(*leaves, some_starts(9), "loop")
+        results.append([hidden, *torch.autograd.grad(hidden, leaves, weights)])
+        monkeypatch.setattr("bbrl_exp.nn.scan._loop", partial(_loop_in_torch, is_reverse=False))
+    for by_numpy, found in zip(*results, strict=True):
+        torch.testing.assert_close(by_numpy, found, rtol=1e-11, atol=1e-11)

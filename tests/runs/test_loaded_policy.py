@@ -30,7 +30,7 @@ from bbrl_exp.workspace import Workspace
 
 SHORT = ["tracking=none", "total_steps=256", "batch_size=2", "eval.every=0", "eval.final_episodes=0"]
 AGENTS = sorted(path.stem for path in (default_config_dir() / "agent").glob("*.yaml"))
-CONTINUOUS = ("crossq", "ddpg", "droq", "sac", "td3", "tqc")
+CONTINUOUS = ("crossq", "ddpg", "droq", "recurrent_sac", "sac", "td3", "tqc")
 SLOW = (*CONTINUOUS, "discrete_sac", "dqn", "recurrent_dqn")
 STACK = "+env.wrappers.stack={_target_: gymnasium.wrappers.FrameStackObservation, stack_size: 3}"
 NORMALIZED = [
@@ -120,6 +120,22 @@ def test_so_it_is_with_wrappers_normalisers_and_other_memories(overrides: Sequen
         "cartpole": cartpole,
     }
     check(trained(*overrides), made[make])
+
+
+def test_so_it_is_where_the_memory_sees_the_action_before_and_its_reward() -> None:
+    folder = trained("agent=recurrent_ppo", "env=pendulum", "memory.inputs=[observation,action,reward]")
+    policy, environments = load_policy(folder), [pendulum() for _ in range(2)]
+    shown = np.stack([env.reset(seed=EpisodeSeeds(0, FINAL, i)(0))[0] for i, env in enumerate(environments)])
+    rewards, returns, state = np.zeros(2, np.float32), np.zeros(2), None
+    for _ in range(200):
+        actions, state = policy.act(shown, state, variables={"env/reward": rewards})
+        steps = [env.step(action) for env, action in zip(environments, actions, strict=True)]
+        shown = np.stack([observation for observation, *_ in steps])
+        rewards = np.array([reward for _, reward, *_ in steps], np.float32)
+        returns += [float(reward) for _, reward, *_ in steps]
+    assert tuple(returns.astype(np.float32).tolist()) == evaluate(folder, episodes=2).returns
+    with pytest.raises(ConfigurationError, match=r"^RecurrentPolicy 'policy' reads 'env/reward', which no observation"):
+        policy.act(shown)
 
 
 def test_so_it_is_with_environments_in_another_process_and_with_the_best_policy() -> None:

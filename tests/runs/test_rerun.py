@@ -60,6 +60,30 @@ def test_overrides_of_values_and_groups_change_what_they_name_and_the_line_says_
     assert config_of(folder_of(again)).agent.steps_per_chunk == 16
 
 
+def test_a_memory_is_that_of_the_run_until_another_one_or_another_agent_is_asked_for(command_line: CommandLine, rerun):
+    memory = ["memory=lstm", "memory.cell.n_hidden=8", "memory.inputs=[observation,action]"]
+    short = [
+        "agent=recurrent_a2c",
+        "total_steps=256",
+        "agent.steps_per_chunk=16",
+        "eval.every=0",
+        "eval.final_episodes=1",
+    ]
+    assert command_line(*short, *memory, "name=mine").code == 0
+    ended = rerun("outputs/mine", "name=again")
+    assert ended.out.startswith("run again: outputs/mine; what differs: nothing\n")
+    assert_same_run(Path("outputs/mine"), folder_of(ended))
+    wider = config_of(folder_of(rerun("outputs/again", "memory.cell.n_hidden=9"))).memory
+    assert (wider.cell._target_, wider.cell.n_hidden) == ("bbrl_exp.nn.recurrent.LSTM", 9)
+    assert wider.inputs == ["observation", "action"]
+    ended = rerun("outputs/mine", "memory=gru")
+    assert "what differs: memory lstm → gru\n" in ended.out
+    assert config_of(folder_of(ended)).memory.cell.n_hidden == 64
+    ended = rerun("outputs/mine", "agent=random")
+    assert "agent recurrent_a2c → random, memory lstm → null" in ended.out
+    assert "memory" not in config_of(folder_of(ended))
+
+
 def test_a_dry_run_again_says_what_differs_and_shows_the_plan(command_line: CommandLine, rerun):
     assert command_line(*SMALL, "name=mine").code == 0
     ended = rerun("outputs/mine", "seed=5", "dry_run=true")

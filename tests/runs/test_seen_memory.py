@@ -159,7 +159,7 @@ def test_what_cannot_be_shown_is_refused_in_one_line(capsys: pytest.CaptureFixtu
         (["outputs/random", "--to", "film.gif"], "to='film.gif': only .png is supported, and the folder must exist"),
         (["outputs/random", "--to", "no/it.png"], "to='no/it.png': only .png is supported, and the folder must exist"),
         (["outputs/random", "--to", "exists.png"], "to='exists.png': exists already; name another file or remove it"),
-        (["policy.safetensors"], "policy.safetensors is no folder: name the picture, such as --to memory.png"),
+        (["policy.safetensors"], "policy.safetensors is not a folder: name the picture, such as --to memory.png"),
     ):
         assert main(arguments) == 2
         assert capsys.readouterr().err == f"error: {message}\n"

@@ -42,6 +42,11 @@ def test_the_saturation_is_the_fraction_of_units_within_one_percent_of_a_bound()
     assert found["memory/policy/saturation"] == pytest.approx(1 / 3)
 
 
+def test_of_very_large_states_evenly_spaced_rows_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bbrl_exp.tracking.memories._MOST_NUMBERS", 4)  # of the 8 of rows 1 and 2
+    assert MemoryRecords(100, {}).take(chunk(), 1, 50) == {"memory/policy/state_norm": 5.0}
+
+
 def test_every_memory_has_its_own_numbers_whoever_writes_it() -> None:
     others = {"critic/state": torch.ones(3, 2, 4), "mine/state": torch.full((3, 2, 1), 7.0)}
     assert MemoryRecords(100, {}).take(chunk(**others), 0, 50) == {

@@ -48,7 +48,7 @@ def _show(args: argparse.Namespace) -> int:
     from bbrl_exp.runs.seen_memory import see_memory
 
     if args.to is None and args.run_folder.is_file():
-        raise ConfigurationError(f"{args.run_folder} is no folder: name the picture, such as --to memory.png")
+        raise ConfigurationError(f"{args.run_folder} is not a folder: name the picture, such as --to memory.png")
     set_threads(1)  # the matrices are small
     episode = see_memory(args.run_folder, args.which, args.seed, args.policy)
     picture = draw_memories(episode)

@@ -112,7 +112,7 @@ def _check_keys(
         if (instead := former_argument(target, str(name))) is not None:
             raise ConfigurationError(f"key '{key}.{name}' = {shown(value)}: {instead}")
         if name not in known and not open_ended:
-            near = did_you_mean(str(name), known) or ";"
+            near = did_you_mean(str(name), [other for other in known if other not in given]) or ";"
             named = ", ".join(other for other in parameters_of(target) if other not in given) or "none"
             raise ConfigurationError(f"key '{key}': {target.__name__} has no parameter '{name}'{near} known: {named}")
         if name in hints and name in parameters and not (name in marked and _is_node(value)):

@@ -135,7 +135,11 @@ class PastRun:
         written = {str(key): value for key, value in contents.items()}
         choices = {group: config.hydra.runtime.choices.get(group) for group in (*_GROUPS, _MEMORY)}
         changed = [group for group in choices if choices[group] != self.choices[group]]
-        found = [f"{group} {self.choices[group]} → {choices[group]}" for group in changed if not is_free(f"{group}.")]
+        found = [
+            f"{group} {self.choices[group] or 'null'} → {choices[group] or 'null'}"
+            for group in changed
+            if not is_free(f"{group}.")
+        ]
         keys = [
             key
             for key in differing_keys(self.config, written)

@@ -15,6 +15,7 @@ from bbrl_exp.arguments import AT_LEAST_1, FROM_0_TO_1, is_integer
 from bbrl_exp.data.batch import Batch as Batch
 from bbrl_exp.data.batch import BatchReader
 from bbrl_exp.data.ring import Field, Ring, RowLayout
+from bbrl_exp.data.sparse_rows import SparseRows
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, WorkspaceError
 from bbrl_exp.workspace import Workspace
@@ -43,10 +44,13 @@ class ReplayBuffer:
         extras: what else sequences hold, such as the states of a recurrent policy. None where no sequences
             will be drawn: what only they need is not stored then.
         reward: the variable of the rewards.
+        states: what sequences hold in their first row only, such as the states of a recurrent policy.
+        stride: rows between the beginnings of two sequences: these begin at the rows 0, k, 2 k, … that were put, and
+            ``states`` are kept there only.
 
     Raises:
-        ConfigurationError: a capacity or ``n_steps`` that is not a whole number of at least 1, or a discount outside
-            [0, 1].
+        ConfigurationError: a capacity, a stride or ``n_steps`` that is not a whole number of at least 1, or a discount
+            outside [0, 1].
     """
 
     def __init__(
@@ -59,21 +63,26 @@ class ReplayBuffer:
         n_steps: int = 1,
         extras: Sequence[str] | None = None,
         reward: str = REWARD,
+        states: Sequence[str] = (),
+        stride: int = 1,
     ) -> None:
-        AT_LEAST_1.check(capacity=capacity, n_steps=n_steps)
+        AT_LEAST_1.check(capacity=capacity, n_steps=n_steps, stride=stride)
         FROM_0_TO_1.check(discount=discount)
         self.capacity = capacity
         self.n_steps = n_steps
         self.discount = discount
         self._reward = reward
         names = [*observations, *actions, reward, TERMINATED, DONE]
-        if extras is not None:
-            names += [TRUNCATED, INITIAL_STATE, *extras]
+        self._has_sequences = extras is not None or bool(states)
+        if self._has_sequences:
+            names += [TRUNCATED, INITIAL_STATE, *(extras or ())]
         self._names = tuple(dict.fromkeys(names))
-        self._has_sequences = extras is not None
+        self._states = tuple(dict.fromkeys(states))
+        self._stride = stride
         self._done = self._names.index(DONE)
         self._reader = BatchReader(observations, actions, reward, discount, n_steps)
         self._ring: Ring | None = None
+        self._sparse: SparseRows | None = None
         self._last_row: int | None = None
         self._loading = range(0)
 
@@ -92,12 +101,15 @@ class ReplayBuffer:
         Raises:
             WorkspaceError: a stored variable is missing, rewards are no numbers, or flags are none.
         """
-        missing = [name for name in self._names if name not in fields]
+        missing = [name for name in (*self._names, *self._states) if name not in fields]
         if missing:
             raise WorkspaceError(f"replay: no variable '{missing[0]}'; present: {', '.join(fields)}")
         self._check_kinds(fields)
         layout = RowLayout({name: fields[name] for name in self._names})
-        return Ring.bytes_for(layout, self.rows_kept(batch_size), batch_size)
+        n_rows = self.rows_kept(batch_size)
+        states = {name: fields[name] for name in self._states}
+        sparse = SparseRows.bytes_for(states, self._stride, n_rows, batch_size)
+        return Ring.bytes_for(layout, n_rows, batch_size) + sparse
 
     def rows_kept(self, batch_size: int) -> int:
         """Rows of each of B environments that the full buffer holds: one more than transitions."""
@@ -131,13 +143,17 @@ class ReplayBuffer:
         n_rows = workspace.n_steps(DONE)
         if not is_integer(first_row) or not 0 <= first_row < n_rows:
             raise WorkspaceError(f"replay: no row {first_row}: '{DONE}' has {n_rows} rows")
-        ring = self._new_ring(*self._facts(workspace)) if self._ring is None else self._ring
+        ring = self._ring
+        if ring is None:
+            ring, self._sparse = self._new_rows(*self._facts(workspace))
         first_new = first_row
         if not ring.is_at_beginning:
             # A recording that grew on from the row it had is taken at its word: comparing costs a third of a small put.
             if first_row != self._last_row:
                 self._check_follows(ring, workspace, first_row)
             first_new += 1
+        if self._sparse is not None:
+            self._sparse.append(ring.n_rows, {name: workspace.get_full(name)[first_new:] for name in self._states})
         if not ring.is_on_cpu:
             tensors = [workspace.get_full(name)[first_new:].detach() for name in self._names]
             ring.append(tensors, tensors[self._done].cpu().numpy())
@@ -150,7 +166,7 @@ class ReplayBuffer:
         self._ring, self._last_row = ring, n_rows - 1
 
     def _facts(self, workspace: Workspace) -> tuple[dict[str, Field], int, torch.device]:
-        full = {name: workspace.get_full(name) for name in self._names}
+        full = {name: workspace.get_full(name) for name in (*self._names, *self._states)}
         fields = {name: Field(tuple(value.shape[2:]), value.dtype) for name, value in full.items()}
         self._check_kinds(fields)
         return fields, full[DONE].shape[1], full[DONE].device
@@ -165,8 +181,15 @@ class ReplayBuffer:
                 found = f"[{', '.join(map(str, ('T', 'B', *field.shape)))}] {field.dtype}".replace("torch.", "")
                 raise WorkspaceError(f"replay: '{name}': expected {kind} [T, B], found {found}")
 
-    def _new_ring(self, fields: Mapping[str, Field], batch_size: int, device: torch.device) -> Ring:
-        return Ring(RowLayout(fields), self._reader.wanted, self.rows_kept(batch_size), batch_size, device)
+    def _new_rows(
+        self, fields: Mapping[str, Field], batch_size: int, device: torch.device
+    ) -> tuple[Ring, SparseRows | None]:
+        layout, n_rows = RowLayout({name: fields[name] for name in self._names}), self.rows_kept(batch_size)
+        ring = Ring(layout, self._reader.wanted, n_rows, batch_size, device)
+        if not self._states:
+            return ring, None
+        states = {name: fields[name] for name in self._states}
+        return ring, SparseRows(states, self._stride, n_rows, batch_size, device)
 
     def _check_follows(self, ring: Ring, workspace: Workspace, first_row: int) -> None:
         name, stored = self._names[0], ring.last_row(0)
@@ -227,10 +250,10 @@ class ReplayBuffer:
     def sample_sequences(self, batch_size: int, length: int, generator: np.random.Generator) -> Workspace:
         """Windows of L = ``length`` rows of one environment each, as a workspace ``[L, batch_size, …]``.
 
-        Drawn uniformly, with replacement, among all windows of consecutive rows that are stored. They may run across
-        the end of an episode: ``env/initial_state`` says where the next one begins, and
-        :func:`bbrl_exp.data.transitions.align` which pairs of rows are transitions. Every stored variable is there,
-        ``extras`` included.
+        Drawn uniformly, with replacement, among all windows of consecutive rows that are stored and begin at a multiple
+        of ``stride``. They may run across the end of an episode: ``env/initial_state`` says where the next one begins,
+        and :func:`bbrl_exp.data.transitions.align` which pairs of rows are transitions. Every stored variable is there,
+        ``extras`` included; of ``states`` there is the first row alone.
 
         Raises:
             ConfigurationError: ``batch_size`` or ``length`` is not a whole number of at least 1.
@@ -240,16 +263,30 @@ class ReplayBuffer:
         ring = self._filled()
         if not self._has_sequences:
             raise ReplayError("replay: a buffer for sequences is made with extras=…, an empty tuple at least")
-        begins = np.array([max(row, ring.first_row) for row in ring.recordings])
-        n_windows = np.maximum(np.diff(begins, append=ring.n_rows) - length + 1, 0)
+        begins, n_windows = _windows(ring, length, self._stride)
         ends = np.cumsum(n_windows) * ring.batch_size
         if ends[-1] == 0:
-            longest = np.diff(begins, append=ring.n_rows).max()
-            raise ReplayError(f"replay: sequences of length={length}; the longest recording has {longest} rows")
+            longest = np.diff([max(row, ring.first_row) for row in ring.recordings], append=ring.n_rows).max()
+            every = "" if self._stride == 1 else f" that begin at every {self._stride}th row"
+            raise ReplayError(f"replay: sequences of length={length}{every}; the longest recording has {longest} rows")
         drawn = generator.integers(0, ends[-1], batch_size)
         segment = np.searchsorted(ends, drawn, side="right")
         window, environment = np.divmod(drawn - (ends - n_windows * ring.batch_size)[segment], ring.batch_size)
-        return self._rows_at(ring, ring.following(ring.place(begins[segment] + window, environment), length - 1))
+        first = begins[segment] + window * self._stride
+        sequences = self._rows_at(ring, ring.following(ring.place(first, environment), length - 1))
+        if self._sparse is not None:
+            for name in self._states:
+                sequences.set_full(name, self._sparse.at(name, first, environment)[None])
+        return sequences
+
+    def n_sequences(self, length: int) -> int:
+        """Number of windows of ``length`` rows that :meth:`sample_sequences` draws from."""
+        self._check_loaded()
+        return (
+            0
+            if self._ring is None
+            else int(_windows(self._ring, length, self._stride)[1].sum()) * self._ring.batch_size
+        )
 
     def _rows_at(self, ring: Ring, places: NDArray[np.int64]) -> Workspace:
         """A copy of the rows at ``places``, ``[L, N]``, as a workspace ``[L, N, …]``."""
@@ -281,7 +318,8 @@ class ReplayBuffer:
     def read_rows(self, first: int, stop: int) -> dict[str, Tensor]:
         """A copy on the CPU of the rows ``first`` … ``stop - 1``: name of a variable → ``[L, B, …]``.
 
-        What was put once never changes; rows are only dropped, the oldest first.
+        Of ``states``, the rows among them that are kept. What was put once never changes; rows are only dropped, the
+        oldest first.
 
         Raises:
             ReplayError: rows that are not stored.
@@ -290,7 +328,7 @@ class ReplayBuffer:
         self._check_loaded()
         if ring is None or not kept.start <= first <= stop <= kept.stop:
             raise ReplayError(f"replay: rows {first} to {stop - 1} are not all stored; stored: {_shown(kept)}")
-        return ring.read_rows(first, stop)
+        return {**ring.read_rows(first, stop), **(self._sparse.read(first, stop) if self._sparse is not None else {})}
 
     def state(self) -> dict[str, Any]:
         """What :meth:`load_state` needs, apart from the rows, to continue as this buffer would: plain Python."""
@@ -298,13 +336,15 @@ class ReplayBuffer:
         ring = self._ring
         ring_state = None
         if ring is not None:
+            fields = {**ring.layout.fields, **({} if self._sparse is None else self._sparse.fields)}
             ring_state = {
-                "fields": [[list(field.shape), str(field.dtype)] for field in ring.layout.fields.values()],
+                "fields": [[list(field.shape), str(field.dtype)] for field in fields.values()],
                 "device": str(ring.memory.device),
                 "batch_size": ring.batch_size,
                 **ring.state(),
             }
-        return {"capacity": self.capacity, "variables": list(self._names), "ring": ring_state}
+        variables = [*self._names, *self._states]
+        return {"capacity": self.capacity, "variables": variables, "stride": self._stride, "ring": ring_state}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what :meth:`state` gave; the rows, :attr:`kept_rows` now, are to follow by :meth:`load_rows`.
@@ -312,18 +352,19 @@ class ReplayBuffer:
         Raises:
             ConfigurationError: the state of a buffer of another capacity or of other variables; nothing is changed.
         """
-        for name, own in (("capacity", self.capacity), ("variables", list(self._names))):
-            if state[name] != own:
-                raise ConfigurationError(f"replay: this buffer has {name} {own}, the saved one {state[name]}")
+        variables = [*self._names, *self._states]
+        for name, own in (("capacity", self.capacity), ("variables", variables), ("stride", self._stride)):
+            if (saved_value := state.get(name, 1)) != own:
+                raise ConfigurationError(f"replay: this buffer has {name} {own}, the saved one {saved_value}")
         saved = state["ring"]
-        self._ring, self._last_row, self._loading = None, None, range(0)
+        self._ring, self._sparse, self._last_row, self._loading = None, None, None, range(0)
         if saved is None:
             return
         fields = {
             name: Field(tuple(shape), getattr(torch, dtype.removeprefix("torch.")))
-            for name, (shape, dtype) in zip(self._names, saved["fields"], strict=True)
+            for name, (shape, dtype) in zip(variables, saved["fields"], strict=True)
         }
-        self._ring = self._new_ring(fields, saved["batch_size"], torch.device(saved["device"]))
+        self._ring, self._sparse = self._new_rows(fields, saved["batch_size"], torch.device(saved["device"]))
         self._ring.load_state(saved)
         self._loading = range(saved["first_row"], saved["n_rows"])
 
@@ -342,7 +383,9 @@ class ReplayBuffer:
         if ring is None or not missing or first > missing.start or stop > missing.stop:
             raise ReplayError(f"replay: rows {first} to {stop - 1} do not follow; missing: {_shown(missing)}")
         if stop > missing.start:
-            ring.load_rows({name: value[missing.start - first :] for name, value in rows.items()}, DONE)
+            ring.load_rows({name: rows[name][missing.start - first :] for name in self._names}, DONE)
+            if self._sparse is not None:
+                self._sparse.append_kept(first, {name: rows[name] for name in self._states})
             self._loading = range(stop, missing.stop)
 
     def _check_loaded(self) -> None:
@@ -358,6 +401,14 @@ def _drawn(ring: Ring, batch_size: int, generator: np.random.Generator) -> NDArr
     indexes = drawn.astype(np.int64)
     indexes += ring.first_transition
     return indexes
+
+
+def _windows(ring: Ring, length: int, stride: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each recording: where its first window of ``length`` rows begins, and how many each environment has in it."""
+    begins = np.array([max(row, ring.first_row) for row in ring.recordings])
+    ends = np.append(begins[1:], ring.n_rows)
+    begins += -begins % stride
+    return begins, np.maximum((ends - begins - length) // stride + 1, 0)
 
 
 def _shown(rows: range) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-SATURATED = 0.99
-"""The absolute value from which on a unit between −1 and 1 is saturated: within 1 % of a bound."""
+SATURATED = 0.99  # within 1 % of a bound
 
 
 def saturated_fraction(units: Tensor) -> Tensor:

@@ -24,13 +24,14 @@ from bbrl_exp.arguments import Count, FromZeroBelowOne, Scheduled, check_unused
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target, summed_half_squares
 from bbrl_exp.functional.schedules import before_the_run
-from bbrl_exp.learners.parts.q_critics import TargetOptions
+from bbrl_exp.learners.parts.q_critics import TargetOptions, check_q_critic
+from bbrl_exp.learners.parts.replayed import ReplayedBatches
 from bbrl_exp.learners.parts.soft_actor_critic import SoftActorCritic
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble
 from bbrl_exp.policies.stochastic import StochasticPolicy
 
 
-class DiscreteSAC(TargetOptions, SoftActorCritic):
+class DiscreteSAC(TargetOptions, SoftActorCritic[Batch]):
     """Learns a categorical policy, several critics and the temperature from a replay buffer."""
 
     policy: StochasticPolicy = field(kw_only=False)
@@ -46,7 +47,8 @@ class DiscreteSAC(TargetOptions, SoftActorCritic):
         if self.temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy_ratio=self.target_entropy_ratio)
         self.target_critic = self.target_of(self.critic)
-        self.prepare(self.policy, self.critic)
+        check_q_critic(self, self.policy, self.critic)
+        self.prepare(self.policy, self.critic, ReplayedBatches(self.policy, self))
 
     @property
     def wanted_entropy(self) -> float:

@@ -14,23 +14,25 @@ place of rectified Adam.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import field
 
 import torch
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, Count, FromZeroToOne, Scheduled
+from bbrl_exp.arguments import Count
 from bbrl_exp.data.transitions import align, minibatches
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.functional.returns import lambda_returns
-from bbrl_exp.learners.learner import Metrics, Progress
-from bbrl_exp.learners.parts.options import EpsilonOptions, ReturnOptions, StepOptions, adam
+from bbrl_exp.learners.learner import Progress
+from bbrl_exp.learners.parts.parallel_q_learning import ParallelQLearning
 from bbrl_exp.policies.q_values import QPolicy
-from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
+# Observations, one tensor per leaf, positions of the actions, and λ-returns.
+Samples = tuple[list[Tensor], Tensor, Tensor]
 
-class PQN(EpsilonOptions, StepOptions, ReturnOptions):
+
+class PQN(ParallelQLearning[Samples]):
     """Learns the action values of a policy from each chunk, which is then thrown away.
 
     Raises:
@@ -39,51 +41,26 @@ class PQN(EpsilonOptions, StepOptions, ReturnOptions):
 
     policy: QPolicy = field(kw_only=False)
     """the policy that chooses the actions; its ε is set here. Its network should have ``layer_norm``."""
-    anneal_learning_rate: bool = True
-    max_grad_norm: Scheduled[AboveZero] | None = 10.0
-    trace_decay: Scheduled[FromZeroToOne] = 0.65
-    """λ of the returns."""
-    n_epochs: Count = 4
-    """passes over a chunk."""
     minibatch_size: Count = 256
     """most transitions of an update."""
-    exploration_fraction: FromZeroToOne = 0.5
-    seed: int = 0
-    """root seed of the minibatches."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         kind = self.policy.network.atoms.kind
         if kind != "none":
             raise ConfigurationError(f"PQN learns no distributions: policy.distribution='{kind}', possible: 'none'")
-        self.reads = self.reads_with(self.policy)
-        self._generator = numpy_generator(self.seed, "learner", "pqn")
-        self._optimizer = self.flat_optimizer(self.policy.network.parameters(), adam(epsilon=1e-5))
-        self._n_updates = 0
 
-    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
-        observations, indexes, returns = self.samples(workspace, progress)
-        self.begin_step(self._optimizer, progress)
-        metrics: dict[str, float | Tensor] = {}
-        for _ in range(self.n_epochs if len(returns) else 0):
-            for part in minibatches(len(returns), self.minibatch_size, self._generator, returns.device):
-                rows = [leaf.index_select(0, part) for leaf in observations]
-                values = self.policy.network.values(rows).gather(1, indexes[part, None]).squeeze(1)
-                loss = 0.5 * (values - returns[part]).square().mean()
-                norm = self._optimizer.step(loss)
-                self._n_updates += 1
-                metrics = {
-                    "losses/q": loss.detach(),
-                    "learner/q_mean": values.detach().mean(),
-                    "learner/gradient_norm": norm,
-                }
-        metrics["learner/epsilon"] = self.explore(progress.env_steps, progress.length)
-        metrics["learner/learning_rate"] = self._optimizer.learning_rate
-        metrics["learner/updates"] = float(self._n_updates)
-        return metrics
+    def minibatches(self, experience: Samples) -> Iterator[tuple[Tensor, Tensor]]:
+        observations, indexes, returns = experience
+        if not len(returns):
+            return
+        for part in minibatches(len(returns), self.minibatch_size, self._generator, returns.device):
+            rows = [leaf.index_select(0, part) for leaf in observations]
+            values = self.policy.network.values(rows).gather(1, indexes[part, None]).squeeze(1)
+            yield values, returns[part]
 
     @torch.no_grad()
-    def samples(self, workspace: Workspace, progress: Progress) -> tuple[list[Tensor], Tensor, Tensor]:
+    def collect(self, workspace: Workspace, progress: Progress) -> Samples:
         """The N valid transitions of the new rows: observations, positions of the actions and λ-returns.
 
         Returns:
@@ -92,15 +69,7 @@ class PQN(EpsilonOptions, StepOptions, ReturnOptions):
         transitions = align(workspace, self.policy.reads, self.policy.writes, progress.first_row, self.reward)
         rows = [leaf[progress.first_row :].flatten(0, 1) for leaf in self.policy.network.features.read(workspace)]
         best = self.policy.network.values(rows).amax(dim=1).view(-1, workspace.batch_size())
-        returns = lambda_returns(
-            transitions.rewards,
-            best[:-1],
-            best[1:],
-            transitions.terminated,
-            transitions.cut,
-            self.discount,
-            self.trace_decay,
-        )
+        returns = self.returns_of(transitions, best)
         valid = transitions.valid.flatten().nonzero().squeeze(1)
         actions = transitions.actions[0].flatten()
         return (

@@ -11,8 +11,8 @@ cut or the sequence ends; the future is worth nothing where the episode has term
 episodes: the state is zeroed where one begins, and the pair of rows between two is masked.
 
 Deviations from R2D2: sequences are drawn uniformly, begin at any row and may cross the end of an episode; values are
-not rescaled; one policy acts, with one ε; the previous action and reward are no inputs; the loss is that of Huber; a
-truncated episode keeps its bootstrap.
+not rescaled; one policy acts, with one ε; the previous action and reward are inputs only where they are asked for; the
+loss is that of Huber; a truncated episode keeps its bootstrap.
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from bbrl_exp.arguments import AboveZeroToAMillion, AboveZeroToOne, Count, CountOrZero, Scheduled
+from bbrl_exp.arguments import AboveZeroToAMillion, AboveZeroToOne, Count, Scheduled
 from bbrl_exp.data.replay import ReplayBuffer
-from bbrl_exp.data.transitions import align
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.returns import n_step_returns
 from bbrl_exp.learners.parts.replayed_q_learning import Learned, ReplayedQLearning
-from bbrl_exp.policies.memory import INITIAL_STATE
+from bbrl_exp.learners.parts.replayed_sequences import SequenceBatch, SequenceOptions
 from bbrl_exp.policies.q_recurrent import RecurrentQPolicy
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
 
-class RecurrentDQN(ReplayedQLearning):
+class RecurrentDQN(SequenceOptions, ReplayedQLearning):
     """Learns the action values of a recurrent policy from a replay buffer of sequences.
 
     Raises:
@@ -43,12 +42,7 @@ class RecurrentDQN(ReplayedQLearning):
     """
 
     policy: RecurrentQPolicy = field(kw_only=False)
-    burn_in: CountOrZero = 4
-    """rows of a sequence that only bring the state up to date."""
-    sequence_length: Count = 16
-    """transitions of a sequence that are learned from."""
-    batch_size: Count = 16
-    """sequences per update."""
+    replay_capacity: Count = 100_000
     updates_per_step: AboveZeroToAMillion = 0.125
     target_rate: Scheduled[AboveZeroToOne] | None = 0.01
 
@@ -58,32 +52,19 @@ class RecurrentDQN(ReplayedQLearning):
         if self.n_steps > self.sequence_length:
             raise ConfigurationError(f"n_steps={self.n_steps}: no more than sequence_length={self.sequence_length}")
         memory = self.policy.network.memory
-        self._observations = memory.names
-        self._state = memory.state_name
-        self._n_rows = self.burn_in + self.sequence_length + 1
-        self._n_needed = self._n_rows - 1
-        self._replay: ReplayBuffer = ReplayBuffer(
-            self.replay_capacity,
-            self._observations,
-            (self.policy.action,),
-            discount=self.discount,
-            extras=(self._state,),
-            reward=self.reward,
-        )
+        self._names = memory.names
+        self._replay: ReplayBuffer = self.sequence_buffer((self.policy.action,), memory)
         self._generator = numpy_generator(self.seed, "learner", "recurrent_dqn")
 
     def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
         """Refuses a replay buffer that holds no whole sequence of an environment."""
-        if self._replay.rows_kept(batch_size) < self._n_rows:
-            n_transitions = self._n_rows - 1
-            raise ConfigurationError(
-                f"replay_capacity={self._replay.capacity}: too few for a sequence of burn_in + sequence_length = "
-                f"{n_transitions} transitions in each of {batch_size} environments; must be at least "
-                f"{(n_transitions - 1) * batch_size + 1}"
-            )
+        self.check_rows_kept(self._replay, batch_size)
+
+    def can_learn(self) -> bool:
+        return self._replay.n_sequences(self.sequence_rows) > 0
 
     def learn(self, fraction: float) -> Learned:
-        recorded = self._replay.sample_sequences(self.batch_size, self._n_rows, self._generator)
+        recorded = self._replay.sample_sequences(self.batch_size, self.sequence_rows, self._generator)
         values, returns, valid = self.sequences(recorded)
         losses = smooth_l1_loss(values, returns, reduction="none").masked_fill(~valid, 0.0)
         loss = losses.sum() / valid.sum().clamp(min=1)
@@ -93,17 +74,18 @@ class RecurrentDQN(ReplayedQLearning):
         """What the rows after the burn-in but the last teach: values of the actions taken, their targets, validity.
 
         Args:
-            recorded: sequences of L rows, with the states that the policy had in them.
+            recorded: sequences of L rows, with the states that the policy had in the first.
 
         Returns:
             Float32, float32 without gradient and bool, all ``[L - burn_in - 1, N]``.
         """
-        observations = [recorded[name] for name in self._observations]
-        state, starts = recorded.get(self._state, 0), recorded[INITIAL_STATE]
-        online = self.policy.network.values(observations, state, starts, self.burn_in)
-        transitions = align(recorded, self._observations, (self.policy.action,), self.burn_in, self.reward)
+        network = self.policy.network
+        batch = SequenceBatch(self, recorded, self._names, (self.policy.action,))
+        transitions = batch.transitions
+        rows = batch.rows_for(network.memory)
+        online = network.values(*rows)
         with torch.no_grad():
-            target = self.target_network.values(observations, state, starts, self.burn_in)[1:]
+            target = self.target_network.values(*rows)[1:]
             best = (online[1:] if self.double else target).argmax(dim=2, keepdim=True)
             returns = n_step_returns(
                 transitions.rewards,
@@ -114,4 +96,4 @@ class RecurrentDQN(ReplayedQLearning):
                 self.n_steps,
             )
         indexes = self.policy.exploration.indexes(transitions.actions[0])
-        return online[:-1].gather(2, indexes.unsqueeze(2)).squeeze(2), returns, transitions.valid
+        return online[:-1].gather(2, indexes.unsqueeze(2)).squeeze(2), returns, batch.valid

@@ -19,31 +19,25 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bbrl_exp.arguments import AboveZero, Count, Scheduled
+from bbrl_exp.arguments import AboveZero, Scheduled
 from bbrl_exp.functional.losses import clipped_surrogate
 from bbrl_exp.learners.learner import Metrics
+from bbrl_exp.learners.parts.cuts import BurnInOptions
 from bbrl_exp.learners.parts.on_policy import Loss, OfSequences
 from bbrl_exp.learners.parts.proximal_update import ProximalUpdate
 from bbrl_exp.learners.parts.samples import Samples
-from bbrl_exp.learners.parts.sequences import Sequences, check_length
+from bbrl_exp.learners.parts.sequences import Sequences
 from bbrl_exp.seeding import numpy_generator
 
 
-class RecurrentPPO(ProximalUpdate[Sequences], OfSequences):
+class RecurrentPPO(BurnInOptions, ProximalUpdate[Sequences], OfSequences):
     """Learns a recurrent policy and a critic from each chunk, which is then thrown away."""
 
-    sequence_length: Count | None = None
-    """time steps of a sequence, a divisor of ``steps_per_chunk``; None, or more than these, for the whole chunk."""
     clip_range: Scheduled[AboveZero] = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._length = self.sequence_length
         self._generator = numpy_generator(self.seed, "learner", "recurrent_ppo")
-
-    def check_chunks(self, steps_per_chunk: int, batch_size: int) -> None:
-        """Refuses chunks that cannot be cut into whole sequences."""
-        check_length(self.sequence_length, steps_per_chunk)
 
     def policy_loss(self, log_probs: Tensor, samples: Samples, advantages: Tensor) -> Tensor:
         return clipped_surrogate(log_probs, samples.log_probs, advantages, self._clip_range).mean()

@@ -31,9 +31,15 @@ class Cell(nn.Module):
         n_hidden: number H of numbers of an output.
         state_size: number S of numbers of the state.
 
+    Attributes:
+        replayed: whether learners that replay stored states take it; false for a cell with states that are too large
+            to keep for each row.
+
     Raises:
         ConfigurationError: a size below 1.
     """
+
+    replayed = True
 
     def __init__(self, n_inputs: int, n_hidden: int, state_size: int) -> None:
         super().__init__()
@@ -78,6 +84,10 @@ class Cell(nn.Module):
             outputs.append(output)
             states.append(state)
         return torch.stack(outputs), torch.stack(states)
+
+    def outputs(self, x: Tensor, state: Tensor, starts: Tensor) -> Tensor:
+        """The outputs ``[T, B, H]`` of :meth:`unroll` alone, which a cell of large states may find faster."""
+        return self.unroll(x, state, starts)[0]
 
     def bounded_units(self, state: Tensor) -> Tensor | None:
         """The units ``[…, U]`` of states ``[…, S]`` that an activation such as tanh keeps between −1 and 1.

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bbrl_exp.arguments import AT_LEAST_1, Range
+from bbrl_exp.arguments import Range
+from bbrl_exp.nn.cell import Cell
 from bbrl_exp.nn.parameter_arrays import ParameterArrays
 from bbrl_exp.nn.readout import ArrayReadout, Readout
 from bbrl_exp.nn.recurrent_arrays import product
@@ -19,15 +20,15 @@ from bbrl_exp.nn.scan import linear_scan
 _FROM_1 = Range("at least 1", lambda value: value >= 1)
 
 
-class MinGRU(nn.Module):
+class MinGRU(Cell):
     """A layer with memory (Feng et al., 2024, arXiv:2410.01201), σ the logistic function:
 
-        z = σ(W_z x + b_z)    h̃ = W_h x + b_h    h' = (1 − z) ⊙ h + z ⊙ h̃    y = SiLU(C h' + D x + c)
+        z = σ(W_z x + b_z)    h̃ = W_h x + b_h    h' = (1 − z) ⊙ h + z ⊙ h̃    y = readout(h', x)
 
     The recurrence is the paper's first (section 3.1.2), with a candidate of any sign. Its second, g(h̃) > 0 in place of
     h̃, exists for a scan over logarithms; ours needs none (see ``nn/scan.py``), and what is to be remembered has signs.
-    The paper stacks such layers, with perceptrons between them; a single one in an agent needs the readout y, since h'
-    alone is a weighted mean of what single inputs said.
+    The paper stacks such layers, with perceptrons between them; a single one in an agent needs the layers of
+    :class:`~bbrl_exp.nn.readout.Readout`, since h' alone is a weighted mean of what single inputs said.
 
     The state is h', ``[B, H]``, and the gradient of :meth:`unroll` reaches the state it begins with. At first b_z
     spreads the times over which the units forget from 2 to ``longest`` + 1 steps, evenly on a logarithmic scale: h
@@ -50,14 +51,11 @@ class MinGRU(nn.Module):
     def __init__(
         self, n_inputs: int, n_hidden: int = 64, longest: float = 32.0, generator: torch.Generator | None = None
     ) -> None:
-        super().__init__()
-        AT_LEAST_1.check(n_inputs=n_inputs, n_hidden=n_hidden)
+        super().__init__(n_inputs, n_hidden, n_hidden)
         _FROM_1.check(longest=longest)
-        self.n_inputs = int(n_inputs)
-        self.n_hidden = self.state_size = int(n_hidden)
         self.weight = nn.Parameter(torch.empty(2 * self.n_hidden, self.n_inputs))
         self.bias = nn.Parameter(torch.zeros(2 * self.n_hidden))
-        self.readout = Readout(self.n_hidden, self.n_inputs, self.n_hidden)
+        self.readout = Readout(self.n_hidden, self.n_inputs, self.n_hidden, generator)
         with torch.no_grad():
             for weight in (
                 *torch.split(self.weight, self.n_hidden),
@@ -68,33 +66,17 @@ class MinGRU(nn.Module):
             log_times = math.log(longest) * torch.rand(self.n_hidden, generator=generator)
             self.bias[: self.n_hidden] = -log_times  # z = 1 / (1 + τ)
 
-    def initial_state(self, batch_size: int) -> Tensor:
-        """The state with which an episode begins: zeros, ``[B, S]``."""
-        return self.bias.new_zeros(batch_size, self.state_size)
-
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One time step: the output ``[B, H]`` and the next state ``[B, S]``, of ``[B, D]`` and ``[B, S]``."""
         update, candidate = self._gates(x)
         state = torch.lerp(state, candidate, update)
         return self.readout(state, x), state
 
     def unroll(self, x: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """T time steps of B sequences, with gradients through all of them up to where an episode starts.
-
-        Args:
-            x: ``[T, B, D]``.
-            state: before the first step, ``[B, S]``.
-            starts: bool ``[T, B]``: the state is zeroed before step t where ``starts[t]``.
-
-        Returns:
-            The outputs ``[T, B, H]`` and the states after each step, ``[T, B, S]``.
-        """
         update, candidate = self._gates(x)
         states = linear_scan(1.0 - update, update * candidate, state, starts)
         return self.readout(states, x), states
 
     def on_arrays(self) -> ArrayMinGRU:
-        """:meth:`step` on arrays, for the interaction loop."""
         return ArrayMinGRU(self)
 
     def _gates(self, x: Tensor) -> tuple[Tensor, Tensor]:

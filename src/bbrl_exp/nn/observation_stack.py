@@ -10,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bbrl_exp.arguments import AT_LEAST_1, Range
+from bbrl_exp.arguments import Range
+from bbrl_exp.nn.cell import Cell
 from bbrl_exp.nn.parameter_arrays import ParameterArrays
 from bbrl_exp.nn.recurrent_arrays import product
 
 _AT_LEAST_2 = Range("at least 2", lambda value: value >= 2, is_whole=True)
 
 
-class ObservationStack(nn.Module):
+class ObservationStack(Cell):
     """A layer on the last k inputs, side by side, the oldest first (the frames of Mnih et al., 2015, for vectors):
 
         y = tanh(W [x_{t−k+1} … x_t] + b), or the stack itself
@@ -43,13 +44,9 @@ class ObservationStack(nn.Module):
     def __init__(
         self, n_inputs: int, n_hidden: int | None = 64, length: int = 4, generator: torch.Generator | None = None
     ) -> None:
-        super().__init__()
-        AT_LEAST_1.check(n_inputs=n_inputs, n_hidden=n_hidden)
         _AT_LEAST_2.check(length=length)
-        self.n_inputs = int(n_inputs)
+        super().__init__(n_inputs, length * n_inputs if n_hidden is None else n_hidden, (length - 1) * n_inputs)
         self.length = int(length)
-        self.state_size = (self.length - 1) * self.n_inputs
-        self.n_hidden = self.length * self.n_inputs if n_hidden is None else int(n_hidden)
         self.weight = self.bias = None
         if n_hidden is not None:
             self.weight = nn.Parameter(torch.empty(self.n_hidden, self.length * self.n_inputs))
@@ -62,31 +59,20 @@ class ObservationStack(nn.Module):
         return self._zero.new_zeros(batch_size, self.state_size)  # type: ignore[operator]
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One time step: the output ``[B, H]`` and the next state ``[B, S]``, of ``[B, D]`` and ``[B, S]``."""
         stack = torch.cat((state, x), dim=1)
         return self._output(stack), stack[:, self.n_inputs :]
 
     def unroll(self, x: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """T time steps of B sequences, with gradients through all of them up to where an episode starts.
-
-        Args:
-            x: ``[T, B, D]``.
-            state: before the first step, ``[B, S]``.
-            starts: bool ``[T, B]``: the state is zeroed before step t where ``starts[t]``.
-
-        Returns:
-            The outputs ``[T, B, H]`` and the states after each step, ``[T, B, S]``.
-        """
         n_steps, length = len(x), self.length
         rows = torch.cat((state.view(-1, length - 1, self.n_inputs).transpose(0, 1), x))
         stack = torch.stack([rows[k : k + n_steps] for k in range(length)], dim=2)  # [T, B, k, D]
-        ages = torch.arange(length - 1, -1, -1, device=x.device)
-        is_over = ages > steps_since_start(starts, length).unsqueeze(2)
-        stack = stack.masked_fill(is_over.unsqueeze(3), 0.0).flatten(2)
+        times = torch.arange(n_steps, device=x.device).unsqueeze(1)
+        first = torch.where(starts, times, -length).cummax(0).values  # where the episode started
+        shown = times.unsqueeze(2) - torch.arange(length - 1, -1, -1, device=x.device)
+        stack = stack.masked_fill((shown < first.unsqueeze(2)).unsqueeze(3), 0.0).flatten(2)
         return self._output(stack), stack[..., self.n_inputs :]
 
     def on_arrays(self) -> ArrayObservationStack:
-        """:meth:`step` on arrays, for the interaction loop."""
         return ArrayObservationStack(self)
 
     def _output(self, stack: Tensor) -> Tensor:
@@ -115,14 +101,3 @@ class ArrayObservationStack:
         outputs = product(stack, weight)
         outputs += bias
         return np.tanh(outputs, out=outputs), following
-
-
-def steps_since_start(starts: Tensor, before: int) -> Tensor:
-    """The number of steps since an episode started, 0 where it does: int64 ``[T, B]`` of bool ``[T, B]``.
-
-    Args:
-        starts: where.
-        before: what to count from where none has started: so many steps before the first row.
-    """
-    times = torch.arange(len(starts), device=starts.device).unsqueeze(1)
-    return times - torch.where(starts, times, -before).cummax(0).values

@@ -25,7 +25,7 @@ Method = Literal["scan", "loop"]
 
 # On the CPU, as measured by benchmarks/memory_speed.py: rows from which on a halving pays, and bytes of a row up to
 # which it does.
-FEWEST_ROWS, WIDEST_ROW = 48, 4096
+FEWEST_ROWS, WIDEST_ROW = 96, 2048
 
 
 def linear_scan(decay: Tensor, inputs: Tensor, state: Tensor, starts: Tensor, method: Method | None = None) -> Tensor:
@@ -63,9 +63,9 @@ class _LinearScan(torch.autograd.Function):
         decay, state, starts, hidden = ctx.saved_tensors  # type: ignore[attr-defined]
         is_constant = decay.ndim == 1
         back = decay.conj().resolve_conj()
-        factors = back.expand_as(state) if is_constant else back[1:].flip(0)
-        reverse = d_hidden.resolve_conj().resolve_neg().flip(0)
-        d_inputs = _accumulated(reverse, None, factors, starts[1:].flip(0), ctx.method).flip(0)  # type: ignore[attr-defined]
+        factors = back.expand_as(state) if is_constant else back[1:]
+        gradients = d_hidden.resolve_conj().resolve_neg()
+        d_inputs = _accumulated(gradients, None, factors, starts[1:], ctx.method, is_reverse=True)  # type: ignore[attr-defined]
         d_state = ((back if is_constant else back[0]) * d_inputs[0]).masked_fill_(starts[0].unsqueeze(1), 0.0)
         d_decay = torch.empty_like(d_inputs)
         torch.mul(d_inputs[0], state.conj(), out=d_decay[0])
@@ -75,29 +75,37 @@ class _LinearScan(torch.autograd.Function):
 
 
 def _accumulated(
-    inputs: Tensor, first: Tensor | None, factors: Tensor, is_broken: Tensor, method: Method | None
+    inputs: Tensor,
+    first: Tensor | None,
+    factors: Tensor,
+    is_broken: Tensor,
+    method: Method | None,
+    *,
+    is_reverse: bool = False,
 ) -> Tensor:
     """The values h of all rows.
 
     Args:
         inputs: ``[T, B, N]``.
         first: what is added to the first of them, ``[B, N]``.
-        factors: from each row to the next, ``[T − 1, B, N]``, or ``[B, N]`` for all of them.
+        factors: between each row and the next, ``[T − 1, B, N]``, or ``[B, N]`` for all of them.
         is_broken: which of these are 0 after all, bool ``[T − 1, B]``.
         method: as for :func:`linear_scan`.
+        is_reverse: from the last row to the first.
     """
     is_any_broken = bool(is_broken.any())
     if _pays(inputs) if method is None else method == "scan" and len(inputs) > 2:
-        rows = _begun(inputs, first)
+        rows = _begun(inputs.flip(0) if is_reverse else inputs, first)
+        links = factors
         if is_any_broken:
             each = factors if factors.ndim == 3 else factors.expand(len(is_broken), -1, -1)
-            factors = each.masked_fill(is_broken.unsqueeze(2), 0.0)
-        _scan(rows, factors)
+            links = each.masked_fill(is_broken.unsqueeze(2), 0.0)
+        _scan(rows, links.flip(0) if is_reverse and links.ndim == 3 else links)
         # 0 · ∞ is NaN, which would pass a start, and then stay to the end.
         if not (is_any_broken and not rows[-1].isfinite().all()):
-            return rows
+            return rows.flip(0) if is_reverse else rows
     rows = _begun(inputs, first)
-    _loop(rows, factors, is_broken if is_any_broken else None)
+    _loop(rows, factors, is_broken if is_any_broken else None, is_reverse=is_reverse)
     return rows
 
 
@@ -133,16 +141,15 @@ def _scan(rows: Tensor, factors: Tensor) -> None:
     rows[2::2].addcmul_(second[: (len(rows) - 1) // 2], odd)
 
 
-def _loop(rows: Tensor, factors: Tensor, is_broken: Tensor | None) -> None:
+def _loop(rows: Tensor, factors: Tensor, is_broken: Tensor | None, *, is_reverse: bool = False) -> None:
     """The same, row by row."""
     if rows.device.type != "cpu" or rows.dtype == torch.bfloat16:
-        for t in range(1, len(rows)):
-            products = rows[t - 1] * (factors if factors.ndim == 2 else factors[t - 1])
-            rows[t] += products if is_broken is None else products.masked_fill_(is_broken[t - 1].unsqueeze(1), 0.0)
+        _loop_in_torch(rows, factors, is_broken, is_reverse=is_reverse)
         return
-    values: Any = rows.numpy()
-    of_each: Any = itertools.repeat(factors.numpy()) if factors.ndim == 2 else factors.numpy()
-    breaks: Any = itertools.repeat(None) if is_broken is None else is_broken.numpy()
+    order = slice(None, None, -1 if is_reverse else 1)
+    values: Any = rows.numpy()[order]
+    of_each: Any = itertools.repeat(factors.numpy()) if factors.ndim == 2 else factors.numpy()[order]
+    breaks: Any = itertools.repeat(None) if is_broken is None else is_broken.numpy()[order]
     before, product = values[0], np.empty_like(values[0])
     with np.errstate(all="ignore"):
         for row, factor, broken in zip(values[1:], of_each, breaks, strict=False):
@@ -151,3 +158,11 @@ def _loop(rows: Tensor, factors: Tensor, is_broken: Tensor | None) -> None:
                 product[broken] = 0
             row += product
             before = row
+
+
+def _loop_in_torch(rows: Tensor, factors: Tensor, is_broken: Tensor | None, *, is_reverse: bool) -> None:
+    links = range(len(rows) - 1)
+    for t in reversed(links) if is_reverse else links:
+        before, after = (t + 1, t) if is_reverse else (t, t + 1)
+        products = rows[before] * (factors if factors.ndim == 2 else factors[t])
+        rows[after] += products if is_broken is None else products.masked_fill_(is_broken[t].unsqueeze(1), 0.0)

@@ -77,25 +77,17 @@ class ContinuousPolicy(Agent):
 
     def forward(self, t: int, **kwargs: Any) -> None:
         """Writes the action at ``t``, ``[B, *shape]`` in the space's dtype."""
-        bounds, _ = self._acting
+        bounds, exploration = self._acting
         if self._on_arrays is not None and self.is_on_cpu and not torch.is_grad_enabled():
             (observation,) = self.read_rows(t, self.reads)
-            drawn, noise = self._explore(len(observation))
+            drawn, noise = exploration.next(len(observation), bool(self.sampling))
             unit = self.unit_of_arrays(self._on_arrays(observation), noise) if drawn is None else drawn
             self.write_rows(t, bounds.rows[self.prefix, len(unit)], [bounds.from_unit_on_arrays(unit)])
             return
         outputs = self.network(self.features([self.get((name, t)) for name in self.reads]))
-        drawn, noise = self._explore(len(outputs))
+        drawn, noise = exploration.next(len(outputs), bool(self.sampling))
         if drawn is not None:
             action = torch.from_numpy(drawn).to(outputs.device)
         else:
             action = self.unit_of(outputs, None if noise is None else torch.from_numpy(noise).to(outputs.device))
         self.set((self.prefix + bounds.variable, t), bounds.from_unit(action))
-
-    def _explore(self, batch_size: int) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-        """Actions at random, or else noise for those of the network; the latter at most in evaluation mode."""
-        _, exploration = self._acting
-        if not self.training:
-            return None, exploration.normal(batch_size) if self.sampling else None
-        drawn = exploration.uniform(batch_size)
-        return drawn, exploration.normal(batch_size) if drawn is None else None

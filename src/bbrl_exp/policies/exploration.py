@@ -50,6 +50,13 @@ class Exploration(nn.Module):
         self.normal_stream = RandomStreams(self._normal_draws, seed)
         self._streams = (self.uniform_stream, self.normal_stream)  # looking up a module takes as long as a draw
 
+    def next(self, batch_size: int, samples: bool) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+        """Actions at random, or else noise for those of the network; in evaluation mode noise if it ``samples``."""
+        if not self.training:
+            return None, self.normal(batch_size) if samples else None
+        drawn = self.uniform(batch_size)
+        return drawn, self.normal(batch_size) if drawn is None else None
+
     def uniform(self, batch_size: int) -> NDArray[Any] | None:
         """Actions float32 ``[B, D]`` drawn uniformly from [-1, 1] for the next step; None once there were enough."""
         stream = self._streams[0]

@@ -73,7 +73,7 @@ class OwnedMemory:
         n_steps, n_episodes, _ = inputs.shape
         starts = torch.zeros(n_steps, n_episodes, dtype=torch.bool, device=inputs.device)
         starts[0] = True
-        outputs, _ = self.memory.cell.unroll(inputs, self.memory.cell.initial_state(n_episodes), starts)
+        outputs = self.memory.cell.outputs(inputs, self.memory.cell.initial_state(n_episodes), starts)
         if not isinstance(self.agent, HasMemoryHead):
             return outputs
         copies = [leaf[:n_steps].unsqueeze(1).expand(-1, n_episodes, *leaf.shape[1:]) for leaf in actions]

@@ -73,16 +73,18 @@ class Memory(nn.Module):
         self.names = self.inputs.names
         self.state_name = f"{name}/state"
         self.next_state_name = f"{name}/next_state"
-        self._action = self.inputs.action
+        self._sees_action = self.inputs.action is not None
         self._previous_action = self.inputs.previous_action
         self._shown = tuple(each for each in self.names if each != self._previous_action)
         self._shown_at_a_step = (*self._shown, INITIAL_STATE)
         self._arrays = self.cell.on_arrays()
+        self._state_size = self.cell.state_size
+        self._is_observation = self.inputs.kinds == OBSERVATION_ONLY
 
     @property
     def reads(self) -> tuple[str, ...]:
         """The variables that a step reads, beside its own."""
-        return (*self._shown_at_a_step, *(() if self._action is None else self._action.names))
+        return (*self._shown_at_a_step, *(() if self.inputs.action is None else self.inputs.action.names))
 
     @property
     def writes(self) -> tuple[str, ...]:
@@ -93,9 +95,14 @@ class Memory(nn.Module):
     def row_facts(self) -> Facts:
         """What is written at a step, variable → (shape of one environment's value, dtype)."""
         sizes = dict.fromkeys((self.state_name, self.next_state_name), self.cell.state_size)
-        if self._action is not None:
-            sizes[self._previous_action] = self._action.n_features
+        if self.inputs.action is not None:
+            sizes[self._previous_action] = self.inputs.action.n_features
         return {name: ((size,), "float32") for name, size in sizes.items()}
+
+    @property
+    def has_arrays(self) -> bool:
+        """Whether :meth:`step_on_arrays` can be used."""
+        return self._arrays is not None and self.inputs.is_numbers
 
     def on_arrays(self, mlp: Mlp) -> ArrayMlp | None:
         """``mlp`` on arrays, where :meth:`step_on_arrays` can be used; else None."""
@@ -110,9 +117,16 @@ class Memory(nn.Module):
             agent: whose memory it is, running on a workspace.
             t: the time step.
         """
+        return self._step(agent, t)[0]
+
+    def latent_step(self, agent: Agent, t: int) -> Tensor:
+        """:meth:`step`, which returns the outputs and, beside them, what the cell saw, ``[B, H + D]``."""
+        return torch.cat(self._step(agent, t), dim=1)
+
+    def _step(self, agent: Agent, t: int) -> tuple[Tensor, Tensor]:
         initial = agent.get((INITIAL_STATE, t))
         rows = [agent.get((name, t)) for name in self._shown]
-        if self._action is not None:
+        if self._sees_action:
             previous = self._previous(agent, t, initial)
             rows.insert(self.names.index(self._previous_action), previous)
             agent.set((agent.prefix + self._previous_action, t), previous)
@@ -125,31 +139,43 @@ class Memory(nn.Module):
         output, following = self.cell.step(x, state)
         agent.set((agent.prefix + self.state_name, t), state)
         agent.set((agent.prefix + self.next_state_name, t), following)
-        return output
+        return output, x
 
     def step_on_arrays(self, agent: Agent, t: int) -> tuple[NDArray[Any], list[NDArray[Any]]]:
         """The same for float32 vectors on the CPU: outputs, and what is to be written, in the order of :attr:`writes`.
 
         The caller writes it. Only where :meth:`on_arrays` gives something.
         """
+        output, _, written = self._step_on_arrays(agent, t)
+        return output, written
+
+    def latent_step_on_arrays(self, agent: Agent, t: int) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+        """:meth:`step_on_arrays` with the outputs and, beside them, what the cell saw, ``[B, H + D]``."""
+        output, x, written = self._step_on_arrays(agent, t)
+        return np.concatenate((output, x), axis=1), written
+
+    def _step_on_arrays(self, agent: Agent, t: int) -> tuple[NDArray[Any], NDArray[Any], list[NDArray[Any]]]:
         assert self._arrays is not None
         *rows, initial = agent.read_rows(t, self._shown_at_a_step)
         written = []
-        if self._action is not None:
-            previous = self._previous_on_arrays(agent, t, initial)
-            rows.insert(self.names.index(self._previous_action), previous)
-            written.append(previous)
-        x = self.inputs.of_arrays(rows)
+        if self._is_observation:  # each look-up of a module and each call costs a percent of the step
+            x = rows[0]
+        else:
+            if self._sees_action:
+                previous = self._previous_on_arrays(agent, t, initial)
+                rows.insert(self.names.index(self._previous_action), previous)
+                written.append(previous)
+            x = self.inputs.of_arrays(rows)
         known = self._known_state(agent, t)
         if known is None:
-            state = np.zeros((len(x), self.cell.state_size), np.float32)
+            state = np.zeros((len(x), self._state_size), np.float32)
         else:
             (state,) = agent.read_rows(known[1], (known[0],))
             if initial.any():
                 state = state.copy()
                 state[initial] = 0.0
         output, following = self._arrays(x, state)
-        return output, [state, following, *written]
+        return output, x, [state, following, *written]
 
     def unroll(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs ``[T, B, H]`` for whole sequences, with gradients through them, and the states, ``[T, B, S]``.
@@ -164,6 +190,27 @@ class Memory(nn.Module):
         """
         x = self.inputs([leaf.flatten(0, 1) for leaf in rows])
         return self.cell.unroll(x.view(*starts.shape, -1), state, starts)
+
+    def outputs(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
+        """The outputs ``[T, B, H]`` of :meth:`unroll` alone."""
+        x = self.inputs([leaf.flatten(0, 1) for leaf in rows])
+        return self.cell.outputs(x.view(*starts.shape, -1), state, starts)
+
+    def latent(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor, burn_in: int = 0) -> Tensor:
+        """Outputs and, beside them, what the cell saw, of whole sequences, ``[T - burn_in, B, H + D]``.
+
+        Args:
+            rows: one tensor ``[T, B, *shape]`` per variable of :attr:`names`.
+            state: with which the first row is processed, ``[B, S]``.
+            starts: ``env/initial_state``, bool ``[T, B]``.
+            burn_in: rows at the beginning that only bring the state up to date, without gradients.
+        """
+        if burn_in:
+            with torch.no_grad():
+                _, states = self.unroll([leaf[:burn_in] for leaf in rows], state, starts[:burn_in])
+            rows, state, starts = [leaf[burn_in:] for leaf in rows], states[-1], starts[burn_in:]
+        x = self.inputs([leaf.flatten(0, 1) for leaf in rows]).view(*starts.shape, -1)
+        return torch.cat((self.cell.outputs(x, state, starts), x), dim=2)
 
     def read(self, workspace: Workspace) -> tuple[Tensor, ...]:
         """All rows of the variables of :attr:`names`, ``[T, B, *shape]`` each."""
@@ -184,24 +231,26 @@ class Memory(nn.Module):
 
     def _previous(self, agent: Agent, t: int, initial: Tensor) -> Tensor:
         """The action before row t as numbers, zeros where an episode begins, ``[B, A]``."""
-        assert self._action is not None
+        action = self.inputs.action
+        assert action is not None
         if t > 0:
-            numbers: Tensor = self._action([agent.get((name, t - 1)) for name in self._action.names])
+            numbers: Tensor = action([agent.get((name, t - 1)) for name in action.names])
             return numbers.masked_fill(initial.unsqueeze(1), 0.0)
         recorded = _recorded(agent, self._previous_action)
         if recorded is None:
-            return torch.zeros(len(initial), self._action.n_features, device=initial.device)
+            return torch.zeros(len(initial), action.n_features, device=initial.device)
         return agent.get(recorded)
 
     def _previous_on_arrays(self, agent: Agent, t: int, initial: NDArray[Any]) -> NDArray[Any]:
-        assert self._action is not None
+        action = self.inputs.action
+        assert action is not None
         if t > 0:
-            numbers = self._action.of_arrays(agent.read_rows(t - 1, self._action.names))
+            numbers = action.of_arrays(agent.read_rows(t - 1, action.names))
             numbers[initial] = 0.0
             return numbers
         recorded = _recorded(agent, self._previous_action)
         if recorded is None:
-            return np.zeros((len(initial), self._action.n_features), np.float32)
+            return np.zeros((len(initial), action.n_features), np.float32)
         return agent.read_rows(0, (recorded[0],))[0]
 
 

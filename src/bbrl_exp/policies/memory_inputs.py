@@ -39,6 +39,7 @@ class MemoryInputs(nn.Module):
         action: the action as numbers; None without it.
         names: the variables of a row of which the vector is made.
         n_features: number F of its components.
+        is_numbers: whether no layer of torch is needed for it, so that there is :meth:`of_arrays`.
 
     Raises:
         ConfigurationError: no input, an unknown one, one that is named twice, or a network for no observation.
@@ -69,7 +70,7 @@ class MemoryInputs(nn.Module):
         sizes = [part.n_features for part in (self.observation, self.action) if part is not None]
         self.n_features = sum(sizes) + self._sees_reward
         self._is_observation = self.kinds == ("observation",)
-        self._is_numbers = self.observation is None or self.observation.is_one_vector
+        self.is_numbers = self.observation is None or self.observation.is_one_vector
 
     def forward(self, rows: Sequence[Tensor]) -> Tensor:
         """The vector, float32 ``[N, F]``, of one tensor ``[N, …]`` per variable."""
@@ -83,7 +84,7 @@ class MemoryInputs(nn.Module):
         return torch.cat(parts, dim=1)
 
     def of_arrays(self, rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        """The same on arrays, where :meth:`on_arrays` gives something."""
+        """The same on arrays, where ``is_numbers``."""
         if self._is_observation:
             return rows[0]
         if self._sees_reward:
@@ -92,7 +93,7 @@ class MemoryInputs(nn.Module):
 
     def on_arrays(self, mlp: Mlp) -> ArrayMlp | None:
         """``mlp`` on arrays, where the vector needs no layer of torch and numpy has the activation."""
-        return ArrayMlp(mlp) if self._is_numbers and ArrayMlp.supports(mlp) else None
+        return ArrayMlp(mlp) if self.is_numbers and ArrayMlp.supports(mlp) else None
 
 
 class ActionNumbers(nn.Module):

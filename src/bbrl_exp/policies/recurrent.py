@@ -93,8 +93,8 @@ class RecurrentPolicy(Agent):
             self.set((self.prefix + leaf, t), action)
 
     def latent(self, rows: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
-        """What the memory makes of sequences, ``[T, B, H]``; see :meth:`Memory.unroll`."""
-        return self.memory.unroll(rows, state, starts)[0]
+        """What the memory makes of sequences, ``[T, B, H]``; see :meth:`Memory.outputs`."""
+        return self.memory.outputs(rows, state, starts)
 
     def memory_head(self, outputs: Tensor, inputs: Tensor, actions: Sequence[Tensor]) -> Tensor:
         """The parameters of the distributions, ``[T, B, P]``; see :mod:`bbrl_exp.policies.memories`."""
@@ -212,7 +212,7 @@ class MemoryCritic(RecurrentCritic):
         self.set((self.prefix + self._value, t), self.network(self.memory.step(self, t)).squeeze(1))
 
     def values(self, policy_latent: Tensor, rows: Sequence[Tensor], state: Tensor, starts: Tensor) -> Tensor:
-        return self.network(self.memory.unroll(rows, state, starts)[0]).squeeze(2)  # type: ignore[no-any-return]
+        return self.network(self.memory.outputs(rows, state, starts)).squeeze(2)  # type: ignore[no-any-return]
 
     def memory_head(self, outputs: Tensor, inputs: Tensor, actions: Sequence[Tensor]) -> Tensor:
         """The value, ``[T, B, 1]``; see :mod:`bbrl_exp.policies.memories`."""

@@ -51,18 +51,32 @@ class SquashedNormalPolicy(ContinuousPolicy):
             observations: one tensor ``[N, *shape]`` per leaf.
             noise: standard normal, ``[N, D]``.
         """
-        mean, log_std = self.mean_and_log_std(observations)
-        return squashed_normal(mean, log_std, noise)
+        return sample_squashed(self.network(self.features(observations)), noise)
 
     def unit_of(self, outputs: Tensor, noise: Tensor | None) -> Tensor:
-        mean, log_std = _mean_and_log_std(outputs)
-        return mean.tanh() if noise is None else (mean + log_std.exp() * noise).tanh()
+        return squash(outputs, noise)
 
     def unit_of_arrays(self, outputs: NDArray[Any], noise: NDArray[Any] | None) -> NDArray[Any]:
-        mean, log_std = np.split(outputs, 2, axis=1)
-        if noise is not None:
-            mean = mean + np.exp(np.clip(log_std, _SMALLEST_LOG_STD, _LARGEST_LOG_STD)) * noise
-        return np.asarray(np.tanh(mean))
+        return squash_arrays(outputs, noise)
+
+
+def sample_squashed(outputs: Tensor, noise: Tensor) -> SquashedSample:
+    """Actions in [-1, 1] with their log-densities for μ and log σ side by side, ``[N, 2 D]``, and noise ``[N, D]``."""
+    return squashed_normal(*_mean_and_log_std(outputs), noise)
+
+
+def squash(outputs: Tensor, noise: Tensor | None) -> Tensor:
+    """The same actions alone; tanh(μ) without noise."""
+    mean, log_std = _mean_and_log_std(outputs)
+    return mean.tanh() if noise is None else (mean + log_std.exp() * noise).tanh()
+
+
+def squash_arrays(outputs: NDArray[Any], noise: NDArray[Any] | None) -> NDArray[Any]:
+    """The same as :func:`squash` on arrays."""
+    mean, log_std = np.split(outputs, 2, axis=1)
+    if noise is not None:
+        mean = mean + np.exp(np.clip(log_std, _SMALLEST_LOG_STD, _LARGEST_LOG_STD)) * noise
+    return np.asarray(np.tanh(mean))
 
 
 def _mean_and_log_std(outputs: Tensor) -> tuple[Tensor, Tensor]:

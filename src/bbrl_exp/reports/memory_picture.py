@@ -12,7 +12,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from bbrl_exp.functional.influence import Influence, memory_length
@@ -25,7 +25,7 @@ _SMALL, _LARGE = 0.95, 1.9  # heights of panels in inches
 _MOST_LINES, _MOST_ROWS = 8, 512
 _FEW = 30
 _SCALE = "{x:g}"
-_LEAST = 1e-4  # of the largest gradient: what is below is not told apart
+_LEAST = 1e-4  # of the largest gradient: smaller ones have the same colour
 _BLUE, _RED = "#0072B2", "#D55E00"
 
 
@@ -166,7 +166,9 @@ def _bar(axes: Axes, colours: AxesImage | QuadMesh) -> None:
     """The scale of the colours, outside the panel, whose width it leaves alone."""
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.colorbar(colours, cax=axes.inset_axes((1.015, 0.0, 0.02, 1.0)), format=_SCALE)
+    bar = figure.colorbar(colours, cax=axes.inset_axes((1.015, 0.0, 0.02, 1.0)), format=_SCALE)
+    if isinstance(colours.norm, LogNorm):
+        _number_decades(bar.ax)
 
 
 def _draw_triangle(axes: Axes, influence: Influence, title: str) -> None:
@@ -206,11 +208,18 @@ def _draw_lags(axes: Axes, influence: Influence) -> None:
             lags += [length, *np.flatnonzero(~np.isnan(shown)).tolist()]
     if largest > 0:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(_SCALE)
-        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(min(axes.get_ylim()[0], largest / 10), largest * 2)
+        _number_decades(axes)
         axes.set_xlim(-0.03 * max(lags), 1.03 * max(lags))
         axes.legend(loc="best")
+
+
+def _number_decades(axes: Axes) -> None:
+    """Plain numbers on a logarithmic scale, more than one per decade where it has few decades."""
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,)))
+    axes.yaxis.set_major_formatter(_SCALE)
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _marker(values: NDArray[Any]) -> str:

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from bbrl_exp.records.metrics import Acting
 
 _REWARD = "env/reward"
-MOST_OUTPUTS = 100
-"""Time steps at most whose outputs are looked at, evenly spaced over the episode."""
+MOST_OUTPUTS = 100  # whose gradients are computed, evenly spaced over the episode
 
 
 class _Recorder(Agent):

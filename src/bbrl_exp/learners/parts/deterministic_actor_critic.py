@@ -12,12 +12,13 @@ from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import q_target, summed_half_squares
 from bbrl_exp.learners.learner import Metrics, Progress
 from bbrl_exp.learners.parts.q_critics import ReplayedActorCritic, TargetOptions, check_q_critic
+from bbrl_exp.learners.parts.replayed import ReplayedBatches
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.q_ensemble import QEnsemble
 from bbrl_exp.workspace import Workspace
 
 
-class DeterministicActorCritic(TargetOptions, ReplayedActorCritic):
+class DeterministicActorCritic(TargetOptions, ReplayedActorCritic[Batch]):
     """Learns a deterministic policy and critics of its actions from a replay buffer.
 
     Raises:
@@ -34,7 +35,7 @@ class DeterministicActorCritic(TargetOptions, ReplayedActorCritic):
         check_q_critic(self, self.policy, self.critic)
         self.target_policy = self.target_of(self.policy)
         self.target_critic = self.target_of(self.critic)
-        self.prepare_updates(self.policy, self.critic)
+        self.prepare_updates(self.policy, self.critic, ReplayedBatches(self.policy, self))
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         metrics: Metrics = {}

@@ -15,7 +15,7 @@ from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.parts.options import AdvantageOptions, StepOptions
 from bbrl_exp.learners.parts.samples import Samples, collect_samples
-from bbrl_exp.learners.parts.sequences import Sequences, collect_sequences
+from bbrl_exp.learners.parts.sequences import SequenceAdvantageOptions, Sequences, collect_sequences
 from bbrl_exp.nn.distributions import ActionDistribution
 from bbrl_exp.policies.memory import check_same_inputs
 from bbrl_exp.policies.observation import check_same_observations
@@ -135,7 +135,7 @@ class OfSamples(OnPolicyActorCritic[Samples]):
         return self.loss_of(experience, self.policy.distribution_of(latent), values)
 
 
-class OfSequences(OnPolicyActorCritic[Sequences]):
+class OfSequences(SequenceAdvantageOptions, OnPolicyActorCritic[Sequences]):
     """On-policy learning of a policy with a memory, from sequences."""
 
     policy: RecurrentPolicy = field(kw_only=False)
@@ -145,20 +145,23 @@ class OfSequences(OnPolicyActorCritic[Sequences]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # None for one sequence per environment, as long as the chunk; an option of some algorithms.
-        self._length: int | None = None
         memory = self.critic.memory
         if memory is not None:
             check_same_inputs(self.policy.memory, memory)
         self.reads = self.reads_with(self.policy, *(() if memory is None else (memory.state_name,)))
 
     def collect(self, workspace: Workspace, progress: Progress) -> Sequences:
-        return collect_sequences(workspace, progress, self.policy, self.critic, self._behaviour, self, self._length)
+        return collect_sequences(workspace, progress, self.policy, self.critic, self._behaviour, self)
 
     def loss(self, experience: Sequences) -> Loss:
         """The loss of M sequences: means over their N valid steps."""
         observations, starts = experience.observations, experience.starts
-        latent = self.policy.latent(observations, experience.policy_state, starts)
-        values = self.critic.values(latent, observations, experience.critic_state, starts)
+        policy_state, critic_state = experience.policy_state, experience.critic_state
+        if experience.policy_burn_in is not None:
+            policy_state = experience.policy_burn_in.state_after(self.policy.memory, policy_state)
+        if experience.critic_burn_in is not None and self.critic.memory is not None:
+            critic_state = experience.critic_burn_in.state_after(self.critic.memory, critic_state)
+        latent = self.policy.latent(observations, policy_state, starts)
+        values = self.critic.values(latent, observations, critic_state, starts)
         distribution = self.policy.distribution_of(experience.of_steps(latent))
         return self.loss_of(experience.steps(), distribution, experience.of_steps(values))

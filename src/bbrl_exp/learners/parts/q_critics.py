@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from dataclasses import field, fields
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from bbrl_exp.functional.targets import copy_buffers, polyak_update
 from bbrl_exp.learners.learner import Learner
 from bbrl_exp.learners.parts.descent import descend
 from bbrl_exp.learners.parts.options import MakeOptimizer, adam, optimizer_of, set_learning_rate
-from bbrl_exp.learners.parts.replayed import ReplayedBatches, ReplayOptions
+from bbrl_exp.learners.parts.replayed import Drawn, Replayed, ReplayOptions
 from bbrl_exp.learners.parts.with_options import WithOptions
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.observation import check_same_observations, own_networks
@@ -30,7 +30,7 @@ TwoOptimizers = Annotated[
 ]
 
 
-class ReplayedActorCritic(ReplayOptions, Learner):
+class ReplayedActorCritic(ReplayOptions, Learner, Generic[Drawn]):
     """A policy and its critics that learn from a replay buffer, with an optimizer each."""
 
     policy_learning_rate: Scheduled[AboveZero] = 3e-4
@@ -43,16 +43,22 @@ class ReplayedActorCritic(ReplayOptions, Learner):
     # Updates of the critics per update of the policy: an option of algorithms that have more than one.
     policy_delay = 1
 
-    def prepare_updates(self, policy: Agent, critic: Agent, first_moment_decay: float = 0.9) -> None:
-        """Makes the replay buffer, and the optimizers of :meth:`improve_critic` and :meth:`improve_policy`."""
+    def prepare_updates(
+        self, policy: Agent, critic: Agent, replayed: Replayed[Drawn], first_moment_decay: float = 0.9
+    ) -> None:
+        """Takes the replay buffer, and makes the optimizers of :meth:`improve_critic` and :meth:`improve_policy`."""
         self.reads = self.reads_with(policy)
-        self._replayed = ReplayedBatches(policy, self)
+        self._replayed = replayed
         self._policy_parameters = [each for each in policy.parameters() if each.requires_grad]
         make = self.optimizer or functools.partial(adam(), betas=(first_moment_decay, 0.999))
-        self._policy_optimizer = optimizer_of(self._policy_parameters, self.policy_learning_rate, make)
-        self._critic_optimizer = optimizer_of(critic.parameters(), self.critic_learning_rate, make)
+        self._policy_optimizer = optimizer_of(self.groups_of(policy), self.policy_learning_rate, make)
+        self._critic_optimizer = optimizer_of(self.groups_of(critic), self.critic_learning_rate, make)
         self.policy_objective: Tensor
         self.keep_metric("policy_objective")
+
+    def groups_of(self, agent: Agent) -> list[Any]:
+        """The parameters of the policy or of the critics, as an optimizer takes them."""
+        return [each for each in agent.parameters() if each.requires_grad]
 
     def keep_metric(self, name: str) -> None:
         """Makes a buffer for a metric of the policy: where there can be a delay it outlives a chunk, and a session."""

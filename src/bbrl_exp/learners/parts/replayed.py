@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AboveZeroToAMillion, Count, CountOrZero, FromZeroToOne, check_fields
@@ -13,6 +14,8 @@ from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.options import ReturnOptions
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
+
+Drawn = TypeVar("Drawn")
 
 
 class ReplayOptions(ReturnOptions):
@@ -47,45 +50,42 @@ class ReplayOptions(ReturnOptions):
             )
 
 
-class ReplayedBatches:
-    """Keeps the transitions of a policy, and deals out as many batches as are due.
+class Replayed(ABC, Generic[Drawn]):
+    """Keeps what a policy did, and deals out as many batches as are due.
 
     After ``env_steps`` environment steps there have been ⌊(env_steps - learning_starts) · updates_per_step⌋ of them,
     however many environments there are and however long the chunks.
 
     Args:
-        policy: whose observations and actions are kept.
+        buffer: where rows are kept.
         options: sizes and numbers; a learner that has them hands over itself.
-
-    Raises:
-        ConfigurationError: a value out of its range.
 
     Attributes:
         n_updates: batches dealt out so far.
-        buffer: where the transitions are.
+        buffer: as above.
     """
 
-    def __init__(self, policy: Agent, options: ReplayOptions) -> None:
-        check_fields(options)
-        options.check_batch_size()
-        self.buffer = ReplayBuffer(
-            options.replay_capacity,
-            policy.reads or (),
-            policy.writes or (),
-            discount=options.discount,
-            reward=options.reward,
-        )
+    def __init__(self, buffer: ReplayBuffer, options: ReplayOptions) -> None:
+        self.buffer = buffer
         self._options = options
         self._generator = numpy_generator(options.seed, "learner", "replay")
         self.n_updates = 0
 
-    def take(self, workspace: Workspace, progress: Progress) -> Iterator[Batch]:
+    @abstractmethod
+    def can_draw(self) -> bool:
+        """Whether enough is kept for a batch."""
+
+    @abstractmethod
+    def draw(self) -> Drawn:
+        """One batch."""
+
+    def take(self, workspace: Workspace, progress: Progress) -> Iterator[Drawn]:
         """Keeps the new transitions of ``workspace``, then gives the batches that are due, one by one."""
         self.buffer.put(workspace, progress.first_row)
         due = self._options.updates_due(progress)
-        while self.n_updates < due and len(self.buffer):
+        while self.n_updates < due and self.can_draw():
             self.n_updates += 1
-            yield self.buffer.sample(self._options.batch_size, self._generator)
+            yield self.draw()
 
     def state(self) -> dict[str, Any]:
         """Buffer, random stream and counter, as tensors and plain Python."""
@@ -100,3 +100,33 @@ class ReplayedBatches:
         self.buffer.load_state(state["buffer"])
         self._generator.bit_generator.state = state["generator"]
         self.n_updates = state["n_updates"]
+
+
+class ReplayedBatches(Replayed[Batch]):
+    """Batches of transitions in any order.
+
+    Args:
+        policy: whose observations and actions are kept.
+        options: sizes and numbers; a learner that has them hands over itself.
+
+    Raises:
+        ConfigurationError: a value out of its range.
+    """
+
+    def __init__(self, policy: Agent, options: ReplayOptions) -> None:
+        check_fields(options)
+        options.check_batch_size()
+        buffer = ReplayBuffer(
+            options.replay_capacity,
+            policy.reads or (),
+            policy.writes or (),
+            discount=options.discount,
+            reward=options.reward,
+        )
+        super().__init__(buffer, options)
+
+    def can_draw(self) -> bool:
+        return len(self.buffer) > 0
+
+    def draw(self) -> Batch:
+        return self.buffer.sample(self._options.batch_size, self._generator)

@@ -58,7 +58,6 @@ class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions):
         self.reads = self.reads_with(self.policy)
         self._optimizer = self.flat_optimizer(self.policy.network.parameters(), adam())
         self._replay: ReplayBuffer | PrioritisedReplay  # is each algorithm's own
-        self._n_needed = 1  # time steps before the first update
         self._n_updates = 0
 
     def target_of(self, network: Network) -> Network:
@@ -81,8 +80,7 @@ class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions):
         epsilon = self.explore(progress.env_steps, progress.length)
         self.begin_step(self._optimizer, progress)
         self._follower.rate = self.target_rate
-        is_enough = len(self._replay) and progress.env_steps // workspace.batch_size() >= self._n_needed
-        due = self.updates_due(progress) if is_enough else 0
+        due = self.updates_due(progress) if self.can_learn() else 0
         last = None
         while self._n_updates < due:
             last = self.learn(progress.fraction)
@@ -98,6 +96,10 @@ class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions):
             "learner/learning_rate": self._optimizer.learning_rate,
             "learner/updates": float(self._n_updates),
         }
+
+    def can_learn(self) -> bool:
+        """Whether the buffer holds enough for an update."""
+        return len(self._replay) > 0
 
     @abstractmethod
     def learn(self, fraction: float) -> Learned:

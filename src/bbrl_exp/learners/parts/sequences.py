@@ -9,14 +9,18 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.data.transitions import align
-from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
+from bbrl_exp.learners.parts.cuts import BurnIn, CutOptions, Cuts
 from bbrl_exp.learners.parts.options import AdvantageOptions
 from bbrl_exp.learners.parts.samples import Samples
 from bbrl_exp.policies.memory import INITIAL_STATE
 from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
 from bbrl_exp.workspace import Workspace
+
+
+class SequenceAdvantageOptions(CutOptions, AdvantageOptions):
+    """How a chunk is cut, and what its advantages are."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Sequences:
         returns: ``advantages + values``, what the critic should have said, ``[L, M]``.
         valid: bool ``[L, M]``: false in the last row of an episode, in which no action was taken; what ``actions``,
             ``log_probs``, ``advantages`` and ``returns`` hold there means nothing.
+        policy_burn_in: the rows before, for the policy's memory; None without a burn-in.
+        critic_burn_in: the same for the critic's memory; None where it has none, too.
     """
 
     observations: tuple[Tensor, ...]
@@ -47,6 +53,8 @@ class Sequences:
     advantages: Tensor
     returns: Tensor
     valid: Tensor
+    policy_burn_in: BurnIn | None = None
+    critic_burn_in: BurnIn | None = None
 
     def __len__(self) -> int:
         return self.starts.shape[1]
@@ -83,15 +91,8 @@ class Sequences:
             advantages=self.advantages.index_select(1, indexes),
             returns=self.returns.index_select(1, indexes),
             valid=self.valid.index_select(1, indexes),
-        )
-
-
-def check_length(sequence_length: int | None, n_steps: int) -> None:
-    """Refuses a length of sequences that does not divide the ``n_steps`` of a chunk; None, or a longer one, does."""
-    if sequence_length is not None and n_steps % min(sequence_length, n_steps):
-        raise ConfigurationError(
-            f"sequence_length={sequence_length}: does not divide the {n_steps} steps of a chunk; must be a divisor, "
-            "or null for all of them"
+            policy_burn_in=None if self.policy_burn_in is None else self.policy_burn_in.select(indexes),
+            critic_burn_in=None if self.critic_burn_in is None else self.critic_burn_in.select(indexes),
         )
 
 
@@ -102,8 +103,7 @@ def collect_sequences(
     policy: RecurrentPolicy,
     critic: RecurrentCritic,
     behaviour: BehaviourLogProbs,
-    options: AdvantageOptions,
-    sequence_length: int | None,
+    options: SequenceAdvantageOptions,
 ) -> Sequences:
     """The new rows but the last as sequences: those of the beginning of the chunk first, then in the order of time.
 
@@ -117,19 +117,17 @@ def collect_sequences(
         policy: that chose the actions, unchanged since but for the first row: its actions, what its memory made of it.
         critic: of the rows.
         behaviour: knows how likely those were.
-        options: of the advantages.
-        sequence_length: L; None, or more than the chunk has steps, for one sequence an environment, as long as the
-            chunk.
+        options: of the advantages, and of the sequences.
 
     Raises:
-        ConfigurationError: a chunk cannot be cut into sequences of that length.
+        ConfigurationError: the chunk cannot be cut into these sequences.
     """
     first = progress.first_row
     memory = policy.memory
     transitions = align(workspace, memory.names, policy.actions, first, options.reward)
     n_steps, batch_size = transitions.rewards.shape
-    check_length(sequence_length, n_steps)
-    length = n_steps if sequence_length is None else min(sequence_length, n_steps)
+    cuts = Cuts(n_steps, options.sequence_length, options.burn_in)
+    cut = cuts.cut
 
     observations = tuple(leaf[first:] for leaf in memory.read(workspace))
     starts = workspace[INITIAL_STATE][first:]
@@ -148,10 +146,6 @@ def collect_sequences(
     actions = [leaf.flatten(0, 1) for leaf in recorded[len(memory.names) :]]
     log_probs = policy.distribution_of(latent.flatten(0, 1)).log_prob(actions).view(n_steps + 1, batch_size)
 
-    def cut(rows: Tensor) -> Tensor:
-        parts = rows[:n_steps].reshape(n_steps // length, length, *rows.shape[1:])
-        return parts.transpose(0, 1).flatten(1, 2)
-
     return Sequences(
         observations=tuple(cut(leaf) for leaf in observations),
         starts=cut(starts),
@@ -163,4 +157,6 @@ def collect_sequences(
         advantages=cut(advantages),
         returns=cut(advantages + values[:-1]),
         valid=cut(transitions.valid),
+        policy_burn_in=cuts.burn_in_of(observations, policy_states, starts),
+        critic_burn_in=None if critic.memory is None else cuts.burn_in_of(observations, critic_states, starts),
     )

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AboveZero, Finite, Scheduled, check_unused
 from bbrl_exp.data.replay import Batch
 from bbrl_exp.errors import ConfigurationError
@@ -18,15 +19,17 @@ from bbrl_exp.functional.schedules import before_the_run
 from bbrl_exp.functional.squashing import SquashedSample
 from bbrl_exp.learners.learner import Metrics, Progress
 from bbrl_exp.learners.parts.q_critics import CriticOption, ReplayedActorCritic, TargetOptions, check_q_critic
+from bbrl_exp.learners.parts.replayed import Drawn, Replayed, ReplayedBatches
+from bbrl_exp.learners.parts.replayed_sequences import SequenceBatch
 from bbrl_exp.learners.parts.temperature import Temperature
-from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble, QEnsemble
+from bbrl_exp.policies.q_ensemble import QEnsemble
+from bbrl_exp.policies.recurrent_squashed import RecurrentSquashedPolicy
 from bbrl_exp.policies.squashed import SquashedNormalPolicy
-from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.seeding import torch_generator
 from bbrl_exp.workspace import Workspace
 
 
-class SoftActorCritic(ReplayedActorCritic):
+class SoftActorCritic(ReplayedActorCritic[Drawn]):
     """Learns a stochastic policy, critics and the temperature; what the losses are is up to the algorithm.
 
     Raises:
@@ -40,17 +43,14 @@ class SoftActorCritic(ReplayedActorCritic):
 
     # Adam's β₁: an option of some algorithms.
     first_moment_decay = 0.9
-    # The option of a critic that only this algorithm can use.
-    uses: ClassVar[CriticOption | None] = None
 
     @property
     @abstractmethod
     def wanted_entropy(self) -> float:
         """The entropy in nats that the temperature aims at."""
 
-    def prepare(self, policy: SquashedNormalPolicy | StochasticPolicy, critic: QEnsemble | DiscreteQEnsemble) -> None:
-        """Checks the critic, and makes what an update needs."""
-        check_q_critic(self, policy, critic, self.uses)
+    def prepare(self, policy: Agent, critic: Agent, replayed: Replayed[Drawn]) -> None:
+        """Makes what an update needs beside the replay buffer."""
         learning_rate = self.temperature_learning_rate
         if "initial_temperature" in self._scheduled and learning_rate is not None:
             raise ConfigurationError("initial_temperature: a schedule of it needs temperature_learning_rate=null")
@@ -59,7 +59,7 @@ class SoftActorCritic(ReplayedActorCritic):
             None if learning_rate is None else before_the_run(learning_rate, 1.0),
             self.wanted_entropy,
         )
-        self.prepare_updates(policy, critic, self.first_moment_decay)
+        self.prepare_updates(policy, critic, replayed, self.first_moment_decay)
         self.entropy: Tensor
         self.keep_metric("entropy")
 
@@ -71,6 +71,8 @@ class SoftActorCritic(ReplayedActorCritic):
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         metrics: Metrics = {}
         for batch in self._replayed.take(workspace, progress):
+            if not len(batch.rewards):  # of a few sequences each may begin in the last row of an episode
+                continue
             critic_loss, values = self.loss_of_critics(batch)
             self.improve_critic(critic_loss)
 
@@ -92,30 +94,28 @@ class SoftActorCritic(ReplayedActorCritic):
         return metrics
 
     @abstractmethod
-    def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss_of_critics(self, batch: Drawn) -> tuple[Tensor, Tensor]:
         """The loss of the critics, a scalar, and what they say of the actions taken, detached."""
 
     @abstractmethod
-    def loss_of_policy(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss_of_policy(self, batch: Drawn) -> tuple[Tensor, Tensor]:
         """The loss of the policy, a scalar, and the (expected) log-probabilities of its actions, detached, ``[N]``."""
 
     @abstractmethod
     def follow(self) -> None:
         """Moves the targets."""
 
-    def soft_target(self, batch: Batch, next_values: Tensor, next_log_probs: Tensor) -> Tensor:
+    def soft_target(self, batch: Batch | SequenceBatch, next_values: Tensor, next_log_probs: Tensor) -> Tensor:
         """r + γ (Q' - α log π(a'|s')) [s' not terminal], ``[N]``, for values and log-densities ``[N]``."""
         soft_values = next_values - self.temperature.value * next_log_probs
         return q_target(batch.rewards, batch.terminated, batch.discounts, soft_values)
 
 
-class SquashedSoftActorCritic(SoftActorCritic):
-    """Soft actor-critic for one bounded box of continuous actions."""
+class SquashedEntropy(SoftActorCritic[Drawn]):
+    """Soft actor-critic for one bounded box of continuous actions, which the policy draws in [-1, 1]."""
 
-    policy: SquashedNormalPolicy = field(kw_only=False)
+    policy: SquashedNormalPolicy | RecurrentSquashedPolicy = field(kw_only=False)
     """the policy that chooses the actions."""
-    critic: QEnsemble = field(kw_only=False)
-    """critics of state and action, two in the paper."""
     target_entropy: Scheduled[Finite] | None = None
     """H in nats, for actions in [-1, 1]; None for -D."""
 
@@ -123,7 +123,6 @@ class SquashedSoftActorCritic(SoftActorCritic):
         super().__post_init__()
         if self.temperature_learning_rate is None:
             check_unused("temperature_learning_rate=null", target_entropy=self.target_entropy)
-        self.prepare(self.policy, self.critic)
         self._generator = torch_generator(self.seed, "learner", "actions")
 
     @property
@@ -131,11 +130,33 @@ class SquashedSoftActorCritic(SoftActorCritic):
         n_components = float(self.policy.bounds.n_components)
         return -n_components if self.target_entropy is None else before_the_run(self.target_entropy, -n_components)
 
+    def draw_noise(self, like: Tensor) -> Tensor:
+        """Standard normal noise for actions, ``[N, D]`` on the device of a tensor ``[N, …]``."""
+        shape = (len(like), self.policy.bounds.n_components)
+        return torch.randn(shape, generator=self._generator).to(like.device)
+
+
+class SquashedSoftActorCritic(SquashedEntropy[Batch]):
+    """The same without a memory, from transitions in any order."""
+
+    policy: SquashedNormalPolicy = field(kw_only=False)
+    """the policy that chooses the actions."""
+    critic: QEnsemble = field(kw_only=False)
+    """critics of state and action, two in the paper."""
+
+    # The option of a critic that only this algorithm can use.
+    uses: ClassVar[CriticOption | None] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_q_critic(self, self.policy, self.critic, self.uses)
+        self.prepare(self.policy, self.critic, ReplayedBatches(self.policy, self))
+
     def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.critic_loss(batch, self._draw_noise(batch))
+        return self.critic_loss(batch, self.draw_noise(batch.rewards))
 
     def loss_of_policy(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.policy_loss(batch, self._draw_noise(batch))
+        return self.policy_loss(batch, self.draw_noise(batch.rewards))
 
     @abstractmethod
     def critic_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,10 +187,6 @@ class SquashedSoftActorCritic(SoftActorCritic):
     @abstractmethod
     def value_for_policy(self, observations: Sequence[Tensor], actions: Tensor) -> Tensor:
         """Q(s, a) that the policy maximises, ``[N]``, made of what the critics say."""
-
-    def _draw_noise(self, batch: Batch) -> Tensor:
-        shape = (len(batch.rewards), self.policy.bounds.n_components)
-        return torch.randn(shape, generator=self._generator).to(batch.rewards.device)
 
 
 class TargetedSoftActorCritic(TargetOptions, SquashedSoftActorCritic):
