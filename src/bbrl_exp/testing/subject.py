@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -242,6 +241,11 @@ def asked_variables(members: Sequence[Agent], environments: TapeEnvironments) ->
 
 @contextlib.contextmanager
 def repeatable() -> Iterator[None]:
-    """Leaves the global generators and warnings of numpy as they were."""
-    with untouched_global_generators(), np.errstate(all="ignore"):
-        yield
+    """Lets one thread of PyTorch do what follows, and leaves that and the global generators as they were."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with untouched_global_generators():
+            yield
+    finally:
+        torch.set_num_threads(n_threads)
