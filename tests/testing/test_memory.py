@@ -29,9 +29,10 @@ from bbrl_exp.testing.subject import BuiltSubject, repeatable
 from bbrl_exp.testing.trial import Trial
 
 
-def ppo(policy: Agent, kind: type[RecurrentPPO] = RecurrentPPO) -> Learner:
+def ppo(policy: Agent, kind: type[RecurrentPPO] = RecurrentPPO, burn_in: int = 0) -> Learner:
     assert isinstance(policy, RecurrentPolicy)
-    return kind(policy, SharedMemoryCritic(policy), sequence_length=4, n_epochs=2, n_minibatches=2)
+    critic = SharedMemoryCritic(policy)
+    return kind(policy, critic, sequence_length=4, n_epochs=2, n_minibatches=2, burn_in=burn_in)
 
 
 def dqn(policy: Agent, kind: type[RecurrentDQN] = RecurrentDQN) -> Learner:
@@ -73,6 +74,7 @@ def test_a_fault_of_a_policy_is_caught_by_the_check_that_names_it(
     ("policy", "make_learner", "where"),
     [
         (RecurrentPolicy, ppo, ""),
+        (RecurrentPolicy, partial(ppo, burn_in=2), ""),
         (RecurrentPolicy, partial(ppo, kind=planted.ZeroStates), "t=4, environment 3 is given zeros"),
         (RecurrentPolicy, partial(ppo, kind=planted.StatesOfTheFirstChunk), "t=8, environment 2 is given zeros"),
         (
