@@ -104,6 +104,8 @@ class _Rows:
         """Between the states that sequences begin with and those of their first rows."""
         largest, first = 0.0, ""
         for sequence, place in enumerate(self._nearest):
+            if place is None and self._is_padding(sequence):
+                continue
             if place is None:
                 what = "inputs and beginnings of episodes that no rows had"
                 return Difference(torch.inf, TOLERANCE, f"{self._call.path}: sequence {sequence} is given {what}")
@@ -147,6 +149,11 @@ class _Rows:
             fits &= ((all_x[rows] - values).abs() <= TOLERANCE * (1.0 + values.abs())).all(2)
             fits &= self._starts[rows] == start
         return [(t, b) for t, b in fits.nonzero().tolist()]
+
+    def _is_padding(self, sequence: int) -> bool:
+        """Whether all rows are the first one again, as where there are none before a chunk to burn in on."""
+        x = self._call.given.x[:, sequence]
+        return len(x) > 1 and bool((x == x[0]).all())
 
     def _whose(self, state: Tensor) -> str:
         errors = ((self._steps.state - state).abs() / (1.0 + state.abs())).amax(2)
