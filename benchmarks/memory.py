@@ -8,7 +8,7 @@ records are in ``benchmarks/results/memory``; those of an experiment as it is, w
 those of ``learning.py`` and ``learning_peer.py``, in ``benchmarks/results/learning``, from which ``learning.py
 --table`` writes the headers of the experiments. The main tasks come first, one seed after the other. Ctrl-C begins no
 further runs, and waits for those that are on their way. A run that takes more CPU time than its task allows is stopped;
-its record says so, and holds what its last policy returns. The table ``benchmarks/results/memory.md`` is rewritten
+its record notes it, and holds what its last policy returns. The table ``benchmarks/results/memory.md`` is rewritten
 after every run, the plot ``docs/images/memory.png`` at the end. Needs the extras popgym and minigrid, and bench for the
 peer.
 """
