@@ -5,11 +5,12 @@
 All cells learn the four main tasks, GRU and LRU the others, with the settings of the experiment that a task names in
 ``memory_tasks.py``. A run that has a record is not repeated, so that the command continues where it was stopped. The
 records are in ``benchmarks/results/memory``; those of an experiment as it is, which has a GRU, and of the peer are
-those of ``learning.py`` and ``learning_peer.py``, in ``benchmarks/results/learning``. The main tasks come first, one
-seed after the other. Ctrl-C begins no further runs, and waits for those that are on their way. A run that takes more
-CPU time than its task allows is stopped; its record says so, and holds what its last policy returns. The table
-``benchmarks/results/memory.md`` is rewritten after every run, the plot ``docs/images/memory.png`` at the end. Needs the
-extras popgym and minigrid, and bench for the peer.
+those of ``learning.py`` and ``learning_peer.py``, in ``benchmarks/results/learning``, from which ``learning.py
+--table`` writes the headers of the experiments. The main tasks come first, one seed after the other. Ctrl-C begins no
+further runs, and waits for those that are on their way. A run that takes more CPU time than its task allows is stopped;
+its record notes it, and holds what its last policy returns. The table ``benchmarks/results/memory.md`` is rewritten
+after every run, the plot ``docs/images/memory.png`` at the end. Needs the extras popgym and minigrid, and bench for the
+peer.
 """
 
 from __future__ import annotations
