@@ -70,6 +70,10 @@ def test_an_agent_without_a_memory_gives_0_and_one_line(capsys: pytest.CaptureFi
             "key 'agent.learner.sequence_length' = 5: does not divide the 128 steps of a chunk; must be a divisor, "
             "or null for all of them",
         ),
+        (
+            ["agent=recurrent_ppo", "env=masked_cartpole", "+agent.members.second=${env.agent}"],
+            "key 'env.agent': check-memory needs a graph with one environment agent; found a second one",
+        ),
         (["-m", "agent=recurrent_ppo"], "unrecognized arguments: -m"),
         (["--config-dir", "nowhere"], f"configuration folder {Path('nowhere').absolute()} does not exist"),
     ],

@@ -268,6 +268,19 @@ def test_two_actions_of_one_worth_are_a_tie_where_integers_are_observed(
     assert is_tie == [[True, True], [False, True]]
 
 
+@pytest.mark.parametrize("memory", [["memory=lru"], ["memory=gtrxl", "memory.cell.window=4"]])
+def test_a_policy_with_another_cell_is_a_model_that_acts_as_it_does(
+    memory: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    short = [*SHORT, "total_steps=64", "agent.steps_per_chunk=32", "agent.learner.n_epochs=1"]
+    run([*short, "agent=recurrent_ppo", "env=masked_pendulum", *memory, "memory.cell.n_hidden=8", "name=run"])
+    export("outputs/run", "model.onnx", episodes=1)
+    card = json.loads(onnx.load("model.onnx").metadata_props[0].value)
+    assert card["onnx"]["compared"]["steps"] == 200
+    assert card["onnx"]["compared"]["largest_difference"] < 1e-5
+
+
 @pytest.mark.parametrize("env", ["cartpole", "pendulum"])
 def test_a_policy_that_draws_random_numbers_is_refused(
     env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

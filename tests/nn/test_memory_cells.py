@@ -27,6 +27,13 @@ CELLS: dict[str, Callable[..., Any]] = {
     "stack": ObservationStack,
     "stack of 2": partial(ObservationStack, length=2),
 }
+
+
+@pytest.fixture(autouse=True)
+def _scan_even_a_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bbrl_exp.nn.scan.FEWEST_ROWS", 4)
+
+
 each_cell = pytest.mark.parametrize("make", CELLS.values(), ids=CELLS)
 
 
@@ -121,7 +128,7 @@ def test_no_value_and_no_gradient_crosses_a_start_or_reaches_another_sequence(ma
 @each_cell
 def test_not_a_number_ends_with_its_episode_and_stays_in_its_sequence(make: Callable[..., Any]) -> None:
     cell = built(make)
-    x, starts = numbers(120, BATCH, N_INPUTS), torch.zeros(120, BATCH, dtype=torch.bool)
+    x, starts = numbers(60, BATCH, N_INPUTS), torch.zeros(60, BATCH, dtype=torch.bool)
     x[3, 1], starts[20, 1] = torch.nan, True
     with torch.no_grad():
         outputs, states = cell.unroll(x, cell.initial_state(BATCH), starts)

@@ -135,6 +135,18 @@ def test_no_gradient_and_no_value_crosses_the_start_of_an_episode(kind: Kind) ->
     torch.testing.assert_close(outputs[4:, 1:2], alone)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_not_a_number_ends_with_its_episode_and_stays_in_its_sequence(kind: Kind, dtype: torch.dtype) -> None:
+    net = network(kind).to(dtype)
+    features, state, starts = (each.to(dtype) if each.is_floating_point() else each for each in inputs_of(net))
+    features[1, 1] = torch.nan
+    for found in net.unroll(features, state, starts):
+        assert found[1, 1].isnan().all()
+        assert found[2:].isfinite().all()
+        assert found[:, [0, 2]].isfinite().all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_sequences_together_equal_each_alone(kind: Kind) -> None:
     net = network(kind)

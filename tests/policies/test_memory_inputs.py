@@ -121,6 +121,24 @@ def test_unrolled_over_a_chunk_the_memory_sees_what_it_saw(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("on_arrays", [True, False])
+def test_where_a_new_recording_begins_nothing_of_the_row_that_was_there_is_seen(on_arrays: bool) -> None:
+    critic = MemoryCritic(spec(), Seen, ALL)
+    workspace = Workspace()
+    shown = row(1)  # in which no episode begins
+    for name, value in {**shown, "action": torch.tensor([1, 3])}.items():
+        workspace.set(name, 0, value)
+    workspace.set("critic/state", 0, torch.tensor([[5.0], [6.0]]))
+    workspace.set("critic/previous_action", 0, torch.tensor([ONE_HOT[1], ONE_HOT[3]]))
+    for starts in ([False, False], [True, False], [True, True]):
+        workspace.set("env/initial_state", 0, torch.tensor(starts))
+        with torch.set_grad_enabled(not on_arrays):
+            critic(workspace, t=0)
+        before = [0 if start else action for start, action in zip(starts, (1, 3), strict=True)]
+        assert workspace["critic/previous_action"][0].tolist() == [ONE_HOT[each] for each in before]
+        assert workspace["critic/state"][0].flatten().tolist() == [0 if starts[0] else 5, 0 if starts[1] else 6]
+
+
+@pytest.mark.parametrize("on_arrays", [True, False])
 @pytest.mark.parametrize(
     ("leaves", "actions", "numbers"),
     [

@@ -17,7 +17,7 @@ from bbrl_exp.learners.recurrent_dqn import RecurrentDQN
 from bbrl_exp.learners.recurrent_ppo import RecurrentPPO
 from bbrl_exp.policies.recurrent import RecurrentPolicy
 
-STARTS, CARRIED = "env/initial_state", "policy/next_state"
+STARTS, STATE, CARRIED = "env/initial_state", "policy/state", "policy/next_state"
 
 
 class Misread(RecurrentPolicy):
@@ -162,11 +162,11 @@ class StaleBurnIn(RecurrentDQN):
         first = self.__dict__.setdefault("_first", copy.deepcopy(memory))
         rows = [each[: self.burn_in] for each in memory.read(recorded)]
         with torch.no_grad():
-            _, states = first.unroll(rows, recorded.get(self._state, 0), recorded[STARTS][: self.burn_in])
+            _, states = first.unroll(rows, recorded.get(STATE, 0), recorded[STARTS][: self.burn_in])
         cut = Workspace()
-        for name in recorded.keys():  # noqa: SIM118
+        for name in recorded.keys() - {STATE}:
             cut.set_full(name, recorded[name][self.burn_in :])
-        cut.set_full(self._state, torch.cat((states[-1:], cut[self._state][1:])))
+        cut.set_full(STATE, states[-1:])
         burn_in, self.burn_in = self.burn_in, 0
         try:
             return super().sequences(cut)

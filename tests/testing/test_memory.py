@@ -29,9 +29,10 @@ from bbrl_exp.testing.subject import BuiltSubject, repeatable
 from bbrl_exp.testing.trial import Trial
 
 
-def ppo(policy: Agent, kind: type[RecurrentPPO] = RecurrentPPO) -> Learner:
+def ppo(policy: Agent, kind: type[RecurrentPPO] = RecurrentPPO, burn_in: int = 0) -> Learner:
     assert isinstance(policy, RecurrentPolicy)
-    return kind(policy, SharedMemoryCritic(policy), sequence_length=4, n_epochs=2, n_minibatches=2)
+    critic = SharedMemoryCritic(policy)
+    return kind(policy, critic, sequence_length=4, n_epochs=2, n_minibatches=2, burn_in=burn_in)
 
 
 def dqn(policy: Agent, kind: type[RecurrentDQN] = RecurrentDQN) -> Learner:
@@ -73,6 +74,7 @@ def test_a_fault_of_a_policy_is_caught_by_the_check_that_names_it(
     ("policy", "make_learner", "where"),
     [
         (RecurrentPolicy, ppo, ""),
+        (RecurrentPolicy, partial(ppo, burn_in=2), ""),
         (RecurrentPolicy, partial(ppo, kind=planted.ZeroStates), "t=4, environment 3 is given zeros"),
         (RecurrentPolicy, partial(ppo, kind=planted.StatesOfTheFirstChunk), "t=8, environment 2 is given zeros"),
         (
@@ -188,6 +190,19 @@ def test_a_critic_with_a_memory_is_checked_too() -> None:
     )
     assert found.variables == ("policy/state", "policy/next_state", "critic/state", "critic/next_state")
     assert sum(check.rule.startswith("critic.memory.cell: ") for check in found.checks) == 2
+
+
+def test_what_depends_on_actions_that_are_drawn_is_no_fault() -> None:
+    class WithNumbers(RecurrentPolicy):
+        """Writes what depends on the action drawn in this very run."""
+
+        def forward(self, t: int, **kwargs: object) -> None:
+            super().forward(t, **kwargs)
+            drawn = self.get(("action", t)).float()
+            self.set(("policy/numbers", t), drawn + torch.rand(()) if self.training else drawn)
+
+    found = check_agent_memory(WithNumbers, AutoResetGymAgent("CartPole-v1", 1, seed=0), steps_per_chunk=8)
+    assert found.variables == ("policy/state", "policy/next_state")
 
 
 def test_an_agent_without_a_memory_is_one_line_with_no_checks() -> None:

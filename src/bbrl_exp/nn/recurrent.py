@@ -43,9 +43,8 @@ class _Gated(Cell):
         if inputs.device.type == "cpu" and inputs.dtype == torch.float32:
             return self._unrolled_on_arrays(inputs, state, starts)
         outputs, states = [], []
-        keeps = (~starts).to(inputs.dtype).unsqueeze(2)
-        for row, keep in zip(inputs, keeps, strict=True):
-            output, state = self._step(row, state * keep)
+        for row, start in zip(inputs, starts.unsqueeze(2), strict=True):
+            output, state = self._step(row, state.masked_fill(start, 0.0))
             outputs.append(output)
             states.append(state)
         return torch.stack(outputs), torch.stack(states)

@@ -25,7 +25,7 @@ Method = Literal["scan", "loop"]
 
 # On the CPU, as measured by benchmarks/memory_speed.py: rows from which on a halving pays, and bytes of a row up to
 # which it does.
-FEWEST_ROWS, WIDEST_ROW = 96, 2048
+FEWEST_ROWS, WIDEST_ROW = 256, 2048
 
 
 def linear_scan(decay: Tensor, inputs: Tensor, state: Tensor, starts: Tensor, method: Method | None = None) -> Tensor:

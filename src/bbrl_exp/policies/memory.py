@@ -111,7 +111,7 @@ class Memory(nn.Module):
     def step(self, agent: Agent, t: int) -> Tensor:
         """Processes row t: reads it, writes what :attr:`writes` names, and returns the outputs ``[B, H]``.
 
-        At t = 0 the state and the action before are those that are recorded there, if they are.
+        At t = 0 the state and the action before are those that are recorded there, if they are and no episode begins.
 
         Args:
             agent: whose memory it is, running on a workspace.
@@ -235,23 +235,25 @@ class Memory(nn.Module):
         assert action is not None
         if t > 0:
             numbers: Tensor = action([agent.get((name, t - 1)) for name in action.names])
-            return numbers.masked_fill(initial.unsqueeze(1), 0.0)
-        recorded = _recorded(agent, self._previous_action)
-        if recorded is None:
-            return torch.zeros(len(initial), action.n_features, device=initial.device)
-        return agent.get(recorded)
+        else:
+            recorded = _recorded(agent, self._previous_action)
+            if recorded is None:
+                return torch.zeros(len(initial), action.n_features, device=initial.device)
+            numbers = agent.get(recorded)
+        return numbers.masked_fill(initial.unsqueeze(1), 0.0)
 
     def _previous_on_arrays(self, agent: Agent, t: int, initial: NDArray[Any]) -> NDArray[Any]:
         action = self.inputs.action
         assert action is not None
         if t > 0:
             numbers = action.of_arrays(agent.read_rows(t - 1, action.names))
-            numbers[initial] = 0.0
-            return numbers
-        recorded = _recorded(agent, self._previous_action)
-        if recorded is None:
-            return np.zeros((len(initial), action.n_features), np.float32)
-        return agent.read_rows(0, (recorded[0],))[0]
+        else:
+            recorded = _recorded(agent, self._previous_action)
+            if recorded is None:
+                return np.zeros((len(initial), action.n_features), np.float32)
+            numbers = agent.read_rows(0, (recorded[0],))[0].copy()
+        numbers[initial] = 0.0
+        return numbers
 
 
 def _recorded(agent: Agent, variable: str) -> tuple[str, int] | None:

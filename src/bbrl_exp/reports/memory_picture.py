@@ -144,6 +144,7 @@ def _draw_states(axes: Axes, memory: SeenMemory) -> None:
     image = _image(axes, memory.states.T)
     axes.set_title(f"{short(memory.name)}/state", loc="left", fontsize=9)
     axes.set_ylabel("unit")
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     _bar(axes, image)
 
 

@@ -63,7 +63,7 @@ class _Recorder(Agent):
         """A workspace with all rows."""
         workspace = Workspace()
         for name, rows in self._rows.items():
-            workspace.set_full(name, torch.stack(rows).clone())
+            workspace.set_full(name, torch.stack(rows))
         return workspace
 
 

@@ -48,9 +48,8 @@ def training(trial: Trial) -> Difference:
     rows = trial.expected
     with torch.inference_mode():
         again = repeat(trial.members(training=True), trial.memory, rows)
-    found = differences(
-        {name: rows[name] for name in trial.memory.written}, rows_of(again, trial.memory.written), ROUNDED
-    )
+    names = trial.memory.variables
+    found = differences({name: rows[name] for name in names}, rows_of(again, names), ROUNDED)
     members = members_without_environments(trial.learned.graph)
     with evaluating(members):
         trained = rows_of(play(members, trial.short), _names(trial))

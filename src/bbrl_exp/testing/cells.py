@@ -20,6 +20,7 @@ _ROUNDED_GRADIENTS = 1e-4
 _N_STEPS, _N_SEQUENCES = 24, 4
 _MOST_CALLS = 64
 LEARNER = "learner."
+_OF_SEQUENCES = ("unroll", "outputs")
 
 
 @runtime_checkable
@@ -167,7 +168,7 @@ def gradient_leak(cell: Any, *, across_resets: bool) -> Difference:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A call of ``unroll`` by a learner.
+    """A call of ``unroll``, or of ``outputs``, which gives no states, by a learner.
 
     Attributes:
         path: of the cell, see :func:`cells_of`.
@@ -186,32 +187,33 @@ class Call:
 
 @contextlib.contextmanager
 def watched(cells: Mapping[str, Any], modules: Sequence[nn.Module]) -> Iterator[list[Call]]:
-    """Notes the first calls of ``unroll`` of cells while the block runs."""
+    """Notes the first calls of ``unroll``, and of ``outputs`` where they have it, of cells while the block runs."""
     calls: list[Call] = []
 
-    def watch(path: str, cell: Any) -> None:
-        unroll = cell.unroll
+    def watch(path: str, cell: Any, method: str) -> None:
+        run = getattr(cell, method)
 
         def noting(x: Tensor, state: Tensor, starts: Tensor, *others: Any, **options: Any) -> Any:
-            found = unroll(x, state, starts, *others, **options)
+            found = run(x, state, starts, *others, **options)
             if len(calls) < _MOST_CALLS:
                 given = Sequences(x.detach().clone(), state.detach().clone(), starts.clone())
-                states = found[1].detach().flatten(0, -2).clone()
-                calls.append(Call(path, fingerprint(modules), given, found[0].detach().clone(), states))
+                outputs, states = found if isinstance(found, tuple) else (found, state[:0])
+                kept = states.detach().flatten(0, -2).clone()
+                calls.append(Call(path, fingerprint(modules), given, outputs.detach().clone(), kept))
             return found
 
-        cell.unroll = noting
-        if hasattr(cell, "outputs"):  # what a learner may call instead
-            cell.outputs = lambda x, state, starts: noting(x, state, starts)[0]
+        setattr(cell, method, noting)
 
+    noted = [(cell, method) for cell in cells.values() for method in _OF_SEQUENCES if hasattr(cell, method)]
     for path, cell in cells.items():
-        watch(path, cell)
+        for method in _OF_SEQUENCES:
+            if (cell, method) in noted:
+                watch(path, cell, method)
     try:
         yield calls
     finally:
-        for cell in cells.values():
-            del cell.unroll
-            vars(cell).pop("outputs", None)
+        for cell, method in noted:
+            delattr(cell, method)
 
 
 @dataclass(frozen=True, eq=False)

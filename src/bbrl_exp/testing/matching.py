@@ -39,7 +39,8 @@ def sequences_difference(
 
     Before a parameter has changed, sequences of the graph's own cells are found among the rows by their inputs: their
     states and outputs are those of these rows. Later, a state must have been recorded, or be one that the learner
-    itself has computed with the same parameters since: by a burn-in.
+    itself has computed with the same parameters since: by a burn-in. Where the learner's option ``initial_state`` is
+    ``zero``, sequences may begin with zeros.
     """
     index = first_update(training)
     if index is None:
@@ -50,7 +51,10 @@ def sequences_difference(
             else f"the learner makes no update in {n_rows} rows"
         )
         return reason, reason
-    outputs, states = Difference(0.0, TOLERANCE), Difference(0.0, TOLERANCE)
+    outputs: Difference | str = Difference(0.0, TOLERANCE)
+    states = Difference(0.0, TOLERANCE)
+    if begins_empty := vars(training.learner).get("initial_state") == "zero":
+        outputs = "the learner begins its sequences with empty memories (initial_state=zero)"
     for number, chunk in list(enumerate(training.chunks))[index:]:
         played = training.chunks[: number + 1]
         steps, rows = steps_of(subject, tape, memory, played), rows_of_chunks(played)
@@ -63,11 +67,13 @@ def sequences_difference(
             ]
             is_of_rows = call.path in steps and call.parameters == chunk.parameters
             found = _Rows(steps[call.path], rows["env/initial_state"], call) if is_of_rows else None
-            if number == index and found is not None:
+            if number == index and found is not None and isinstance(outputs, Difference):
                 outputs, states = outputs & found.outputs(), states & found.states()
             else:
                 end = chunk.first_time + len(chunk.rows["env/done"]) - 1
-                states = states & _known(call, recorded, computed, found).at(f"in the update after t={end}")
+                states = states & _known(call, recorded, computed, found, begins_empty=begins_empty).at(
+                    f"in the update after t={end}"
+                )
     return outputs, states
 
 
@@ -98,6 +104,8 @@ class _Rows:
         """Between the states that sequences begin with and those of their first rows."""
         largest, first = 0.0, ""
         for sequence, place in enumerate(self._nearest):
+            if place is None and self._is_padding(sequence):
+                continue
             if place is None:
                 what = "inputs and beginnings of episodes that no rows had"
                 return Difference(torch.inf, TOLERANCE, f"{self._call.path}: sequence {sequence} is given {what}")
@@ -142,18 +150,25 @@ class _Rows:
             fits &= self._starts[rows] == start
         return [(t, b) for t, b in fits.nonzero().tolist()]
 
+    def _is_padding(self, sequence: int) -> bool:
+        """Whether all rows are the first one again, as where there are none before a chunk to burn in on."""
+        x = self._call.given.x[:, sequence]
+        return len(x) > 1 and bool((x == x[0]).all())
+
     def _whose(self, state: Tensor) -> str:
         errors = ((self._steps.state - state).abs() / (1.0 + state.abs())).amax(2)
         t, b = divmod(int(errors.argmin()), errors.shape[1])
         return f"the state of {_at((t, b))}" if errors[t, b] <= TOLERANCE else "a state that no row had"
 
 
-def _known(call: Call, recorded: Sequence[Tensor], computed: Sequence[Tensor], rows: _Rows | None) -> Difference:
+def _known(
+    call: Call, recorded: Sequence[Tensor], computed: Sequence[Tensor], rows: _Rows | None, *, begins_empty: bool
+) -> Difference:
     """Whether each state was recorded in the first row of its sequence, or was computed in this update."""
     largest, first = 0.0, ""
-    is_own = call.path.startswith(LEARNER)
+    may_be_empty = begins_empty or call.path.startswith(LEARNER)
     for sequence, state in enumerate(call.given.state):
-        if bool(call.given.starts[0, sequence]) or (is_own and not state.any()):
+        if bool(call.given.starts[0, sequence]) or (may_be_empty and not state.any()):
             continue  # a memory of the learner's own may begin empty: nobody records its states
         places = [] if rows is None else rows.places[sequence]
         there = [each[place][None] for each in recorded for place in places] or [

@@ -11,7 +11,6 @@ from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.envs.environment_agent import EnvironmentAgent
 from bbrl_exp.envs.spec import EnvSpec
 from bbrl_exp.learners.learner import Learner
-from bbrl_exp.processes.threads import set_threads
 from bbrl_exp.runs.run import open_composer
 from bbrl_exp.testing import agreement, resets, stored
 from bbrl_exp.testing.report import MemoryReport
@@ -79,7 +78,6 @@ def report_on_run(run: CheckedRun) -> MemoryReport:
     Raises:
         ConfigurationError: the configuration cannot be used.
     """
-    set_threads(run.root.num_threads)
     with repeatable():
         return report_on(ConfiguredSubject.of(run))
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -150,14 +149,25 @@ class ConfiguredSubject:
             return single.dry_copy(N_ENVIRONMENTS)
 
         self._built(record)
+        if not found:
+            raise ConfigurationError("check-memory needs a graph with one environment agent; found none")
         return found[0]
 
     def build(self, environments: TapeEnvironments) -> tuple[TemporalAgent, Learner | None]:
         return self._built(lambda *_: environments)
 
     def _built(self, stand_in: Callable[..., Agent]) -> tuple[TemporalAgent, Learner | None]:
+        n_environments = 0
+
+        def only_one(*given: Any) -> Agent:
+            nonlocal n_environments
+            n_environments += 1
+            if n_environments > 1:
+                raise ConfigurationError("check-memory needs a graph with one environment agent; found a second one")
+            return stand_in(*given)
+
         seed_global_generators(self.run.root.seed)
-        graph, learner, _ = build_graph_and_learner(self.config, self.run.written_key, stand_in)
+        graph, learner, _ = build_graph_and_learner(self.config, self.run.written_key, only_one)
         return graph, learner
 
     def loaded(self, state: State) -> LoadedPolicy:
@@ -231,6 +241,11 @@ def asked_variables(members: Sequence[Agent], environments: TapeEnvironments) ->
 
 @contextlib.contextmanager
 def repeatable() -> Iterator[None]:
-    """Leaves the global generators and warnings of numpy as they were."""
-    with untouched_global_generators(), np.errstate(all="ignore"):
-        yield
+    """Lets one thread of PyTorch do what follows, and leaves that and the global generators as they were."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with untouched_global_generators():
+            yield
+    finally:
+        torch.set_num_threads(n_threads)
