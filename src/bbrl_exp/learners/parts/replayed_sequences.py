@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -13,7 +13,7 @@ from bbrl_exp.arguments import Count, CountOrZero
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.data.transitions import Transitions, align
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.learners.learner import Learner
+from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.learners.parts.replayed import Replayed, ReplayOptions
 from bbrl_exp.policies.memory import INITIAL_STATE, Memory
 from bbrl_exp.workspace import Workspace
@@ -176,6 +176,10 @@ class ReplayedSequences(Replayed[SequenceBatch]):
         self._options: SequenceOptions
         self._names = memories[0].names
         self._actions = tuple(actions)
+
+    def take(self, workspace: Workspace, progress: Progress) -> Iterator[SequenceBatch]:
+        """Those of :meth:`Replayed.take` that hold a transition: few sequences may all be of last rows of episodes."""
+        return (batch for batch in super().take(workspace, progress) if len(batch.rewards))
 
     def can_draw(self) -> bool:
         return self.buffer.n_sequences(self._options.sequence_rows) > 0
