@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Generic, Protocol, TypeVar
-
-from torch import Tensor
+from typing import Any, Generic, TypeVar
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AboveZeroToAMillion, Count, CountOrZero, FromZeroToOne, check_fields
@@ -17,16 +15,7 @@ from bbrl_exp.learners.parts.options import ReturnOptions
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
-
-class Rewarded(Protocol):
-    """What is drawn from a buffer, whatever else it holds: N transitions, N ≥ 0."""
-
-    @property
-    def rewards(self) -> Tensor:
-        """Float32 ``[N]``."""
-
-
-Drawn = TypeVar("Drawn", bound=Rewarded)
+Drawn = TypeVar("Drawn")
 
 
 class ReplayOptions(ReturnOptions):

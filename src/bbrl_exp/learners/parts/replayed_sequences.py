@@ -34,11 +34,11 @@ class SequenceOptions(ReplayOptions, Learner):
     burn_in: CountOrZero = 4
     """rows of a sequence that only bring the state up to date."""
     sequence_length: Count = 16
-    """transitions of a sequence that are learned from: the steps through which the gradient flows."""
+    """transitions of a sequence that are learned from, which are the steps through which the gradient flows."""
     sequence_stride: Count = 1
     """rows between the beginnings of two sequences; states are kept where one may begin."""
     initial_state: Literal["stored", "zero"] = "stored"
-    """state with which a sequence begins: the one that acted there, or zeros."""
+    """state with which a sequence begins, either the one that acted there or zeros."""
     crosses_episodes: bool = True
     """whether a sequence continues in the next episode, with a state of zeros; if not, what follows teaches nothing."""
     batch_size: Count = 16
@@ -51,7 +51,7 @@ class SequenceOptions(ReplayOptions, Learner):
 
     @property
     def sequence_rows(self) -> int:
-        """Rows of a sequence: those of the burn-in, and one more than transitions."""
+        """Rows of a sequence, which are those of the burn-in and one more than there are transitions."""
         return self.burn_in + self.sequence_length + 1
 
     def states_of(self, *memories: Memory) -> tuple[str, ...]:
