@@ -200,6 +200,11 @@ def test_steps_on_arrays_survive_a_copy(kind: Any) -> None:
         (Average(2), "cell: must be a class or a function of n_inputs, found a built Average"),
         (8, "cell: must be a class or a function of n_inputs, found a built int"),
         (lambda n_inputs: nn.GRUCell(n_inputs, 3), "cell: must be a bbrl_exp.nn.cell.Cell, found a GRUCell"),
+        (
+            lambda inputs: GRU(inputs, 3),
+            "cell: must be a class or a function of n_inputs: TypeError: missing a required argument: 'inputs'",
+        ),
+        (partial(Average, units=3), "cell: must be a class or a function of n_inputs: ValueError: "),
         (NoSize, "cell: NoSize has no n_hidden; must be the size H of its output [B, H]"),
         (NoStep, "cell: NoStep.step fails on inputs [3, 2] and a state [3, 1]: NotImplementedError: NoStep does not"),
         (Fails, "cell: Fails.step fails on inputs [3, 2] and a state [3, 3]: RuntimeError: "),

@@ -123,8 +123,13 @@ def build_cell(make: MakeCell, n_inputs: int, generator: torch.Generator | None 
     """
     if isinstance(make, nn.Module) or not callable(make):
         raise ConfigurationError(f"cell: must be a class or a function of n_inputs, found a built {_name(make)}")
-    takes_generator = "generator" in inspect.signature(make).parameters
-    given = {"generator": generator} if takes_generator else {}
+    try:
+        signature = inspect.signature(make)
+        takes_generator = "generator" in signature.parameters
+        given = {"generator": generator} if takes_generator else {}
+        signature.bind(n_inputs=n_inputs, **given)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"cell: must be a class or a function of n_inputs: {described(error)}") from error
     with untouched_global_generators():
         if generator is not None and not takes_generator:
             seed_global_generators(int(torch.randint(2**62, (), generator=generator)))
