@@ -200,6 +200,9 @@ def _unknown_key(key: str, config: DictConfig) -> ConfigurationError:
             parameters = _parameters(parent, ".".join(parts[:depth]))
             if parts[depth] in parameters:
                 return _new_key(".".join(parts[: depth + 1]))
+            if key.startswith("memory."):  # the key is there with an option of the group
+                fix = "choose one that has, such as agent=recurrent_ppo"
+                return ConfigurationError(f"key '{key}': the agent has no memory; {fix}")
             known = {str(name) for name in parent if name != "hydra"}
             if elsewhere := [] if depth else _keys_that_end_with(key, config):
                 return ConfigurationError(f"key '{key}' is not known; did you mean '{elsewhere[0]}'?")
