@@ -99,7 +99,7 @@ class Cell(nn.Module):
     def on_arrays(self) -> ArrayStep | None:
         """:meth:`step` on float32 arrays of numpy, without gradients, for the interaction loop on the CPU.
 
-        It must agree with :meth:`step` up to rounding, and see changes of the parameters. None where there is none.
+        It must agree with :meth:`step` up to rounding, and see changes of the parameters. None by default.
         """
         return None
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+from torch import Tensor
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AboveZeroToAMillion, Count, CountOrZero, FromZeroToOne, check_fields
@@ -15,7 +17,16 @@ from bbrl_exp.learners.parts.options import ReturnOptions
 from bbrl_exp.seeding import numpy_generator
 from bbrl_exp.workspace import Workspace
 
-Drawn = TypeVar("Drawn")
+
+class Rewarded(Protocol):
+    """What is drawn from a buffer, whatever else it holds: N transitions, N ≥ 0."""
+
+    @property
+    def rewards(self) -> Tensor:
+        """Float32 ``[N]``."""
+
+
+Drawn = TypeVar("Drawn", bound=Rewarded)
 
 
 class ReplayOptions(ReturnOptions):
