@@ -78,9 +78,9 @@ def test_an_infinite_value_ends_with_its_episode_and_stays_in_its_row(method: Me
 
 
 def test_gradients_agree_with_finite_differences() -> None:
-    starts = some_starts(7)
-    for decay in (numbers(SIZE, dtype=torch.complex128), numbers(7, BATCH, SIZE, dtype=torch.complex128)):
-        inputs, state = (numbers(*shape, dtype=torch.complex128, seed=5) for shape in ((7, BATCH, SIZE), (BATCH, SIZE)))
+    starts = some_starts(5)
+    for decay in (numbers(SIZE, dtype=torch.complex128), numbers(5, BATCH, SIZE, dtype=torch.complex128)):
+        inputs, state = (numbers(*shape, dtype=torch.complex128, seed=5) for shape in ((5, BATCH, SIZE), (BATCH, SIZE)))
         leaves = [tensor.requires_grad_() for tensor in (0.5 * decay, inputs, state)]
         assert torch.autograd.gradcheck(lambda *args: linear_scan(*args, starts, "scan"), leaves)
 
