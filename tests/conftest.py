@@ -1,4 +1,7 @@
-"""Every test begins with the same random streams, whichever others ran before it in its process."""
+"""Every test begins with the same random streams, whichever others ran before it in its process, and on one thread.
+
+As runs do by default: where several processes test at once, threads that wait for each other take most of the time.
+"""
 
 import random
 import sys
@@ -13,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent / "prepared"))
 import prepared
 
 prepared.fork_children()
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
