@@ -129,7 +129,7 @@ def soft_actor_critic(cell: Any) -> Trained:
         batch_size=8,
         steps_per_chunk=4,
         chunks_per_recording=8,
-        total_steps=3200,
+        total_steps=4800,
     )
 
     def values(workspace: Workspace) -> Tensor:
@@ -143,11 +143,11 @@ def soft_actor_critic(cell: Any) -> Trained:
 
 LEARNERS: dict[str, Callable[[Any], Trained]] = {
     "ppo": lambda cell: actor_critic(cell, RecurrentPPO, 100, n_epochs=4, n_minibatches=2, normalize_advantages=False),
-    "a2c": lambda cell: actor_critic(cell, RecurrentA2C, 250, learning_rate=2e-2),
+    "a2c": lambda cell: actor_critic(cell, RecurrentA2C, 350, learning_rate=2e-2),
     "dqn": lambda cell: q_learning(
         cell,
         RecurrentDQN,
-        3200,
+        4000,
         8,
         burn_in=0,
         sequence_length=4,
