@@ -107,6 +107,19 @@ def test_the_policy_has_the_cell_that_was_chosen_and_sees_what_was_asked_for(com
             "key 'memory.inputs' = [rewards]: no such input 'rewards'; did you mean 'reward'? allowed: observation, "
             "action, reward",
         ),
+        (
+            ["memory.cell.hidden=8"],
+            "key 'memory.cell.hidden' is not known; did you mean 'n_hidden'? known below 'memory.cell': _target_, "
+            "n_hidden",
+        ),
+        *(
+            (
+                [f"{sign}agent.members.policy.cell.n_hidden=8"],
+                "key 'agent.members.policy.cell.n_hidden': 'agent.members.policy.cell' is ${memory.cell}; set "
+                "memory.cell.n_hidden, or replace it: agent.members.policy.cell={...}",
+            )
+            for sign in ("", "+")
+        ),
         (["memory.cell.n_hidden=0"], "key 'memory.cell.n_hidden' = 0: must be at least 1"),
         (["+memory.cell.units=3"], "key 'memory.cell': GRU has no parameter 'units'; known: n_hidden"),
         (["+memory.cell.n_inputs=3"], "key 'memory.cell.n_inputs': RecurrentPolicy fills it in; remove it"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from inspect import Parameter, Signature
 from typing import Any
@@ -44,6 +45,7 @@ __all__ = [  # also what Hydra's grammar is made of
 
 _SWEPT = "hydra.sweeper.params"
 _FILLED_IN = ("policy", "input_shape", "n_inputs", "generator")
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 _NOTED = ("hydra.overrides", "hydra.runtime")
 
 
@@ -90,6 +92,8 @@ def apply(override: Override, config: DictConfig) -> None:
         raise ConfigurationError(f"override '{override.input_line}': '{key}' is not a group")
     if not is_of_hydra(key):
         _refuse_below_null(key, config)
+        if not override.is_delete():
+            _refuse_below_reference(key, config)
     elif key.startswith(_SWEPT) and OmegaConf.select(config, _SWEPT) is None:
         raise ConfigurationError(
             f"key '{key}': is for YAML; on the command line write what varies, such as -m seed=1,2"
@@ -168,6 +172,20 @@ def _refuse_below_null(key: str, config: DictConfig) -> None:
             raise ConfigurationError(f"key '{key}': there are no keys below '{above}', which is null{fix}")
 
 
+def _refuse_below_reference(key: str, config: DictConfig) -> None:
+    parts = key.split(".")
+    node: object = config
+    for depth in range(1, len(parts)):
+        if not isinstance(node, DictConfig):
+            return
+        node = node._get_node(parts[depth - 1], validate_access=False)
+        if isinstance(node, Node) and (found := _REFERENCE.fullmatch(str(node._value()))) is not None:
+            above, rest = ".".join(parts[:depth]), ".".join(parts[depth:])
+            raise ConfigurationError(
+                f"key '{key}': '{above}' is {found[0]}; set {found[1]}.{rest}, or replace it: {above}={{...}}"
+            )
+
+
 def _unknown_override(override: Override, config: DictConfig, missing: object) -> ConfigurationError:
     """The error for a key that the configuration does not have; it ends at ``missing``, below ``key`` for a mapping."""
     key = override.key_or_group
@@ -200,7 +218,7 @@ def _unknown_key(key: str, config: DictConfig) -> ConfigurationError:
             parameters = _parameters(parent, ".".join(parts[:depth]))
             if parts[depth] in parameters:
                 return _new_key(".".join(parts[: depth + 1]))
-            if key.startswith("memory."):  # the key is there with an option of the group
+            if not depth and parts[0] == "memory":  # the key is there with an option of the group
                 fix = "choose one that has, such as agent=recurrent_ppo"
                 return ConfigurationError(f"key '{key}': the agent has no memory; {fix}")
             known = {str(name) for name in parent if name != "hydra"}
