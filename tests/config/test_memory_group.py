@@ -76,6 +76,10 @@ def test_the_policy_has_the_cell_that_was_chosen_and_sees_what_was_asked_for(com
             ["agent=ppo", "memory=gru"],
             f"key 'memory' = 'gru': the agent ppo has no memory; agents with one: {', '.join(AGENTS)}",
         ),
+        (
+            ["agent=ppo", "memory.inputs=[observation,action]"],
+            "key 'memory.inputs': this agent has no memory; choose one that has, such as agent=recurrent_ppo",
+        ),
         (["memory=null"], f"key 'memory' = null: must be one of {', '.join(CELLS)}"),
         (["memory=gur"], f"key 'memory' = 'gur': no such option; did you mean 'gru'? allowed: {', '.join(CELLS)}"),
         (["+memory.size=3"], "key 'memory.size' is not known; known below 'memory': cell, inputs"),

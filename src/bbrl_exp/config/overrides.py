@@ -195,6 +195,10 @@ def _unknown_key(key: str, config: DictConfig) -> ConfigurationError:
         if parts[depth] not in parent:
             if depth and not parent:
                 return _new_key(key)
+            if not depth and parts[0] == "memory":  # composed for agents with a memory only
+                return ConfigurationError(
+                    f"key '{key}': this agent has no memory; choose one that has, such as agent=recurrent_ppo"
+                )
             if (instead := _instead(parent, parts[depth])) is not None:
                 raise ConfigurationError(f"key '{key}': {instead}")
             parameters = _parameters(parent, ".".join(parts[:depth]))
