@@ -26,9 +26,9 @@ exclude_patterns = ["extensions"]
 nitpicky = True
 # Names of other packages, whose documentation needs a network to be linked; private names; names of unions.
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|numpy|gymnasium|omegaconf|os|collections|pathlib)\..*"),
+    ("py:.*", r"(torch|numpy|gymnasium|omegaconf|os|abc|collections|pathlib)\..*"),
     ("py:.*", r"(.*\.)?_\w+"),
-    ("py:.*", r"Acting|Which|.*\.(BuiltLater|Recording|Experience)"),
+    ("py:.*", r"Acting|Which|.*\.(BuiltLater|Recording|Experience|Drawn)"),
 ]
 
 # Markdown

@@ -27,7 +27,7 @@ def test_a_memory_without_a_fault_gives_0_and_a_line_for_each_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["check-memory", "agent=recurrent_a2c", "env=masked_cartpole", *SMALL]) == 0
+    assert main(["check-memory", "agent=recurrent_a2c", "env=masked_cartpole", "memory=min_gru", *SMALL]) == 0
     first, setting, _, heading, *lines = capsys.readouterr().out.splitlines()
     assert first == "agent=recurrent_a2c env=masked_cartpole: memory policy/state, policy/next_state"
     assert setting.startswith("4 environments, 17 rows each in 2 chunks of 8 steps, ")

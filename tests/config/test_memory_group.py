@@ -77,8 +77,22 @@ def test_the_policy_has_the_cell_that_was_chosen_and_sees_what_was_asked_for(com
             f"key 'memory' = 'gru': the agent ppo has no memory; agents with one: {', '.join(AGENTS)}",
         ),
         (
-            ["agent=ppo", "memory.inputs=[observation,action]"],
-            "key 'memory.inputs': this agent has no memory; choose one that has, such as agent=recurrent_ppo",
+            ["agent=ppo", "+memory.cell.n_hidden=3"],
+            f"key 'memory': the agent ppo has no memory; agents with one: {', '.join(AGENTS)}",
+        ),
+        (
+            ["agent=ppo", "memory.cell.n_hidden=3"],
+            "key 'memory.cell.n_hidden': the agent has no memory; choose one that has, such as agent=recurrent_ppo",
+        ),
+        (
+            ["~memory"],
+            "key 'memory.cell' is missing, and the agent recurrent_ppo refers to it; every option of the group has "
+            f"it: {', '.join(f'memory={name}' for name in CELLS)}",
+        ),
+        (
+            ["~memory.inputs"],
+            "key 'memory.inputs' is missing, and the agent recurrent_ppo refers to it; every option of the group has "
+            f"it: {', '.join(f'memory={name}' for name in CELLS)}",
         ),
         (["memory=null"], f"key 'memory' = null: must be one of {', '.join(CELLS)}"),
         (["memory=gur"], f"key 'memory' = 'gur': no such option; did you mean 'gru'? allowed: {', '.join(CELLS)}"),

@@ -148,6 +148,10 @@ def test_the_workspace_shows_it_alike_from_workers(workers: int) -> None:
             "key 'env.kwargs.corridor_length' = 2.5: must be a whole number, at least 1",
         ),
         (
+            ["env.kwargs.corridor_length=null"],
+            "key 'env.kwargs.corridor_length' = None: must be a whole number, at least 1",
+        ),
+        (
             ["env.stepping=vectorized"],
             "key 'env.stepping' = vectorized: bbrl_exp/TMaze-v0 has no vectorised implementation; "
             "possible: scalar, workers",

@@ -112,6 +112,42 @@ class OtherArrays(Average):
         return lambda x, state: (x[:, :1].repeat(3, 1), state)
 
 
+class FailingArrays(Average):
+    def on_arrays(self) -> ArrayStep:
+        return lambda x, state: (x,)  # type: ignore[return-value]
+
+
+class DoubleArrays(Average):
+    def on_arrays(self) -> ArrayStep:
+        return lambda x, state: (state.astype("float64"), state)
+
+
+class OtherOutputs(Average):
+    def outputs(self, x: Tensor, state: Tensor, starts: Tensor) -> Tensor:
+        return super().outputs(x, state, torch.zeros_like(starts))
+
+
+class Squeezes(Average):
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        output, state = super().step(x, state)
+        return output.squeeze(), state
+
+
+class NoFirstState(Average):
+    def initial_state(self, batch_size: int) -> Tensor:
+        raise ValueError("no state")
+
+
+class FailingUnits(Average):
+    def bounded_units(self, state: Tensor) -> Tensor | None:
+        return state.tanh(1)  # type: ignore[call-arg]
+
+
+class FewUnits(Average):
+    def bounded_units(self, state: Tensor) -> Tensor | None:
+        return state[0, 0]
+
+
 class DoubleWeights(Average):
     def __init__(self, n_inputs: int) -> None:
         super().__init__(n_inputs)
@@ -164,6 +200,11 @@ def test_steps_on_arrays_survive_a_copy(kind: Any) -> None:
         (Average(2), "cell: must be a class or a function of n_inputs, found a built Average"),
         (8, "cell: must be a class or a function of n_inputs, found a built int"),
         (lambda n_inputs: nn.GRUCell(n_inputs, 3), "cell: must be a bbrl_exp.nn.cell.Cell, found a GRUCell"),
+        (
+            lambda inputs: GRU(inputs, 3),
+            "cell: must be a class or a function of n_inputs: TypeError: missing a required argument: 'inputs'",
+        ),
+        (partial(Average, units=3), "cell: must be a class or a function of n_inputs: ValueError: "),
         (NoSize, "cell: NoSize has no n_hidden; must be the size H of its output [B, H]"),
         (NoStep, "cell: NoStep.step fails on inputs [3, 2] and a state [3, 1]: NotImplementedError: NoStep does not"),
         (Fails, "cell: Fails.step fails on inputs [3, 2] and a state [3, 3]: RuntimeError: "),
@@ -189,6 +230,27 @@ def test_steps_on_arrays_survive_a_copy(kind: Any) -> None:
         ),
         (StatesBefore, "cell: StatesBefore.unroll gives other states than its steps (by "),
         (OtherArrays, "cell: OtherArrays.on_arrays gives another output than step"),
+        (
+            FailingArrays,
+            "cell: FailingArrays.on_arrays must give a function of two arrays that gives two arrays, as step does: "
+            "ValueError: not enough values to unpack (expected 2, got 1)",
+        ),
+        (
+            DoubleArrays,
+            "cell: DoubleArrays.on_arrays gives float64 [3, 3] as the output; must be float32 [3, 3] (n_hidden=3, "
+            "state_size=3)",
+        ),
+        (OtherOutputs, "cell: OtherOutputs.outputs differ from those of its steps (by "),
+        (
+            Squeezes,
+            "cell: Squeezes.step gives float32 [3] as the output; must be float32 [1, 3] (n_hidden=3, state_size=3)",
+        ),
+        (NoFirstState, "cell: NoFirstState.initial_state fails: ValueError: no state"),
+        (FailingUnits, "cell: FailingUnits.bounded_units fails: TypeError: "),
+        (
+            FewUnits,
+            "cell: FewUnits.bounded_units gives [3]; must be [4, 3, U] of states [4, 3, 3], or None",
+        ),
         (DoubleWeights, "cell: DoubleWeights.other.weight is torch.float64; must be torch.float32"),
     ],
 )

@@ -48,11 +48,13 @@ def test_each_row_is_what_the_equations_make_of_the_rows_before_it() -> None:
     embedded = [net.weight @ row[0] + net.bias for row in x]
     for t, old in enumerate(embedded):
         heads = []
-        for head in torch.arange(SIZE).chunk(N_HEADS):
+        for number, head in enumerate(torch.arange(SIZE).chunk(N_HEADS)):
             query = (layer.query_weight @ normalized(old) + layer.query_bias)[head]
             seen = [(t - s, normalized(embedded[s])) for s in range(max(0, t - WINDOW), t + 1)]
             keys = [(layer.key_weight @ row)[head] + layer.positions[WINDOW - distance][head] for distance, row in seen]
-            weights = torch.softmax(torch.stack([query @ key for key in keys]) / len(head) ** 0.5, dim=0)
+            scores = torch.stack([query @ key for key in keys]) / len(head) ** 0.5
+            biases = [layer.distance_bias[WINDOW - distance, number] for distance, _ in seen]
+            weights = torch.softmax(scores + torch.stack(biases), dim=0)
             values = [(layer.value_weight @ row)[head] for _, row in seen]
             heads.append(sum(weight * value for weight, value in zip(weights, values, strict=True)))
         attended = layer.output_weight @ torch.cat(heads) + layer.output_bias
@@ -106,6 +108,11 @@ def test_at_first_a_gate_lets_most_of_the_old_pass() -> None:
     with torch.no_grad():
         gate.candidate_weight.zero_()
     torch.testing.assert_close(gate(old, zeros), share * old, atol=1e-4, rtol=0)
+
+
+def test_at_first_one_head_sees_the_whole_window_and_the_others_what_is_recent() -> None:
+    (layer,) = GTrXL(3, 8, n_heads=4, window=2).layers
+    assert layer.distance_bias.T.tolist() == [[0, 0, 0], [-2, -1, 0], [-0.5, -0.25, 0], [-0.125, -0.0625, 0]]
 
 
 def test_heads_divide_the_size() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from harness import TrainedProbe, assert_best_actions, assert_true_values, train_probe
+from recurrent_grid import CELLS, DISCOUNT, LEARNERS, PAIRS
 from torch import Tensor
 
 from bbrl_exp.agents import Agent, Agents
@@ -104,3 +105,16 @@ def test_without_a_memory_one_of_the_two_cues_gets_the_wrong_action() -> None:
     )
     with pytest.raises(AssertionError, match="the best one is"):
         assert_best_actions(trained, discount=0.9)
+
+
+# Each cell once and each learner once or more; benchmarks/memory_probes.py has a table of all pairs.
+@pytest.mark.parametrize(
+    ("cell", "learner"),
+    [("lstm", "a2c"), ("min_gru", "a2c"), ("gtrxl", "a2c"), ("stack", "dqn"), ("lru", "pqn"), ("gru", "sac")],
+)
+def test_cells_and_learners_remember_together(cell: str, learner: str) -> None:
+    assert (cell, learner) in PAIRS
+    torch.manual_seed(0)
+    trained, values_of = LEARNERS[learner](CELLS[cell])
+    assert_best_actions(trained, discount=DISCOUNT)
+    assert_true_values(trained, values_of, discount=DISCOUNT, tolerance=0.05 if learner == "sac" else 0.01)

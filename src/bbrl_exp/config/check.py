@@ -109,12 +109,12 @@ def check(config: DictConfig) -> CheckedRun:
     folders = tuple(Path(each.path) for each in config.hydra.runtime.config_sources if each.schema == "file")
     off = tuple(switched_off(as_written))
     note = _notes(other_experiment(choices, folders), off, left_out)
+    check_memory(as_written, choices, folders)
     try:
         plain = with_defaults(resolve(config))
     except ConfigurationError as error:
         raise with_note(error, _notes(None, (), left_out)) from error
     root = read_root(plain)
-    check_memory(as_written, choices, folders)
     check_group_keys(as_written, task_overrides(config.hydra))
     check_keys(root.tracking, [field.name for field in fields(TrackingSettings)], "tracking")
     tracking = TrackingSettings(**root.tracking)

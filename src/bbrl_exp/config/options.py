@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bbrl_exp.envs.spec import EnvSpec, LeafSpec
 
 _CHOSEN = re.compile(r"override /?(?P<group>agent|env)")
+_OF_MEMORY = re.compile(r"\$\{memory\.(\w+)")
 _IN_WORDS = {"discrete": "one discrete action", "continuous": "one bounded box of floats as action"}
 
 
@@ -89,7 +90,7 @@ def check_action_space(asked: str, spec: EnvSpec, agent: str | None, folders: Se
 
 
 def check_memory(written: Mapping[str, Any], choices: Mapping[str, str | None], folders: Sequence[Path]) -> None:
-    """Refuses a memory for an agent that has none, and names the agents that have one.
+    """Refuses a memory for an agent that has none, and an agent whose memory is not there.
 
     Args:
         written: the root, interpolations as they are written.
@@ -97,20 +98,31 @@ def check_memory(written: Mapping[str, Any], choices: Mapping[str, str | None], 
         folders: of the options.
 
     Raises:
-        ConfigurationError: nothing of the agent refers to the memory.
+        ConfigurationError: nothing of the agent refers to the memory, and the message names the agents that have one;
+            or the agent refers to a key of the memory that is not there.
     """
-    if written.get("memory") is None or _refers_to_memory(written["agent"]):
-        return
-    files = option_files(folders, "agent")
-    fitting = [name for name in files if _refers_to_memory(_stated_by(name, files))]
-    raise ConfigurationError(
-        f"key 'memory' = '{choices['memory']}': the agent {choices['agent']} has no memory; "
-        f"agents with one: {', '.join(sorted(fitting))}"
-    )
+    memory, referred = written.get("memory"), _of_memory(written.get("agent"))
+    if referred:
+        missing = [name for name in referred if not isinstance(memory, Mapping) or name not in memory]
+        if missing:
+            options = ", ".join(f"memory={name}" for name in sorted(option_files(folders, "memory")))
+            raise ConfigurationError(
+                f"key 'memory.{missing[0]}' is missing, and the agent {choices['agent']} refers to it; every option of "
+                f"the group has it: {options}"
+            )
+    elif memory is not None:
+        files = option_files(folders, "agent")
+        fitting = [name for name in files if _of_memory(_stated_by(name, files))]
+        chosen = "" if choices["memory"] is None else f" = '{choices['memory']}'"
+        raise ConfigurationError(
+            f"key 'memory'{chosen}: the agent {choices['agent']} has no memory; "
+            f"agents with one: {', '.join(sorted(fitting))}"
+        )
 
 
-def _refers_to_memory(agent: Mapping[str, Any]) -> bool:
-    return any("${memory." in text for text in texts_in(agent))
+def _of_memory(agent: Any) -> list[str]:
+    """The keys of the memory that an agent refers to."""
+    return [name for text in texts_in(agent) for name in _OF_MEMORY.findall(text)]
 
 
 def _action_space_of(spec: EnvSpec) -> str | None:

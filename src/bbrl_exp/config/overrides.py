@@ -195,15 +195,14 @@ def _unknown_key(key: str, config: DictConfig) -> ConfigurationError:
         if parts[depth] not in parent:
             if depth and not parent:
                 return _new_key(key)
-            if not depth and parts[0] == "memory":  # composed for agents with a memory only
-                return ConfigurationError(
-                    f"key '{key}': this agent has no memory; choose one that has, such as agent=recurrent_ppo"
-                )
             if (instead := _instead(parent, parts[depth])) is not None:
                 raise ConfigurationError(f"key '{key}': {instead}")
             parameters = _parameters(parent, ".".join(parts[:depth]))
             if parts[depth] in parameters:
                 return _new_key(".".join(parts[: depth + 1]))
+            if key.startswith("memory."):  # the key is there with an option of the group
+                fix = "choose one that has, such as agent=recurrent_ppo"
+                return ConfigurationError(f"key '{key}': the agent has no memory; {fix}")
             known = {str(name) for name in parent if name != "hydra"}
             if elsewhere := [] if depth else _keys_that_end_with(key, config):
                 return ConfigurationError(f"key '{key}' is not known; did you mean '{elsewhere[0]}'?")

@@ -15,6 +15,7 @@ from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from bbrl_exp.arguments import AT_LEAST_1
+from bbrl_exp.errors import ConfigurationError
 
 AHEAD, LEFT, RIGHT, BACK = range(4)
 _CELL = 8  # pixels
@@ -50,7 +51,8 @@ class TMaze(gymnasium.Env[NDArray[np.float32], np.int64]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012 (as gymnasium has it)
 
     def __init__(self, corridor_length: int = 20, render_mode: Literal["rgb_array"] | None = None) -> None:
-        AT_LEAST_1.check(corridor_length=corridor_length)
+        if (complaint := AT_LEAST_1.complaint(corridor_length)) is not None:  # also of None: gymnasium checks no types
+            raise ConfigurationError(f"corridor_length={corridor_length}: {complaint}")
         self.observation_space = spaces.Box(np.array([-1, 0], np.float32), np.array([1, 1], np.float32))
         self.action_space = spaces.Discrete(4)
         self.render_mode = render_mode

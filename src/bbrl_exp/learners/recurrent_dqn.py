@@ -1,8 +1,8 @@
 """Deep Q-learning with a memory (Hausknecht & Stone, 2015; Kapturowski et al., 2019, "R2D2").
 
-Sequences of rows are drawn from a replay buffer together with the states that the recurrent network had when it acted.
-From the stored state the first ``burn_in`` rows bring the state up to date with the present network (Kapturowski et
-al., section 3); the values of the actions taken in the rows after them move towards
+Sequences of rows are drawn from a replay buffer together with the states that the recurrent network had when it acted;
+``initial_state`` may replace these by zeros. The first ``burn_in`` rows bring the state up to date with the present
+network (Kapturowski et al., section 3); the values of the actions taken in the rows after them move towards
 
     r_1 + γ r_2 + … + γⁿ⁻¹ r_n + γⁿ Q'(s', argmax_a' Q(s', a'))
 
@@ -10,9 +10,10 @@ where Q' is a target network that follows Q slowly, unrolled over the same rows.
 cut or the sequence ends; the future is worth nothing where the episode has terminated. A sequence may hold several
 episodes: the state is zeroed where one begins, and the pair of rows between two is masked.
 
-Deviations from R2D2: sequences are drawn uniformly, begin at any row and may cross the end of an episode; values are
-not rescaled; one policy acts, with one ε; the previous action and reward are inputs only where they are asked for; the
-loss is that of Huber; a truncated episode keeps its bootstrap.
+Deviations from R2D2: sequences are drawn uniformly; they begin at any row and may cross the end of an episode, unless
+``sequence_stride`` and ``crosses_episodes`` say otherwise; values are not rescaled; one policy acts, with one ε; the
+previous action and reward are inputs only where they are asked for; the loss is that of Huber; a truncated episode
+keeps its bootstrap.
 """
 
 from __future__ import annotations

@@ -1,4 +1,20 @@
-"""Soft actor-critic with a memory (Ni et al., 2022, arXiv:2110.05038; Haarnoja et al., 2018, arXiv:1812.05905)."""
+"""Soft actor-critic with a memory (Ni et al., 2022, arXiv:2110.05038; Haarnoja et al., 2018, arXiv:1812.05905).
+
+The losses are those of :mod:`bbrl_exp.learners.sac`, with all that the episode has shown in place of the state:
+
+    critics        ½ (Q_i(s_0 … s_t, a_t) - y)²
+                   y = r + γ (min_j Q'_j(s_0 … s_{t+1}, a') - α log π(a'|s_0 … s_{t+1})) [s_{t+1} not terminal]
+    policy         α log π(a|s_0 … s_t) - min_i Q_i(s_0 … s_t, a)
+
+Policy and critics have a memory each, and the critics' slow copies Q' have a slow copy of theirs. All are unrolled over
+the same sequences of a replay buffer, from the states that were recorded where these begin (or from zeros:
+``initial_state``); the first ``burn_in`` rows bring the states up to date, without gradients. The loss of the critics
+reaches their memory only, that of the policy its own only. Losses are means over the transitions of all sequences.
+
+Deviations from Ni et al.: recorded states and a burn-in in place of zeros; sequences may cross the end of an episode,
+where the states are zeroed; those of SAC. A separate learning rate of the memories is that of RESeL (Luo et al., 2024,
+arXiv:2405.15384).
+"""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Cell(nn.Module):
     def on_arrays(self) -> ArrayStep | None:
         """:meth:`step` on float32 arrays of numpy, without gradients, for the interaction loop on the CPU.
 
-        It must agree with :meth:`step` up to rounding, and see changes of the parameters. None where there is none.
+        It must agree with :meth:`step` up to rounding, and see changes of the parameters. None by default.
         """
         return None
 
@@ -123,8 +123,13 @@ def build_cell(make: MakeCell, n_inputs: int, generator: torch.Generator | None 
     """
     if isinstance(make, nn.Module) or not callable(make):
         raise ConfigurationError(f"cell: must be a class or a function of n_inputs, found a built {_name(make)}")
-    takes_generator = "generator" in inspect.signature(make).parameters
-    given = {"generator": generator} if takes_generator else {}
+    try:
+        signature = inspect.signature(make)
+        takes_generator = "generator" in signature.parameters
+        given = {"generator": generator} if takes_generator else {}
+        signature.bind(n_inputs=n_inputs, **given)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"cell: must be a class or a function of n_inputs: {described(error)}") from error
     with untouched_global_generators():
         if generator is not None and not takes_generator:
             seed_global_generators(int(torch.randint(2**62, (), generator=generator)))
@@ -149,7 +154,7 @@ def _try_out(cell: Cell, n_inputs: int) -> None:
     starts = torch.zeros(_N_STEPS, _N_ROWS, dtype=torch.bool)
     starts[1, 1] = starts[2, 2] = True
     cell.eval()
-    first = cell.initial_state(_N_ROWS)
+    first = _call(cell, "initial_state", "", _N_ROWS)
     _check(cell, "initial_state", "the state", first, (_N_ROWS, cell.state_size))
     if first.any():
         raise ConfigurationError(f"cell: {_name(cell)}.initial_state must be zeros, with which every episode begins")
@@ -166,30 +171,54 @@ def _try_out(cell: Cell, n_inputs: int) -> None:
     for what, rows, same in zip(("output", "state"), stepped, _step(cell, others, first), strict=True):
         fix = "rows must not depend on each other"
         _compare(cell, f"step gives another {what} for a row in another batch", rows[0, 0], same[0], fix)
-    try:
-        unrolled = cell.unroll(x, first, starts)
-    except Exception as error:
-        raise ConfigurationError(
-            f"cell: {_name(cell)}.unroll fails on {_shown(x, first)}: {described(error)}"
-        ) from error
+    for what, rows, same in zip(("output", "state"), stepped, _step(cell, x[0, :1], first[:1]), strict=True):
+        _compare(cell, f"step gives another {what} for a row alone", rows[0, :1], same, fix)
+    unrolled = _call(cell, "unroll", f" on {_shown(x, first)}", x, first, starts)
     for what, rows, same in zip(("outputs", "states"), stepped, _pair(cell, "unroll", unrolled), strict=True):
         _check(cell, "unroll", what, same, tuple(rows.shape))
         fix = "the state is zeroed before step t where starts[t], and states[t] is the one after step t"
         _compare(cell, f"unroll gives other {what} than its steps", rows, same, fix)
-    on_arrays = cell.on_arrays()
-    if on_arrays is not None:
-        on_numpy = map(torch.from_numpy, on_arrays(x[1].numpy(), stepped[1][0].numpy()))
-        on_torch = _step(cell, x[1], stepped[1][0])
-        for what, rows, same in zip(("output", "state"), on_torch, on_numpy, strict=True):
-            _compare(cell, f"on_arrays gives another {what} than step", rows, same, "both must agree")
+    alone = _call(cell, "outputs", f" on {_shown(x, first)}", x, first, starts)
+    _check(cell, "outputs", "the outputs", alone, tuple(stepped[0].shape))
+    _compare(cell, "outputs differ from those of its steps", stepped[0], alone, "both must agree")
+    _try_out_arrays(cell, x[1], stepped[1][0])
+    units = _call(cell, "bounded_units", "", stepped[1])
+    if units is not None and (not isinstance(units, Tensor) or units.shape[:-1] != stepped[1].shape[:-1]):
+        found = list(units.shape) if isinstance(units, Tensor) else f"a {_name(units)}"
+        raise ConfigurationError(
+            f"cell: {_name(cell)}.bounded_units gives {found}; must be [{_N_STEPS}, {_N_ROWS}, U] of states "
+            f"{list(stepped[1].shape)}, or None"
+        )
     cell.train()
 
 
-def _step(cell: Cell, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def _try_out_arrays(cell: Cell, x: Tensor, state: Tensor) -> None:
+    """Compares :meth:`Cell.on_arrays` with :meth:`Cell.step`."""
+    on_arrays = _call(cell, "on_arrays", "")
+    if on_arrays is None:
+        return
     try:
-        found = cell.step(x, state)
+        output, following = (torch.from_numpy(each) for each in on_arrays(x.numpy().copy(), state.numpy().copy()))
     except Exception as error:
-        raise ConfigurationError(f"cell: {_name(cell)}.step fails on {_shown(x, state)}: {described(error)}") from error
+        raise ConfigurationError(
+            f"cell: {_name(cell)}.on_arrays must give a function of two arrays that gives two arrays, as step does: "
+            f"{described(error)}"
+        ) from error
+    _check(cell, "on_arrays", "the output", output, (len(x), cell.n_hidden))
+    _check(cell, "on_arrays", "the next state", following, (len(x), cell.state_size))
+    for what, rows, same in zip(("output", "state"), _step(cell, x, state), (output, following), strict=True):
+        _compare(cell, f"on_arrays gives another {what} than step", rows, same, "both must agree")
+
+
+def _call(cell: Cell, method: str, on: str, *values: Any) -> Any:
+    try:
+        return getattr(cell, method)(*values)
+    except Exception as error:
+        raise ConfigurationError(f"cell: {_name(cell)}.{method} fails{on}: {described(error)}") from error
+
+
+def _step(cell: Cell, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    found = _call(cell, "step", f" on {_shown(x, state)}", x, state)
     output, following = _pair(cell, "step", found)
     _check(cell, "step", "the output", output, (len(x), cell.n_hidden))
     _check(cell, "step", "the next state", following, (len(x), cell.state_size))

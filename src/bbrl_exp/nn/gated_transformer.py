@@ -27,9 +27,11 @@ class GTrXL(Cell):
 
         r = σ(W_r y + U_r x)    z = σ(W_z y + U_z x − b)    h = tanh(W_h y + U_h (r ⊙ x))    g = (1 − z) ⊙ x + z ⊙ h
 
-    The output is the last u. A head weighs the row of d steps before by softmax(q · (k + p_d) / √(H / heads)), with a
-    learned p_d for each of the distances 0 … W (relative positions, as in Transformer-XL); rows before the episode's
-    start weigh nothing. A layer reaches W rows back, so that L layers reach L W rows.
+    The output is the last u. A head weighs the row of d steps before by softmax(q · (k + p_d) / √(H / heads) + b_d),
+    with learned p_d and b_d for each of the distances 0 … W (relative positions, as in Transformer-XL); rows before the
+    episode's start weigh nothing. A layer reaches W rows back, so that L layers reach L W rows. At first b_d is 0 for
+    one head, which sees the whole window, and −d, −d/4, −d/16 … for the others, which prefer what is recent (as in
+    Press et al., 2022, arXiv:2108.12409).
 
     Deviations: N has no gain and no bias of its own, which the products after it contain; keys and values have no bias,
     which cancels or equals the output's.
@@ -178,6 +180,7 @@ class _Layer(nn.Module):
         self.query_weight, self.query_bias = _affine(size, size)
         self.key_weight, self.value_weight = _affine(size, size)[0], _affine(size, size)[0]
         self.positions = nn.Parameter(torch.empty(window + 1, size))  # of the oldest first
+        self.distance_bias = nn.Parameter(torch.zeros(window + 1, n_heads))
         self.output_weight, self.output_bias = _affine(size, size)
         self.attention_gate = Gate(size, generator)
         self.first_weight, self.first_bias = _affine(size, 2 * size)
@@ -189,6 +192,8 @@ class _Layer(nn.Module):
             for weight in (self.first_weight, self.second_weight):
                 nn.init.orthogonal_(weight, math.sqrt(2), generator=generator)
             self.positions.normal_(generator=generator)
+            slopes = 4.0 ** -torch.arange(n_heads - 1)
+            self.distance_bias[:, 1:] = -torch.arange(window, -1, -1.0).unsqueeze(1) * slopes
 
     def forward(self, rows: Tensor, seen: Tensor, first: Tensor) -> Tensor:
         """The rows ``[T, B, H]`` after the layer.
@@ -220,20 +225,21 @@ class _Layer(nn.Module):
             """``[blocks, B, heads, rows, H / heads]`` of ``[blocks, rows, B, H]``."""
             return rows.view(*rows.shape[:3], n_heads, -1).permute(0, 2, 3, 1, 4)
 
-        queries = heads(linear(seen[window:], self.query_weight, self.query_bias).view(n_blocks, length, -1, size))
+        queries = linear(seen[window:], self.query_weight, self.query_bias) / math.sqrt(size // n_heads)
+        queries = heads(queries.view(n_blocks, length, -1, size))
         keys_values = linear(seen, torch.cat((self.key_weight, self.value_weight)))
         spans = [keys_values[i * length : i * length + length + window] for i in range(n_blocks)]
         keys, values = (heads(part) for part in torch.stack(spans).chunk(2, dim=3))
         positions = self.positions.view(window + 1, n_heads, -1).permute(1, 2, 0)  # [heads, H / heads, W + 1]
-        scores = queries @ keys.transpose(3, 4) + _skewed(queries @ positions)
+        by_distance = queries @ positions + self.distance_bias.T.unsqueeze(1)
+        scores = queries @ keys.transpose(3, 4) + _skewed(by_distance)
         row = torch.arange(length, device=seen.device).view(-1, 1, 1)
         number = torch.arange(length + window, device=seen.device)
         begin = torch.arange(0, n_blocks * length, length, device=seen.device).view(-1, 1, 1, 1)
         hidden = number < (first.view(n_blocks, length, -1, 1) - begin).maximum(row)
         hidden = hidden | (number > row + window)  # [blocks, rows, B, rows + W]
         scores = scores.masked_fill(hidden.permute(0, 2, 1, 3).unsqueeze(2), -torch.inf)
-        weights = (scores / math.sqrt(size // n_heads)).softmax(dim=4)
-        means = (weights @ values).permute(0, 3, 1, 2, 4)
+        means = (scores.softmax(dim=4) @ values).permute(0, 3, 1, 2, 4)
         return means.reshape(n_blocks * length, batch_size, size)[:n_steps]
 
 

@@ -52,28 +52,29 @@ class ArrayGTrXL:
 
     def _layer(self, parameters: list[Array], rows: Array, seen: Array, is_hidden: Array) -> Array:
         """The rows ``[B, H]`` after a layer; what it sees of them becomes the last of ``seen``, ``[B, W + 1, H]``."""
-        query_weight, query_bias, key_weight, value_weight, positions, output_weight, output_bias = parameters[:7]
-        perceptron, attention_gate, perceptron_gate = parameters[7:11], parameters[11:15], parameters[15:19]
+        query_weight, query_bias, key_weight, value_weight, positions, distance_bias, *output = parameters[:8]
+        perceptron, attention_gate, perceptron_gate = parameters[8:12], parameters[12:16], parameters[16:20]
         batch_size, size = rows.shape
         n_heads, head_size = self._n_heads, size // self._n_heads
         normal = _normalized(rows)
         seen[:, -1] = normal
         queries = product(normal, query_weight)
         queries += query_bias
+        queries *= 1 / math.sqrt(head_size)
         by_head = queries.reshape(batch_size, n_heads, head_size).transpose(1, 0, 2)
         of_seen = np.matmul(by_head, key_weight.reshape(size, n_heads, head_size).transpose(1, 2, 0))
         scores = np.matmul(of_seen.transpose(1, 0, 2), seen.transpose(0, 2, 1))  # [B, heads, W + 1]
         of_positions = np.matmul(by_head, positions.reshape(n_heads, head_size, -1))
         scores += of_positions.transpose(1, 0, 2)
-        scores *= 1 / math.sqrt(head_size)
+        scores += distance_bias
         np.copyto(scores, -np.inf, where=is_hidden[:, None])
         scores -= scores.max(axis=2, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=2, keepdims=True)
         means = np.matmul(scores, seen).transpose(1, 0, 2)  # [heads, B, H]
         values = np.matmul(means, value_weight.reshape(size, n_heads, head_size).transpose(1, 0, 2))
-        attended = product(values.transpose(1, 0, 2).reshape(batch_size, size), output_weight)
-        attended += output_bias
+        attended = product(values.transpose(1, 0, 2).reshape(batch_size, size), output[0])
+        attended += output[1]
         rows = _gated(rows, np.maximum(attended, 0.0, out=attended), *attention_gate)
         first_weight, first_bias, second_weight, second_bias = perceptron
         hidden = product(_normalized(rows), first_weight)

@@ -181,7 +181,7 @@ class Memory(nn.Module):
         """Outputs ``[T, B, H]`` for whole sequences, with gradients through them, and the states, ``[T, B, S]``.
 
         Args:
-            rows: one tensor ``[T, B, *shape]`` per variable of :attr:`names`.
+            rows: one tensor ``[T, B, *shape]`` per variable of ``names``.
             state: with which the first row is processed, ``[B, S]``.
             starts: ``env/initial_state``, bool ``[T, B]``.
 
@@ -200,7 +200,7 @@ class Memory(nn.Module):
         """Outputs and, beside them, what the cell saw, of whole sequences, ``[T - burn_in, B, H + D]``.
 
         Args:
-            rows: one tensor ``[T, B, *shape]`` per variable of :attr:`names`.
+            rows: one tensor ``[T, B, *shape]`` per variable of ``names``.
             state: with which the first row is processed, ``[B, S]``.
             starts: ``env/initial_state``, bool ``[T, B]``.
             burn_in: rows at the beginning that only bring the state up to date, without gradients.
@@ -213,7 +213,7 @@ class Memory(nn.Module):
         return torch.cat((self.cell.outputs(x, state, starts), x), dim=2)
 
     def read(self, workspace: Workspace) -> tuple[Tensor, ...]:
-        """All rows of the variables of :attr:`names`, ``[T, B, *shape]`` each."""
+        """All rows of the variables of ``names``, ``[T, B, *shape]`` each."""
         return tuple(workspace.get_full(name) for name in self.names)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -36,8 +36,7 @@ def states_in(workspace: Workspace) -> list[str]:
 class MemoryRecords:
     """The mean norm ‖s‖₂ of the states of every memory and the fraction of their units that are saturated.
 
-    Rows in which an episode begins do
-    not count: their state is zero.
+    Rows in which an episode begins do not count: their state is zero.
 
     Args:
         every: environment steps between two records, at least.

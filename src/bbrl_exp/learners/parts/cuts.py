@@ -115,5 +115,8 @@ class BurnIn:
     @torch.no_grad()
     def state_after(self, memory: Memory, recorded: Tensor) -> Tensor:
         """The state with which ``memory``, as it is now, begins the sequences: ``recorded`` where there are no rows."""
-        state = memory.unroll(self.rows, self.state, self.starts)[1][-1]
-        return torch.where(self.exists[:, None], state, recorded)
+        places = self.exists.nonzero().squeeze(1)
+        if not len(places):
+            return recorded
+        rows = self.select(places)
+        return recorded.index_copy(0, places, memory.unroll(rows.rows, rows.state, rows.starts)[1][-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -13,7 +13,7 @@ from bbrl_exp.arguments import Count, CountOrZero
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.data.transitions import Transitions, align
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.learners.learner import Learner
+from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.learners.parts.replayed import Replayed, ReplayOptions
 from bbrl_exp.policies.memory import INITIAL_STATE, Memory
 from bbrl_exp.workspace import Workspace
@@ -34,11 +34,11 @@ class SequenceOptions(ReplayOptions, Learner):
     burn_in: CountOrZero = 4
     """rows of a sequence that only bring the state up to date."""
     sequence_length: Count = 16
-    """transitions of a sequence that are learned from: the steps through which the gradient flows."""
+    """transitions of a sequence that are learned from, which are the steps through which the gradient flows."""
     sequence_stride: Count = 1
     """rows between the beginnings of two sequences; states are kept where one may begin."""
     initial_state: Literal["stored", "zero"] = "stored"
-    """state with which a sequence begins: the one that acted there, or zeros."""
+    """state with which a sequence begins, either the one that acted there or zeros."""
     crosses_episodes: bool = True
     """whether a sequence continues in the next episode, with a state of zeros; if not, what follows teaches nothing."""
     batch_size: Count = 16
@@ -51,7 +51,7 @@ class SequenceOptions(ReplayOptions, Learner):
 
     @property
     def sequence_rows(self) -> int:
-        """Rows of a sequence: those of the burn-in, and one more than transitions."""
+        """Rows of a sequence, which are those of the burn-in and one more than there are transitions."""
         return self.burn_in + self.sequence_length + 1
 
     def states_of(self, *memories: Memory) -> tuple[str, ...]:
@@ -176,6 +176,10 @@ class ReplayedSequences(Replayed[SequenceBatch]):
         self._options: SequenceOptions
         self._names = memories[0].names
         self._actions = tuple(actions)
+
+    def take(self, workspace: Workspace, progress: Progress) -> Iterator[SequenceBatch]:
+        """Those of :meth:`Replayed.take` that hold a transition: few sequences may all be of last rows of episodes."""
+        return (batch for batch in super().take(workspace, progress) if len(batch.rewards))
 
     def can_draw(self) -> bool:
         return self.buffer.n_sequences(self._options.sequence_rows) > 0

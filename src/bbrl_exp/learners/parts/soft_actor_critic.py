@@ -71,8 +71,6 @@ class SoftActorCritic(ReplayedActorCritic[Drawn]):
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         metrics: Metrics = {}
         for batch in self._replayed.take(workspace, progress):
-            if not len(batch.rewards):  # of a few sequences each may begin in the last row of an episode
-                continue
             critic_loss, values = self.loss_of_critics(batch)
             self.improve_critic(critic_loss)
 
