@@ -24,6 +24,7 @@ TESTED = {
     "concepts.md": 3,
     "migration.md": 1,
     "own_learner.md": 1,
+    "partial_observability.md": 1,
     "remote_agents.md": 1,
     "seeing_memory.md": 1,
     "sinks.md": 1,
@@ -104,6 +105,13 @@ def test_remote_agents_run_as_their_page_says(tmp_path: Path) -> None:
     (snippet,) = Page.read("remote_agents.md").snippets
     (tmp_path / "program.py").write_text(f"{snippet}    print(workspace.time_size(), workspace.batch_size())\n")
     assert finished(run_prepared([str(tmp_path / "program.py")], tmp_path)).stdout == "128 8\n"
+
+
+def test_an_lstm_has_a_state_of_two_numbers_per_unit_in_the_page_on_partial_observability(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exec(Page.read("partial_observability.md").snippets[0], {})
+    assert capsys.readouterr().out == "torch.Size([10, 4, 256])\n"
 
 
 def test_an_lstm_begins_with_a_longer_memory_than_a_gru_in_the_page_on_seeing_memory(

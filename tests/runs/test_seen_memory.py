@@ -111,7 +111,8 @@ def test_the_command_prints_what_a_memory_with_a_known_decay_keeps_and_draws_it(
     assert capsys.readouterr().out.splitlines() == [
         f"return {evaluate('outputs/run', episodes=1).returns[0]:.6g} in 40 steps, most likely actions",
         f"policy: Decaying, state of 2 numbers, mean norm of the state {norm:.4g}",
-        "policy: memory length 3 steps, of the last output 3",  # 1 − 0.5^(lag + 1) is 0.875 at lag 2, 0.94 at lag 3
+        # 1 − 0.5^(lag + 1) is 0.875 at lag 2, 0.94 at lag 3
+        "policy: memory length 3 steps (mean over outputs), 3 (last output)",
         "picture outputs/run/memory.png",
     ]
     with Image.open("outputs/run/memory.png") as picture:

@@ -80,5 +80,5 @@ def _lines(memory: SeenMemory) -> list[str]:
     length, last = memory_length(memory.influence.by_lag), memory_length(memory.influence.of_last)
     if length is None:
         return [*lines, f"{memory.name}: the {memory.head} depend on no input"]
-    of_last = "" if last is None else f", of the last output {last:,}"
-    return [*lines, f"{memory.name}: memory length {length:,} steps{of_last}"]
+    of_last = "" if last is None else f", {last:,} (last output)"
+    return [*lines, f"{memory.name}: memory length {length:,} steps (mean over outputs){of_last}"]
