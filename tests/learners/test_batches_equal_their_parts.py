@@ -147,7 +147,7 @@ def test_the_gradient_of_a_chunk_of_pqn_is_the_mean_over_the_steps_of_each_envir
         policy = QPolicy(env_spec_of("bbrl_exp/ProbeObservationAction-v0", 2), (8,), layer_norm=True, seed=1)
         learner = PQN(policy, n_epochs=1, minibatch_size=100, max_grad_norm=None)
         chunk: Workspace = both.select_batch(torch.tensor(environments))
-        assert len(learner.samples(chunk, whole(chunk))[2]) == n_valid
+        assert len(learner.collect(chunk, whole(chunk))[2]) == n_valid
         learner.update(chunk, whole(chunk))
         found.append([gradient.clone() * n_valid for gradient in kept_gradients(learner)])
     assert_sums(found)

@@ -83,7 +83,7 @@ def test_help_names_every_group_and_its_options():
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [
-        ("agent=re", {"agent=recurrent_a2c", "agent=recurrent_dqn", "agent=recurrent_ppo", "agent=reinforce"}),
+        ("agent=recurrent_p", {"agent=recurrent_ppo", "agent=recurrent_pqn"}),
         ("agent=ppo env=pend", {"env=pendulum"}),
         ("checkpoint.", {"checkpoint.every=", "checkpoint.keep="}),
     ],
