@@ -78,7 +78,7 @@ def all_records(seeds: Sequence[int] = range(SEEDS)) -> dict[Run, Record]:
 
 
 def runs(tasks: Sequence[str], contestants: Sequence[str], seeds: Sequence[int]) -> list[Run]:
-    """What there is to do, in order of importance: main tasks first, among these seed by seed, the peer last."""
+    """The runs of the campaign in order of importance: main tasks first, among these seed by seed, the peer last."""
     chosen = [
         (name, contestant, seed)
         for name in tasks

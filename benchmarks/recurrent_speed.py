@@ -4,7 +4,7 @@
 
 Equal work: the same environment and numbers of environments, steps, epochs and minibatches, whole chunks as sequences,
 normalised observations and rewards, and the same networks, one linear layer behind the memory. sb3-contrib has no GRU:
-this project's stands beside its LSTM of the same size. Every contestant starts afresh in every round, all of them in
+this project's GRU is compared with its LSTM of that size. Every contestant starts afresh in every round, all of them in
 turn, and the tables show medians over the rounds. The clock starts after the first update, so that what a contestant
 does once is not counted. Seconds are CPU seconds of the process. This project runs as from the command line, without
 tracking and evaluation. Needs the extra ``bench``.

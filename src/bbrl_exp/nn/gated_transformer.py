@@ -33,7 +33,7 @@ class GTrXL(Cell):
     one head, which sees the whole window, and −d, −d/4, −d/16 … for the others, which prefer what is recent (as in
     Press et al., 2022, arXiv:2108.12409).
 
-    Deviations: N has no gain and no bias of its own, which the products after it contain; keys and values have no bias,
+    Deviations: N has neither gain nor bias, which the products after it contain; keys and values have no bias,
     which cancels or equals the output's.
 
     The state is the N(u) of the last W rows, the oldest first, and the number of these that belong to the episode:

@@ -151,7 +151,7 @@ class _Rows:
         return [(t, b) for t, b in fits.nonzero().tolist()]
 
     def _is_padding(self, sequence: int) -> bool:
-        """Whether all rows are the first one again, as where there are none before a chunk to burn in on."""
+        """Whether all rows are the first one again, as before a chunk without earlier rows to burn in on."""
         x = self._call.given.x[:, sequence]
         return len(x) > 1 and bool((x == x[0]).all())
 

@@ -30,7 +30,7 @@ class Played:
     Attributes:
         first_time: time since the beginning of the run of its row 0.
         state: the graph that acted in all rows after row 0.
-        rows: of all variables, row 0 included, as they were before the update, ``[L + 1, B, …]``.
+        rows: of all variables, row 0 included, copied before the update, ``[L + 1, B, …]``.
         parameters: their fingerprint before the update.
         calls: of ``unroll`` in the update.
         updated: whether the update has changed parameters.
