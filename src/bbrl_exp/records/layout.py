@@ -15,6 +15,7 @@ PROVENANCE = "provenance.json"
 LOG = "run.log"
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
+REPLAY = "replay"  # in CHECKPOINTS
 HYDRA = ".hydra"
 CONFIG = f"{HYDRA}/config.yaml"
 HYDRA_CONFIG = f"{HYDRA}/hydra.yaml"

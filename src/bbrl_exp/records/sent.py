@@ -10,7 +10,7 @@ import os
 import time
 from pathlib import Path
 
-from bbrl_exp.records.files import read_json, write_json
+from bbrl_exp.records.files import read_json, remove_unfinished, write_json
 from bbrl_exp.records.layout import UnreadableError
 
 _FILE = "sessions.json"
@@ -43,6 +43,7 @@ class SentRecords:
         while True:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove_unfinished(self.folder, (_FILE,))
                 return self
             except BlockingIOError:
                 if time.monotonic() > deadline:

@@ -16,14 +16,12 @@ from torch import Tensor
 
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
-from bbrl_exp.records.layout import CHECKPOINTS
+from bbrl_exp.records.layout import CHECKPOINTS, REPLAY
 from bbrl_exp.training.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
 
 _NAME = re.compile(r"step_(\d+)\.pt")
 _SUM_NAME = re.compile(r"step_\d+\.pt\.sha256")
-_PART_NAME = re.compile(r"\.step_\d+\.pt(\.sha256)?(\.\d+)?\.part")
 _SEGMENTS = "segments"
-_FOLDER_NAME = "replay"
 # Bytes. A smaller segment is written again together with the rows after it, which bounds the number of files.
 _SMALL = 1 << 20
 # Bytes. As much is in memory twice while a segment is written.
@@ -109,8 +107,7 @@ class Checkpoints:
                 remove_checkpoint(path)
                 self._needed.pop(path, None)
         for path in self._folder.iterdir():  # what a killed run left
-            is_lone_sum = _SUM_NAME.fullmatch(path.name) and not path.with_suffix("").exists()
-            if is_lone_sum or _PART_NAME.fullmatch(path.name):
+            if _SUM_NAME.fullmatch(path.name) and not path.with_suffix("").exists():
                 path.unlink()
         for name, own in self._segments.items():
             own.remove_all_but([needed for path in kept for needed in self._needed[path][name]])
@@ -227,8 +224,8 @@ class Segments:
     def remove_all_but(self, segments: Iterable[Segment]) -> None:
         """Removes the buffer's other files, what a killed run left included."""
         used = {segment["file"] for segment in segments}
-        own = re.compile(rf"\.?({re.escape(self._name)}_\d+_\d+\.pt)(\.sha256)?((\.\d+)?\.part)?")
-        folder = self._folder / _FOLDER_NAME
+        own = re.compile(rf"({re.escape(self._name)}_\d+_\d+\.pt)(\.sha256)?")
+        folder = self._folder / REPLAY
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             match = own.fullmatch(path.name)
             if match is not None and match[1] not in used:
@@ -236,7 +233,7 @@ class Segments:
 
     def _write(self, first: int, stop: int) -> Segment:
         file = f"{self._name}_{first}_{stop}.pt"
-        path = self._folder / _FOLDER_NAME / file
+        path = self._folder / REPLAY / file
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = write_checkpoint(path, self._buffer.read_rows(first, stop), {"first": first, "stop": stop})
         return {"file": file, "first": first, "stop": stop, "sha256": digest}
@@ -248,5 +245,5 @@ def read_segment(folder: Path, segment: Segment) -> dict[str, Tensor]:
     Raises:
         ConfigurationError: it is not there, or is damaged; the message names the file.
     """
-    rows: dict[str, Tensor] = read_checkpoint(folder / _FOLDER_NAME / segment["file"], segment["sha256"])["state"]
+    rows: dict[str, Tensor] = read_checkpoint(folder / REPLAY / segment["file"], segment["sha256"])["state"]
     return rows
