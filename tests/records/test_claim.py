@@ -15,7 +15,7 @@ import pytest
 
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.claim import FolderClaim, FolderInUseError, claim_new_folder
-from bbrl_exp.records.layout import LOCK, check_sweep_folder, job_folder_name
+from bbrl_exp.records.layout import check_sweep_folder, job_folder_name
 
 HOLD = """
 import sys, time
