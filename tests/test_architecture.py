@@ -33,6 +33,7 @@ PACKAGES = [
     "policies",
     "learners",
     "training",
+    "stacked",
     "compat",
     "config",
     "runs",
