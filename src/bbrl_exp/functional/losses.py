@@ -51,7 +51,7 @@ def clipped_surrogate(
     """
     expect_alike("clipped_surrogate", "N", log_probs=log_probs, old_log_probs=old_log_probs, advantages=advantages)
     ratios = (log_probs - old_log_probs).exp()
-    clipped = ratios.clamp(1.0 - clip_range, 1.0 + clip_range)
+    clipped = ratios.clamp(1.0 - clip_range, 1.0 + clip_range)  # type: ignore[arg-type]
     return -torch.minimum(ratios * advantages, clipped * advantages)
 
 
@@ -96,7 +96,7 @@ def clipped_value(values: Tensor, old_values: Tensor, targets: Tensor, clip_rang
         ``[N]``.
     """
     expect_alike("clipped_value", "N", values=values, old_values=old_values, targets=targets)
-    held = old_values + (values - old_values).clamp(-clip_range, clip_range)
+    held = old_values + (values - old_values).clamp(-clip_range, clip_range)  # type: ignore[arg-type]
     return torch.maximum((values - targets).square(), (held - targets).square())
 
 

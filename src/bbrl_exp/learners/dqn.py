@@ -111,15 +111,18 @@ class DQN(ReplayedQLearning):
         if isinstance(self._replay, ReplayBuffer):
             batch = self._replay.sample(self.batch_size, self._generator)
         else:
-            exponent = 0.4 if self.importance_exponent is None else self.importance_exponent
-            if "importance_exponent" not in self._scheduled:
-                exponent = linear(exponent, 1.0, fraction)
+            exponent = self.importance_exponent_at(fraction)
             batch = self._replay.sample(self.batch_size, self._generator, importance_exponent=exponent)
         values, loss, errors = self.loss_of(batch)
         norm = self._optimizer.step(loss)
         if isinstance(self._replay, PrioritisedReplay) and errors is not None:
             self._replay.update(batch.indexes, errors)
         return Learned(loss, norm, values)
+
+    def importance_exponent_at(self, fraction: float) -> float:
+        """β of the weights, when the part ``fraction`` of the run is done."""
+        exponent = 0.4 if self.importance_exponent is None else self.importance_exponent
+        return exponent if "importance_exponent" in self._scheduled else linear(exponent, 1.0, fraction)
 
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values of the actions taken, ``[N]``, the loss, a scalar, and the errors by which they are drawn, ``[N]``.

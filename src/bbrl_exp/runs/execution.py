@@ -137,8 +137,9 @@ class Execution:
         self.error: BaseException | None = None
         self.log = open_log(folder / LOG)
         self._terminal, self._log_console = terminal, PlainConsole(self.log)
-        is_whole = not in_sweep and terminal is not None
-        self.console: Console = SeveralConsoles(terminal, self._log_console) if is_whole else self._log_console
+        self.console: Console = self._log_console
+        if terminal is not None and not in_sweep:
+            self.console = SeveralConsoles(terminal, self._log_console)
 
     def fail(self, error: BaseException) -> None:
         """Notes what has ended the run."""

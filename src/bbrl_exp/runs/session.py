@@ -145,8 +145,8 @@ def open_session(
 class Session:
     """The loop over chunks, with checkpoints, evaluations and records.
 
-    :meth:`run` and :meth:`finish` are all that a run needs. Where several runs go chunk by chunk together, whoever leads
-    them calls :meth:`begin`, for each chunk :meth:`progress_after`, :meth:`learned` and :meth:`after`, and
+    :meth:`run` and :meth:`finish` are all that a run needs. Where several runs go chunk by chunk together, whoever
+    leads them calls :meth:`begin`, for each chunk :meth:`progress_after`, :meth:`learned` and :meth:`after`, and
     :meth:`finish`.
 
     Attributes:
@@ -178,7 +178,7 @@ class Session:
         self._checkpoint = checkpoint
         self.chunks_done: int = 0 if checkpoint is None else checkpoint.state["chunks"]
         self._metrics = NewestMetrics(run.tracking.metrics_every, type(learner).__name__)
-        records = {"metrics": self._metrics, "tracker": tracker}
+        records: dict[str, Records] = {"metrics": self._metrics, "tracker": tracker}
         self._parts = RunningParts(graph, learner, Workspace(), records, generators or GlobalGenerators())
         self._rule = StopRule.of(run)
         self._most_seconds = self._rule.most_seconds

@@ -112,7 +112,8 @@ class _Member:
 
     def begin(self, stop: StopSignal, n_jobs: int) -> bool:
         """Begins the session; False where no chunk is to follow, or the job has failed."""
-        assert self.prepared is not None and self.execution is not None
+        assert self.prepared is not None
+        assert self.execution is not None
         execution = self.execution
         try:
             execution.console.line(f"side by side with {n_jobs - 1} other jobs in one process")
@@ -274,7 +275,9 @@ class _Left:
 
 
 def _stacked_job(member: _Member) -> StackedJob:
-    assert member.prepared is not None and member.prepared.learner is not None and member.session is not None
+    assert member.prepared is not None
+    assert member.prepared.learner is not None
+    assert member.session is not None
     return StackedJob(member.prepared.graph, member.prepared.learner, member.session.workspace)
 
 

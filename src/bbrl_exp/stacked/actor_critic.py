@@ -18,7 +18,7 @@ from bbrl_exp.nn.distributions import ActionDistribution, Distribution, Normal
 from bbrl_exp.nn.heads import GaussianHead
 from bbrl_exp.policies.values import SharedTrunkCritic, ValueCritic
 from bbrl_exp.stacked.learning import Chunks, metrics_of, options_at
-from bbrl_exp.stacked.networks import StackedMlp, stacked_features
+from bbrl_exp.stacked.networks import StackedMlp, affine, stacked_features
 from bbrl_exp.stacked.parameters import LearningStack
 from bbrl_exp.stacked.samples import StackedSamples
 
@@ -59,9 +59,9 @@ class StackedActorCritic(Generic[L]):
     normalizes = False
 
     def __init__(self, learners: Sequence[L]) -> None:
-        self._learners = learners
-        first = learners[0]
-        self._first = first
+        self._learners: Sequence[L] = learners
+        self._first: L = learners[0]
+        first = self._first
         self._stack = LearningStack([learner._optimizer for learner in learners])
         self.policy_mlp = StackedMlp(first.policy.network, self._stack.of)
         self._critic_mlp = None
@@ -124,7 +124,7 @@ class StackedActorCritic(Generic[L]):
         chunks.each(collect)
         return collected
 
-    def _outputs(self, observations: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def _outputs(self, observations: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """What the policies' networks give for N observations of each job, ``[K, N, P]``, and values ``[K, N]``."""
         features = stacked_features(self._first.policy.features, observations)
         latent = self.policy_mlp.hidden(features)
@@ -132,8 +132,7 @@ class StackedActorCritic(Generic[L]):
             values = self._critic_mlp(stacked_features(self._first.critic.features, observations))
         else:
             output = cast(SharedTrunkCritic, self._first.critic).output
-            weight, bias = self._stack.of(output.weight), self._stack.of(output.bias)
-            values = torch.baddbmm(bias[:, None], latent, weight.transpose(1, 2))
+            values = affine(latent, self._stack.of(output.weight), self._stack.of(output.bias))
         return self.policy_mlp.output(latent), values.squeeze(2)
 
     def _distribution(self, outputs: Tensor) -> ActionDistribution:

@@ -49,8 +49,10 @@ class Chunks:
         found = []
         for name in names:
             rows = {job: self.workspaces[job].get_full(name)[self.progress.first_row :] for job in self.jobs}
-            zeros = None if len(rows) == len(self.workspaces) else torch.zeros_like(rows[self.jobs[0]])
-            found.append(torch.stack([rows.get(job, zeros) for job in range(len(self.workspaces))]))
+            if len(rows) < len(self.workspaces):
+                zeros = torch.zeros_like(rows[self.jobs[0]])
+                rows = {job: rows.get(job, zeros) for job in range(len(self.workspaces))}
+            found.append(torch.stack(list(rows.values())))
         return found
 
     def each(self, work: Callable[[int], None]) -> None:
@@ -69,13 +71,13 @@ class StackedLearner(Protocol):
     policy_mlp: StackedMlp
 
     def learn(self, chunks: Chunks) -> Mapping[int, Metrics]:
-        """Learns from the new rows of the jobs, and gives the metrics of each; afterwards the learners are up to date."""
+        """Learns from the new rows of the jobs, and gives the metrics of each; the learners are up to date then."""
 
 
 def metrics_of(named: Mapping[str, Tensor], jobs: Sequence[int]) -> dict[int, dict[str, float | Tensor]]:
     """The metrics of each of ``jobs``, from tensors ``[K]``."""
-    parts = {name: values.detach().unbind() for name, values in named.items()}
-    return {job: {name: values[job] for name, values in parts.items()} for job in jobs}
+    numbers = {name: values.detach().tolist() for name, values in named.items()}
+    return {job: {name: values[job] for name, values in numbers.items()} for job in jobs}
 
 
 def options_at(learners: Sequence[Learner], chunks: Chunks) -> dict[int, dict[str, float | Tensor]]:

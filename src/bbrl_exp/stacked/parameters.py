@@ -39,7 +39,7 @@ class ParameterStack:
         self._in_block = [view[job] for job in range(len(parameters)) for view in self._views]
         torch._foreach_copy_(self._in_block, self._own)
 
-    def of(self, parameter: nn.Parameter) -> Tensor:
+    def of(self, parameter: Tensor) -> Tensor:
         """The view ``[K, *shape]`` of a parameter of the first module, with its gradient where it learns."""
         return self._views[self._index[id(parameter)]]
 
@@ -104,7 +104,7 @@ class LearningStack(ParameterStack):
     @torch.no_grad()
     def _descend(self, jobs: Iterable[int]) -> None:
         """Adam as learners use it by themselves steps in one call for all that have the same numbers."""
-        alike: dict[tuple[object, ...], list[int]] = {}
+        alike: dict[tuple[float, ...], list[int]] = {}
         for job in jobs:
             optimizer = self._optimizers[job]._optimizer
             if not self._is_fused or not optimizer.state:

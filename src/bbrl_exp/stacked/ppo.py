@@ -27,10 +27,11 @@ class StackedPPO(StackedActorCritic[PPO]):
             learner.set_clip_range(progress)
         counts = samples.is_sample.sum(dim=1).int().tolist()
         largest = -(-samples.returns.shape[1] // first.n_minibatches)
+        n_parts = [first.n_minibatches] * len(counts)
         generators = [learner._generator for learner in self._learners]
         for _ in range(first.n_epochs):
             taking = [count if job in left else 0 for job, count in enumerate(counts)]
-            for indexes, is_sample, of_part in stacked_parts(taking, first.n_minibatches, generators, largest):
+            for indexes, is_sample, of_part in stacked_parts(taking, n_parts, generators, largest):
                 active = [job for job in of_part if job in left]
                 if active:
                     self._stopped: list[int] = []

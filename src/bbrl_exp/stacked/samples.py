@@ -106,7 +106,7 @@ class StackedSamples:
         flat = (indexes + torch.arange(n_jobs)[:, None] * n_samples).flatten()
 
         def selected(values: Tensor) -> Tensor:
-            return values.flatten(0, 1).index_select(0, flat).unflatten(0, indexes.shape)
+            return values.flatten(0, 1).index_select(0, flat).view(*indexes.shape, *values.shape[2:])
 
         return StackedSamples(
             tuple(map(selected, self.observations)),
@@ -121,24 +121,24 @@ class StackedSamples:
 
 
 def stacked_parts(
-    counts: Sequence[int], n_parts: int, generators: Sequence[np.random.Generator], largest: int
+    counts: Sequence[int], n_parts: Sequence[int], generators: Sequence[np.random.Generator], largest: int
 ) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
     """One epoch of K jobs, each with its own order, as :func:`~bbrl_exp.data.transitions.parts` gives it.
 
     Args:
         counts: samples of each job; 0 for one that takes no part, whose generator is left alone.
-        n_parts: most minibatches of a job.
+        n_parts: minibatches of each job, or one per sample where it has fewer samples.
         generators: of the jobs.
         largest: M, the most samples that a minibatch can have.
 
     Returns:
         For every minibatch the positions int64 ``[K, M]``, which of them count ``[K, M]``, and the jobs that have any.
     """
-    indexes = np.zeros((n_parts, len(counts), largest), np.int64)
-    sizes = np.zeros((n_parts, len(counts)), np.int64)
+    indexes = np.zeros((max(n_parts), len(counts), largest), np.int64)
+    sizes = np.zeros((max(n_parts), len(counts)), np.int64)
     for job, count in enumerate(counts):
         if count:
-            for index, part in enumerate(parts(count, n_parts, generators[job])):
+            for index, part in enumerate(parts(count, n_parts[job], generators[job])):
                 sizes[index, job] = len(part)
                 indexes[index, job, : len(part)] = part
     is_sample = (np.arange(largest) < sizes[..., None]).astype(np.float32)

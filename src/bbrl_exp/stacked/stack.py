@@ -12,21 +12,26 @@ from torch import nn
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.combinators import Agents, TemporalAgent
 from bbrl_exp.learners.a2c import A2C
+from bbrl_exp.learners.dqn import DQN
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.ppo import PPO
+from bbrl_exp.learners.pqn import PQN
 from bbrl_exp.nn.features import Flat, OneHot
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.observation import ObservationFeatures
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.policies.values import SharedTrunkCritic, ValueCritic
 from bbrl_exp.stacked.acting import StackedPolicy
 from bbrl_exp.stacked.actor_critic import StackedA2C
+from bbrl_exp.stacked.dqn import StackedDQN
 from bbrl_exp.stacked.learning import Chunks, Failures, StackedLearner
 from bbrl_exp.stacked.ppo import StackedPPO
+from bbrl_exp.stacked.pqn import StackedPQN
 from bbrl_exp.stacked.unrolling import StackedGraph
 from bbrl_exp.workspace import Workspace
 
-_STACKED: Mapping[type[Learner], Any] = {PPO: StackedPPO, A2C: StackedA2C}
+_STACKED: Mapping[type[Learner], Any] = {PPO: StackedPPO, A2C: StackedA2C, DQN: StackedDQN, PQN: StackedPQN}
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def why_not(graph: TemporalAgent, learner: Learner | None) -> str | None:
     name = type(learner).__name__
     if type(learner) not in _STACKED:
         return f"{name} cannot be stacked, only {', '.join(kind.__name__ for kind in _STACKED)} can"
-    policy = learner.policy
+    policy = cast(Any, learner).policy
     if type(policy) not in (StochasticPolicy, QPolicy):
         return f"its policy is a {type(policy).__name__}, not a StochasticPolicy or a QPolicy"
     unrolled = graph.agent
@@ -89,8 +94,9 @@ def why_not(graph: TemporalAgent, learner: Learner | None) -> str | None:
         return f"its critic is a {type(critic).__name__}, not a ValueCritic or a SharedTrunkCritic"
     if isinstance(learner, PPO) and learner.objective != "clip":
         return f"PPO with objective={learner.objective} cannot be stacked, only with clip"
-    if learner._optimizer._block is None:
-        return f"{type(learner._optimizer._optimizer).__name__} does not treat every parameter by itself"
+    optimizer: FlatOptimizer = cast(Any, learner)._optimizer
+    if optimizer._block is None:
+        return f"{type(optimizer._optimizer).__name__} does not treat every parameter by itself"
     return _why_not_networks([policy, *([] if critic is None else [critic])])
 
 

@@ -1,4 +1,4 @@
-"""Which jobs of a sweep are trained side by side: those that differ in seeds and in numbers that each job has itself."""
+"""Which jobs of a sweep are trained side by side: those that differ in seeds, and in numbers that each job has."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def samples_of(
     behaviour: BehaviourLogProbs,
     options: AdvantageOptions,
 ) -> Samples:
-    """The same, where values and log-probabilities of all T + 1 new rows of B environments are known, ``[(T + 1) B]``."""
+    """The same, where values and log-probabilities of the T + 1 new rows are known, ``[(T + 1) B]`` each."""
     transitions = align(workspace, policy.reads, policy.writes, progress.first_row, options.reward)
     n_steps, batch_size = transitions.rewards.shape
     values, log_probs = (each.view(n_steps + 1, batch_size) for each in (values, log_probs))

@@ -23,6 +23,7 @@ class TargetFollower:
 
     Attributes:
         rate: as above; it may be changed between updates.
+        updates_per_copy: the same period in updates.
 
     Raises:
         ConfigurationError: both or none of the rules, or a value out of its range; the message names
@@ -43,13 +44,13 @@ class TargetFollower:
         self._sources = list(source.parameters())
         self._networks = list(zip(own_networks(target), own_networks(source), strict=True))
         self.rate = rate
-        self._updates_per_copy = (period or 1) * updates_per_step
+        self.updates_per_copy = (period or 1) * updates_per_step
 
     def follow(self, n_updates: int) -> None:
         """Moves the target after update number ``n_updates``, counted from 1."""
         if self.rate is not None:
             polyak_update(self._targets, self._sources, self.rate)
             copy_buffers(self._networks)
-        elif completes_period(n_updates, self._updates_per_copy):
+        elif completes_period(n_updates, self.updates_per_copy):
             copy_tensors(self._targets, self._sources)
             copy_buffers(self._networks)
