@@ -96,6 +96,11 @@ class Broken(Agent):
             raise ZeroDivisionError("the agent is broken")
 
 
+class BrokenOfSeed(Broken):
+    def __init__(self, at: int, seed: int, broken: int, name: str | None = None) -> None:
+        super().__init__(at if seed == broken else -1, name)
+
+
 class OneAction(Agent):
     def __init__(self, seed: int, name: str | None = None) -> None:
         super().__init__(name)

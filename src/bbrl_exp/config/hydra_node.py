@@ -133,7 +133,7 @@ def _check_launcher(written: object, launcher: str) -> None:
         if (found := value_at(written, key)) != value:
             raise ConfigurationError(f"key 'hydra.{key}' = {shown(found)}: {reason}")
     if launcher == SIDE_BY_SIDE:
-        check_side_by_side(value_at(written, "launcher"))  # type: ignore[arg-type]
+        check_side_by_side(value_at(written, "launcher"))
 
 
 def launcher_name(config: DictConfig) -> str:

@@ -52,7 +52,7 @@ class ParameterStack:
         views, start = [], 0
         for parameter in parameters:
             stop = start + parameter.numel()
-            views.append(block[:, start:stop].unflatten(1, parameter.shape) if parameter.dim() else block[:, start])
+            views.append(block[:, start:stop].view(len(block), *parameter.shape))
             start = stop
         return views
 
@@ -93,7 +93,7 @@ class LearningStack(ParameterStack):
         gradient = self._gradient
         found = torch.autograd.grad(losses.sum(), self._views, allow_unused=True, materialize_grads=True)
         torch._foreach_copy_(self._gradient_views, found)
-        norms = torch.linalg.vector_norm(gradient, dim=1)
+        norms: Tensor = torch.linalg.vector_norm(gradient, dim=1)
         limits = [optimizer.max_grad_norm for optimizer in self._optimizers]
         if any(limit is not None for limit in limits):
             most = torch.tensor([math.inf if limit is None else limit for limit in limits], device=norms.device)

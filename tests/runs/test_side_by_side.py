@@ -1,0 +1,129 @@
+"""Sweeps whose jobs are trained side by side in one process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import CommandLine
+from .same_run import assert_same_run
+
+SIDE = ["-m", "launcher=side_by_side", "env=cartpole", "batch_size=2", "eval.episodes=1", "eval.final_episodes=1"]
+PPO = [
+    *SIDE,
+    "agent=ppo",
+    "agent.steps_per_chunk=32",
+    "agent.learner.n_epochs=2",
+    "total_steps=256",
+    "eval.every=128",
+    "checkpoint.keep=1",
+]
+DQN = [*SIDE, "agent=dqn", "agent.learner.learning_starts=32", "total_steps=256", "eval.every=128", "checkpoint.keep=1"]
+
+
+def summary_of(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / "summary.json").read_text())
+    return found
+
+
+def test_jobs_that_differ_in_seed_and_rate_are_one_stack_with_a_folder_each(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    jobs = ["seed=1,2,3", "agent.learner.learning_rate=1e-3,3e-4", "name=six"]
+    ended = command_line(*PPO, *jobs)
+    assert ended.code == 0, ended.err
+    assert "side by side: 6 jobs in 1 stack\n" in ended.out
+    sweep = tmp_path / "outputs/multirun/six"
+    folders = sorted(path for path in sweep.iterdir() if path.is_dir())
+    assert len(folders) == 6
+    for folder in folders:
+        summary = summary_of(folder)
+        assert (summary["status"], summary["env_steps"]) == ("completed", 256)
+        assert len(summary["evaluations"]) == 2  # type: ignore[arg-type]
+        assert (folder / "checkpoints/best.pt").exists()
+        assert (folder / "checkpoints/step_256.pt").exists()
+        assert "side by side with 5 other jobs in one process" in (folder / "run.log").read_text()
+        assert list(folder.glob("events.out.tfevents.*"))
+    # The launcher is no part of a run: an ordinary sweep finds all jobs complete.
+    again = command_line(*PPO, *jobs, "launcher=local")
+    assert again.code == 0
+    assert "sweep: 6 jobs, 0 to run" in again.out
+
+
+@pytest.mark.parametrize("agent", [PPO, DQN], ids=["ppo", "dqn"])
+def test_a_stack_that_was_stopped_resumes_to_the_bits_of_one_that_was_not(
+    agent: list[str], command_line: CommandLine, users_package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BBRL_EXP_ALLOW", users_package)
+    marker = tmp_path / "came"
+    stops = f"{{_target_: {users_package}.SignalsOnce, at: 20, marker: '{marker}', number: 15}}"
+    jobs = ["seed=1,2", f"+agent.members.stops={stops}"]
+    stopped = command_line(*agent, *jobs, "name=stopped")
+    assert stopped.code == 128 + 15, stopped.err
+    folders = [tmp_path / f"outputs/multirun/stopped/seed={seed}" for seed in (1, 2)]
+    assert [summary_of(folder)["status"] for folder in folders] == ["interrupted", "interrupted"]
+    assert command_line(*agent, *jobs, "name=stopped").code == 0
+    assert command_line(*agent, *jobs, "name=straight").code == 0
+    for folder in folders:
+        assert_same_run(folder, tmp_path / "outputs/multirun/straight" / folder.name)
+
+
+def test_a_job_that_diverges_stops_alone(command_line: CommandLine, tmp_path: Path) -> None:
+    settings = [*PPO, "seed=1,2", "agent.learner.anneal_learning_rate=false", "tracking.metrics_every=64"]
+    rates = command_line(*settings, "agent.learner.learning_rate=1e-3,1e30", "name=three")
+    assert rates.code == 1
+    assert "side by side: 4 jobs in 1 stack\n" in rates.out
+    sweep = tmp_path / "outputs/multirun/three"
+    statuses = {path.name: summary_of(path)["status"] for path in sweep.iterdir() if path.is_dir()}
+    assert statuses == {
+        f"agent.learner.learning_rate={rate},seed={seed}": status
+        for rate, status in (("0.001", "completed"), ("1e+30", "diverged"))
+        for seed in (1, 2)
+    }
+    assert command_line(*settings, "agent.learner.learning_rate=1e-3", "name=two").code == 0
+    for seed in (1, 2):
+        with_others = sweep / f"agent.learner.learning_rate=0.001,seed={seed}"
+        assert_same_run(tmp_path / f"outputs/multirun/two/seed={seed}", with_others)
+
+
+def test_a_job_whose_agent_fails_stops_alone(
+    command_line: CommandLine, users_package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BBRL_EXP_ALLOW", users_package)
+    broken = f"{{_target_: {users_package}.BrokenOfSeed, at: 5, seed: '${{seed}}', broken: 2}}"
+    ended = command_line(*PPO, "seed=1,2,3", f"+agent.members.broken={broken}", "name=s")
+    assert ended.code == 1
+    sweep = tmp_path / "outputs/multirun/s"
+    statuses = [summary_of(sweep / f"seed={seed}")["status"] for seed in (1, 2, 3)]
+    assert statuses == ["completed", "failed", "completed"]
+    error = str(summary_of(sweep / "seed=2")["error"])
+    assert error.startswith("ZeroDivisionError: the agent is broken (in BrokenOfSeed 'broken'")
+    assert "ZeroDivisionError" in (sweep / "seed=2/run.log").read_text()
+
+
+def test_what_cannot_be_stacked_runs_alone_with_the_reason(command_line: CommandLine, tmp_path: Path) -> None:
+    ended = command_line(
+        *SIDE, "agent=a2c,pqn,random,reinforce", "seed=1,2", "total_steps=64", "eval.every=0", "name=s"
+    )
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines()[1:4] == [
+        "side by side: 4 jobs in 2 stacks of 2, 2",
+        "on its own: agent=random,seed=1 and 1 more: the agent learns nothing",
+        "on its own: agent=reinforce,seed=1 and 1 more: Reinforce cannot be stacked, only PPO, A2C, DQN, PQN can",
+    ]
+    assert len(list((tmp_path / "outputs/multirun/s").glob("*/summary.json"))) == 8
+
+
+def test_a_bad_size_of_stacks_is_refused_in_one_line(command_line: CommandLine, tmp_path: Path) -> None:
+    ended = command_line(*PPO, "seed=1,2", "hydra.launcher.jobs_per_stack=1")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "error: key 'hydra.launcher.jobs_per_stack' = 1: must be an integer of at least 2\n"
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_one_run_needs_no_stack(command_line: CommandLine) -> None:
+    ended = command_line("launcher=side_by_side", "agent=ppo")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "error: key 'launcher' = 'side_by_side': a launcher needs a sweep, written with -m\n"

@@ -1,0 +1,78 @@
+"""What a job learns in a stack is what it learns alone, up to rounding, and does not depend on its neighbours."""
+
+from __future__ import annotations
+
+import pytest
+
+from .harness import alone, assert_near, assert_same_bits, side_by_side
+
+SMALL = ["env=cartpole", "batch_size=2", "agent.members.policy.hidden_sizes=[16,16]", "tracking=none"]
+PPO = ["agent=ppo", "agent.steps_per_chunk=32", "agent.learner.n_epochs=2", "total_steps=192", *SMALL]
+DQN = ["agent=dqn", "agent.learner.learning_starts=32", "agent.learner.batch_size=16", "total_steps=128", *SMALL]
+CONTINUOUS = ["agent=ppo", "env=pendulum", "batch_size=2", "agent.steps_per_chunk=32", "total_steps=192"]
+NORMALIZED = [
+    "+agent.members.normal={_target_: bbrl_exp.policies.normalize.NormalizeObservation, after: env}",
+    "+agent.members.policy.observation_prefix=normalized/",
+    "+agent.learner.critic.observation_prefix=normalized/",
+]
+TRUNK = ["agent.learner.critic={_target_: bbrl_exp.policies.values.SharedTrunkCritic, seed: ${seed}}"]
+
+CASES = {
+    "ppo": PPO,
+    "ppo, gelu, clipped values": [*PPO, "agent.members.policy.activation=gelu", "+agent.learner.value_clip_range=0.2"],
+    "ppo, early stops": [*PPO, "+agent.learner.target_kl=1e-4", "agent.learner.learning_rate=1e-2"],
+    "ppo, a schedule": [
+        *PPO,
+        "agent.learner.anneal_learning_rate=false",
+        "agent.learner.learning_rate={_target_: bbrl_exp.functional.schedules.Linear, start: 1e-3, end: 0.0}",
+    ],
+    "ppo, continuous": [*CONTINUOUS, *NORMALIZED, "agent.learner.entropy_weight=0.01"],
+    "a2c, rmsprop": ["agent=a2c", "agent.learner.optimizer=rmsprop", "total_steps=192", *SMALL],
+    "a2c, float64 observations": ["agent=a2c", "env=acrobot", "batch_size=2", "total_steps=96"],
+    "dqn": [*DQN, "agent.learner.n_steps=3"],
+    "dqn, copies": [
+        *DQN,
+        "agent.learner.target_period=20",
+        "agent.learner.target_rate=null",
+        "agent.learner.double=false",
+    ],
+    "dqn, categorical, dueling": [
+        *DQN,
+        "agent.members.policy.dueling=true",
+        "agent.members.policy.distribution=categorical",
+        "agent.members.policy.lowest_return=0",
+        "agent.members.policy.highest_return=50",
+    ],
+    "dqn, quantiles, prioritised": [
+        *DQN,
+        "agent.members.policy.distribution=quantile",
+        "agent.members.policy.n_atoms=8",
+        "agent.learner.prioritised=true",
+    ],
+    "pqn": ["agent=pqn", "agent.learner.minibatch_size=20", "total_steps=192", *SMALL],
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_job_of_a_stack_learns_what_it_learns_alone(case: str) -> None:
+    jobs = [[*CASES[case], f"seed={seed}"] for seed in (3, 4)]
+    for job, trained in zip(jobs, side_by_side(jobs), strict=True):
+        assert_near(alone(job), trained, tolerance=2e-4)
+
+
+def test_jobs_may_differ_in_numbers_of_the_learner() -> None:
+    numbers = [
+        ["agent.learner.learning_rate=1e-2", "agent.learner.discount=0.9", "agent.learner.entropy_weight=0.1"],
+        ["agent.learner.clip_range=0.05", "agent.learner.trace_decay=0.5", "+agent.learner.max_grad_norm=0.01"],
+    ]
+    jobs = [[*PPO, *own] for own in numbers]
+    for job, trained in zip(jobs, side_by_side(jobs), strict=True):
+        assert_near(alone(job), trained, tolerance=2e-4)
+
+
+@pytest.mark.parametrize("case", ["ppo", "ppo, early stops", "dqn", "pqn"])
+def test_a_job_gets_the_same_bits_whoever_its_neighbours_are(case: str) -> None:
+    first, *others = ([*CASES[case], f"seed={seed}"] for seed in (3, 4, 5, 6))
+    of_two = side_by_side([first, others[0]])[0]
+    of_four = side_by_side([*others, first], leaves_after={0: 1, 2: 2})[3]
+    assert_same_bits(of_two, of_four)
