@@ -237,14 +237,22 @@ class ReplayBuffer:
         ring = self._filled()
         return self._rows_at(ring, ring.following(ring.places_of(_drawn(ring, batch_size, generator)), 1))
 
-    def gather(self, indexes: NDArray[np.int64]) -> Batch:
+    def gather(self, indexes: NDArray[np.int64], *, are_stored: bool = False) -> Batch:
         """The transitions of these indexes, int64 ``[N]``, with weights of one.
+
+        Args:
+            indexes: which ones.
+            are_stored: whether they are known to be stored, and need no check.
 
         Raises:
             ReplayError: an index whose transition is not stored, or not any more.
         """
         ring = self._filled()
-        if len(indexes) and not ring.first_transition <= indexes.min() <= indexes.max() < ring.end_transition:
+        if (
+            not are_stored
+            and len(indexes)
+            and not ring.first_transition <= indexes.min() <= indexes.max() < ring.end_transition
+        ):
             raise ReplayError(
                 f"replay: transitions {indexes.min()} … {indexes.max()} are not all stored; "
                 f"{ring.first_transition} … {ring.end_transition - 1} are"
