@@ -14,12 +14,19 @@ from bbrl_exp.envs.contract import check_environment_agent
 from bbrl_exp.workspace import Workspace
 
 N_STEPS = 700
-CASES: dict[str, dict[str, Any]] = {"CartPole-v1": {}}
+CASES: dict[str, dict[str, Any]] = {
+    "Acrobot-v1": {},
+    "CartPole-v1": {},
+    "MountainCar-v0": {},
+    "MountainCarContinuous-v0": {"max_episode_steps": 300},
+    "Pendulum-v1": {},
+    "bbrl_exp/TMaze-v0": {"corridor_length": 3},
+}
 
 
 @pytest.mark.parametrize("env_id", CASES)
 def test_the_contract_is_kept(env_id: str) -> None:
-    check_environment_agent(lambda size, seed: ArrayBackend(env_id, size, seed, kwargs=CASES[env_id]))
+    check_environment_agent(lambda size, seed: ArrayBackend(env_id, size, seed, kwargs=CASES[env_id]), N_STEPS)
 
 
 @pytest.mark.parametrize("env_id", CASES)

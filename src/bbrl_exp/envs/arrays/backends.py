@@ -8,20 +8,47 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.classic_control import CartPoleEnv
+from gymnasium.envs.classic_control import (
+    AcrobotEnv,
+    CartPoleEnv,
+    Continuous_MountainCarEnv,
+    MountainCarEnv,
+    PendulumEnv,
+)
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
+from bbrl_exp.envs.arrays.acrobot import Acrobot
 from bbrl_exp.envs.arrays.cartpole import CartPole
 from bbrl_exp.envs.arrays.environments import Seeds
 from bbrl_exp.envs.arrays.gym_task import GymTask
+from bbrl_exp.envs.arrays.mountain_car import MountainCar
+from bbrl_exp.envs.arrays.mountain_car_continuous import MountainCarContinuous
 from bbrl_exp.envs.arrays.numba_environments import NumbaEnvironments
+from bbrl_exp.envs.arrays.pendulum import Pendulum
+from bbrl_exp.envs.arrays.t_maze import TMazeTask
+from bbrl_exp.envs.arrays.torch_environments import TorchEnvironments
 from bbrl_exp.envs.make import Wrapper, env_recipe
 from bbrl_exp.envs.rows import info_dtypes
+from bbrl_exp.envs.t_maze import TMaze
 from bbrl_exp.envs.wrappers import MaskObservation
 from bbrl_exp.errors import ConfigurationError
 
-_TASKS: Mapping[type[Any], type[GymTask]] = {CartPoleEnv: CartPole}
-KNOWN_IDS = ("CartPole-v1",)
+_TASKS: Mapping[type[Any], type[GymTask]] = {
+    AcrobotEnv: Acrobot,
+    CartPoleEnv: CartPole,
+    Continuous_MountainCarEnv: MountainCarContinuous,
+    MountainCarEnv: MountainCar,
+    PendulumEnv: Pendulum,
+    TMaze: TMazeTask,
+}
+KNOWN_IDS = (
+    "Acrobot-v1",
+    "CartPole-v1",
+    "MountainCar-v0",
+    "MountainCarContinuous-v0",
+    "Pendulum-v1",
+    "bbrl_exp/TMaze-v0",
+)
 """The Gymnasium ids that are there as arrays."""
 _PLACES = ("gymnasium.envs.classic_control.", "bbrl_exp.envs.t_maze:")
 _OWN_WRAPPERS = (TimeLimit, OrderEnforcing, PassiveEnvChecker)
@@ -71,6 +98,41 @@ class ArrayBackend(NumbaEnvironments):
     ) -> None:
         _check_stepping("array", stepping, workers)
         task, hidden = known_task("array", env, kwargs, wrappers)
+        options: dict[str, Any] = {"clip_actions": clip_actions, "info": info_dtypes(info_keys or ()), "hidden": hidden}
+        super().__init__(task, batch_size, seed, role=role, name=name, **options)
+
+
+class TorchBackend(TorchEnvironments):
+    """Environments of gymnasium as tensors on any device: ``env.backend=torch``.
+
+    Rows are those of gymnasium for the same state and actions but for the last digits of sines and cosines. Initial
+    states are those of :class:`ArrayBackend`.
+
+    The arguments are those of :class:`ArrayBackend`.
+
+    Raises:
+        ConfigurationError: an environment that is not there as arrays, or an argument that does not apply to them.
+    """
+
+    def __init__(
+        self,
+        env: str,
+        batch_size: int,
+        seed: Seeds = 0,
+        *,
+        role: str = "train",
+        stepping: str = "auto",
+        workers: int = 0,
+        worker_timeout: float = 60.0,
+        wrappers: Sequence[Wrapper] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        clip_actions: bool = True,
+        info_keys: Mapping[str, str] | Sequence[str] | None = None,
+        float_observations: Literal["float32"] | None = None,
+        name: str | None = None,
+    ) -> None:
+        _check_stepping("torch", stepping, workers)
+        task, hidden = known_task("torch", env, kwargs, wrappers)
         options: dict[str, Any] = {"clip_actions": clip_actions, "info": info_dtypes(info_keys or ()), "hidden": hidden}
         super().__init__(task, batch_size, seed, role=role, name=name, **options)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bbrl_exp.envs.arrays.gym_task import GymTask
+from bbrl_exp.envs.arrays.gym_task import GymTask, either
 
 
 def _begin(random: Any, p: Any, state: Any) -> None:
@@ -79,7 +79,7 @@ class CartPole(GymTask):
         """A step of Euler's method."""
         gravity, mass_of_pole, total_mass, length, mass_times_length, strength, tau, *ends = self.numbers
         x, x_dot, theta, theta_dot = state.unbind(-1)
-        force = torch.where(action == 1, strength, -strength)
+        force = either(action == 1, strength, -strength)
         cosine, sine = theta.cos(), theta.sin()
         push = (force + mass_times_length * (theta_dot * theta_dot) * sine) / total_mass
         theta_acc = (gravity * sine - cosine * push) / (
@@ -89,7 +89,7 @@ class CartPole(GymTask):
         x, theta = x + tau * x_dot, theta + tau * theta_dot
         is_over = (x.abs() > ends[0]) | (theta.abs() > ends[1])
         moved = torch.stack([x, x_dot + tau * x_acc, theta, theta_dot + tau * theta_acc], dim=-1)
-        return moved, torch.where(is_over, ends[3], ends[2]), is_over
+        return moved, either(is_over, ends[3], ends[2]), is_over
 
     def observe(self, state: Tensor) -> Tensor:
         """The state itself."""

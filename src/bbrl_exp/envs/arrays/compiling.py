@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.extras import module_of_extra
 
 Function = Callable[..., Any]
-_HELPERS = ("philox", "unit")
 
 
 def compiled_loop(task: ArrayTask) -> Function:
@@ -48,13 +47,9 @@ def _compiled(task: type[ArrayTask], is_discrete: bool, informs: bool) -> Functi
         raise ConfigurationError(f"{task.__name__} does not define {', '.join(missing)}, which numba would compile")
     numba = module_of_extra("numba", "array", "env.backend=array")
     jit = numba.njit(error_model="numpy")
-    names = {**row_loop.__dict__, **{name: jit(getattr(row_loop, name)) for name in _HELPERS}}
-    names |= {name: jit(function) for name, function in functions.items()}
-    template = row_loop.fill_rows
-    loop = types.FunctionType(template.__code__, names, template.__name__)
-    loop.__module__, loop.__qualname__ = template.__module__, f"{template.__name__}_{task.__module__}_{task.__name__}"
-    mark = _mark_of([template, *(getattr(row_loop, name) for name in _HELPERS), *functions.values()])
-    place = cache_directory(f"{loop.__qualname__}-{mark}")
+    loop = _with_compiled_helpers(row_loop.fill_rows, jit, functions)
+    loop.__qualname__ = f"{loop.__name__}_{task.__module__}_{task.__name__}"
+    place = cache_directory(f"{loop.__qualname__}-{_mark_of([row_loop.fill_rows, *functions.values()])}")
     if place is None:
         return jit(loop)  # type: ignore[no-any-return]
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(place)
@@ -62,6 +57,22 @@ def _compiled(task: type[ArrayTask], is_discrete: bool, informs: bool) -> Functi
         return numba.njit(error_model="numpy", cache=True)(loop)  # type: ignore[no-any-return]
     finally:
         numba.config.CACHE_DIR = before
+
+
+def _with_compiled_helpers(function: Any, jit: Callable[[Function], Function], given: Mapping[str, Any]) -> Any:
+    """A copy of a function in which the functions of its module that it calls, or those given by name, are compiled."""
+    if not isinstance(function, types.FunctionType):  # what its author has compiled
+        return function
+    names = dict(function.__globals__)
+    for name in function.__code__.co_names:
+        called = given.get(name, names.get(name))
+        if isinstance(called, types.FunctionType):
+            names[name] = jit(_with_compiled_helpers(called, jit, {}))
+    copied = types.FunctionType(
+        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
+    )
+    copied.__module__, copied.__qualname__ = function.__module__, function.__qualname__
+    return copied
 
 
 def _no_info(state: Any, parameters: Any, info: Any) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bbrl_exp.envs.arrays.task import ArrayTask
 from bbrl_exp.envs.make import Env, EnvRecipe, close_env
@@ -63,3 +65,8 @@ class GymTask(ArrayTask):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_shown": None}
+
+
+def either(mask: Tensor, one: float, other: float) -> Tensor:
+    """Float64 numbers: ``one`` where ``mask`` is true, else ``other``."""
+    return torch.full(mask.shape, other, dtype=torch.float64, device=mask.device).masked_fill(mask, one)

@@ -51,6 +51,7 @@ class NumbaEnvironments(ArrayEnvironments):
         self._reader = ActionReader(task.action, batch_size, clip=False)
         self._dtype, self._shape = np.dtype(task.action.dtype), (batch_size, *task.action.shape)
         self._nothing = np.zeros(self._shape, self._dtype)
+        self._nothing.setflags(write=False)  # like the workspace's rows, for which the loop is compiled
         self._states, self._totals = np.zeros((batch_size, task.n_state)), np.zeros(batch_size)
         self._infos = np.zeros((batch_size, len(task.info) if self.info else 0))
         self._info_columns = [list(task.info).index(key) for key in self.info]
@@ -58,6 +59,7 @@ class NumbaEnvironments(ArrayEnvironments):
         self._bounds = np.stack(
             [np.broadcast_to(np.asarray(bound, self._dtype), task.action.shape or 1) for bound in (low, high)]
         )
+        self._info_start = len(self._layout) - len(self.info)
         self._numbers = np.array(task.parameters, np.float64)
         self._loop = compiled_loop(task)
 
@@ -117,6 +119,7 @@ class NumbaEnvironments(ArrayEnvironments):
     def _restart(self) -> None:
         self._counts = np.zeros((3, self.batch_size), np.int64)
         self._counts[0] = -1
+        self._arguments: tuple[Any, ...] | None = None
 
     def _state_of(self, index: int) -> NDArray[np.float64]:
         state: NDArray[np.float64] = self._states[index]
@@ -127,7 +130,18 @@ class NumbaEnvironments(ArrayEnvironments):
         workspace = self.__dict__["workspace"]
         sink = opened[1] if opened is not None and opened[0] is workspace else self._open_sink(workspace)
         rows = sink.rows(t)
-        bad = self._loop(
+        shown = rows[: self._info_start] if self._info_columns else rows
+        bad = self._loop(begins_all, *(self._arguments or self._pack_arguments()), actions, *shown)
+        if bad:
+            self._fail(bad, t, actions, rows)
+        if self._info_columns:
+            for column, row in zip(self._info_columns, rows[self._info_start :], strict=True):
+                row[...] = self._infos[:, column]
+        sink.commit(t)
+
+    def _pack_arguments(self) -> tuple[Any, ...]:
+        """The arguments of the loop that stay the same from row to row; some are arrays that it changes."""
+        self._arguments = (
             self._numbers,
             self._keys,
             self._visible,
@@ -135,21 +149,14 @@ class NumbaEnvironments(ArrayEnvironments):
             self.task.n_random,
             self.task.observation.shape[0],
             self.task.max_episode_steps or 0,
-            begins_all,
             self.auto_reset,
             self.env_spec.clips_actions,
             self._counts,
             self._totals,
             self._states,
             self._infos,
-            actions,
-            *rows[:8],
         )
-        if bad:
-            self._fail(bad, t, actions, rows)
-        for column, row in zip(self._info_columns, rows[8:], strict=True):
-            row[...] = self._infos[:, column]
-        sink.commit(t)
+        return self._arguments
 
     def _fail(self, bad: int, t: int, actions: NDArray[Any], rows: Sequence[NDArray[Any]]) -> NoReturn:
         self._sink, self._has_begun = None, False

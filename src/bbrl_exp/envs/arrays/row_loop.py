@@ -20,9 +20,6 @@ inform_row: Any = None
 action_of: Any = None
 is_outside: Any = None
 
-TERMINATED, TRUNCATED = 1, 2
-EPISODE, TIMESTEP, ENDS = range(3)
-
 
 def is_no_choice(actions: Any, row: int, bounds: Any) -> bool:
     """Whether a discrete action is outside of its space."""
@@ -51,6 +48,7 @@ def box_of(actions: Any, row: int, bounds: Any, clips: bool, room: Any) -> Any:
 
 
 def fill_rows(
+    begins_all: bool,
     parameters: Any,
     keys: Any,
     visible: Any,
@@ -58,7 +56,6 @@ def fill_rows(
     n_random: int,
     n_shown: int,
     limit: int,
-    begins_all: bool,
     auto_reset: bool,
     clips: bool,
     counts: Any,
@@ -75,10 +72,13 @@ def fill_rows(
     initial_state: Any,
     cumulated_reward: Any,
 ) -> int:
-    """Steps every environment and fills its row; gives 0, -1 - i for a bad action of environment i, or 1 + i for a
-    number of its row that is not finite.
+    """Steps every environment and fills its row.
+
+    Gives 0, or -1 - i where environment i is given a bad action, or 1 + i where its row has a number that is not
+    finite.
 
     Args:
+        begins_all: whether all begin an episode, whatever was before.
         parameters: of the task, ``[P]``.
         keys: of the streams, int64 ``[3, B]``.
         visible: indices of the components of the observation that are recorded.
@@ -86,7 +86,6 @@ def fill_rows(
         n_random: random numbers that begin an episode.
         n_shown: size of the observation of the task.
         limit: of time; 0 for none.
-        begins_all: whether all begin an episode, whatever was before.
         auto_reset: whether those that have ended begin the next one.
         clips: whether box actions are clipped.
         counts: int64 ``[3, B]``: number of the episode, steps in it, how it has ended.
