@@ -1,4 +1,4 @@
-"""Torch's compiler, as this package uses it: a graph that was recorded, with tensors of fixed shapes, to machine code."""
+"""Torch's compiler, as it is used here: from a recorded graph, with tensors of fixed shapes, to machine code."""
 
 from __future__ import annotations
 

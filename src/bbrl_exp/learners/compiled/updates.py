@@ -44,16 +44,21 @@ class CompiledUpdates:
         numbers: dotted names of attributes of the learner that may change from one update to the next one; those that
             are None are left as they are.
         at_once: updates in a graph where so many are due.
+        most_samples: of a chunk; 0 where the size of what is learned from is known.
 
     Attributes:
         at_once: as above.
+        most_samples: as above.
 
     Raises:
         NotCompilableError: the learner has an optimizer that is not compiled.
     """
 
-    def __init__(self, learner: nn.Module, compiler: Compiler, numbers: Sequence[str], at_once: int = 1) -> None:
+    def __init__(
+        self, learner: nn.Module, compiler: Compiler, numbers: Sequence[str], at_once: int = 1, most_samples: int = 0
+    ) -> None:
         self.at_once = at_once
+        self.most_samples = most_samples
         self._learner = learner
         self._compiler = compiler
         self._tensors = LearnerTensors(learner)

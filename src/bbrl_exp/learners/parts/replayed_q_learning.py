@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
-from bbrl_exp.compilation.compiler import NotCompilableError
 from bbrl_exp.arguments import AboveZero, AboveZeroToOne, Count, Scheduled
+from bbrl_exp.compilation.compiler import NotCompilableError
 from bbrl_exp.data.prioritised import PrioritisedReplay
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.functional.schedules import before_the_run
