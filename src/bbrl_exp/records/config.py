@@ -27,6 +27,7 @@ ADDED_KEYS: Mapping[str, Any] = {
     "eval.judged_by": None,
     "eval.success": None,
     "schedule_steps": None,
+    "compile": False,
     "stop_when": None,
     "stop_when.metric": "eval_return_mean",
     "stop_when.at_least": None,

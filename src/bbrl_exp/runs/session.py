@@ -256,6 +256,8 @@ class _Loop:
             chunk.first_row, chunk.env_steps, self._plan.env_steps, chunk.new_steps, self._plan.schedule_steps
         )
         self._metrics.add(self._learner.learn_from(self._parts.workspace, progress))
+        for line in self._learner.news():
+            self._console.line(line)
         if self._metrics.due(chunk.env_steps):
             self._tracker.scalars(chunk.env_steps, self._metrics.take(chunk.env_steps))
             check_parameters(self._learner, chunk.env_steps)

@@ -54,7 +54,7 @@ class ProximalUpdate(OnPolicyActorCritic[Experience]):
         learning_rate = self.begin_step(self._optimizer, progress)
         clip_range = 0.2 if self.clip_range is None else self.clip_range
         self._clip_range = clip_range * progress.remaining if self.anneal_clip_range else clip_range
-        loss, gradient_norm = self._learn(experience)
+        loss, gradient_norm = self.learn(experience)
         if loss is None:
             return {}
         divergence = approximate_kl(loss.log_probs, loss.samples.log_probs).mean().detach()
@@ -74,7 +74,7 @@ class ProximalUpdate(OnPolicyActorCritic[Experience]):
         """KL(π_old, π), as estimated from the samples of a loss."""
         return float(approximate_kl(loss.log_probs.detach(), loss.samples.log_probs).mean())
 
-    def _learn(self, experience: Experience) -> tuple[Loss | None, Tensor]:
+    def learn(self, experience: Experience) -> tuple[Loss | None, Tensor]:
         """The epochs of one chunk; gives the last minibatch's loss and the norm of its gradient."""
         loss, gradient_norm, device = None, torch.zeros(()), experience.returns.device
         for _ in range(self.n_epochs if len(experience) else 0):
