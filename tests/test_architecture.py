@@ -34,6 +34,7 @@ PACKAGES = [
     "policies",
     "learners",
     "training",
+    "stacked",
     "compat",
     "config",
     "runs",

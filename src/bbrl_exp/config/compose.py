@@ -33,6 +33,7 @@ from bbrl_exp.config.hydra_node import check_hydra_node, search_path_folders
 from bbrl_exp.config.options import option_files
 from bbrl_exp.config.overrides import apply, fitted, is_of_hydra, parse
 from bbrl_exp.config.search_settings import SWEEPER, SWEEPER_NODE
+from bbrl_exp.config.side_by_side import NODE, SIDE_BY_SIDE
 from bbrl_exp.config.switched_off import is_of_nodes, without_switched_off
 from bbrl_exp.errors import ConfigurationError, did_you_mean
 from bbrl_exp.records.layout import job_folder_name, run_folder_name
@@ -45,10 +46,11 @@ _EXTRA_OF_LAUNCHER = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray
 
 
 def register() -> None:
-    """Registers the resolvers of ``conf/config.yaml`` and the sweeper of searches."""
+    """Registers the resolvers of ``conf/config.yaml``, the sweeper of searches and the launcher of stacks."""
     OmegaConf.register_new_resolver("run_folder", run_folder_name, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder_name, replace=True)
     ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=SWEEPER_NODE, provider="bbrl_exp")
+    ConfigStore.instance().store(group="hydra/launcher", name=SIDE_BY_SIDE, node=dict(NODE), provider="bbrl_exp")
 
 
 class SeveralValuesError(ConfigurationError):

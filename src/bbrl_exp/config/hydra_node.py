@@ -13,6 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bbrl_exp.config.search_settings import SWEEPER as SEARCH_SWEEPER
+from bbrl_exp.config.side_by_side import SIDE_BY_SIDE, check_side_by_side
+from bbrl_exp.config.side_by_side import TARGET as SIDE_BY_SIDE_TARGET
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.settings import bad_value, shown, value_at
 
@@ -23,6 +25,7 @@ _CLASSES = {
         "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher": "ray",
         "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher": "submitit_slurm",
         "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher": "submitit_local",
+        SIDE_BY_SIDE_TARGET: SIDE_BY_SIDE,
     },
     "sweeper": {"hydra._internal.core_plugins.basic_sweeper.BasicSweeper": "basic", SEARCH_SWEEPER: "optuna"},
 }
@@ -129,6 +132,8 @@ def _check_launcher(written: object, launcher: str) -> None:
     for key, (value, reason) in _FIXED_OF.get(launcher, {}).items():
         if (found := value_at(written, key)) != value:
             raise ConfigurationError(f"key 'hydra.{key}' = {shown(found)}: {reason}")
+    if launcher == SIDE_BY_SIDE:
+        check_side_by_side(value_at(written, "launcher"))  # type: ignore[arg-type]
 
 
 def launcher_name(config: DictConfig) -> str:

@@ -135,26 +135,27 @@ def identity_hash(config: DictConfig, changes: Mapping[str, Any] | None = None) 
 
 def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """The keys, dotted, at which two identities differ: short ones first, last the graph, which repeats others."""
-    flat = _flat(one, ""), _flat(other, "")
-    found = [key for key in {**flat[0], **flat[1]} if flat[0].get(key, ...) != flat[1].get(key, ...)]
+    both = flat(one), flat(other)
+    found = [key for key in {**both[0], **both[1]} if both[0].get(key, ...) != both[1].get(key, ...)]
     if not found:
-        found = [key for key in _ORDERED if _names_below(flat[0], key) != _names_below(flat[1], key)]
+        found = [key for key in _ORDERED if _names_below(both[0], key) != _names_below(both[1], key)]
     return sorted(found, key=lambda key: (key.startswith("graph."), key.count("."), key))
 
 
-def _names_below(flat: Mapping[str, Any], key: str) -> list[str]:
-    below = (name.removeprefix(f"{key}.") for name in flat if name.startswith(f"{key}."))
+def _names_below(values: Mapping[str, Any], key: str) -> list[str]:
+    below = (name.removeprefix(f"{key}.") for name in values if name.startswith(f"{key}."))
     return list(dict.fromkeys(name.partition(".")[0] for name in below))
 
 
-def _flat(value: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of an identity by dotted key."""
+    found: dict[str, Any] = {}
     for name, child in value.items():
         if isinstance(child, Mapping) and child:
-            flat |= _flat(child, f"{prefix}{name}.")
+            found |= flat(child, f"{prefix}{name}.")
         else:
-            flat[f"{prefix}{name}"] = child
-    return flat
+            found[f"{prefix}{name}"] = child
+    return found
 
 
 def hparams_of(config: DictConfig, plain: Mapping[str, Any]) -> HparamsEntry:

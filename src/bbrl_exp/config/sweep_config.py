@@ -78,6 +78,11 @@ class SweepConfig:
         return int(self.config.hydra.launcher.n_jobs) if self.launcher == "joblib" else None
 
     @property
+    def jobs_per_stack(self) -> int:
+        """Most jobs of a stack of the launcher side_by_side."""
+        return int(self.config.hydra.launcher.jobs_per_stack)
+
+    @property
     def sweeper(self) -> dict[str, Any]:
         """What is configured below ``hydra.sweeper``."""
         contents = OmegaConf.to_container(self.config.hydra.sweeper, resolve=True)

@@ -33,7 +33,9 @@ def truncated_ratios(log_probs: Tensor, old_log_probs: Tensor) -> Tensor:
     return (log_probs.detach() - old_log_probs).clamp(max=0.0).exp()
 
 
-def clipped_surrogate(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
+def clipped_surrogate(
+    log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float | Tensor
+) -> Tensor:
     """PPO's objective (Schulman et al. 2017, eq. 7), with the sign of a loss.
 
         ρ = π(a|s) / π_old(a|s);    -min(ρ A, clip(ρ, 1 - ε, 1 + ε) A)
@@ -42,7 +44,7 @@ def clipped_surrogate(log_probs: Tensor, old_log_probs: Tensor, advantages: Tens
         log_probs: log π(a|s), ``[N]``.
         old_log_probs: log π_old(a|s) of the policy that chose the actions, ``[N]``.
         advantages: A, ``[N]``.
-        clip_range: ε.
+        clip_range: ε, a number or ``[N]``.
 
     Returns:
         ``[N]``.
@@ -77,7 +79,7 @@ def approximate_kl(log_probs: Tensor, old_log_probs: Tensor) -> Tensor:
     return log_ratios.expm1() - log_ratios
 
 
-def clipped_value(values: Tensor, old_values: Tensor, targets: Tensor, clip_range: float) -> Tensor:
+def clipped_value(values: Tensor, old_values: Tensor, targets: Tensor, clip_range: float | Tensor) -> Tensor:
     """The worse of two squared errors: of the value, and of the value held within ε of what it was.
 
         max((V - G)², (V_old + clip(V - V_old, -ε, ε) - G)²)
@@ -88,7 +90,7 @@ def clipped_value(values: Tensor, old_values: Tensor, targets: Tensor, clip_rang
         values: V, ``[N]``.
         old_values: V_old, when the transitions were collected, ``[N]``.
         targets: G, ``[N]``.
-        clip_range: ε, in units of the return.
+        clip_range: ε, in units of the return, a number or ``[N]``.
 
     Returns:
         ``[N]``.

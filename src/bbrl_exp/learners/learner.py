@@ -122,11 +122,15 @@ class Learner(SavesAttributes):
         A schedule is asked for the moment at which the new rows began, so that the first chunk is learned from with the
         first value. The values are among the metrics, ``learner/<option>``.
         """
+        values = self.set_options(progress)
+        return {**values, **self.update(workspace, progress)} if values else self.update(workspace, progress)
+
+    def set_options(self, progress: Progress) -> dict[str, float]:
+        """Sets each scheduled option to its value for new rows, and gives these values as metrics."""
         if not self._scheduled:
-            return self.update(workspace, progress)
+            return {}
         self.follow_schedules(progress.env_steps - progress.new_steps, progress.length)
-        values = {f"learner/{name}": float(getattr(self, name)) for name in self._scheduled}
-        return {**values, **self.update(workspace, progress)}
+        return {f"learner/{name}": float(getattr(self, name)) for name in self._scheduled}
 
     def start_schedules(self, total_steps: int) -> None:
         """Checks the schedules among the options, and sets the options to their first values; a run begins with it.

@@ -60,7 +60,7 @@ def measure(run: CheckedRun, host: JobHost) -> Estimate | MeasurementFailure | N
                 begun = now
             return now - begun < MEASURED_SECONDS if begun else now - asked_first < _SECONDS_TO_BEGIN
 
-        host.run(_to_measure(run), os.getcwd(), folder, is_wanted)
+        host.run([_to_measure(run)], os.getcwd(), [folder], is_wanted)
         return _found_in(folder)
 
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.graph import env_spec_of
@@ -29,6 +29,9 @@ from bbrl_exp.runs.console import SeveralConsoles, Terminal, end_lines, open_log
 from bbrl_exp.runs.resume import ResumePoint
 from bbrl_exp.runs.session import RunProgress, run_session
 from bbrl_exp.runs.stop import STOPPED_BY, StopSignal
+
+if TYPE_CHECKING:
+    from bbrl_exp.tracking.console import Console
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,50 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
         before: where the run begins or resumes.
         in_sweep: print only a few lines on standard output; everything is in ``run.log``.
     """
-    from bbrl_exp.tracking.console import PlainConsole
-    from bbrl_exp.tracking.hparams import mark_failed
+    stop = StopSignal()
+    with contextlib.chdir(folder) if prepared.run.hydra["job"]["chdir"] else contextlib.nullcontext():
+        execution = Execution(prepared, folder, before, stop, Terminal(), in_sweep=in_sweep)
+        with execution.log as log, warnings_in(log), stop.caught():
+            try:
+                run_session(prepared, folder, execution.console, execution.progress, stop, before)
+            except BaseException as caught:
+                execution.fail(caught)
+            return execution.end()
 
-    started, run = time.perf_counter(), prepared.run
-    runtime = {**run.hydra["runtime"], "output_dir": str(folder)}
-    write_config(folder, run.written, {**run.hydra, "runtime": runtime}, run.overrides)
-    with contextlib.chdir(folder) if run.hydra["job"]["chdir"] else contextlib.nullcontext():
+
+class Execution:
+    """The records of one run from its claimed folder to its summary, around the session that does the work.
+
+    Args:
+        prepared: graph and learner, with the configuration.
+        folder: the claimed folder.
+        before: where the run begins or resumes.
+        stop: whether the run was asked to stop.
+        terminal: where a few lines are printed; None for nothing.
+        in_sweep: print no more than the result there.
+
+    Attributes:
+        progress: how far the run is.
+        log: ``run.log``, open; for the caller to close after :meth:`end`.
+        console: where the session reports.
+        error: what ended the run before its end.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedRun,
+        folder: Path,
+        before: ResumePoint,
+        stop: StopSignal,
+        terminal: Terminal | None,
+        *,
+        in_sweep: bool,
+    ) -> None:
+        from bbrl_exp.tracking.console import PlainConsole
+
+        started, run = time.perf_counter(), prepared.run
+        runtime = {**run.hydra["runtime"], "output_dir": str(folder)}
+        write_config(folder, run.written, {**run.hydra, "runtime": runtime}, run.overrides)
         earlier = (read_summary(folder) or {}) if before.checkpoint is not None else {}
         seconds_before = earlier.get("wall_seconds", 0.0)
 
@@ -73,12 +113,12 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
             return float(seconds_before + time.perf_counter() - started)
 
         spec, found = env_spec_of(prepared.graph), repositories(allowed_packages())
-        summary = replace(
+        self._summary = replace(
             first_summary(run, None if spec is None else spec.env_id, git_commit(found)),
             wall_seconds=seconds_before,
             extended_from=_extended_from(earlier),
         )
-        summary.write(folder)
+        self._summary.write(folder)
         seeds = {"run": run.root.seed, "eval": run.root.eval["seed"]}
         project = current_project()
         record_start(
@@ -92,46 +132,54 @@ def execute(prepared: PreparedRun, folder: Path, before: ResumePoint, *, in_swee
             run.root.total_steps,
             None if project is None else asdict(project),
         )
-        progress, stop = RunProgress(wall_seconds, summary.git_commit), StopSignal()
-        error: BaseException | None = None
-        with open_log(folder / LOG) as log, _warnings_in(log), stop.caught():
-            terminal, log_console = Terminal(), PlainConsole(log)
-            console = log_console if in_sweep else SeveralConsoles(terminal, log_console)
-            try:
-                run_session(prepared, folder, console, progress, stop, before)
-            except BaseException as caught:
-                error = caught
-                traceback.print_exception(caught, file=log)
-                if run.root.debug:
-                    traceback.print_exception(caught, file=sys.stderr)
-            refused = _close_records(progress, _outcome(error, stop, progress)[0], log)
-            error = error or refused
-            status, exit_code = _outcome(error, stop, progress)
-            summary = replace(
-                progress.put_in(summary),
-                status=status,
-                error=_reason(error, stop, progress) if status != "completed" else None,
-                wall_seconds=wall_seconds(),
-            )
-            try:
-                summary.write(folder)
-                record_end(folder, status, {"env_steps": summary.env_steps, "stopped_because": summary.stopped_because})
-                if status in ("failed", "diverged"):
-                    mark_failed(folder, progress.env_steps, run.shown_hparams)
-            except BbrlExpError as caught:
-                error, exit_code = error or caught, exit_code or caught.exit_code
-                console.line(f"error: {caught}")
-            console.close()
-            lines = end_lines(summary, folder, is_saved=progress.is_saved)
-            for line in lines:
-                if line.startswith("error: ") and not in_sweep:
-                    log_console.line(line)
-                    show_error(line)
-                else:
-                    console.line(line)
-            if in_sweep:
-                terminal.line(f"{folder.name}: {'; '.join(lines[:-1])}")
-    return RunResult(folder, summary, error, exit_code, stop.number)
+        self._run, self._folder, self._stop, self._in_sweep = run, folder, stop, in_sweep
+        self.progress = RunProgress(wall_seconds, self._summary.git_commit)
+        self.error: BaseException | None = None
+        self.log = open_log(folder / LOG)
+        self._terminal, self._log_console = terminal, PlainConsole(self.log)
+        is_whole = not in_sweep and terminal is not None
+        self.console: Console = SeveralConsoles(terminal, self._log_console) if is_whole else self._log_console
+
+    def fail(self, error: BaseException) -> None:
+        """Notes what has ended the run."""
+        self.error = error
+        traceback.print_exception(error, file=self.log)
+        if self._run.root.debug:
+            traceback.print_exception(error, file=sys.stderr)
+
+    def end(self) -> RunResult:
+        """Closes the records, writes the summary and prints what came of the run."""
+        from bbrl_exp.tracking.hparams import mark_failed
+
+        progress, stop, folder, console = self.progress, self._stop, self._folder, self.console
+        refused = _close_records(progress, _outcome(self.error, stop, progress)[0], self.log)
+        error = self.error or refused
+        status, exit_code = _outcome(error, stop, progress)
+        summary = replace(
+            progress.put_in(self._summary),
+            status=status,
+            error=_reason(error, stop, progress) if status != "completed" else None,
+            wall_seconds=progress.wall_seconds(),
+        )
+        try:
+            summary.write(folder)
+            record_end(folder, status, {"env_steps": summary.env_steps, "stopped_because": summary.stopped_because})
+            if status in ("failed", "diverged"):
+                mark_failed(folder, progress.env_steps, self._run.shown_hparams)
+        except BbrlExpError as caught:
+            error, exit_code = error or caught, exit_code or caught.exit_code
+            console.line(f"error: {caught}")
+        console.close()
+        lines = end_lines(summary, folder, is_saved=progress.is_saved)
+        for line in lines:
+            if line.startswith("error: ") and not self._in_sweep:
+                self._log_console.line(line)
+                show_error(line)
+            else:
+                console.line(line)
+        if self._in_sweep and self._terminal is not None:
+            self._terminal.line(f"{folder.name}: {'; '.join(lines[:-1])}")
+        return RunResult(folder, summary, error, exit_code, stop.number)
 
 
 def first_summary(run: CheckedRun, env_id: str | None, commit: str | None) -> Summary:
@@ -205,7 +253,7 @@ def _place(error: BaseException) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _warnings_in(log: TextIO) -> Iterator[None]:
+def warnings_in(log: TextIO) -> Iterator[None]:
     """Writes warnings, and what other packages log, to ``run.log``."""
     handler = logging.StreamHandler(log)
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from bbrl_exp.config.carried import CarriedJob
@@ -34,13 +35,18 @@ def run_job(job: CheckedRun | CarriedJob, folder: Path) -> tuple[int, str | None
                 before = resume_point(folder, run)
                 prepared = prepare(run, is_tried=isinstance(job, CheckedRun))
             except Exception as error:  # user code may raise anything
-                is_ours = isinstance(error, BbrlExpError)
-                if not is_ours:
-                    traceback.print_exc()
-                reason = str(error) if is_ours else described(error)
-                record_refusal(folder, reason, job.overrides, None)
-                return getattr(error, "exit_code", 1), reason
+                return refuse(error, folder, job.overrides)
             with prepared:
                 return execute(prepared, folder, before, in_sweep=True).exit_code, None
     except BbrlExpError as error:
         return error.exit_code, str(error)
+
+
+def refuse(error: Exception, folder: Path, overrides: Sequence[str]) -> tuple[int, str]:
+    """Records that a job could not begin, in its claimed folder; gives its exit code and the reason."""
+    is_ours = isinstance(error, BbrlExpError)
+    if not is_ours:
+        traceback.print_exception(error)
+    reason = str(error) if is_ours else described(error)
+    record_refusal(folder, reason, overrides, None)
+    return getattr(error, "exit_code", 1), reason

@@ -7,7 +7,7 @@ import importlib
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,22 +42,28 @@ class JobHost:
         self.signal = self._host.signal
 
     def run(
-        self, job: CheckedRun | CarriedJob, directory: str, folder: Path, is_wanted: Callable[[], bool]
-    ) -> JobEnding:
-        """Runs one job to its end.
+        self,
+        jobs: Sequence[CheckedRun | CarriedJob],
+        directory: str,
+        folders: Sequence[Path],
+        is_wanted: Callable[[], bool],
+    ) -> list[JobEnding]:
+        """Runs one job to its end, or several side by side.
 
         Args:
-            job: see :func:`~bbrl_exp.runs.job.run_job`.
-            directory: the current one of the job.
-            folder: of the job.
-            is_wanted: asked about once a second; the job is asked to stop where it is not.
+            jobs: see :func:`~bbrl_exp.runs.job.run_job`; several are checked, see
+                :func:`~bbrl_exp.runs.stack.run_stack`.
+            directory: the current one of the jobs.
+            folders: of the jobs.
+            is_wanted: asked about once a second; the jobs are asked to stop where they are not.
 
         Raises:
-            WorkerError: the host has died, and the job with it.
+            WorkerError: the host has died, and the jobs with it.
         """
-        content = pickle.dumps((job, directory, str(folder), sys.argv, sys.path, dict(os.environ)))
-        ending: JobEnding = pickle.loads(self._host.run(content, is_wanted))
-        return ending
+        places = [str(folder) for folder in folders]
+        content = pickle.dumps((list(jobs), directory, places, sys.argv, sys.path, dict(os.environ)))
+        code, endings = pickle.loads(self._host.run(content, is_wanted))
+        return [JobEnding(*ending) for ending in endings or [(code, None)] * len(jobs)]
 
 
 class _Preparation:
@@ -70,7 +76,7 @@ class _Preparation:
     _is_warm = False
 
     def __call__(self, content: bytes) -> None:
-        job, _, _, sys.argv, path, _ = pickle.loads(content)
+        (job, *_), _, _, sys.argv, path, _ = pickle.loads(content)
         sys.path += [entry for entry in path if entry not in sys.path]
         if isinstance(job, CarriedJob) and not self._is_warm:
             self._is_warm = True
@@ -81,28 +87,37 @@ class _Preparation:
 
 
 def _run(content: bytes) -> tuple[int, Any]:
-    """Runs a job in this forked process; gives its exit code, why it was refused, and what it has imported."""
+    """Runs jobs in this forked process; gives an exit code, how each job ended, and what they have imported.
+
+    What code prints goes to the log of the first job.
+    """
     known = set(sys.modules)
-    job, directory, folder, _, _, environment = pickle.loads(content)
+    jobs, directory, places, _, _, environment = pickle.loads(content)
+    folders = [Path(place) for place in places]
     os.environ.clear()  # variables may have changed since the host was started
     os.environ.update(environment | SINGLE_THREADED)
     os.chdir(directory)
-    log = os.open(Path(folder) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(folders[0] / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    from bbrl_exp.runs.job import run_job
+    if len(jobs) == 1:
+        from bbrl_exp.runs.job import run_job
 
-    code, refusal = run_job(job, Path(folder))
+        endings = [run_job(jobs[0], folders[0])]
+    else:
+        from bbrl_exp.runs.stack import run_stack
+
+        endings = [(ending.code, ending.refusal) for ending in run_stack(jobs, folders)]
     modules = [name for name in sys.modules if name not in known and name.partition(".")[0] in _KNOWN_PACKAGES]
-    return code, [refusal, modules]
+    return next((code for code, _ in endings if code), 0), [endings, modules]
 
 
 def _ended(code: int, report: Any) -> bytes:
-    """Imports for the next jobs what this one has imported; gives the :class:`JobEnding`, pickled."""
-    refusal, modules = report or (None, ())
+    """Imports for the next jobs what these have imported; gives the exit code and how each job ended, pickled."""
+    endings, modules = report or (None, ())
     _import(modules)
-    return pickle.dumps(JobEnding(code, refusal))
+    return pickle.dumps((code, endings))
 
 
 def _import(modules: Iterable[str]) -> None:

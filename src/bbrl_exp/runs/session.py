@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,13 @@ from bbrl_exp.runs.stop_rule import StopRule
 if TYPE_CHECKING:
     from bbrl_exp.agents.combinators import TemporalAgent
     from bbrl_exp.config.check import CheckedRun
-    from bbrl_exp.learners.learner import Learner
+    from bbrl_exp.learners.learner import Learner, Metrics, Progress
     from bbrl_exp.tracking.console import Console
     from bbrl_exp.tracking.tracker import Tracker
     from bbrl_exp.training.checkpoints import Checkpoint
     from bbrl_exp.training.loop import Chunk, Rows, Stopwatch
+    from bbrl_exp.training.resumption import Records
+    from bbrl_exp.workspace import Workspace
 
 
 @dataclass
@@ -89,37 +91,67 @@ def run_session(
     """
     import torch
 
+    with (
+        torch.autograd.set_detect_anomaly(prepared.run.root.debug),
+        open_session(prepared, folder, console, progress, stop, before) as session,
+    ):
+        try:
+            session.run()
+        except Exception as error:
+            session.raise_if_diverged(error)
+            raise
+        session.finish()
+
+
+@contextlib.contextmanager
+def open_session(
+    prepared: PreparedRun,
+    folder: Path,
+    console: Console,
+    progress: RunProgress,
+    stop: StopSignal,
+    before: ResumePoint,
+    generators: Records | None = None,
+) -> Iterator[Session]:
+    """A session that is ready to begin; its evaluations are closed afterwards, the tracker of ``progress`` is not.
+
+    Args:
+        prepared: graph and learner.
+        folder: of the run.
+        console: where it reports.
+        progress: where it counts.
+        stop: whether it is to stop.
+        before: where it begins.
+        generators: what stands for the global random generators where several runs share a process.
+    """
     from bbrl_exp.runs.recording import tracker_of
     from bbrl_exp.training.loop import Stopwatch
-    from bbrl_exp.training.resumption import check_parameters
 
-    run, learner = prepared.run, prepared.learner
     meta = before.checkpoint.meta if before.checkpoint is not None else {}
-    with torch.autograd.set_detect_anomaly(run.root.debug):
-        show_start(console, prepared, folder)
-        for complaint in before.complaints:
-            console.line(f"warning: {complaint}; an earlier one is used")
-        stopwatch = Stopwatch(meta.get("loop_seconds", 0.0))
-        progress.tracker = tracker = tracker_of(prepared, folder, console, stopwatch, meta, progress.git_commit)
-        if tracker.begin():
-            describe(tracker, prepared)
-        progress.evaluations = evaluations = Evaluations(prepared, folder, tracker, console, stop.came)
-        with contextlib.closing(evaluations):
-            loop = _Loop(prepared, folder, console, progress, stop, tracker, evaluations, stopwatch)
-            try:
-                loop.run(before.checkpoint)
-            except Exception as error:
-                if learner is not None and not isinstance(error, BbrlExpError):
-                    try:
-                        check_parameters(learner, progress.env_steps)
-                    except DivergedError as diverged:
-                        raise diverged from error
-                raise
-            loop.finish()
+    show_start(console, prepared, folder)
+    for complaint in before.complaints:
+        console.line(f"warning: {complaint}; an earlier one is used")
+    stopwatch = Stopwatch(meta.get("loop_seconds", 0.0))
+    progress.tracker = tracker = tracker_of(prepared, folder, console, stopwatch, meta, progress.git_commit)
+    if tracker.begin():
+        describe(tracker, prepared)
+    progress.evaluations = evaluations = Evaluations(prepared, folder, tracker, console, stop.came)
+    with contextlib.closing(evaluations):
+        yield Session(
+            prepared, folder, console, progress, stop, tracker, evaluations, stopwatch, before.checkpoint, generators
+        )
 
 
-class _Loop:
-    """The loop over chunks, with checkpoints, evaluations and records."""
+class Session:
+    """The loop over chunks, with checkpoints, evaluations and records.
+
+    :meth:`run` and :meth:`finish` are all that a run needs. Where several runs go chunk by chunk together, whoever leads
+    them calls :meth:`begin`, for each chunk :meth:`progress_after`, :meth:`learned` and :meth:`after`, and
+    :meth:`finish`.
+
+    Attributes:
+        chunks_done: chunks done before the next one.
+    """
 
     def __init__(
         self,
@@ -131,18 +163,23 @@ class _Loop:
         tracker: Tracker,
         evaluations: Evaluations,
         stopwatch: Stopwatch,
+        checkpoint: Checkpoint | None,
+        generators: Records | None,
     ) -> None:
         from bbrl_exp.training.checkpoints import Checkpoints
         from bbrl_exp.training.metrics import NewestMetrics
-        from bbrl_exp.training.resumption import RunningParts
+        from bbrl_exp.training.resumption import GlobalGenerators, RunningParts
         from bbrl_exp.workspace import Workspace
 
         run, graph, learner = prepared.run, prepared.graph, prepared.learner
         self._run, self._plan, self._console, self._progress, self._stop = run, run.size, console, progress, stop
         self._graph, self._learner = graph, learner
         self._tracker, self._evaluations, self._stopwatch = tracker, evaluations, stopwatch
+        self._checkpoint = checkpoint
+        self.chunks_done: int = 0 if checkpoint is None else checkpoint.state["chunks"]
         self._metrics = NewestMetrics(run.tracking.metrics_every, type(learner).__name__)
-        self._parts = RunningParts(graph, learner, Workspace(), {"metrics": self._metrics, "tracker": tracker})
+        records = {"metrics": self._metrics, "tracker": tracker}
+        self._parts = RunningParts(graph, learner, Workspace(), records, generators or GlobalGenerators())
         self._rule = StopRule.of(run)
         self._most_seconds = self._rule.most_seconds
         self._versions = versions()
@@ -151,21 +188,16 @@ class _Loop:
         every, keep = run.checkpoint_every, run.root.checkpoint["keep"]
         self._checkpoints = Checkpoints(folder, every, keep, buffers, run.size.steps_per_recording)
 
-    def run(self, checkpoint: Checkpoint | None) -> None:
+    @property
+    def workspace(self) -> Workspace:
+        """The recording."""
+        return self._parts.workspace
+
+    def run(self) -> None:
         """All chunks that are left, unless a signal comes."""
         from bbrl_exp.training.loop import collect
 
-        chunks_done = 0
-        if checkpoint is not None:
-            chunks_done = checkpoint.state["chunks"]
-            self._resume_from(checkpoint)
-        if self._stop.came():
-            return
-        if chunks_done and self._ends_early(self._progress.env_steps):
-            self._record_rest(chunks_done)
-            return
-        if self._pauses_at(self._progress.env_steps):
-            self._evaluations.wait()
+        if not self.begin():
             return
         for chunk in collect(
             self._graph,
@@ -174,14 +206,66 @@ class _Loop:
             batch_size=self._plan.batch_size,
             steps_per_chunk=self._plan.steps_per_chunk,
             chunks_per_recording=self._plan.chunks_per_recording,
-            chunks_done=chunks_done,
+            chunks_done=self.chunks_done,
         ):
-            self._learn_from(chunk)
-            if chunk.is_cut_next:
-                self._record(chunk.recorded)
-            self._progress.env_steps, self._progress.loop_seconds = chunk.env_steps, self._stopwatch()
-            if self._save_and_evaluate(chunk):
+            if self._learner is not None:
+                self.learned(chunk, self._learner.learn_from(self._parts.workspace, self.progress_after(chunk)))
+            if self.after(chunk):
                 break
+
+    def begin(self) -> bool:
+        """Resumes from the checkpoint, if there is one; False where no chunk is to follow."""
+        if self._checkpoint is not None:
+            self._resume_from(self._checkpoint)
+        if self._stop.came():
+            return False
+        if self.chunks_done and self._ends_early(self._progress.env_steps):
+            self._record_rest(self.chunks_done)
+            return False
+        if self._pauses_at(self._progress.env_steps):
+            self._evaluations.wait()
+            return False
+        return True
+
+    def progress_after(self, chunk: Chunk) -> Progress:
+        """How far the run is after a chunk, for the learner."""
+        from bbrl_exp.learners.learner import Progress
+
+        plan = self._plan
+        return Progress(chunk.first_row, chunk.env_steps, plan.env_steps, chunk.new_steps, plan.schedule_steps)
+
+    def learned(self, chunk: Chunk, metrics: Metrics) -> None:
+        """Takes the metrics of the update after a chunk.
+
+        Raises:
+            DivergedError: a metric or a parameter that is NaN or infinite.
+        """
+        from bbrl_exp.training.resumption import check_parameters
+
+        assert self._learner is not None
+        self._metrics.add(metrics)
+        for line in self._learner.news():
+            self._console.line(line)
+        if self._metrics.due(chunk.env_steps):
+            self._tracker.scalars(chunk.env_steps, self._metrics.take(chunk.env_steps))
+            check_parameters(self._learner, chunk.env_steps)
+
+    def after(self, chunk: Chunk) -> bool:
+        """Records, saves and evaluates what is due after a chunk; True where the run stops here."""
+        if chunk.is_cut_next:
+            self._record(chunk.recorded)
+        self._progress.env_steps, self._progress.loop_seconds = chunk.env_steps, self._stopwatch()
+        return self._save_and_evaluate(chunk)
+
+    def raise_if_diverged(self, error: Exception) -> None:
+        """Raises DivergedError in place of what other code raised where a parameter is NaN or infinite."""
+        from bbrl_exp.training.resumption import check_parameters
+
+        if self._learner is not None and not isinstance(error, BbrlExpError):
+            try:
+                check_parameters(self._learner, self._progress.env_steps)
+            except DivergedError as diverged:
+                raise diverged from error
 
     def finish(self) -> None:
         """The last records and the final evaluation, after the last chunk or the one in which a signal came."""
@@ -245,22 +329,6 @@ class _Loop:
         plan = self._plan
         if chunks_done % plan.chunks_per_recording:
             self._record(recorded_rows(chunks_done, plan.steps_per_chunk, plan.chunks_per_recording))
-
-    def _learn_from(self, chunk: Chunk) -> None:
-        from bbrl_exp.learners.learner import Progress
-        from bbrl_exp.training.resumption import check_parameters
-
-        if self._learner is None:
-            return
-        progress = Progress(
-            chunk.first_row, chunk.env_steps, self._plan.env_steps, chunk.new_steps, self._plan.schedule_steps
-        )
-        self._metrics.add(self._learner.learn_from(self._parts.workspace, progress))
-        for line in self._learner.news():
-            self._console.line(line)
-        if self._metrics.due(chunk.env_steps):
-            self._tracker.scalars(chunk.env_steps, self._metrics.take(chunk.env_steps))
-            check_parameters(self._learner, chunk.env_steps)
 
     def _record(self, rows: Rows) -> None:
         self._tracker.chunk(self._parts.workspace, rows.first_row, rows.first_time)

@@ -10,6 +10,7 @@ from bbrl_exp.config.compose import Composer, is_named
 from bbrl_exp.config.launchers import LOCAL
 from bbrl_exp.config.schema import check_keys
 from bbrl_exp.config.search_settings import SearchSettings
+from bbrl_exp.config.side_by_side import SIDE_BY_SIDE
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.layout import check_sweep_folder
@@ -43,7 +44,7 @@ def search(composer: Composer, config: SweepConfig) -> int:
 
     if not config.is_shown_only:
         check_launcher(config)
-        if config.launcher == LOCAL:
+        if config.launcher in (LOCAL, SIDE_BY_SIDE):
             job_host(environment_to_carry())  # it takes seconds to import what jobs need, and does so meanwhile
     plan = plan_of(composer, config)
     if config.is_shown_only:
@@ -55,7 +56,9 @@ def search(composer: Composer, config: SweepConfig) -> int:
         check_sweep_folder(claim.folder)
         study = SearchStudy(plan, claim.folder)
         config = config.in_folder(composer, claim.folder)
-        jobs = SweepJobs(config, claim.folder, JobChecks(composer, config.of_hydra))
+        jobs = SweepJobs(
+            config, claim.folder, JobChecks(composer, config.of_hydra, are_stacked=config.launcher == SIDE_BY_SIDE)
+        )
         return run_search(plan, jobs, study, sweep_command(claim.folder, is_named=has_name))
 
 

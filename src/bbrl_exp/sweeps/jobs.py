@@ -10,7 +10,7 @@ from itertools import product
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.compose import Composer
 from bbrl_exp.config.overrides import Override
-from bbrl_exp.config.preparation import prepare
+from bbrl_exp.config.preparation import PreparedRun, prepare
 from bbrl_exp.config.run_size import RunSize
 from bbrl_exp.config.sweep_config import refusal_of_all, values_of
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, described
@@ -34,6 +34,8 @@ class Job:
         config_hash: of its configuration; None where it has none.
         run: its configuration, checked; None where it cannot run.
         is_complete: whether its folder holds a completed run of the same configuration.
+        not_stackable: why it cannot be trained side by side with jobs that are built alike; None where it can, or
+            where nobody asked.
     """
 
     overrides: tuple[str, ...]
@@ -43,6 +45,7 @@ class Job:
     config_hash: str | None = None
     run: CheckedRun | None = None
     is_complete: bool = False
+    not_stackable: str | None = None
 
     @property
     def is_runnable(self) -> bool:
@@ -89,12 +92,20 @@ def named_jobs(
 
 
 class JobChecks:
-    """Composes and checks the jobs of a sweep; of those that differ in their seed alone only the first is built."""
+    """Composes and checks the jobs of a sweep; of those that differ in their seed alone only the first is built.
 
-    def __init__(self, composer: Composer, of_hydra: Sequence[str]) -> None:
+    Args:
+        composer: of their configurations.
+        of_hydra: the overrides that all of them have.
+        are_stacked: whether to ask why a job cannot be trained side by side with others.
+    """
+
+    def __init__(self, composer: Composer, of_hydra: Sequence[str], *, are_stacked: bool = False) -> None:
         self._composer, self._of_hydra = composer, of_hydra
         self._errors: dict[tuple[str, ...], str | None] = {}
         self._sizes: dict[tuple[str, ...], RunSize] = {}
+        self._are_stacked = are_stacked
+        self._not_stackable: dict[tuple[str, ...], str | None] = {}
 
     def __call__(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs, each with its configuration or with what is wrong with it."""
@@ -110,12 +121,31 @@ class JobChecks:
             if kind not in self._errors:
                 with prepare(run, without_environments=True) as prepared:
                     self._sizes[kind] = prepared.run.size
-            job = replace(job, run=replace(run, size=self._sizes.get(kind, run.size)))
+                    if self._are_stacked:
+                        self._not_stackable[kind] = _why_not_stackable(prepared)
+            reason = self._not_stackable.get(kind)
+            job = replace(job, run=replace(run, size=self._sizes.get(kind, run.size)), not_stackable=reason)
             return replace(job, error=self._errors.setdefault(kind, None))
         except Exception as error:  # user code may raise anything
             reason = str(error) if isinstance(error, BbrlExpError) else described(error)
             self._errors.setdefault(kind, reason)
             return replace(job, error=reason)
+
+
+def _why_not_stackable(prepared: PreparedRun) -> str | None:
+    from bbrl_exp.stacked.stack import why_not
+
+    run = prepared.run
+    settings = {
+        "debug": run.root.debug,
+        "hydra.job.chdir": run.hydra["job"]["chdir"],
+        "eval.workers": run.root.eval["workers"],
+        "env.workers": run.config["env"].get("workers", 0),
+    }
+    for key, value in settings.items():
+        if value:
+            return f"{key}={str(value).lower()} is for a process that has one job"
+    return why_not(prepared.graph, prepared.learner)
 
 
 def kind_of(job: Job) -> tuple[str, ...]:

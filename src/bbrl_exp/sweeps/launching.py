@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.launchers import LOCAL, in_one_line, open_launcher
+from bbrl_exp.config.side_by_side import SIDE_BY_SIDE
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.errors import ConfigurationError, WorkerError
 from bbrl_exp.processes.parent import without_current_folder
@@ -20,6 +21,7 @@ from bbrl_exp.runs.console import Terminal
 from bbrl_exp.runs.ending import JobEnding
 from bbrl_exp.runs.stop import CAUGHT, STOPPED_BY
 from bbrl_exp.sweeps.jobs import Job
+from bbrl_exp.sweeps.stacks import Plan, plan
 from bbrl_exp.sweeps.stopping import OrderlyStop, SweepStoppedError
 from bbrl_exp.sweeps.task import SweepTask
 
@@ -66,6 +68,8 @@ def launch(config: SweepConfig, jobs: Sequence[Job]) -> Launched:
         with _stopping_signals():
             if name == LOCAL:
                 _launch_here(jobs, folder, launched)
+            elif name == SIDE_BY_SIDE:
+                _launch_stacks(plan(jobs, config.jobs_per_stack), folder, launched)
             else:
                 _launch_through_hydra(config, jobs, launched)
     except (KeyboardInterrupt, SweepStoppedError) as stopped:
@@ -86,6 +90,18 @@ def _launch_here(jobs: Sequence[Job], folder: Path, launched: Launched) -> None:
     for job in jobs:
         assert isinstance(job.run, CheckedRun)
         launched.endings[job.folder] = task.run(job.run, folder / job.folder)
+
+
+def _launch_stacks(planned: Plan, folder: Path, launched: Launched) -> None:
+    """One stack after the other, and then the jobs that cannot be stacked."""
+    for line in planned.lines:
+        Terminal().line(line)
+    task = SweepTask.of_this_process(outlives_it=False)
+    for stack in planned.stacks:
+        runs = [job.run for job in stack if job.run is not None]
+        endings = task.run_stack(runs, [folder / job.folder for job in stack])
+        launched.endings |= dict(zip((job.folder for job in stack), endings, strict=True))
+    _launch_here([job for job, _ in planned.alone], folder, launched)
 
 
 def _launch_through_hydra(config: SweepConfig, jobs: Sequence[Job], launched: Launched) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from bbrl_exp.config.compose import Composer, is_named
 from bbrl_exp.config.launchers import LOCAL
 from bbrl_exp.config.overrides import parse
+from bbrl_exp.config.side_by_side import SIDE_BY_SIDE
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.layout import check_sweep_folder
@@ -66,7 +67,7 @@ def sweep(
             raise ConfigurationError("the configuration describes a search, and this is a sweep; bbrl-exp run searches")
         if config.is_shown_only:
             raise bad_value("dry_run", True, "false where the result of a sweep is wanted")
-        checks = JobChecks(composer, config.of_hydra)
+        checks = JobChecks(composer, config.of_hydra, are_stacked=config.launcher == SIDE_BY_SIDE)
         return _run(composer, config, checks, _checked_jobs(config, checks))
 
 
@@ -76,7 +77,7 @@ def run_sweep(composer: Composer, config: SweepConfig) -> int:
     Raises:
         ConfigurationError: an error that all jobs have; nothing was made.
     """
-    checks = JobChecks(composer, config.of_hydra)
+    checks = JobChecks(composer, config.of_hydra, are_stacked=config.launcher == SIDE_BY_SIDE)
     jobs = _checked_jobs(config, checks)
     if config.is_shown_only:
         check_sweep_folder(config.folder)
@@ -89,7 +90,7 @@ def _checked_jobs(config: SweepConfig, checks: JobChecks) -> list[Job]:
     jobs = expand([*parse(in_yaml), *config.typed])
     if not config.is_shown_only:
         check_launcher(config)
-    if config.launcher == LOCAL:
+    if config.launcher in (LOCAL, SIDE_BY_SIDE):
         job_host(environment_to_carry())  # it takes seconds to import what jobs need, and does so meanwhile
     jobs = checks(jobs)
     refuse_if_none_can_run(jobs)

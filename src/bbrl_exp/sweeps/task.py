@@ -96,25 +96,35 @@ class SweepTask:
 
         Signals are handed to the job; once it has saved and ended, they are left to whoever would have had them.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        return self._run([job], [folder])[0]
+
+    def run_stack(self, jobs: Sequence[CheckedRun], folders: Sequence[Path]) -> list[JobEnding]:
+        """As :meth:`run`, for jobs that run side by side in one process."""
+        return self._run(jobs, folders)
+
+    def _run(self, jobs: Sequence[CheckedRun | CarriedJob], folders: Sequence[Path]) -> list[JobEnding]:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
         with _signals_to(host := job_host(self.environment)) as came:
             try:
-                ending = host.run(job, self.directory, folder, self._is_led)
+                endings = host.run(jobs, self.directory, folders, self._is_led)
             except WorkerError as error:
                 job_host.cache_clear()
-                ending = JobEnding(1, f"{error}")
-                _wait_until_saved(folder)
-                if not is_in_use(folder):
-                    record_death(folder, JobEnding(-signal.SIGKILL), job.overrides)
-        if not is_in_use(folder):
-            record_death(folder, ending, job.overrides)
+                endings = [JobEnding(1, f"{error}")] * len(jobs)
+                for job, folder in zip(jobs, folders, strict=True):
+                    _wait_until_saved(folder)
+                    if not is_in_use(folder):
+                        record_death(folder, JobEnding(-signal.SIGKILL), job.overrides)
+        for job, folder, ending in zip(jobs, folders, endings, strict=True):
+            if not is_in_use(folder):
+                record_death(folder, ending, job.overrides)
         if not self._is_led():
             self._wait_for_the_end()
         if self._is_of_a_worker:
             came = [number for number in came if number == signal.SIGTERM]
-        if came and not _is_over(ending):
+        if came and not _is_over(endings[0]):
             _leave_to_others(came)
-        return ending
+        return endings
 
     @property
     def _is_of_a_worker(self) -> bool:

@@ -52,6 +52,31 @@ class Chunk:
     is_last: bool
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One pass of the loop, before it is done.
+
+    Attributes:
+        is_cut: whether the recording is cut first.
+        first_new_row: the first row that the graph adds.
+        n_new_rows: how many rows it adds.
+        n_rows: rows of a whole recording.
+        chunk: what has been added afterwards.
+    """
+
+    is_cut: bool
+    first_new_row: int
+    n_new_rows: int
+    n_rows: int
+    chunk: Chunk
+
+    def prepare(self, workspace: Workspace) -> None:
+        """Cuts the recording where that is due, and makes room."""
+        if self.is_cut:
+            workspace.copy_n_last_steps(1)
+        workspace.reserve(self.n_rows)
+
+
 def n_chunks(total_steps: int, batch_size: int, steps_per_chunk: int) -> int:
     """Number of chunks of a run: ``total_steps`` environment steps, rounded up to a whole chunk.
 
@@ -92,18 +117,23 @@ def collect(
     """
     AT_LEAST_1.check(chunks_per_recording=chunks_per_recording)
     COUNT_FROM_0.check(chunks_done=chunks_done)
+    for due in passes(total_steps, batch_size, steps_per_chunk, chunks_per_recording, chunks_done):
+        with torch.inference_mode():
+            due.prepare(workspace)
+            agent(workspace, t=due.first_new_row, n_steps=due.n_new_rows)
+        yield due.chunk
+
+
+def passes(
+    total_steps: int, batch_size: int, steps_per_chunk: int, chunks_per_recording: int, chunks_done: int
+) -> Iterator[Pass]:
+    """The passes of the loop, for the arguments of :func:`collect`."""
     chunks = n_chunks(total_steps, batch_size, steps_per_chunk)
     for index in range(chunks_done, chunks):
         in_recording = index % chunks_per_recording
         first_row = in_recording * steps_per_chunk
         first_new_row = first_row + 1 if index > 0 else 0
-        last_row = first_row + steps_per_chunk
-        with torch.inference_mode():
-            if index > 0 and in_recording == 0:
-                workspace.copy_n_last_steps(1)
-            workspace.reserve(steps_per_chunk * chunks_per_recording + 1)
-            agent(workspace, t=first_new_row, n_steps=last_row + 1 - first_new_row)
-        yield Chunk(
+        chunk = Chunk(
             number=index + 1,
             first_row=first_row,
             env_steps=(index + 1) * steps_per_chunk * batch_size,
@@ -111,6 +141,13 @@ def collect(
             recorded=recorded_rows(index + 1, steps_per_chunk, chunks_per_recording),
             is_cut_next=in_recording == chunks_per_recording - 1,
             is_last=index == chunks - 1,
+        )
+        yield Pass(
+            is_cut=index > 0 and in_recording == 0,
+            first_new_row=first_new_row,
+            n_new_rows=first_row + steps_per_chunk + 1 - first_new_row,
+            n_rows=steps_per_chunk * chunks_per_recording + 1,
+            chunk=chunk,
         )
 
 

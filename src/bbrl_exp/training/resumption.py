@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -28,6 +28,18 @@ class Records(Protocol):
         """Takes over what :meth:`state` gave."""
 
 
+class GlobalGenerators:
+    """The global random generators of this process, which a run has for itself."""
+
+    def state(self) -> dict[str, Any]:
+        """Where they are."""
+        return global_generator_states()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Puts them there."""
+        load_global_generator_states(state)
+
+
 @dataclass(frozen=True)
 class RunningParts:
     """What changes during a run.
@@ -37,12 +49,14 @@ class RunningParts:
         learner: what changes them, None for nothing.
         workspace: the recording.
         records: what else counts along the loop, by name.
+        generators: the global ones, or what stands for them where several runs share a process.
     """
 
     graph: nn.Module
     learner: Learner | None
     workspace: Workspace
     records: Mapping[str, Records]
+    generators: Records = field(default_factory=GlobalGenerators)
 
     def state(self, chunk: Chunk) -> dict[str, Any]:
         """The state after ``chunk``; of the workspace what the next chunk needs, and of replay buffers no rows.
@@ -61,7 +75,7 @@ class RunningParts:
             "run": run_state(self.graph),
             "workspace": _rows(self.workspace, last_only=chunk.is_cut_next),
             "records": {name: part.state() for name, part in self.records.items()},
-            "generators": global_generator_states(),
+            "generators": self.generators.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -83,7 +97,7 @@ class RunningParts:
         load_run_state(self.graph, state["run"])
         for name, part in self.records.items():
             part.load_state(state["records"][name])
-        load_global_generator_states(state["generators"])
+        self.generators.load_state(state["generators"])
 
 
 def check_finite(state: Mapping[str, Any], env_steps: int, buffers: Collection[str] = ()) -> None:

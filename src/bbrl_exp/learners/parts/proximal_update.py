@@ -52,14 +52,18 @@ class ProximalUpdate(OnPolicyActorCritic[Experience]):
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         experience = self.collect(workspace, progress)
         learning_rate = self.begin_step(self._optimizer, progress)
-        clip_range = 0.2 if self.clip_range is None else self.clip_range
-        self._clip_range = clip_range * progress.remaining if self.anneal_clip_range else clip_range
+        self.set_clip_range(progress)
         loss, gradient_norm = self.learn(experience)
         if loss is None:
             return {}
         divergence = approximate_kl(loss.log_probs, loss.samples.log_probs).mean().detach()
         others = {"learner/approximate_kl": divergence, **self.after_epochs(loss, experience)}
         return self.metrics_of(loss, experience, gradient_norm, learning_rate, others)
+
+    def set_clip_range(self, progress: Progress) -> None:
+        """Sets ε for an update."""
+        clip_range = 0.2 if self.clip_range is None else self.clip_range
+        self._clip_range = clip_range * progress.remaining if self.anneal_clip_range else clip_range
 
     @abstractmethod
     def after_epochs(self, loss: Loss, experience: Experience) -> Metrics:

@@ -118,19 +118,33 @@ def collect_samples(
         behaviour: knows how likely those were.
         options: of the advantages.
     """
-    transitions = align(workspace, policy.reads, policy.writes, progress.first_row, options.reward)
-    n_steps, batch_size = transitions.rewards.shape
     rows = [leaf[progress.first_row :].flatten(0, 1) for leaf in policy.features.read(workspace)]
     latent = policy.latent(rows)
-    values = critic.values(rows, latent).view(n_steps + 1, batch_size)
+    values = critic.values(rows, latent)
+    actions = [workspace.get_full(name)[progress.first_row :].flatten(0, 1) for name in policy.writes]
+    log_probs = policy.distribution_of(latent).log_prob(actions)
+    return samples_of(workspace, progress, policy, values, log_probs, behaviour, options)
+
+
+def samples_of(
+    workspace: Workspace,
+    progress: Progress,
+    policy: StochasticPolicy,
+    values: Tensor,
+    log_probs: Tensor,
+    behaviour: BehaviourLogProbs,
+    options: AdvantageOptions,
+) -> Samples:
+    """The same, where values and log-probabilities of all T + 1 new rows of B environments are known, ``[(T + 1) B]``."""
+    transitions = align(workspace, policy.reads, policy.writes, progress.first_row, options.reward)
+    n_steps, batch_size = transitions.rewards.shape
+    values, log_probs = (each.view(n_steps + 1, batch_size) for each in (values, log_probs))
     advantages = options.advantages(transitions, values)
     recorded = [workspace.get_full(name)[progress.first_row :] for name in (*policy.reads, *policy.writes)]
-    actions = [leaf.flatten(0, 1) for leaf in recorded[len(policy.reads) :]]
-    log_probs = policy.distribution_of(latent).log_prob(actions).view(n_steps + 1, batch_size)
-    n_samples = n_steps * batch_size
+    leaves = [leaf.flatten(0, 1)[: n_steps * batch_size] for leaf in recorded]
     samples = Samples(
-        observations=tuple(leaf[:n_samples] for leaf in rows),
-        actions=tuple(leaf[:n_samples] for leaf in actions),
+        observations=tuple(leaves[: len(policy.reads)]),
+        actions=tuple(leaves[len(policy.reads) :]),
         log_probs=behaviour.of_chunk(log_probs, recorded).flatten(),
         values=values[:-1].flatten(),
         advantages=advantages.flatten(),

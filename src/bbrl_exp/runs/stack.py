@@ -1,0 +1,311 @@
+"""Jobs of a sweep that are built alike, side by side in one process: each has its own folder, records and end."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from bbrl_exp.config.check import CheckedRun
+from bbrl_exp.config.preparation import PreparedRun, prepare
+from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.records.claim import FolderClaim
+from bbrl_exp.runs.ending import JobEnding
+from bbrl_exp.runs.execution import Execution, RunResult, execute, warnings_in
+from bbrl_exp.runs.job import refuse
+from bbrl_exp.runs.resume import AUTO, ResumePoint, is_complete, resume_point
+from bbrl_exp.runs.session import Session, open_session
+from bbrl_exp.runs.stop import StopSignal
+from bbrl_exp.seeding import global_generator_states
+from bbrl_exp.stacked.stack import Stack, StackedJob
+from bbrl_exp.training.loop import passes
+
+
+def run_stack(runs: Sequence[CheckedRun], folders: Sequence[Path]) -> list[JobEnding]:
+    """Runs jobs to their ends, or to the signal that stops them; every failure is recorded in its job's folder.
+
+    Jobs that resume at different chunks are no stack: those that begin at the same one run together, after the others.
+
+    Args:
+        runs: checked, of one stack.
+        folders: of the jobs.
+    """
+    with ExitStack() as claims:
+        members = [_Member(run, folder) for run, folder in zip(runs, folders, strict=True)]
+        at_chunk: dict[int, list[_Member]] = {}
+        for member in members:
+            if member.claim(claims):
+                at_chunk.setdefault(member.chunks_done, []).append(member)
+        was_stopped = False
+        for together in at_chunk.values():
+            if was_stopped:
+                for member in together:
+                    member.ending = JobEnding(0, "not begun: the sweep was stopped")
+            else:
+                was_stopped = _run_together(together)
+        return [member.ending for member in members]
+
+
+@dataclass(eq=False)
+class _Member:
+    """One job of a stack.
+
+    Attributes:
+        run: its configuration.
+        folder: its folder, which this process claims.
+        ending: how it has ended.
+        before: where it begins or resumes.
+        prepared: its graph and learner, once they are there.
+        generators: what stands for the global random generators in its checkpoints.
+    """
+
+    run: CheckedRun
+    folder: Path
+    ending: JobEnding = field(default_factory=lambda: JobEnding(0))
+    before: ResumePoint = field(default_factory=ResumePoint)
+    generators: _KeptGenerators = field(default_factory=lambda: _KeptGenerators())
+    prepared: PreparedRun | None = None
+    execution: Execution | None = None
+    session: Session | None = None
+    resources: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def chunks_done(self) -> int:
+        checkpoint = self.before.checkpoint
+        return 0 if checkpoint is None else int(checkpoint.state["chunks"])
+
+    def claim(self, claims: ExitStack) -> bool:
+        """Claims the folder and looks where the job begins; False where there is nothing to do."""
+        try:
+            claims.enter_context(FolderClaim(self.folder))
+        except BbrlExpError as error:
+            self.ending = JobEnding(error.exit_code, str(error))
+            return False
+        try:
+            if self.run.root.resume == AUTO and is_complete(self.folder, self.run):
+                return False
+            self.before = resume_point(self.folder, self.run)
+        except Exception as error:
+            self.ending = JobEnding(*refuse(error, self.folder, self.run.overrides))
+            return False
+        return True
+
+    def prepare(self) -> bool:
+        """Builds graph and learner; False where that fails."""
+        try:
+            self.prepared = self.resources.enter_context(prepare(self.run, is_tried=True))
+            self.generators.states = global_generator_states()
+        except Exception as error:  # user code may raise anything
+            self.ending = JobEnding(*refuse(error, self.folder, self.run.overrides))
+            return False
+        return True
+
+    def open(self, stop: StopSignal) -> Execution:
+        """Begins the records."""
+        assert self.prepared is not None
+        self.execution = Execution(self.prepared, self.folder, self.before, stop, None, in_sweep=True)
+        self.resources.enter_context(self.execution.log)
+        return self.execution
+
+    def begin(self, stop: StopSignal, n_jobs: int) -> bool:
+        """Begins the session; False where no chunk is to follow, or the job has failed."""
+        assert self.prepared is not None and self.execution is not None
+        execution = self.execution
+        try:
+            execution.console.line(f"side by side with {n_jobs - 1} other jobs in one process")
+            self.session = self.resources.enter_context(
+                open_session(
+                    self.prepared,
+                    self.folder,
+                    execution.console,
+                    execution.progress,
+                    stop,
+                    self.before,
+                    self.generators,
+                )
+            )
+            if self.session.begin():
+                return True
+            self.finish()
+        except Exception as error:
+            self.fail(error)
+        return False
+
+    def finish(self) -> None:
+        """Does what follows the last chunk, and ends the records."""
+        assert self.session is not None
+        try:
+            self.session.finish()
+        except Exception as error:
+            self.fail(error)
+        else:
+            self.end()
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the job, which has failed, or was interrupted."""
+        assert self.execution is not None
+        if self.session is not None and isinstance(error, Exception):
+            try:
+                self.session.raise_if_diverged(error)
+            except BbrlExpError as diverged:
+                error = diverged
+        self.execution.fail(error)
+        self.end()
+
+    def end(self) -> None:
+        """Ends the records of the job, and frees what it has."""
+        assert self.execution is not None
+        self.ending = JobEnding(self.execution.end().exit_code)
+        self.resources.close()
+        self.prepared = self.session = self.execution = None
+
+
+def _run_together(members: Sequence[_Member]) -> bool:
+    """Runs jobs that begin at the same chunk; True where a signal has asked them to stop."""
+    if len(members) == 1:
+        return _run_alone(members[0])
+    stop = StopSignal()
+    with ExitStack() as resources:
+        ready = [member for member in members if member.prepare()]
+        for member in ready:
+            resources.callback(member.resources.close)
+        logs = [member.open(stop).log for member in ready]
+        with warnings_in(cast(TextIO, _SeveralLogs(logs))), stop.caught():
+            live = [member for member in ready if member.begin(stop, len(ready))]
+            try:
+                _train(live)
+            except BaseException as error:
+                for member in live:
+                    if member.execution is not None:
+                        member.fail(error)
+    return stop.came()
+
+
+def _run_alone(member: _Member) -> bool:
+    if not member.prepare():
+        return False
+    assert member.prepared is not None
+    with member.resources:
+        result: RunResult = execute(member.prepared, member.folder, member.before, in_sweep=True)
+    member.ending = JobEnding(result.exit_code)
+    return result.signal is not None
+
+
+def _train(members: list[_Member]) -> None:
+    """Takes jobs, whose sessions have begun, to their last chunks and ends them one by one."""
+    if not members:
+        return
+    size, chunks_done = members[0].run.size, members[0].chunks_done
+    left = _Left(members)
+    due = passes(size.total_steps, size.batch_size, size.steps_per_chunk, size.chunks_per_recording, chunks_done)
+    for each in due:
+        for member in left.members:
+            assert member.session is not None
+            each.prepare(member.session.workspace)
+        for index, error in left.stack.unroll(each.first_new_row, each.n_new_rows, left.indexes).items():
+            left.fail(index, error)
+        if not left.indexes:
+            return
+        session = left.members[0].session
+        assert session is not None
+        metrics, failures = left.stack.learn(session.progress_after(each.chunk), left.indexes)
+        for index, error in failures.items():
+            left.fail(index, error)
+        for index in list(left.indexes):
+            member = left.slots[index]
+            assert member.session is not None
+            try:
+                member.session.learned(each.chunk, metrics[index])
+                is_over = member.session.after(each.chunk) or each.chunk.is_last
+            except Exception as error:
+                left.fail(index, error)
+            else:
+                if is_over:
+                    left.indexes.remove(index)
+                    member.finish()
+        if not left.indexes:
+            return
+        left.close_ranks()
+
+
+class _Left:
+    """The jobs of a stack that are left.
+
+    Attributes:
+        slots: the jobs that the stack was built of.
+        indexes: of those that are left.
+        stack: what acts and learns.
+    """
+
+    def __init__(self, members: Sequence[_Member]) -> None:
+        self.slots: list[_Member] = list(members)
+        self.indexes = list(range(len(members)))
+        self._jobs = [_stacked_job(member) for member in members]
+        self.stack = Stack(self._jobs)
+
+    @property
+    def members(self) -> list[_Member]:
+        """The jobs that are left."""
+        return [self.slots[index] for index in self.indexes]
+
+    def fail(self, index: int, error: BaseException) -> None:
+        """Ends a job that has failed."""
+        self.indexes.remove(index)
+        self.slots[index].fail(error)
+
+    def close_ranks(self) -> None:
+        """Builds the stack of the jobs that are left, where some have gone.
+
+        One job keeps one of those that have gone beside it, which does nothing any more: products of one matrix are
+        rounded differently from products of stacks.
+        """
+        if len(self.indexes) in (len(self.slots), 1) and len(self.slots) <= max(len(self.indexes), 2):
+            return
+        kept = list(self.indexes)
+        if len(kept) == 1:
+            kept.append(next(index for index in range(len(self.slots)) if index not in kept))
+        self.slots = [self.slots[index] for index in kept]
+        self._jobs = [self._jobs[index] for index in kept]
+        self.indexes = list(range(len(self.indexes)))
+        self.stack = Stack(self._jobs)
+
+
+def _stacked_job(member: _Member) -> StackedJob:
+    assert member.prepared is not None and member.prepared.learner is not None and member.session is not None
+    return StackedJob(member.prepared.graph, member.prepared.learner, member.session.workspace)
+
+
+class _KeptGenerators:
+    """Stands for the global random generators in the checkpoints of a job: no job of a stack draws from them."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, Any] = {}
+
+    def state(self) -> dict[str, Any]:
+        """Where they were when the job began."""
+        return self.states
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state` gave."""
+        self.states = dict(state)
+
+
+class _SeveralLogs(io.TextIOBase):
+    """Writes everything to the logs of all jobs that are left: nobody knows which job a warning is about."""
+
+    def __init__(self, logs: Sequence[TextIO]) -> None:
+        self._logs = logs
+
+    def write(self, text: str) -> int:
+        for log in self._logs:
+            if not log.closed:
+                log.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        for log in self._logs:
+            if not log.closed:
+                log.flush()
