@@ -160,18 +160,26 @@ def stable_baselines3(policy: str, batch_size: int) -> Rollout:
     return rollout
 
 
-def hand_written(make: Callable[[int], gymnasium.vector.VectorEnv]) -> Callable[[str, int], Rollout]:
+def hand_written(
+    make: Callable[[int], gymnasium.vector.VectorEnv], *, same_variables: bool = False
+) -> Callable[[str, int], Rollout]:
     def prepare(policy: str, batch_size: int) -> Rollout:
         env, actor, generator = make(batch_size), network(), np.random.default_rng(0)
         first, _ = env.reset(seed=0)
         nothing = np.zeros(batch_size, np.bool_)
         rows = [(first, np.zeros(batch_size), nothing, nothing)]
+        # What this project also records; done in the row before, which says where an episode begins.
+        timestep, cumulated, was_done = np.full(batch_size, -1), np.zeros(batch_size), np.ones(batch_size, np.bool_)
 
         @torch.no_grad()
         def rollout(n_chunks: int) -> Recording:
             obs, reward, terminated, truncated = rows.pop()
             for _ in range(n_chunks):
                 recording = empty_recording(batch_size, STEPS_PER_CHUNK + 1, with_final=False)
+                shape = (STEPS_PER_CHUNK + 1, batch_size)
+                if same_variables:
+                    done, initial_state = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
+                    timesteps, returns = np.empty(shape, np.int64), np.empty(shape, np.float32)
                 for t in range(STEPS_PER_CHUNK + 1):
                     if policy == "random":
                         action = generator.integers(0, 2, batch_size)
@@ -180,7 +188,17 @@ def hand_written(make: Callable[[int], gymnasium.vector.VectorEnv]) -> Callable[
                         action = torch.distributions.Categorical(logits=logits).sample().numpy()
                     recording.obs[t], recording.reward[t], recording.action[t] = obs, reward, action
                     recording.terminated[t], recording.truncated[t] = terminated, truncated
+                    if same_variables:
+                        np.logical_or(terminated, truncated, out=done[t])
+                        if t > 0 or timestep[0] < 0:
+                            np.add(timestep, 1, out=timestep)
+                            np.add(cumulated, reward, out=cumulated)
+                            timestep[was_done] = 0
+                            cumulated[was_done] = 0.0
+                        initial_state[t], timesteps[t], returns[t] = was_done, timestep, cumulated
                     if t < STEPS_PER_CHUNK:
+                        if same_variables:
+                            was_done[...] = done[t]
                         obs, reward, terminated, truncated, _ = env.step(action)
             rows.append((obs, reward, terminated, truncated))
             return recording
@@ -188,6 +206,14 @@ def hand_written(make: Callable[[int], gymnasium.vector.VectorEnv]) -> Callable[
         return rollout
 
     return prepare
+
+
+def sync(batch_size: int) -> gymnasium.vector.VectorEnv:
+    return gymnasium.make_vec("CartPole-v1", batch_size, vectorization_mode="sync")
+
+
+def own_vector_code(batch_size: int) -> gymnasium.vector.VectorEnv:
+    return gymnasium.make_vec("CartPole-v1", batch_size, vectorization_mode="vector_entry_point")
 
 
 def empty_recording(batch_size: int, n_rows: int, *, with_final: bool) -> Recording:
@@ -205,16 +231,12 @@ def empty_recording(batch_size: int, n_rows: int, *, with_final: bool) -> Record
 CONTESTANTS = (
     Contestant("bbrl 1.0.1", "scalar", bbrl),
     Contestant("stable-baselines3", "scalar", stable_baselines3),
-    Contestant(
-        "hand-written, SyncVectorEnv",
-        "scalar",
-        hand_written(lambda n: gymnasium.make_vec("CartPole-v1", n, vectorization_mode="sync")),
-    ),
+    Contestant("hand-written, SyncVectorEnv", "scalar", hand_written(sync)),
+    Contestant("… the same variables as bbrl_exp", "scalar", hand_written(sync, same_variables=True)),
     Contestant("**bbrl_exp, scalar**", "scalar", bbrl_exp("scalar")),
+    Contestant("hand-written, CartPoleVectorEnv", "vectorized", hand_written(own_vector_code)),
     Contestant(
-        "hand-written, CartPoleVectorEnv",
-        "vectorized",
-        hand_written(lambda n: gymnasium.make_vec("CartPole-v1", n, vectorization_mode="vector_entry_point")),
+        "… the same variables as bbrl_exp, too", "vectorized", hand_written(own_vector_code, same_variables=True)
     ),
     Contestant("**bbrl_exp, vectorized**", "vectorized", bbrl_exp("vectorized")),
 )

@@ -95,6 +95,46 @@ def both_trackings(n_steps: int, overrides: Sequence[str]) -> dict[str, Contesta
     }
 
 
+PPO_OVERRIDES = (
+    "agent=ppo",
+    "env=cartpole",
+    "agent.steps_per_chunk=128",
+    "agent.learner.n_epochs=4",
+    "agent.learner.n_minibatches=4",
+    "agent.learner.learning_rate=2.5e-4",
+    "agent.learner.anneal_learning_rate=false",
+    "agent.learner.entropy_weight=0.01",
+)
+DQN_OVERRIDES = (
+    "agent=dqn",
+    "env=cartpole",
+    "agent.steps_per_chunk=1",
+    "agent.members.policy.hidden_sizes=[64,64]",
+    "agent.members.policy.layer_norm=false",
+    "agent.learner.double=false",
+    "agent.learner.n_steps=1",
+    "agent.learner.anneal_learning_rate=false",
+    "agent.learner.learning_rate=1e-3",
+    "agent.learner.replay_capacity=100000",
+    "agent.learner.learning_starts=8",
+    "agent.learner.batch_size=64",
+    "agent.learner.updates_per_step=1",
+    "agent.learner.target_period=500",
+    "agent.learner.target_rate=null",
+)
+SAC_OVERRIDES = (
+    "agent=sac",
+    "env=pendulum",
+    "agent.steps_per_chunk=1",
+    "agent.learner.policy_learning_rate=1e-3",
+    "agent.learner.critic_learning_rate=1e-3",
+    "agent.learner.temperature_learning_rate=1e-3",
+    "agent.learner.replay_capacity=100000",
+    "agent.learner.learning_starts=8",
+    "agent.learner.batch_size=256",
+    "agent.learner.updates_per_step=1",
+)
+
 _NETWORK_64 = {"policy_kwargs": {"net_arch": [64, 64]}}
 TASKS: Mapping[str, tuple[str, Mapping[str, Contestant]]] = {
     "ppo": (
@@ -110,16 +150,7 @@ TASKS: Mapping[str, tuple[str, Mapping[str, Contestant]]] = {
             "hand-written, SyncVectorEnv": single_file_ppo,
             **both_trackings(
                 PPO_STEPS,
-                [
-                    "agent=ppo",
-                    "env=cartpole",
-                    "agent.steps_per_chunk=128",
-                    "agent.learner.n_epochs=4",
-                    "agent.learner.n_minibatches=4",
-                    "agent.learner.learning_rate=2.5e-4",
-                    "agent.learner.anneal_learning_rate=false",
-                    "agent.learner.entropy_weight=0.01",
-                ],
+                PPO_OVERRIDES,
             ),
         },
     ),
@@ -144,23 +175,7 @@ TASKS: Mapping[str, tuple[str, Mapping[str, Contestant]]] = {
             ),
             **both_trackings(
                 DQN_STEPS,
-                [
-                    "agent=dqn",
-                    "env=cartpole",
-                    "agent.steps_per_chunk=1",
-                    "agent.members.policy.hidden_sizes=[64,64]",
-                    "agent.members.policy.layer_norm=false",
-                    "agent.learner.double=false",
-                    "agent.learner.n_steps=1",
-                    "agent.learner.anneal_learning_rate=false",
-                    "agent.learner.learning_rate=1e-3",
-                    "agent.learner.replay_capacity=100000",
-                    "agent.learner.learning_starts=8",
-                    "agent.learner.batch_size=64",
-                    "agent.learner.updates_per_step=1",
-                    "agent.learner.target_period=500",
-                    "agent.learner.target_rate=null",
-                ],
+                DQN_OVERRIDES,
             ),
         },
     ),
@@ -183,18 +198,7 @@ TASKS: Mapping[str, tuple[str, Mapping[str, Contestant]]] = {
             ),
             **both_trackings(
                 SAC_STEPS,
-                [
-                    "agent=sac",
-                    "env=pendulum",
-                    "agent.steps_per_chunk=1",
-                    "agent.learner.policy_learning_rate=1e-3",
-                    "agent.learner.critic_learning_rate=1e-3",
-                    "agent.learner.temperature_learning_rate=1e-3",
-                    "agent.learner.replay_capacity=100000",
-                    "agent.learner.learning_starts=8",
-                    "agent.learner.batch_size=256",
-                    "agent.learner.updates_per_step=1",
-                ],
+                SAC_OVERRIDES,
             ),
         },
     ),

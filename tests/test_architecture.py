@@ -21,6 +21,7 @@ PACKAGES = [
     "memory",
     "seeding",
     "processes",
+    "compilation",
     "functional",
     "records",
     "nn",

@@ -29,7 +29,7 @@ def test_a_memory_without_a_fault_gives_0_and_a_line_for_each_check(
     monkeypatch.chdir(tmp_path)
     assert main(["check-memory", "agent=recurrent_a2c", "env=masked_cartpole", "memory=min_gru", *SMALL]) == 0
     first, setting, _, heading, *lines = capsys.readouterr().out.splitlines()
-    assert first == "agent=recurrent_a2c env=masked_cartpole: memory policy/state, policy/next_state"
+    assert first == "agent=recurrent_a2c env=masked_cartpole memory=min_gru: memory policy/state, policy/next_state"
     assert setting.startswith("4 environments, 17 rows each in 2 chunks of 8 steps, ")
     assert heading.split() == ["claim", "rule", "result", "difference", "tolerance"]
     assert [line.split("  ")[0] for line in lines[:-2]] == [

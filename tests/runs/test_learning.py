@@ -297,11 +297,26 @@ def test_a_run_in_which_no_episode_ends_has_failed_where_whole_ones_are_needed(
     assert "no episode has ended; give the environment a time limit" in said
 
 
-def test_a_run_without_an_update_says_so(command_line: CommandLine) -> None:
-    ended = command_line("agent=dqn", "env=cartpole", "total_steps=64", "batch_size=2", *ONLY_TRAINING)
+@pytest.mark.parametrize(
+    ("agent", "options", "named"),
+    [
+        (["agent=dqn", "env=cartpole"], [], "DQN"),
+        (
+            ["agent=recurrent_dqn", "env=masked_cartpole"],
+            ["agent.learner.learning_starts=8", "agent.learner.burn_in=2", "agent.learner.sequence_length=40"],
+            "RecurrentDQN",
+        ),
+    ],
+)
+def test_a_run_without_an_update_says_so(
+    agent: list[str], options: list[str], named: str, command_line: CommandLine
+) -> None:
+    ended = command_line(*agent, *options, "total_steps=64", "batch_size=2", *ONLY_TRAINING)
     assert ended.code == 0
-    said = "warning: DQN has learned nothing in 64 environment steps: it awaits more environment steps (learning_starts"
-    assert said in ended.out
+    (said,) = [line for line in ended.out.splitlines() if "learned nothing" in line]
+    awaited = "it awaits more environment steps (learning_starts="
+    assert said.startswith(f"warning: {named} has learned nothing in 64 environment steps: {awaited}")
+    assert all(option.removeprefix("agent.learner.") in said for option in options)
 
 
 def test_a_learner_that_learns_is_not_said_to_have_learned_nothing(command_line: CommandLine) -> None:

@@ -14,7 +14,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bbrl_exp.config.switched_off import without_switched_off
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.config import ADDED_KEYS, ADDED_TO_ENVIRONMENTS, load_config
+from bbrl_exp.records.config import (
+    ADDED_KEYS,
+    ADDED_TO_ENVIRONMENTS,
+    BACKEND,
+    BACKENDS,
+    FIRST_BACKEND,
+    load_config,
+)
 from bbrl_exp.records.layout import CONFIG, UnreadableError
 from bbrl_exp.records.provenance import config_hash
 from bbrl_exp.settings import value_at
@@ -96,6 +103,8 @@ def _without_added(found: Mapping[str, Any], parent: str = "") -> dict[str, Any]
         if key == _STOPPING or (key in ADDED_KEYS and value == ADDED_KEYS[key]):
             continue
         if name == ADDED_TO_ENVIRONMENTS and value is None:
+            continue
+        if key == BACKENDS or (key == BACKEND and value == FIRST_BACKEND):
             continue
         kept[name] = _without_added(value, f"{key}.") if isinstance(value, Mapping) else value
     return kept

@@ -242,6 +242,7 @@ def _checked(run: CheckedRun, graph: TemporalAgent, learner: Learner | None) -> 
                 prepare_state(learner)
         except ConfigurationError as error:
             raise with_written_key(error, run.written_key) from error
+    compiled = _compiled(run, learner) if run.root.compile else None
     buffers = [] if learner is None else list(learner.replay_buffers().values())
     stored = {variable.name: Field(variable.shape[1:], variable.dtype) for variable in variables}
     size = replace(
@@ -251,12 +252,30 @@ def _checked(run: CheckedRun, graph: TemporalAgent, learner: Learner | None) -> 
         replay_bytes=sum(_bytes_for(buffer, stored, run.size.batch_size) for buffer in buffers),
         schedules=() if learner is None else learner.schedules,
         idle={} if learner is None else _idle(graph, learner),
+        compiled=compiled,
     )
     size.check_memory(available_memory())
     _check_evaluation(run, graph, variables)
     reads, label = set(getattr(learner, "reads", None) or ()), type(learner).__name__
     table = [replace(each, readers=(*each.readers, label)) if each.name in reads else each for each in variables]
     return PreparedRun(replace(run, size=size), graph, learner, table, build_sinks(run))
+
+
+def _compiled(run: CheckedRun, learner: Learner | None) -> str:
+    """Lets the learner compile its updates; says what that means, or why it does not."""
+    from bbrl_exp.compilation.compiler import Compiler, NotCompilableError, why_no_compiler
+
+    if learner is None:
+        return "nothing: the agent learns nothing"
+    try:
+        if (reason := why_no_compiler(run.device)) is not None:
+            raise NotCompilableError(reason)
+        learner.compile_updates(
+            Compiler(run.device, run.root.num_threads), run.size.steps_per_chunk, run.size.batch_size
+        )
+    except NotCompilableError as error:
+        return f"nothing: {error}"
+    return f"the updates of {type(learner).__name__}"
 
 
 def _check_evaluation(run: CheckedRun, graph: TemporalAgent, variables: Sequence[VariableFacts]) -> None:

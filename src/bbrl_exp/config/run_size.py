@@ -32,6 +32,7 @@ class RunSize:
         asked_schedule: environment steps that schedules refer to; None for ``total_steps``.
         not_resumable: why the environment keeps the run from being resumed; None where nothing does.
         longest_resumable_episode: steps after which an episode cannot be resumed; None for no limit.
+        compiled: what is compiled, or why nothing is; None where nothing was to be.
     """
 
     total_steps: int
@@ -49,6 +50,7 @@ class RunSize:
     asked_schedule: int | None = None
     not_resumable: str | None = None
     longest_resumable_episode: int | None = None
+    compiled: str | None = None
 
     @property
     def chunks(self) -> int:

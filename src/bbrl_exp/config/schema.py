@@ -120,6 +120,12 @@ class RootSettings:
         Allowed("cpu, auto, cuda, cuda:<n> or mps", _is_device),
     )
     num_threads: int = setting("number of torch threads", integer(1, _MOST_THREADS))
+    compile: bool = setting(
+        "compile the learner's updates: faster after half a minute or so of compiling, kept for later runs; rounds "
+        "differently",
+        TRUE_OR_FALSE,
+        default=False,
+    )
     init_from: str | None = setting(
         "folder of a run whose last policy this run starts from", folder("the folder of a run").or_null
     )

@@ -14,7 +14,7 @@ from bbrl_exp.data.ring import Ring
 from bbrl_exp.data.transitions import TERMINATED
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen, which would cost a twentieth of a small draw
 class Batch:
     """N transitions of k steps each, k = ``n_steps`` unless the episode or the recording ends before.
 
@@ -61,33 +61,39 @@ class BatchReader:
         self._n_steps = n_steps
         self._first_action = len(observations)
         self._first_next = len(observations) + len(actions)
-        # γ and 1 of the last size of batch: one element of memory each, so that nobody can write into them.
-        self._constants: tuple[Tensor, Tensor] | None = None
+        # γ and 1 by size of batch, dtype and device: one element of memory each, so that nobody can write into them.
+        self._constants: dict[tuple[int, torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
         self._powers = discount ** np.arange(n_steps + 1)
 
     def read(self, ring: Ring, indexes: NDArray[np.int64]) -> Batch:
         """The stored transitions of these numbers, int64 ``[N]``, with weights of one."""
         places = ring.places_of(indexes)
         ends, span = (None, None) if self._n_steps == 1 else self._span(ring, places)
-        *views, terminated, last_rewards = ring.read(places, ends)
-        if not last_rewards.is_floating_point():
-            last_rewards = last_rewards.float()
-        constants = self._constants
-        if constants is None or len(constants[0]) != len(indexes):
-            one = torch.ones((), dtype=last_rewards.dtype, device=last_rewards.device)
-            constants = (one * self._discount).expand(len(indexes)), one.expand(len(indexes))
-            self._constants = constants
-        rewards, discounts = span or (last_rewards, constants[0])
+        views = ring.read(places, ends)
+        terminated, rewards = views[-2:]
+        if not rewards.dtype.is_floating_point:
+            rewards = rewards.float()
+        key = len(indexes), rewards.dtype, ring.memory.device
+        discounts, weights = self._constants.get(key) or self._new_constants(key)
+        if span is not None:
+            rewards, discounts = span
+        first_action, first_next = self._first_action, self._first_next
         return Batch(
-            observations=tuple(views[: self._first_action]),
-            actions=tuple(views[self._first_action : self._first_next]),
-            rewards=rewards,
-            terminated=terminated,
-            next_observations=tuple(views[self._first_next :]),
-            discounts=discounts,
-            indexes=indexes,
-            weights=constants[1],
+            views[:first_action],
+            views[first_action:first_next],
+            rewards,
+            terminated,
+            views[first_next:-2],
+            discounts,
+            indexes,
+            weights,
         )
+
+    def _new_constants(self, key: tuple[int, torch.dtype, torch.device]) -> tuple[Tensor, Tensor]:
+        size, dtype, device = key
+        one = torch.ones((), dtype=dtype, device=device)
+        self._constants = {key: (constants := ((one * self._discount).expand(size), one.expand(size)))}
+        return constants
 
     def _span(self, ring: Ring, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[Tensor, Tensor]]:
         """Where the transitions that start at ``places`` end; Σ γ^i r and γ^k."""

@@ -6,7 +6,6 @@ Schaul, Quan, Antonoglou and Silver, "Prioritized Experience Replay", ICLR 2016,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,8 @@ from bbrl_exp.workspace import Workspace
 _FAN_OUT = 16
 # Nodes without parents, at most: one sum over all of them costs less than further levels.
 _LARGEST_TOP = 4096
+# Changes of weights that are gathered before the sums above them are computed again.
+_MOST_CHANGES = 64
 
 
 class PrioritisedReplay:
@@ -50,6 +51,7 @@ class PrioritisedReplay:
         self.smallest_error = smallest_error
         self._largest = 1.0
         self._tree: SumTree | None = None
+        self._parts = np.arange(0)
 
     def __len__(self) -> int:
         """Number of transitions that can be drawn."""
@@ -69,10 +71,8 @@ class PrioritisedReplay:
         tree = self._tree
         # A new one takes the leaf of a dropped one, as far as there are new ones; some may come and go in one put.
         n_leaves = self.buffer.max_transitions
-        left = np.arange(max(old.start, new.stop - n_leaves), new.start)
-        if len(left):
-            tree[left % n_leaves] = 0.0
-        tree[np.arange(max(old.stop, new.start), new.stop) % n_leaves] = self._largest
+        tree.fill(max(old.start, new.stop - n_leaves), new.start, 0.0)
+        tree.fill(max(old.stop, new.start), new.stop, self._largest)
 
     def sample(self, batch_size: int, generator: np.random.Generator, *, importance_exponent: float) -> Batch:
         """``batch_size`` transitions, one from each of as many equal parts of the sum of all p^α.
@@ -88,16 +88,27 @@ class PrioritisedReplay:
             ConfigurationError: ``batch_size`` is not a whole number of at least 1.
             ReplayError: none is stored.
         """
-        AT_LEAST_1.check(batch_size=batch_size)
+        if type(batch_size) is not int or batch_size < 1:
+            AT_LEAST_1.check(batch_size=batch_size)
         tree, n = self._tree, len(self.buffer)
         if tree is None or n == 0:
             raise ReplayError("replay: nothing to draw, no transition is stored yet")
-        positions = (np.arange(batch_size) + generator.random(batch_size)) * (tree.total / batch_size)
+        parts = self._parts
+        if len(parts) != batch_size:
+            self._parts = parts = np.arange(batch_size)
+        positions = (parts + generator.random(batch_size)) * (tree.total / batch_size)
         leaves = tree.find(positions)
-        first = self.buffer.stored.start
-        batch = self.buffer.gather(first + (leaves - first) % self.buffer.max_transitions)
+        n_leaves, first = self.buffer.max_transitions, self.buffer.stored.start
+        turn = first - first % n_leaves
+        indexes = leaves + turn
+        indexes += (indexes < first) * n_leaves
+        batch = self.buffer.gather(indexes, are_stored=True)
         weights = (n * tree[leaves] / tree.total) ** -importance_exponent
-        return replace(batch, weights=torch.from_numpy(weights / weights.max()).to(batch.weights))
+        weights /= weights.max()
+        if batch.weights.dtype == torch.float32:
+            weights = weights.astype(np.float32)  # cheaper there than here
+        batch.weights = torch.from_numpy(weights).to(batch.weights.device, batch.weights.dtype)
+        return batch
 
     def update(self, indexes: NDArray[np.int64], errors: Tensor) -> None:
         """Takes the errors of transitions that were drawn; those that are no longer stored are ignored.
@@ -113,12 +124,17 @@ class PrioritisedReplay:
         tree, stored = self._tree, self.buffer.stored
         if tree is None:
             raise ReplayError("replay: no priority to change, no transition is stored yet")
-        priorities = (errors.detach().abs().double().cpu().numpy() + self.smallest_error) ** self.priority_exponent
-        if not np.isfinite(priorities).all():
+        priorities = np.abs(errors.detach().cpu().double().numpy())
+        priorities += self.smallest_error
+        priorities **= self.priority_exponent
+        largest = float(priorities.max(initial=self._largest))
+        if not largest < np.inf:
             raise DivergedError(f"prioritised replay: {(~np.isfinite(priorities)).sum()} errors are NaN or infinite")
+        self._largest = largest
         is_stored = (indexes >= stored.start) & (indexes < stored.stop)
-        tree[self._leaves(indexes[is_stored])] = priorities[is_stored]
-        self._largest = float(priorities.max(initial=self._largest))
+        if np.count_nonzero(is_stored) < len(indexes):
+            indexes, priorities = indexes[is_stored], priorities[is_stored]
+        tree[self._leaves(indexes)] = priorities
 
     def state(self) -> dict[str, Any]:
         """What :meth:`load_state` needs, apart from the rows, to continue exactly as this one would."""
@@ -161,45 +177,77 @@ class SumTree:
         sizes = [n_weights]
         while sizes[-1] > _LARGEST_TOP:
             sizes.append(-(-sizes[-1] // _FAN_OUT))
+        self._n_weights = n_weights
         # From the top to the weights themselves; children of one node are neighbours.
         self._levels = [np.zeros(sizes[-1])]
         self._levels += [np.zeros(size * _FAN_OUT) for size in sizes[:0:-1]]
         self._children = [level.reshape(-1, _FAN_OUT) for level in self._levels[1:]]
-        self._sums: NDArray[np.float64] | None = None
+        self._sums = self._levels[0].copy()
+        # Indexes of weights that were set after the sums above them were.
+        self._changed: list[NDArray[np.int64]] = []
 
     @property
     def total(self) -> float:
         """The sum of all weights."""
-        return float(self._top_sums()[-1])
+        self._add_up()
+        return float(self._sums[-1])
 
     def __getitem__(self, indexes: NDArray[np.int64]) -> NDArray[np.float64]:
         return self._levels[-1][indexes]
 
     def __setitem__(self, indexes: NDArray[np.int64], weights: NDArray[np.float64] | float) -> None:
-        self._sums = None
         self._levels[-1][indexes] = weights
-        for children, level in zip(self._children[::-1], self._levels[-2::-1], strict=True):
-            indexes = indexes // _FAN_OUT
-            level[indexes] = np.einsum("ij->i", children.take(indexes, axis=0))
+        self._note(indexes)
+
+    def fill(self, first: int, stop: int, weight: float) -> None:
+        """Sets the weights ``first`` … ``stop - 1``, counted modulo their number and no more than it."""
+        count = stop - first
+        if count <= 0:
+            return
+        first %= self._n_weights
+        stop, beyond = min(first + count, self._n_weights), max(first + count - self._n_weights, 0)
+        self._levels[-1][first:stop] = weight
+        self._note(np.arange(first, stop))
+        if beyond:
+            self.fill(0, beyond, weight)
 
     def find(self, positions: NDArray[np.float64]) -> NDArray[np.int64]:
         """The smallest index up to which the weights sum to more than each position, ``[N]`` in [0, total).
 
         An index of weight 0 is never found, not even where rounding brings a position to the end of a node.
         """
-        sums, first = self._top_sums(), np.arange(0, len(positions) * _FAN_OUT, _FAN_OUT)
+        self._add_up()
+        sums, first = self._sums, np.arange(-1, len(positions) * _FAN_OUT - 1, _FAN_OUT)
         positions = np.minimum(positions, np.nextafter(sums[-1], 0.0))
         indexes = sums.searchsorted(positions, side="right")
         positions = positions - sums.take(indexes - 1) * (indexes > 0)
         for children in self._children:
-            sums = children.take(indexes, axis=0).cumsum(1)
-            positions = np.minimum(positions, np.nextafter(sums[:, -1], 0.0))
-            child = (sums <= positions[:, None]).sum(1)
-            positions -= sums.take(first + child - 1, mode="wrap") * (child > 0)
-            indexes = indexes * _FAN_OUT + child
+            # torch adds up many short rows in a fifth of numpy's time, in the same order and with the same bits.
+            sums = torch.from_numpy(children.take(indexes, axis=0)).cumsum(1).numpy()
+            is_before = sums <= positions[:, None]
+            if np.count_nonzero(is_before[:, -1]):
+                positions = np.minimum(positions, np.nextafter(sums[:, -1], 0.0))
+                is_before = sums <= positions[:, None]
+            # How many of the 16 bytes are ones, eight at once: cheaper than sum(1).
+            ones = np.bitwise_count(is_before.view(np.uint64))
+            child = np.add(ones[:, 0], ones[:, 1], dtype=np.int64)
+            positions -= sums.take(first + child, mode="wrap") * (child > 0)
+            indexes *= _FAN_OUT
+            indexes += child
         return indexes
 
-    def _top_sums(self) -> NDArray[np.float64]:
-        if self._sums is None:
-            self._sums = self._levels[0].cumsum()
-        return self._sums
+    def _note(self, indexes: NDArray[np.int64]) -> None:
+        self._changed.append(indexes)
+        if len(self._changed) > _MOST_CHANGES:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Brings the sums up to date: once for all changes since the last draw."""
+        if not self._changed:
+            return
+        indexes = np.concatenate(self._changed)
+        self._changed = []
+        for children, level in zip(self._children[::-1], self._levels[-2::-1], strict=True):
+            indexes = indexes // _FAN_OUT
+            level[indexes] = np.einsum("ij->i", children.take(indexes, axis=0))
+        self._sums = torch.from_numpy(self._levels[0]).cumsum(0).numpy()

@@ -18,7 +18,7 @@ from bbrl_exp.data.ring import Field, Ring, RowLayout
 from bbrl_exp.data.sparse_rows import SparseRows
 from bbrl_exp.data.transitions import DONE, REWARD, TERMINATED, TRUNCATED
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, WorkspaceError
-from bbrl_exp.workspace import Workspace
+from bbrl_exp.workspace import RowReader, Workspace
 
 INITIAL_STATE = "env/initial_state"
 
@@ -84,6 +84,8 @@ class ReplayBuffer:
         self._ring: Ring | None = None
         self._sparse: SparseRows | None = None
         self._last_row: int | None = None
+        # Where the last row was read: what is read there again has the shapes and dtypes that it had.
+        self._checked: tuple[RowReader, int] | None = None
         self._loading = range(0)
 
     def __len__(self) -> int:
@@ -158,8 +160,10 @@ class ReplayBuffer:
             tensors = [workspace.get_full(name)[first_new:].detach() for name in self._names]
             ring.append(tensors, tensors[self._done].cpu().numpy())
         elif first_new == n_rows - 1:
-            row = workspace.row_reader(self._names).rows(first_new)
-            ring.append_row(row, row[self._done])
+            reader = workspace.row_reader(self._names)
+            row, checked = reader.rows(first_new), (reader, reader.layout)
+            ring.append_row(row, row[self._done], are_checked=checked == self._checked)
+            self._checked = checked
         else:
             arrays = [workspace.get_full(name)[first_new:].detach().numpy() for name in self._names]
             ring.append(arrays, arrays[self._done])
@@ -233,14 +237,22 @@ class ReplayBuffer:
         ring = self._filled()
         return self._rows_at(ring, ring.following(ring.places_of(_drawn(ring, batch_size, generator)), 1))
 
-    def gather(self, indexes: NDArray[np.int64]) -> Batch:
+    def gather(self, indexes: NDArray[np.int64], *, are_stored: bool = False) -> Batch:
         """The transitions of these indexes, int64 ``[N]``, with weights of one.
+
+        Args:
+            indexes: which ones.
+            are_stored: whether they are known to be stored, and need no check.
 
         Raises:
             ReplayError: an index whose transition is not stored, or not any more.
         """
         ring = self._filled()
-        if len(indexes) and not ring.first_transition <= indexes.min() <= indexes.max() < ring.end_transition:
+        if (
+            not are_stored
+            and len(indexes)
+            and not ring.first_transition <= indexes.min() <= indexes.max() < ring.end_transition
+        ):
             raise ReplayError(
                 f"replay: transitions {indexes.min()} … {indexes.max()} are not all stored; "
                 f"{ring.first_transition} … {ring.end_transition - 1} are"
@@ -357,7 +369,7 @@ class ReplayBuffer:
             if (saved_value := state.get(name, 1)) != own:
                 raise ConfigurationError(f"replay: this buffer has {name} {own}, the saved one {saved_value}")
         saved = state["ring"]
-        self._ring, self._sparse, self._last_row, self._loading = None, None, None, range(0)
+        self._ring, self._sparse, self._last_row, self._checked, self._loading = None, None, None, None, range(0)
         if saved is None:
             return
         fields = {

@@ -141,7 +141,7 @@ class Ring:
         self._starts_in_slot = [0] * n_slots
         self._places = np.empty(n_slots * batch_size, np.int64)
         self._first_places = np.arange(batch_size) * (n_slots + 1)
-        self._goes_on = np.zeros((1, batch_size), np.bool_)
+        self._goes_on = np.zeros(batch_size, np.bool_)
 
     @staticmethod
     def bytes_for(layout: RowLayout, n_slots: int, batch_size: int) -> int:
@@ -183,16 +183,24 @@ class Ring:
             self._note_rows(slot, done[start:stop])
             start = stop
 
-    def append_row(self, values: Values, done: NDArray[np.bool_]) -> None:
-        """As :meth:`append`, for one row: ``values`` are ``[B, …]``, ``done`` is ``[B]``."""
-        if [(value.shape, value.dtype) for value in values] != self._row_facts:
+    def append_row(self, values: Values, done: NDArray[np.bool_], *, are_checked: bool = False) -> None:
+        """As :meth:`append`, for one row: ``values`` are ``[B, …]``, ``done`` is ``[B]``.
+
+        Values that ``are_checked`` are known to have the layout's shapes and dtypes.
+        """
+        if not are_checked:
             for index, (value, (shape, dtype)) in enumerate(zip(values, self._row_facts, strict=True)):
                 if value.dtype != dtype or value.shape != shape:
                     raise self._mismatch(index, value, shape)
         slot = self.n_rows % self.n_slots
         for field, value in zip(self._writable, values, strict=True):
             field[slot] = value
-        self._note_rows(slot, done[None])
+        goes_on, self._goes_on = self._goes_on, ~done
+        self.first_transition += self._starts_in_slot[slot]
+        if slot == 0:
+            self.memory[:, -1] = self.memory[:, 0]
+        self._add_starts((slot or self.n_slots) - 1, goes_on)
+        self._end_at(slot, 1)
 
     def _mismatch(self, index: int, value: Any, shape: tuple[int, ...]) -> WorkspaceError:
         name, field = list(self.layout.fields.items())[index]
@@ -208,29 +216,36 @@ class Ring:
         if slot == 0:
             self.memory[:, -1] = self.memory[:, 0]
         goes_on = ~done
-        self._add_starts((self.n_rows - 1) % self.n_slots, self._goes_on)
+        self._add_starts((slot or self.n_slots) - 1, self._goes_on)
         if n_new > 1:
-            self._add_starts(slot, goes_on[:-1])
-            goes_on = goes_on[-1:]
-        self._goes_on = goes_on
-        self._is_start_by_slot[stop - 1] = False
-        self._starts_in_slot[stop - 1] = 0
+            starts = goes_on[:-1]
+            self._is_start_by_slot[slot : stop - 1] = starts
+            self._starts_in_slot[slot : stop - 1] = starts.sum(1).tolist()
+            self._add_places((np.arange(slot, stop - 1)[:, None] + self._first_places)[starts])
+        self._goes_on = goes_on[-1]
+        self._end_at(stop - 1, n_new)
+
+    def _end_at(self, slot: int, n_new: int) -> None:
+        """Counts ``n_new`` rows, of which the last, in ``slot``, starts no transition yet."""
+        self._is_start_by_slot[slot] = False
+        self._starts_in_slot[slot] = 0
         self.n_rows += n_new
-        self.first_row = max(self.first_row, self.n_rows - self.n_slots)
+        if self.n_rows - self.n_slots > self.first_row:
+            self.first_row = self.n_rows - self.n_slots
         while len(self.recordings) > 1 and self.recordings[1] <= self.first_row:
             del self.recordings[0]
 
     def _add_starts(self, slot: int, starts: NDArray[np.bool_]) -> None:
-        """Notes where transitions start in the L slots from ``slot`` on, bool ``[L, B]``."""
-        stop = slot + len(starts)
-        if len(starts) == 1:
-            self._is_start_by_slot[slot] = starts[0]
-            places = (self._first_places + slot)[starts[0]]
-            self._starts_in_slot[slot] = len(places)
-        else:
-            self._is_start_by_slot[slot:stop] = starts
-            places = (np.arange(slot, stop)[:, None] + self._first_places)[starts]
-            self._starts_in_slot[slot:stop] = starts.sum(1).tolist()
+        """Notes where transitions start in a slot, bool ``[B]``."""
+        self._is_start_by_slot[slot] = starts
+        places = self._first_places + slot
+        if np.count_nonzero(starts) < len(places):
+            places = places[starts]
+        self._starts_in_slot[slot] = len(places)
+        self._add_places(places)
+
+    def _add_places(self, places: NDArray[np.int64]) -> None:
+        """Numbers further transitions, in the order of the places at which they start."""
         n_places = len(places)
         first = self.end_transition % len(self._places)
         beyond = first + n_places - len(self._places)
@@ -247,7 +262,7 @@ class Ring:
         # Far cheaper than a remainder: no number is more than one turn of the table beyond the first.
         return self._places.take(numbers - (self.first_transition - self.first_transition % n), mode="wrap")
 
-    def read(self, places: NDArray[np.int64], ends: NDArray[np.int64] | None) -> list[Tensor]:
+    def read(self, places: NDArray[np.int64], ends: NDArray[np.int64] | None) -> tuple[Tensor, ...]:
         """The variables ``wanted`` of the rows at ``places`` and of a second row each, copied, ``[N, …]``.
 
         The second rows are those at ``ends``, or those that follow. Tensors are views of one block, not contiguous.
@@ -256,13 +271,13 @@ class Ring:
             ends = self.following(places, 1)[1] if ends is None else ends
             words = self.rows.index_select(0, torch.from_numpy(np.concatenate((places, ends))).to(self.memory.device))
             rows = words.view(2, len(places), -1)
-            return [self.layout.view(rows[row], name) for row, name in self.wanted]
+            return tuple([self.layout.view(rows[row], name) for row, name in self.wanted])
         if ends is None:
             items = self._pair_items[places]
         else:
             items = self._row_items[np.stack((places, ends), axis=1).reshape(-1)]
         block = items.view(self._pair_dtype)
-        return [torch.from_numpy(block[name]) for name in self._pair_names]
+        return tuple([torch.from_numpy(block[name]) for name in self._pair_names])
 
     def place(self, row: NDArray[np.int64], environment: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the rows of these numbers of these environments are."""

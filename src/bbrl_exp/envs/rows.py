@@ -31,6 +31,7 @@ _EPISODE_VARIABLES = {
     "env/initial_state": "bool",
     "env/cumulated_reward": "float32",
 }
+_FLOAT32 = np.dtype(np.float32)
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 # Up to so many environments, Python numbers are faster than calls of numpy.
 _FEW = 8
@@ -311,23 +312,33 @@ class FewEpisodes(_Rows):
         """
         self._check_observations(rows, t)
         rewards, terminated, truncated, done, timestep, initial_state, cumulated_reward = rows[self._episode]
-        totals, steps, advances, begun = self._cumulated_reward, self._timestep, self._advance, self._begun
-        for i, (reward, is_terminated, is_truncated) in enumerate(
-            zip(self.reward, self.terminated, self.truncated, strict=True)
-        ):
-            total = totals[i] + reward
+        earned, is_terminated, is_truncated, begun = self.reward, self.terminated, self.truncated, self._begun
+        totals = [total + reward for total, reward in zip(self._cumulated_reward, earned, strict=True)]
+        # What is below the bound as a sum of sizes is so each by itself; the sum of anything with a NaN is not.
+        if not (sum(map(abs, earned)) <= _LARGEST_FLOAT32 and sum(map(abs, totals)) <= _LARGEST_FLOAT32):
+            self._refuse_large(earned, totals, t)
+        steps = [step + advance for step, advance in zip(self._timestep, self._advance, strict=True)]
+        self._cumulated_reward, self._timestep = totals, steps
+        rewards[:], timestep[:], cumulated_reward[:] = earned, steps, totals
+        if True in is_terminated or True in is_truncated:
+            terminated[:], truncated[:] = is_terminated, is_truncated
+            np.logical_or(terminated, truncated, done)
+        else:
+            terminated.fill(False)
+            truncated.fill(False)
+            done.fill(False)
+        if True in begun:
+            initial_state[:] = begun
+            self._begun = [False] * len(begun)
+        else:
+            initial_state.fill(False)
+
+    def _refuse_large(self, earned: Sequence[float], totals: Sequence[float], t: int) -> None:
+        for i, (reward, total) in enumerate(zip(earned, totals, strict=True)):
             if not -_LARGEST_FLOAT32 <= reward <= _LARGEST_FLOAT32:
                 self._refuse("env/reward", i, reward, t)
             if not -_LARGEST_FLOAT32 <= total <= _LARGEST_FLOAT32:
                 self._refuse("env/cumulated_reward", i, total, t)
-            totals[i] = cumulated_reward[i] = total
-            steps[i] = timestep[i] = steps[i] + advances[i]
-            rewards[i] = reward
-            terminated[i] = is_terminated
-            truncated[i] = is_truncated
-            done[i] = is_terminated or is_truncated
-            initial_state[i] = begun[i]
-            begun[i] = False
 
 
 class ManyEpisodes(_Rows):
@@ -343,6 +354,7 @@ class ManyEpisodes(_Rows):
         self.truncated: NDArray[Any] = np.zeros(count, np.bool_)
         self._cumulated_reward = np.zeros(count)
         self._timestep = np.zeros(count, np.int64)
+        self._ones = np.ones(count, np.int64)
         self._begun = np.zeros(count, np.bool_)
         self._has_begun = False
         self._advances: NDArray[np.bool_] | None = None
@@ -390,7 +402,7 @@ class ManyEpisodes(_Rows):
     def write(self, rows: Sequence[Row], t: int) -> None:
         reward, total, steps = self.reward, self._cumulated_reward, self._timestep
         row_of_reward, terminated, truncated, done, timestep, initial_state, cumulated_reward = rows[self._episode]
-        np.add(steps, 1 if self._advances is None else self._advances, steps)
+        np.add(steps, self._ones if self._advances is None else self._advances, steps)
         initial_state[...] = self._begun
         if self._has_begun:
             reward = np.where(self._begun, 0.0, reward)
@@ -400,7 +412,9 @@ class ManyEpisodes(_Rows):
             self._has_begun = False
         np.add(total, reward, total)
         self._check_observations(rows, t)
-        if not (all_below(total, _LARGEST_FLOAT32) and all_below(reward, _LARGEST_FLOAT32)):
+        # Of rewards in float32 only NaN and infinity are refused, and these show in the total.
+        is_below = all_below(total, _LARGEST_FLOAT32)
+        if not (is_below and (reward.dtype is _FLOAT32 or all_below(reward, _LARGEST_FLOAT32))):
             self._refuse_total(t, reward)
         row_of_reward[...] = reward
         terminated[...] = self.terminated

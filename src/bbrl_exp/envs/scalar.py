@@ -23,6 +23,8 @@ from bbrl_exp.errors import BbrlExpError, ends_silently, user_code_error
 from bbrl_exp.seeding import EpisodeSeeds
 
 Rows = Sequence[NDArray[Any]]
+# From so many environments on, the observations of all are written by one call.
+_FEWEST_AT_ONCE = 4
 
 
 class ScalarKernel:
@@ -50,6 +52,10 @@ class ScalarKernel:
         self._info_keys = list(setup.info)
         self._unseen_keys = UnseenKeys(setup.info, setup.recipe.name)
         self._rows = episode_rows(self._leaves, len(setup.info), len(envs), first)
+        # The common case is an observation of one array; from some environments on, one call writes those of all.
+        self._plain = (self._leaves[0].shape, self._dtypes[0]) if len(self._leaves) == 1 else (None, None)
+        self._writes_at_once = self._plain[0] not in (None, ()) and len(envs) >= _FEWEST_AT_ONCE
+        self._earned = [0.0] * len(envs)
         self._steps = [env.step for env in envs]
         self._ended = [False] * len(envs)
         self._log: ActionLog | None = ActionLog(self._action_leaves, self._auto_reset)
@@ -75,9 +81,7 @@ class ScalarKernel:
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
         record, steps, ended, shown, log = self._rows, self._steps, self._ended, self._shown, self._log
-        reward, first_row = record.reward, rows[0]
-        # The common case, an observation of one array, is written here without another call.
-        shape, dtype = (self._leaves[0].shape, self._dtypes[0]) if len(self._leaves) == 1 else (None, None)
+        earned, first_row, (shape, dtype), at_once = self._earned, rows[0], self._plain, self._writes_at_once
         given = self._assemble(iter(actions))
         if log is not None and (self._auto_reset or not all(ended)):
             log.append(given if log.takes_numbers else [values.copy() for values in actions])
@@ -85,15 +89,18 @@ class ScalarKernel:
         try:
             for i, action in enumerate(given):
                 if ended[i]:
+                    earned[i] = 0.0
                     if self._auto_reset:
                         self._begin_episode(i, rows)
                     else:
                         record.repeat_final(rows, i)
                     continue
-                observation, earned, terminated, truncated, info = steps[i](action)
+                observation, reward, terminated, truncated, info = steps[i](action)
                 shown[i] = observation
-                reward[i] = earned if type(earned) is float else reward_of(earned)
-                if type(observation) is ndarray and observation.shape == shape and observation.dtype is dtype:
+                earned[i] = reward if type(reward) is float else reward_of(reward)
+                if at_once:
+                    pass
+                elif type(observation) is ndarray and observation.shape == shape and observation.dtype is dtype:
                     first_row[i] = observation
                 else:
                     self._write_observation(i, observation, rows)
@@ -103,10 +110,27 @@ class ScalarKernel:
                     ended[i] = True
                     self._unseen_keys.warn_of(info)
                     if not self._auto_reset:
+                        if at_once:
+                            self._write_observation(i, observation, rows)
                         record.keep_final(rows, i)
+            if at_once and not self._write_at_once(first_row):
+                for i, observation in enumerate(shown):
+                    self._write_observation(i, observation, rows)
+            record.reward[:] = earned
             record.write(rows, t)
         except BaseException as error:
             self._fail(error, i, f"at t={t}")
+
+    def _write_at_once(self, row: NDArray[Any]) -> bool:
+        """Writes what all environments show, where these are arrays of the right shape and dtype; else nothing."""
+        shape, shown = self._plain[0], self._shown
+        try:
+            if [observation.shape for observation in shown].count(shape) == len(shown):
+                np.concatenate(shown, out=row.reshape(-1, *shape[1:]), casting="no")
+                return True
+        except (AttributeError, TypeError):
+            pass
+        return False
 
     def _ends(self, i: int, terminated: Any, truncated: Any) -> bool:
         is_terminated, is_truncated = flag_of(terminated, "env/terminated"), flag_of(truncated, "env/truncated")

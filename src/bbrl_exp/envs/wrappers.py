@@ -35,16 +35,16 @@ class MaskObservation(gymnasium.ObservationWrapper[Vector, Any, Vector]):
         outside = [index for index in hidden if not 0 <= index < size]
         if outside:
             raise ConfigurationError(f"hidden={list(hidden)}: the observation has components 0 … {size - 1}")
-        self._visible = np.array([index for index in range(size) if index not in set(hidden)], np.intp)
-        if self._visible.size == 0:
+        self.visible = np.array([index for index in range(size) if index not in set(hidden)], np.intp)
+        if self.visible.size == 0:
             raise ConfigurationError(f"hidden={list(hidden)} leaves nothing of the {size} components to see")
         self.observation_space = gymnasium.spaces.Box(
-            space.low[self._visible], space.high[self._visible], dtype=space.dtype.type
+            space.low[self.visible], space.high[self.visible], dtype=space.dtype.type
         )
 
     def observation(self, observation: Vector) -> Vector:
         """The visible components, ``[D - len(hidden)]``."""
-        return observation[self._visible]
+        return observation[self.visible]
 
 
 class GridObservation(gymnasium.ObservationWrapper[dict[str, Any], Any, dict[str, Any]]):

@@ -9,15 +9,19 @@ from torch import Tensor, nn
 
 
 @torch.no_grad()
-def polyak_update(targets: Sequence[Tensor], sources: Sequence[Tensor], rate: float) -> None:
+def polyak_update(targets: Sequence[Tensor], sources: Sequence[Tensor], rate: float | Tensor) -> None:
     """target ← target + τ (source - target), in place, for all tensors at once (Lillicrap et al. 2016, algorithm 1).
 
     Args:
         targets: the tensors that follow, of floats.
         sources: what they follow, of the same shapes and in the same order.
-        rate: τ, between 0 and 1.
+        rate: τ, between 0 and 1; a tensor without dimensions in a graph that is recorded for any rate.
     """
-    torch._foreach_lerp_(list(targets), list(sources), rate)
+    if isinstance(rate, Tensor):
+        for target, source in zip(targets, sources, strict=True):
+            target.lerp_(source, rate)
+    else:
+        torch._foreach_lerp_(list(targets), list(sources), rate)
 
 
 @torch.no_grad()

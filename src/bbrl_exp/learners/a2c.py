@@ -20,11 +20,14 @@ import functools
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from bbrl_exp.arguments import AboveZero, Scheduled
+from bbrl_exp.compilation.compiler import Compiler, NotCompilableError
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.compiled.updates import CompiledUpdates
 from bbrl_exp.learners.parts.advantage_update import AdvantageUpdate
-from bbrl_exp.learners.parts.on_policy import OfSamples
+from bbrl_exp.learners.parts.on_policy import Loss, OfSamples
 from bbrl_exp.learners.parts.options import MakeOptimizer, OneOptimizer, adam
 from bbrl_exp.learners.parts.samples import Samples
 
@@ -49,3 +52,17 @@ class A2C(AdvantageUpdate[Samples], OfSamples):
         if name not in _NAMED:
             raise ConfigurationError(f"optimizer='{name}': must be one of {', '.join(_NAMED)}, or the node of another")
         self._optimizer = self.flat_optimizer(self.parameters(), _NAMED[name])
+
+    def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
+        n_samples = steps_per_chunk * batch_size
+        self.compiled = CompiledUpdates(self, compiler, self.compiled_numbers, 1, n_samples)
+
+    def learn(self, experience: Samples) -> tuple[Loss, Tensor]:
+        compiled = self.compiled
+        if compiled is not None and len(experience) <= compiled.most_samples:
+            whole = torch.arange(len(experience), device=experience.returns.device)
+            try:
+                return self.descend_compiled(compiled, experience, [whole], compiled.most_samples)
+            except NotCompilableError as reason:
+                self.give_up_compiling(reason)
+        return super().learn(experience)

@@ -34,6 +34,7 @@ from bbrl_exp.policies.stochastic import StochasticPolicy
 class DiscreteSAC(TargetOptions, SoftActorCritic[Batch]):
     """Learns a categorical policy, several critics and the temperature from a replay buffer."""
 
+    compiled_numbers = ("temperature._target_entropy", "target_rate")
     policy: StochasticPolicy = field(kw_only=False)
     """the policy that chooses the actions."""
     critic: DiscreteQEnsemble = field(kw_only=False)

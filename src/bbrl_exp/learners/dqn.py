@@ -24,6 +24,7 @@ for actions that were not greedy, and fixed returns are prioritised by their div
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Literal
 
@@ -32,6 +33,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from bbrl_exp.arguments import AboveZeroToAMillion, Count, FromZeroToOne, Scheduled, check_unused
+from bbrl_exp.compilation.compiler import Compiler
 from bbrl_exp.data.prioritised import PrioritisedReplay
 from bbrl_exp.data.replay import Batch, ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
@@ -43,6 +45,8 @@ from bbrl_exp.functional.losses import (
     quantile_huber,
 )
 from bbrl_exp.functional.schedules import linear
+from bbrl_exp.learners.compiled.batches import part_of, tensors_of
+from bbrl_exp.learners.compiled.updates import CompiledUpdates, updates_per_graph
 from bbrl_exp.learners.parts.replayed_q_learning import Learned, ReplayedQLearning
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.seeding import numpy_generator
@@ -107,22 +111,47 @@ class DQN(ReplayedQLearning):
                 f"{batch_size} environments; must be at most {n_kept}"
             )
 
-    def learn(self, fraction: float) -> Learned:
+    def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
+        # Priorities are those of the update before: one update in a graph.
+        n_due = 1.0 if self.prioritised else self.updates_per_step * steps_per_chunk * batch_size
+        numbers = ("_optimizer.max_grad_norm", "_follower.rate")
+        self.compiled = CompiledUpdates(self, compiler, numbers, updates_per_graph(n_due))
+
+    def learn_at_once(self, compiled: CompiledUpdates, fraction: float) -> Learned:
+        n = compiled.at_once
+        with compiled.drawing("q", n, self._generator):
+            batch = self._draw(n * self.batch_size, fraction)
+
+            def body(index: int, given: Sequence[Tensor]) -> list[Tensor]:
+                values, loss, errors = self.loss_of(part_of(batch, given, index, self.batch_size))
+                norm = self._optimizer.step(loss)
+                if self._follower.rate is not None:
+                    self._follower.follow(index)
+                return [loss, norm, values.mean(), *([] if errors is None else [errors])]
+
+            loss, norm, q_mean, *errors = compiled("q", n, body, tensors_of(batch))
+        self._n_updates += n
+        if self._follower.rate is None:
+            self._follower.follow(self._n_updates)
+        if isinstance(self._replay, PrioritisedReplay):
+            self._replay.update(batch.indexes, errors[0])
+        return Learned(loss, norm, q_mean)
+
+    def _draw(self, n_transitions: int, fraction: float) -> Batch:
         if isinstance(self._replay, ReplayBuffer):
-            batch = self._replay.sample(self.batch_size, self._generator)
-        else:
-            exponent = self.importance_exponent_at(fraction)
-            batch = self._replay.sample(self.batch_size, self._generator, importance_exponent=exponent)
+            return self._replay.sample(n_transitions, self._generator)
+        exponent = 0.4 if self.importance_exponent is None else self.importance_exponent
+        if "importance_exponent" not in self._scheduled:
+            exponent = linear(exponent, 1.0, fraction)
+        return self._replay.sample(n_transitions, self._generator, importance_exponent=exponent)
+
+    def learn(self, fraction: float) -> Learned:
+        batch = self._draw(self.batch_size, fraction)
         values, loss, errors = self.loss_of(batch)
         norm = self._optimizer.step(loss)
         if isinstance(self._replay, PrioritisedReplay) and errors is not None:
             self._replay.update(batch.indexes, errors)
         return Learned(loss, norm, values)
-
-    def importance_exponent_at(self, fraction: float) -> float:
-        """β of the weights, when the part ``fraction`` of the run is done."""
-        exponent = 0.4 if self.importance_exponent is None else self.importance_exponent
-        return exponent if "importance_exponent" in self._scheduled else linear(exponent, 1.0, fraction)
 
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values of the actions taken, ``[N]``, the loss, a scalar, and the errors by which they are drawn, ``[N]``.

@@ -14,7 +14,8 @@ Deviations from the paper: the temperature's loss is of log α; the first action
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,3 +51,15 @@ class DroQ(TargetedSoftActorCritic):
 
     def value_for_policy(self, observations: Sequence[Tensor], actions: Tensor) -> Tensor:
         return self.critic.values(observations, actions, self._dropout_generator).mean(dim=0)
+
+    def generators(self) -> list[torch.Generator]:
+        return [*super().generators(), self._dropout_generator]
+
+    def draws(self, batch: Batch, moves_policy: bool) -> list[Tensor]:
+        device, n = batch.rewards.device, len(batch.rewards)
+        passes = [self.critic.network.draw_masks(n, self._dropout_generator) for _ in range(2 + moves_policy)]
+        return [*(mask.to(device) for masks in passes for mask in masks), *super().draws(batch, moves_policy)]
+
+    def with_draws(self, drawn: Sequence[Tensor]) -> Mapping[str, Any]:
+        n_masks = sum(each.ndim == 3 for each in drawn)  # those of critics, [M, N, H]
+        return {**super().with_draws(drawn[n_masks:]), "_dropout_generator": iter(drawn[:n_masks])}

@@ -10,9 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from bbrl_exp.arguments import Range, check_fields, marks_of
+from bbrl_exp.compilation.compiler import Compiler, NotCompilableError
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.schedules import Schedule, depends_on_total_steps
+from bbrl_exp.learners.compiled.updates import CompiledUpdates
 from bbrl_exp.learners.parts.state import SavesAttributes, replay_buffers
 from bbrl_exp.workspace import Workspace
 
@@ -86,10 +88,14 @@ class Learner(SavesAttributes):
             ``schedule_steps`` only. Those whose value is a schedule are added by themselves.
         needs_episodes: whether it learns from whole episodes only; a run in which none ends has failed.
         not_saved: attributes that only the constructor sets.
+        compiled: what does the updates, where they are compiled.
     """
 
     schedules: tuple[str, ...] = ()
     needs_episodes = False
+    not_saved = ("compiled", "_news")
+    compiled: CompiledUpdates | None = None
+    _news: tuple[str, ...] = ()
     _scheduled: Mapping[str, tuple[Schedule, Range | None]] = {}
 
     def __post_init__(self) -> None:
@@ -180,6 +186,31 @@ class Learner(SavesAttributes):
         Raises:
             ConfigurationError: begins with the name of a constructor's argument, ``sequence_length=5: …``.
         """
+
+    def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
+        """Makes the updates that follow compiled ones: sets :attr:`compiled`. This one cannot.
+
+        Args:
+            compiler: compiles what is needed when it is first needed.
+            steps_per_chunk: time steps of a chunk.
+            batch_size: number B of environments.
+
+        Raises:
+            NotCompilableError: its updates cannot be compiled; it then learns without.
+        """
+        raise NotCompilableError(f"{type(self).__name__} has no compiled update")
+
+    def give_up_compiling(self, reason: NotCompilableError) -> None:
+        """Learns without compiled updates from now on; the reason is among the next news."""
+        self.compiled = None
+        self._news = (*self._news, f"compile: updates are not compiled: {reason}")
+
+    def news(self) -> tuple[str, ...]:
+        """Lines for the console that have not been given before."""
+        news, self._news = self._news, ()
+        if self.compiled is not None:
+            news = (*news, *self.compiled.news())
+        return news
 
     def awaits(self) -> str | None:
         """What it still waits for where it has made no update, such as ``"8 whole episodes"``; None where it has.

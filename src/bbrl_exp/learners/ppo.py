@@ -17,14 +17,18 @@ as in its Atari experiments.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bbrl_exp.arguments import AboveZero, Scheduled, check_unused
+from bbrl_exp.compilation.compiler import Compiler, NotCompilableError
+from bbrl_exp.data.transitions import parts
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import approximate_kl, clipped_surrogate, clipped_value
+from bbrl_exp.learners.compiled.updates import CompiledUpdates, updates_per_graph
 from bbrl_exp.learners.learner import Metrics
 from bbrl_exp.learners.parts.on_policy import Loss, OfSamples
 from bbrl_exp.learners.parts.proximal_update import ProximalUpdate
@@ -79,15 +83,38 @@ class PPO(ProximalUpdate[Samples], OfSamples):
 
     def policy_loss(self, log_probs: Tensor, samples: Samples, advantages: Tensor) -> Tensor:
         if self._is_clipped:
-            return clipped_surrogate(log_probs, samples.log_probs, advantages, self._clip_range).mean()
+            return samples.mean(clipped_surrogate(log_probs, samples.log_probs, advantages, self._clip_range))
         ratios = (log_probs - samples.log_probs).exp()
-        divergence = approximate_kl(log_probs, samples.log_probs).mean()
-        return self._kl_weight * divergence - (ratios * advantages).mean()
+        divergence = samples.mean(approximate_kl(log_probs, samples.log_probs))
+        return self._kl_weight * divergence - samples.mean(ratios * advantages)
 
     def value_loss(self, values: Tensor, samples: Samples) -> Tensor:
         if self.value_clip_range is None:
             return super().value_loss(values, samples)
-        return 0.5 * clipped_value(values, samples.values, samples.returns, self.value_clip_range).mean()
+        clipped = clipped_value(values, samples.values, samples.returns, self.value_clip_range)
+        return 0.5 * samples.mean(clipped)
+
+    def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
+        if self.target_kl is not None:
+            raise NotCompilableError("target_kl may end the update of a chunk early; it must be null")
+        numbers = (*self.compiled_numbers, "_clip_range", "_kl_weight", "value_clip_range")
+        at_once = updates_per_graph(self.n_minibatches)
+        self.compiled = CompiledUpdates(self, compiler, numbers, at_once, steps_per_chunk * batch_size)
+
+    def learn(self, experience: Samples) -> tuple[Loss | None, Tensor]:
+        compiled = self.compiled
+        if compiled is None or not self.n_minibatches <= len(experience) <= compiled.most_samples:
+            return super().learn(experience)
+        size = math.ceil(compiled.most_samples / self.n_minibatches)
+        try:
+            with compiled.drawing("samples", compiled.at_once, self._generator):
+                for _ in range(self.n_epochs):
+                    of_epoch = parts(len(experience), self.n_minibatches, self._generator, experience.returns.device)
+                    loss, norm = self.descend_compiled(compiled, experience, list(of_epoch), size)
+        except NotCompilableError as reason:
+            self.give_up_compiling(reason)
+            return super().learn(experience)
+        return loss, norm
 
     def after_epochs(self, loss: Loss, experience: Samples) -> Metrics:
         if self._is_clipped:

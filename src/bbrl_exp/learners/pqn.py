@@ -14,15 +14,17 @@ place of rectified Adam.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 
 import torch
 from torch import Tensor
 
 from bbrl_exp.arguments import Count
+from bbrl_exp.compilation.compiler import Compiler, NotCompilableError
 from bbrl_exp.data.transitions import align, minibatches
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.compiled.updates import CompiledUpdates
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.parallel_q_learning import ParallelQLearning
 from bbrl_exp.policies.q_values import QPolicy
@@ -49,6 +51,43 @@ class PQN(ParallelQLearning[Samples]):
         kind = self.policy.network.atoms.kind
         if kind != "none":
             raise ConfigurationError(f"PQN learns no distributions: policy.distribution='{kind}', possible: 'none'")
+
+    def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
+        self.compiled = CompiledUpdates(self, compiler, ("_optimizer.max_grad_norm",))
+
+    def epoch(self, experience: Samples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        compiled = self.compiled
+        if compiled is None or not len(experience[-1]):
+            yield from super().epoch(experience)
+            return
+        n, size, device = len(experience[-1]), self.minibatch_size, experience[-1].device
+        try:
+            with compiled.drawing("q", 1, self._generator):
+                for part in minibatches(n, size, self._generator, device):
+                    yield self._learn_compiled(compiled, experience, part)
+        except NotCompilableError as reason:
+            self.give_up_compiling(reason)
+            yield from super().epoch(experience)
+
+    def _learn_compiled(
+        self, compiled: CompiledUpdates, experience: Samples, part: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One step on the transitions at ``part``, filled up to a whole minibatch with those of weight 0."""
+        observations, indexes, returns = experience
+        padded = torch.zeros(self.minibatch_size, dtype=torch.int64, device=part.device)
+        padded[: len(part)] = part
+        weights = torch.zeros(self.minibatch_size, device=part.device)
+        weights[: len(part)] = 1.0 / len(part)
+
+        def body(_: int, given: Sequence[Tensor]) -> list[Tensor]:
+            *rows, taken, wanted, counts = given
+            values = self.policy.network.values(rows).gather(1, taken[:, None]).squeeze(1)
+            loss = 0.5 * ((values - wanted).square() * counts).sum()
+            return [loss, (values * counts).sum(), self._optimizer.step(loss)]
+
+        rows = [leaf.index_select(0, padded) for leaf in observations]
+        loss, q_mean, norm = compiled("q", 1, body, [*rows, indexes[padded], returns[padded], weights])
+        return loss, q_mean, norm
 
     def minibatches(self, experience: Samples) -> Iterator[tuple[Tensor, Tensor]]:
         observations, indexes, returns = experience

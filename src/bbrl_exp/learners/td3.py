@@ -15,6 +15,9 @@ smoothed actions are clipped, and a truncated episode keeps its bootstrap. All n
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -27,6 +30,7 @@ from bbrl_exp.seeding import torch_generator
 class TD3(DeterministicActorCritic):
     """Learns a deterministic policy and several critics from a replay buffer."""
 
+    compiled_numbers = ("target_rate", "smoothing_std", "smoothing_clip")
     policy_delay: Count = 2
     """updates of the critics per update of the policy and the targets."""
     smoothing_std: Scheduled[AtLeastZero] = 0.2
@@ -39,8 +43,22 @@ class TD3(DeterministicActorCritic):
         self._generator = torch_generator(self.seed, "learner", "smoothing")
 
     def next_actions(self, batch: Batch) -> Tensor:
-        shape = (len(batch.rewards), self.policy.bounds.n_components)
-        return self.smoothed_actions(batch, torch.randn(shape, generator=self._generator).to(batch.rewards.device))
+        return self.smoothed_actions(batch, self.draw_noise(batch.rewards))
+
+    def draw_noise(self, like: Tensor) -> Tensor:
+        """Standard normal noise for actions, ``[N, D]`` on the device of a tensor ``[N, …]``."""
+        shape = (len(like), self.policy.bounds.n_components)
+        return torch.randn(shape, generator=self._generator).to(like.device)
+
+    def generators(self) -> list[torch.Generator]:
+        return [self._generator]
+
+    def draws(self, batch: Batch, moves_policy: bool) -> list[Tensor]:
+        return [self.draw_noise(batch.rewards)]
+
+    def with_draws(self, drawn: Sequence[Tensor]) -> Mapping[str, Any]:
+        noise = iter(drawn)
+        return {"draw_noise": lambda like: next(noise)}
 
     @torch.no_grad()
     def smoothed_actions(self, batch: Batch, noise: Tensor) -> Tensor:

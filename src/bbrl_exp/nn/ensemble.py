@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -16,6 +16,8 @@ from bbrl_exp.memory import check_parameters
 from bbrl_exp.nn.batch_renormalization import BatchRenormalization
 from bbrl_exp.nn.mlp import ACTIVATIONS
 
+# Draws the units that are silent, or gives masks that were drawn before.
+DropoutSource = torch.Generator | Iterator[Tensor]
 NORMALIZATIONS = ("none", "layer", "batch")
 
 
@@ -80,12 +82,13 @@ class EnsembleMlp(nn.Module):
         self.renormalizations = nn.ModuleList(BatchRenormalization(n_members, size) for size in renormalized)
         self.dropout = dropout
 
-    def forward(self, inputs: Tensor, dropout_generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, dropout_generator: DropoutSource | None = None) -> Tensor:
         """Outputs float32 ``[M, N, n_out]`` for inputs ``[N, n_in]``, which all networks see.
 
         Args:
             inputs: float32 ``[N, n_in]``.
-            dropout_generator: source of the units that are silent; without one, none is.
+            dropout_generator: source of the units that are silent, or masks that :meth:`draw_masks` gave; without one,
+                none is.
         """
         outputs = inputs.expand(self.n_members, *inputs.shape)
         if self.renormalizations:
@@ -105,7 +108,18 @@ class EnsembleMlp(nn.Module):
                 outputs = self.renormalizations[index + 1](outputs)
         return outputs
 
-    def _mask(self, like: Tensor, generator: torch.Generator) -> Tensor:
+    def draw_masks(self, n_inputs: int, generator: torch.Generator) -> list[Tensor]:
+        """The masks of the hidden layers for a pass over N inputs, ``[M, N, n_hidden]`` each; none without dropout."""
+        if not self.dropout:
+            return []
+        return [self._drawn_mask((self.n_members, n_inputs, each.shape[-1]), generator) for each in self.biases[:-1]]
+
+    def _mask(self, like: Tensor, source: DropoutSource) -> Tensor:
         """0 with the probability of dropout, 1 / (1 - dropout) otherwise."""
+        if isinstance(source, torch.Generator):
+            return self._drawn_mask(like.shape, source).to(like.device)
+        return next(source)
+
+    def _drawn_mask(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         keep = 1.0 - self.dropout
-        return torch.empty(like.shape).bernoulli_(keep, generator=generator).div_(keep).to(like.device)
+        return torch.empty(shape).bernoulli_(keep, generator=generator).div_(keep)

@@ -83,6 +83,17 @@ class FlatOptimizer:
             self._lay_out()
 
     @property
+    def optimizer(self) -> Optimizer:
+        """That of the block, or else of the parameters; another one after they were moved to another device."""
+        self._follow_parameters()
+        return self._optimizer
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters, in the order in which they are in the block."""
+        return self._parameters
+
+    @property
     def learning_rate(self) -> float:
         """The optimizer's learning rate."""
         return float(self._optimizer.param_groups[0]["lr"])

@@ -11,7 +11,7 @@ from torch import Tensor
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AT_LEAST_1, check_sizes
 from bbrl_exp.envs.spec import EnvSpec
-from bbrl_exp.nn.ensemble import EnsembleMlp
+from bbrl_exp.nn.ensemble import DropoutSource, EnsembleMlp
 from bbrl_exp.policies.bounds import ActionBounds
 from bbrl_exp.policies.observation import NetworkNode, ObservationFeatures
 from bbrl_exp.policies.q_network import discrete_action
@@ -70,7 +70,7 @@ class QEnsemble(Agent):
         self.network = EnsembleMlp(n_critics, sizes, activation, normalization, dropout, generator)
 
     def quantiles(
-        self, observations: Sequence[Tensor], unit_actions: Tensor, dropout_generator: torch.Generator | None = None
+        self, observations: Sequence[Tensor], unit_actions: Tensor, dropout_generator: DropoutSource | None = None
     ) -> Tensor:
         """Quantiles of the return, in no order, float32 ``[M, N, K]``.
 
@@ -83,7 +83,7 @@ class QEnsemble(Agent):
         return self.network(inputs, dropout_generator)  # type: ignore[no-any-return]
 
     def values(
-        self, observations: Sequence[Tensor], unit_actions: Tensor, dropout_generator: torch.Generator | None = None
+        self, observations: Sequence[Tensor], unit_actions: Tensor, dropout_generator: DropoutSource | None = None
     ) -> Tensor:
         """Values float32 ``[M, N]``, the means of :meth:`quantiles`."""
         quantiles = self.quantiles(observations, unit_actions, dropout_generator)

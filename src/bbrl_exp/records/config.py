@@ -27,6 +27,7 @@ ADDED_KEYS: Mapping[str, Any] = {
     "eval.judged_by": None,
     "eval.success": None,
     "schedule_steps": None,
+    "compile": False,
     "stop_when": None,
     "stop_when.metric": "eval_return_mean",
     "stop_when.at_least": None,
@@ -36,6 +37,8 @@ ADDED_KEYS: Mapping[str, Any] = {
 }
 # A key of environments, wherever their node is repeated, that earlier versions lack; null is what they did.
 ADDED_TO_ENVIRONMENTS = "float_observations"
+# Which of several agents steps the environments, and their classes by name: earlier versions had the first one only.
+BACKEND, BACKENDS, FIRST_BACKEND = "env.backend", "env.backends", "gym"
 MAPPINGS_OF_NODES = ("members", "wrappers", "sinks")  # name -> node, or null for one that is switched off
 _CALL = re.compile(r"\$\{[^}]*:")
 _HIDDEN = re.compile(r"\0(\d+)\0")
@@ -155,6 +158,10 @@ def with_added_keys(texts: Mapping[str, str]) -> dict[str, str]:
     if found.get(key) == "null":
         del found[key]
         found.pop(f"env.agent.{ADDED_TO_ENVIRONMENTS}", None)
+    first = f"{BACKENDS}.{FIRST_BACKEND}"
+    if found.get(BACKEND) == FIRST_BACKEND and first in found:
+        found["env.agent._target_"] = found[first]
+        found = {key: text for key, text in found.items() if key != BACKEND and not key.startswith(f"{BACKENDS}.")}
     return found
 
 

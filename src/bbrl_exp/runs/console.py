@@ -225,6 +225,7 @@ def _plan_in_words(run: CheckedRun) -> list[tuple[str, str]]:
         ("evaluation", _evaluation_in_words(run)),
         *([("stops early", f"where {stopping}")] if (stopping := StopRule.of(run).in_words) else []),
         ("seed", str(root.seed)),
+        *([("compiled", plan.compiled)] if plan.compiled is not None else []),
         ("device", f"{device}, {root.num_threads} thread{'s' if root.num_threads > 1 else ''}"),
     ]
 

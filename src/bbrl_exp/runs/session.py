@@ -244,6 +244,8 @@ class Session:
 
         assert self._learner is not None
         self._metrics.add(metrics)
+        for line in self._learner.news():
+            self._console.line(line)
         if self._metrics.due(chunk.env_steps):
             self._tracker.scalars(chunk.env_steps, self._metrics.take(chunk.env_steps))
             check_parameters(self._learner, chunk.env_steps)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from bbrl_exp.data.prioritised import PrioritisedReplay
-from bbrl_exp.data.replay import Batch, ReplayBuffer
+from bbrl_exp.data.replay import Batch
 from bbrl_exp.functional.losses import (
     categorical_cross_entropy,
     categorical_projection,
@@ -109,7 +109,8 @@ class StackedDQN:
         """Updates of ``jobs``, one after the other."""
         while n_updates:
             at_once = 1 if self._first.prioritised else min(n_updates, _MOST_AT_ONCE)
-            batches = [self._drawn(self._learners[job], at_once, fraction) for job in jobs]
+            # As many numbers in the same order are drawn for several batches at once as for one after the other.
+            batches = [self._learners[job]._draw(at_once * self._first.batch_size, fraction) for job in jobs]
             for batch in _stacked(batches, jobs, len(self._learners), at_once):
                 values, losses, errors = self._losses(batch)
                 norms = self._stack.step(losses, jobs)
@@ -121,13 +122,6 @@ class StackedDQN:
                 self._follow(jobs)
                 yield Update(losses.detach(), norms, values.detach().mean(dim=1))
             n_updates -= at_once
-
-    def _drawn(self, learner: DQN, n_batches: int, fraction: float) -> Batch:
-        """Batches of one job, one after the other in one: as many numbers in the same order are drawn for them."""
-        if isinstance(learner._replay, ReplayBuffer):
-            return learner._replay.sample(learner.batch_size * n_batches, learner._generator)
-        exponent = learner.importance_exponent_at(fraction)
-        return learner._replay.sample(learner.batch_size, learner._generator, importance_exponent=exponent)
 
     def _losses(self, batch: StackedBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Values of the actions taken ``[K, N]``, losses ``[K]``, and errors by which batches are drawn ``[K, N]``."""

@@ -123,7 +123,8 @@ class ConfiguredSubject:
             "graph": without_remotes(run.config["graph"]),
             "agent": {**run.config["agent"], "learner": learner},
         }
-        return cls(f"agent={run.choices['agent']} env={run.choices['env']}", run, config)
+        chosen = {group: run.choices[group] for group in ("agent", "env", "memory") if run.choices[group] is not None}
+        return cls(" ".join(f"{group}={option}" for group, option in chosen.items()), run, config)
 
     @property
     def steps_per_chunk(self) -> int:

@@ -225,6 +225,11 @@ class RowReader:
         self._variables = named.by_name
         self._names = names
 
+    @property
+    def layout(self) -> int:
+        """Changes whenever a variable gets other storage, as for values of another shape or dtype."""
+        return self._named.layout
+
     def rows(self, t: int) -> list[NDArray[Any]]:
         """Row ``t`` of each variable, in the order they were given in, arrays ``[B, …]``.
 

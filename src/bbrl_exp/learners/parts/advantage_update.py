@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bbrl_exp.functional.losses import policy_gradient, truncated_ratios
 from bbrl_exp.learners.learner import Metrics, Progress
-from bbrl_exp.learners.parts.on_policy import Experience, OnPolicyActorCritic
+from bbrl_exp.learners.parts.on_policy import Experience, Loss, OnPolicyActorCritic
 from bbrl_exp.learners.parts.samples import Samples
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.workspace import Workspace
@@ -24,10 +24,14 @@ class AdvantageUpdate(OnPolicyActorCritic[Experience]):
         if not len(experience.steps()):
             return {}
         learning_rate = self.begin_step(self._optimizer, progress)
-        loss = self.loss(experience)
-        gradient_norm = self._optimizer.step(loss.total)
+        loss, gradient_norm = self.learn(experience)
         return self.metrics_of(loss, experience, gradient_norm, learning_rate, {})
 
     def policy_loss(self, log_probs: Tensor, samples: Samples, advantages: Tensor) -> Tensor:
         weights = truncated_ratios(log_probs, samples.log_probs)
-        return policy_gradient(log_probs, weights * advantages).mean()
+        return samples.mean(policy_gradient(log_probs, weights * advantages))
+
+    def learn(self, experience: Experience) -> tuple[Loss, Tensor]:
+        """The step; gives the loss and the norm of its gradient."""
+        loss = self.loss(experience)
+        return loss, self._optimizer.step(loss.total)

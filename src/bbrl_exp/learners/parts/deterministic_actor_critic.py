@@ -25,6 +25,7 @@ class DeterministicActorCritic(TargetOptions, ReplayedActorCritic[Batch]):
         ConfigurationError: a value out of its range, or a critic that does not fit.
     """
 
+    compiled_numbers = ("target_rate",)
     policy: DeterministicPolicy = field(kw_only=False)
     """the policy that chooses the actions."""
     critic: QEnsemble = field(kw_only=False)
@@ -39,23 +40,26 @@ class DeterministicActorCritic(TargetOptions, ReplayedActorCritic[Batch]):
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         metrics: Metrics = {}
-        for batch in self._replayed.take(workspace, progress):
-            critic_loss, q_values = self.critic_loss(batch, self.next_actions(batch))
-            self.improve_critic(critic_loss)
-
-            if self._replayed.n_updates % self.policy_delay == 0:
-                policy_loss = self.policy_loss(batch)
-                self.improve_policy(policy_loss)
-                self.policy_objective = policy_loss.detach()
-                self.follow()
-
+        for moves_policy, (critic_loss, q_mean, *of_policy) in self.improvements(workspace, progress):
+            if moves_policy:
+                (self.policy_objective,) = of_policy
             metrics = {
-                "losses/q": critic_loss.detach(),
+                "losses/q": critic_loss,
                 "losses/policy": self.policy_objective,
-                "learner/q_mean": q_values.mean(),
+                "learner/q_mean": q_mean,
                 "learner/updates": float(self._replayed.n_updates),
             }
         return metrics
+
+    def improve(self, batch: Batch, moves_policy: bool) -> list[Tensor]:
+        critic_loss, q_values = self.critic_loss(batch, self.next_actions(batch))
+        self.improve_critic(critic_loss)
+        if not moves_policy:
+            return [critic_loss.detach(), q_values.mean()]
+        policy_loss = self.policy_loss(batch)
+        self.improve_policy(policy_loss)
+        self.follow()
+        return [critic_loss.detach(), q_values.mean(), policy_loss.detach()]
 
     @abstractmethod
     def next_actions(self, batch: Batch) -> Tensor:

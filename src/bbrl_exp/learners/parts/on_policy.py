@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import field
-from typing import Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from bbrl_exp.arguments import AboveZero, AtLeastZero, Scheduled
 from bbrl_exp.functional.losses import explained_variance
+from bbrl_exp.learners.compiled.updates import CompiledUpdates
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.parts.options import AdvantageOptions, StepOptions
 from bbrl_exp.learners.parts.samples import Samples, collect_samples
 from bbrl_exp.learners.parts.sequences import SequenceAdvantageOptions, Sequences, collect_sequences
 from bbrl_exp.nn.distributions import ActionDistribution
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.policies.memory import check_same_inputs
 from bbrl_exp.policies.observation import check_same_observations
 from bbrl_exp.policies.recurrent import RecurrentCritic, RecurrentPolicy
@@ -78,7 +81,9 @@ class OnPolicyActorCritic(StepOptions, AdvantageOptions, Learner, Generic[Experi
 
     def value_loss(self, values: Tensor, samples: Samples) -> Tensor:
         """The critic's part of the loss, a scalar, for values ``[N]``."""
-        return 0.5 * mse_loss(values, samples.returns)
+        if samples.weights is None:
+            return 0.5 * mse_loss(values, samples.returns)
+        return 0.5 * samples.mean((values - samples.returns).square())
 
     def loss_of(self, samples: Samples, distribution: ActionDistribution, values: Tensor) -> Loss:
         """The loss of N samples.
@@ -89,11 +94,11 @@ class OnPolicyActorCritic(StepOptions, AdvantageOptions, Learner, Generic[Experi
             values: of their observations, ``[N]``.
         """
         log_probs, advantages = distribution.log_prob(samples.actions), samples.advantages
-        if self.normalize_advantages and len(advantages) > 1:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        if self.normalize_advantages:
+            advantages = samples.standardized(advantages)
         policy_loss = self.policy_loss(log_probs, samples, advantages)
         value_loss = self.value_loss(values, samples)
-        entropy = distribution.entropy().mean()
+        entropy = samples.mean(distribution.entropy())
         total = policy_loss + self.value_weight * value_loss - self.entropy_weight * entropy
         return Loss(total, policy_loss, value_loss, entropy, log_probs, samples)
 
@@ -116,6 +121,8 @@ class OnPolicyActorCritic(StepOptions, AdvantageOptions, Learner, Generic[Experi
 class OfSamples(OnPolicyActorCritic[Samples]):
     """On-policy learning of a policy without a memory, from transitions in any order."""
 
+    # Dotted names of what may change from one compiled update to the next one.
+    compiled_numbers: ClassVar[tuple[str, ...]] = ("entropy_weight", "value_weight", "_optimizer.max_grad_norm")
     policy: StochasticPolicy = field(kw_only=False)
     """the policy that chooses the actions."""
     critic: Critic = field(kw_only=False)
@@ -123,8 +130,34 @@ class OfSamples(OnPolicyActorCritic[Samples]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._optimizer: FlatOptimizer  # is each algorithm's own
         check_same_observations(self.policy.features, self.critic.features)
         self.reads = self.reads_with(self.policy)
+
+    def descend_compiled(
+        self, compiled: CompiledUpdates, samples: Samples, parts: Sequence[Tensor], size: int
+    ) -> tuple[Loss, Tensor]:
+        """Compiled steps, one for the samples at the indexes of each part; the last one's loss and gradient norm.
+
+        Args:
+            compiled: what does them, all that :attr:`CompiledUpdates.at_once` says in a graph.
+            samples: what was experienced.
+            parts: int64 each, none empty, a multiple of ``compiled.at_once`` of them.
+            size: most samples of a part.
+        """
+        given = samples.padded(parts, size)
+
+        def body(index: int, stand_ins: Sequence[Tensor]) -> list[Tensor]:
+            loss = self.loss(samples.like([each[index * size : (index + 1) * size] for each in stand_ins]))
+            norm = self._optimizer.step(loss.total)
+            return [norm, *loss[:-1]]
+
+        n = compiled.at_once
+        for first in range(0, len(parts), n):
+            rows = slice(first * size, (first + n) * size)
+            norm, *of_loss, log_probs = compiled("samples", n, body, [each[rows] for each in given])
+        last = samples.select(parts[-1])
+        return Loss(*of_loss, log_probs[: len(last)], last), norm
 
     def collect(self, workspace: Workspace, progress: Progress) -> Samples:
         return collect_samples(workspace, progress, self.policy, self.critic, self._behaviour, self)

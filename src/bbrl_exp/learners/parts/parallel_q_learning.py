@@ -44,15 +44,9 @@ class ParallelQLearning(EpsilonOptions, StepOptions, ReturnOptions, Generic[Expe
         self.begin_step(self._optimizer, progress)
         metrics: dict[str, float | Tensor] = {}
         for _ in range(self.n_epochs):
-            for values, returns in self.minibatches(experience):
-                loss = 0.5 * (values - returns).square().mean()
-                norm = self._optimizer.step(loss)
+            for loss, q_mean, norm in self.epoch(experience):
                 self._n_updates += 1
-                metrics = {
-                    "losses/q": loss.detach(),
-                    "learner/q_mean": values.detach().mean(),
-                    "learner/gradient_norm": norm,
-                }
+                metrics = {"losses/q": loss, "learner/q_mean": q_mean, "learner/gradient_norm": norm}
         metrics["learner/epsilon"] = self.explore(progress.env_steps, progress.length)
         metrics["learner/learning_rate"] = self._optimizer.learning_rate
         metrics["learner/updates"] = float(self._n_updates)
@@ -61,6 +55,13 @@ class ParallelQLearning(EpsilonOptions, StepOptions, ReturnOptions, Generic[Expe
     @abstractmethod
     def collect(self, workspace: Workspace, progress: Progress) -> Experience:
         """What the new rows of a chunk teach."""
+
+    def epoch(self, experience: Experience) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """One pass over a chunk: of each step the loss, the mean value and the norm of the gradient, detached."""
+        for values, returns in self.minibatches(experience):
+            loss = 0.5 * (values - returns).square().mean()
+            norm = self._optimizer.step(loss)
+            yield loss.detach(), values.detach().mean(), norm
 
     @abstractmethod
     def minibatches(self, experience: Experience) -> Iterator[tuple[Tensor, Tensor]]:

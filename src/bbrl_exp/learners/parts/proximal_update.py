@@ -53,7 +53,7 @@ class ProximalUpdate(OnPolicyActorCritic[Experience]):
         experience = self.collect(workspace, progress)
         learning_rate = self.begin_step(self._optimizer, progress)
         self.set_clip_range(progress)
-        loss, gradient_norm = self._learn(experience)
+        loss, gradient_norm = self.learn(experience)
         if loss is None:
             return {}
         divergence = approximate_kl(loss.log_probs, loss.samples.log_probs).mean().detach()
@@ -78,7 +78,7 @@ class ProximalUpdate(OnPolicyActorCritic[Experience]):
         """KL(π_old, π), as estimated from the samples of a loss."""
         return float(approximate_kl(loss.log_probs.detach(), loss.samples.log_probs).mean())
 
-    def _learn(self, experience: Experience) -> tuple[Loss | None, Tensor]:
+    def learn(self, experience: Experience) -> tuple[Loss | None, Tensor]:
         """The epochs of one chunk; gives the last minibatch's loss and the norm of its gradient."""
         loss, gradient_norm, device = None, torch.zeros(()), experience.returns.device
         for _ in range(self.n_epochs if len(experience) else 0):

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import copy
 import functools
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, fields
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.arguments import AboveZero, AboveZeroToOne, BuiltLater, Scheduled
+from bbrl_exp.compilation.compiler import Compiler, NotCompilableError
+from bbrl_exp.data.batch import Batch
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.targets import copy_buffers, polyak_update
-from bbrl_exp.learners.learner import Learner
+from bbrl_exp.learners.compiled.batches import part_of, tensors_of
+from bbrl_exp.learners.compiled.updates import CompiledUpdates
+from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.learners.parts.descent import descend
 from bbrl_exp.learners.parts.options import MakeOptimizer, adam, optimizer_of, set_learning_rate
-from bbrl_exp.learners.parts.replayed import Drawn, Replayed, ReplayOptions
+from bbrl_exp.learners.parts.replayed import Drawn, Replayed, ReplayedBatches, ReplayOptions
 from bbrl_exp.learners.parts.with_options import WithOptions
 from bbrl_exp.policies.deterministic import DeterministicPolicy
 from bbrl_exp.policies.observation import check_same_observations, own_networks
 from bbrl_exp.policies.q_ensemble import DiscreteQEnsemble, QEnsemble
 from bbrl_exp.policies.squashed import SquashedNormalPolicy
 from bbrl_exp.policies.stochastic import StochasticPolicy
+from bbrl_exp.workspace import Workspace
 
 TwoOptimizers = Annotated[
     MakeOptimizer, BuiltLater("optimizer", ("params", "lr"), ("policy_learning_rate", "critic_learning_rate"))
@@ -67,6 +74,55 @@ class ReplayedActorCritic(ReplayOptions, Learner, Generic[Drawn]):
 
     def awaits(self) -> str | None:
         return self.first_update(self._replayed.n_updates)
+
+    @abstractmethod
+    def improve(self, batch: Drawn, moves_policy: bool) -> list[Tensor]:
+        """One update, of the policy too or of the critics alone; gives what its metrics are made of, detached."""
+
+    # Dotted names of what may change from one compiled update to the next one.
+    compiled_numbers: ClassVar[tuple[str, ...]] = ()
+
+    def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
+        if not isinstance(self._replayed, ReplayedBatches):
+            raise NotCompilableError(f"{type(self).__name__} has a memory, and no compiled update")
+        self.compiled = CompiledUpdates(self, compiler, self.compiled_numbers)
+
+    def improvements(self, workspace: Workspace, progress: Progress) -> Iterator[tuple[bool, list[Tensor]]]:
+        """The updates that are due: whether each moves the policy, and what :meth:`improve` gives."""
+        for batch in self._replayed.take(workspace, progress):
+            moves_policy = self._replayed.n_updates % self.policy_delay == 0
+            if self.compiled is not None and isinstance(batch, Batch):
+                try:
+                    yield moves_policy, self._improve_compiled(self.compiled, batch, moves_policy)
+                    continue
+                except NotCompilableError as reason:
+                    self.give_up_compiling(reason)
+            yield moves_policy, self.improve(batch, moves_policy)
+
+    def _improve_compiled(self, compiled: CompiledUpdates, batch: Batch, moves_policy: bool) -> list[Tensor]:
+        size, given = len(batch.rewards), tensors_of(batch)
+
+        def body(index: int, stand_ins: Sequence[Tensor]) -> list[Tensor]:
+            return self.improve(cast(Drawn, part_of(batch, stand_ins, index, size)), moves_policy)
+
+        with compiled.drawing(moves_policy, 1, *self.generators()):
+            drawn = self.draws(batch, moves_policy)
+            outputs = compiled(
+                moves_policy, 1, body, [*given, *drawn], lambda stand_ins: self.with_draws(stand_ins[len(given) :])
+            )
+        return list(outputs)
+
+    def generators(self) -> list[torch.Generator]:
+        """Where the random numbers of an update come from."""
+        return []
+
+    def draws(self, batch: Batch, moves_policy: bool) -> list[Tensor]:
+        """All random numbers of an update."""
+        return []
+
+    def with_draws(self, drawn: Sequence[Tensor]) -> Mapping[str, Any]:
+        """Attributes by dotted names that make an update take its random numbers from those of :meth:`draws`."""
+        return {}
 
     def follow_schedules(self, env_steps: int, total_steps: int) -> None:
         super().follow_schedules(env_steps, total_steps)

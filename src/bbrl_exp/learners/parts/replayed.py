@@ -39,8 +39,11 @@ class ReplayOptions(ReturnOptions):
 
     def first_update(self, n_updates: int) -> str | None:
         """What the first update awaits, where there were no ``n_updates``; see :meth:`Learner.awaits`."""
-        options = f"learning_starts={self.learning_starts}, updates_per_step={self.updates_per_step}"
-        return None if n_updates else f"more environment steps ({options})"
+        return None if n_updates else f"more environment steps ({self.what_delays_updates()})"
+
+    def what_delays_updates(self) -> str:
+        """The options that say when the first update is due."""
+        return f"learning_starts={self.learning_starts}, updates_per_step={self.updates_per_step}"
 
     def check_batch_size(self) -> None:
         """Refuses a batch that is larger than the buffer."""

@@ -9,9 +9,11 @@ from typing import NamedTuple, TypeVar
 from torch import Tensor, nn
 
 from bbrl_exp.arguments import AboveZero, AboveZeroToOne, Count, Scheduled
+from bbrl_exp.compilation.compiler import NotCompilableError
 from bbrl_exp.data.prioritised import PrioritisedReplay
 from bbrl_exp.data.replay import ReplayBuffer
 from bbrl_exp.functional.schedules import before_the_run
+from bbrl_exp.learners.compiled.updates import CompiledUpdates
 from bbrl_exp.learners.learner import Metrics, Progress
 from bbrl_exp.learners.parts.options import EpsilonOptions, StepOptions, adam
 from bbrl_exp.learners.parts.replayed import ReplayOptions
@@ -83,6 +85,12 @@ class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions):
         due = self.updates_due(progress) if self.can_learn() else 0
         last = None
         while self._n_updates < due:
+            if (compiled := self.compiled) is not None and self.can_learn_at_once(compiled.at_once, due):
+                try:
+                    last = self.learn_at_once(compiled, progress.fraction)
+                    continue
+                except NotCompilableError as reason:
+                    self.give_up_compiling(reason)
             last = self.learn(progress.fraction)
             self._n_updates += 1
             self._follower.follow(self._n_updates)
@@ -104,3 +112,11 @@ class ReplayedQLearning(EpsilonOptions, StepOptions, ReplayOptions):
     @abstractmethod
     def learn(self, fraction: float) -> Learned:
         """One update, when the part ``fraction`` of the run is done."""
+
+    def can_learn_at_once(self, n_updates: int, due: int) -> bool:
+        """Whether so many updates are due that one graph does; those that are left over are not compiled."""
+        return self._n_updates + n_updates <= due and self._follower.lets_pass(n_updates, self._n_updates)
+
+    def learn_at_once(self, compiled: CompiledUpdates, fraction: float) -> Learned:
+        """As many updates as one graph does, the target network's moves and the count included."""
+        raise NotCompilableError(f"{type(self).__name__} has no compiled update")

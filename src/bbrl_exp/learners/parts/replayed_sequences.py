@@ -54,6 +54,11 @@ class SequenceOptions(ReplayOptions, Learner):
         """Rows of a sequence, which are those of the burn-in and one more than there are transitions."""
         return self.burn_in + self.sequence_length + 1
 
+    def what_delays_updates(self) -> str:
+        """The options that say when the first update is due."""
+        lengths = f"burn_in={self.burn_in}, sequence_length={self.sequence_length}"
+        return f"{super().what_delays_updates()}, {lengths}"
+
     def states_of(self, *memories: Memory) -> tuple[str, ...]:
         """The variables of the states that sequences begin with."""
         return tuple(memory.state_name for memory in memories) if self.initial_state == "stored" else ()

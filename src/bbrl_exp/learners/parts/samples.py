@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,8 @@ class Samples:
         values: of the critic as it was, ``[N]``.
         advantages: generalised advantage estimates (Schulman et al., 2016), ``[N]``.
         returns: ``advantages + values``, what the critic should have said, ``[N]``.
+        weights: of the samples in means, ``[N]``, which sum to 1: 0 for those that only fill a batch up; None where all
+            count alike.
     """
 
     observations: tuple[Tensor, ...]
@@ -35,6 +38,47 @@ class Samples:
     values: Tensor
     advantages: Tensor
     returns: Tensor
+    weights: Tensor | None = None
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of ``[N]`` over the samples, without dimensions."""
+        return values.mean() if self.weights is None else (values * self.weights).sum()
+
+    def standardized(self, values: Tensor) -> Tensor:
+        """``[N]`` with mean 0 and standard deviation 1 over the samples; as they are for a single sample."""
+        if len(values) < 2:
+            return values
+        if self.weights is None:
+            return (values - values.mean()) / (values.std() + 1e-8)
+        centred = values - self.mean(values)
+        n = (self.weights > 0).sum()
+        variance = self.mean(centred.square()) * n / (n - 1).clamp(min=1)
+        return centred / (variance.sqrt() + 1e-8)
+
+    def padded(self, parts: Sequence[Tensor], size: int) -> list[Tensor]:
+        """The samples at the indexes of each part, in turn, each part filled up to ``size`` by samples of weight 0.
+
+        Returns:
+            As :meth:`tensors`, ``[len(parts) · size, …]`` each.
+        """
+        indexes = torch.zeros(len(parts), size, dtype=torch.int64, device=self.returns.device)
+        weights = torch.zeros(len(parts), size, dtype=self.returns.dtype, device=self.returns.device)
+        for index, part in enumerate(parts):
+            indexes[index, : len(part)] = part
+            weights[index, : len(part)] = 1.0 / len(part)
+        return [*self.select(indexes.flatten()).tensors()[:-1], weights.flatten()]
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors, the weights last; each ``[N, …]``."""
+        weights = torch.full_like(self.returns, 1.0 / max(len(self), 1)) if self.weights is None else self.weights
+        others = (self.log_probs, self.values, self.advantages, self.returns)
+        return [*self.observations, *self.actions, *others, weights]
+
+    def like(self, tensors: Sequence[Tensor]) -> Samples:
+        """Samples of the same variables, of what :meth:`tensors` gave of them or stands for that."""
+        n_observed, n_chosen = len(self.observations), len(self.actions)
+        first = n_observed + n_chosen
+        return Samples(tuple(tensors[:n_observed]), tuple(tensors[n_observed:first]), *tensors[first:])
 
     def __len__(self) -> int:
         return len(self.returns)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ class SoftActorCritic(ReplayedActorCritic[Drawn]):
     initial_temperature: Scheduled[AboveZero] = 1.0
     """α in the beginning; a schedule of it with ``temperature_learning_rate`` None only."""
 
+    compiled_numbers = ("temperature._target_entropy",)
     # Adam's β₁: an option of some algorithms.
     first_moment_decay = 0.9
 
@@ -70,26 +71,30 @@ class SoftActorCritic(ReplayedActorCritic[Drawn]):
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         metrics: Metrics = {}
-        for batch in self._replayed.take(workspace, progress):
-            critic_loss, values = self.loss_of_critics(batch)
-            self.improve_critic(critic_loss)
-
-            if self._replayed.n_updates % self.policy_delay == 0:
-                policy_loss, log_probs = self.loss_of_policy(batch)
-                self.improve_policy(policy_loss)
-                self.temperature.adapt(log_probs)
-                self.policy_objective, self.entropy = policy_loss.detach(), -log_probs.mean()
-
-            self.follow()
+        for moves_policy, (critic_loss, q_mean, *of_policy) in self.improvements(workspace, progress):
+            if moves_policy:
+                self.policy_objective, self.entropy = of_policy
             metrics = {
-                "losses/q": critic_loss.detach(),
+                "losses/q": critic_loss,
                 "losses/policy": self.policy_objective,
-                "learner/q_mean": values.mean(),
+                "learner/q_mean": q_mean,
                 "learner/entropy": self.entropy,
                 "learner/temperature": self.temperature.value,
                 "learner/updates": float(self._replayed.n_updates),
             }
         return metrics
+
+    def improve(self, batch: Drawn, moves_policy: bool) -> list[Tensor]:
+        critic_loss, values = self.loss_of_critics(batch)
+        self.improve_critic(critic_loss)
+        of_policy = []
+        if moves_policy:
+            policy_loss, log_probs = self.loss_of_policy(batch)
+            self.improve_policy(policy_loss)
+            self.temperature.adapt(log_probs)
+            of_policy = [policy_loss.detach(), -log_probs.mean()]
+        self.follow()
+        return [critic_loss.detach(), values.mean(), *of_policy]
 
     @abstractmethod
     def loss_of_critics(self, batch: Drawn) -> tuple[Tensor, Tensor]:
@@ -150,6 +155,16 @@ class SquashedSoftActorCritic(SquashedEntropy[Batch]):
         check_q_critic(self, self.policy, self.critic, self.uses)
         self.prepare(self.policy, self.critic, ReplayedBatches(self.policy, self))
 
+    def generators(self) -> list[torch.Generator]:
+        return [self._generator]
+
+    def draws(self, batch: Batch, moves_policy: bool) -> list[Tensor]:
+        return [self.draw_noise(batch.rewards) for _ in range(1 + moves_policy)]
+
+    def with_draws(self, drawn: Sequence[Tensor]) -> Mapping[str, Any]:
+        noise = iter(drawn)
+        return {"draw_noise": lambda like: next(noise)}
+
     def loss_of_critics(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return self.critic_loss(batch, self.draw_noise(batch.rewards))
 
@@ -189,6 +204,8 @@ class SquashedSoftActorCritic(SquashedEntropy[Batch]):
 
 class TargetedSoftActorCritic(TargetOptions, SquashedSoftActorCritic):
     """Soft actor-critic for continuous actions with a slow copy of the critics, which values what comes next."""
+
+    compiled_numbers = ("temperature._target_entropy", "target_rate")
 
     def __post_init__(self) -> None:
         super().__post_init__()

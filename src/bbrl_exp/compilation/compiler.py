@@ -1,0 +1,88 @@
+"""Torch's compiler, as it is used here: from a recorded graph, with tensors of fixed shapes, to machine code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bbrl_exp.compilation.cache import cache_folder, use_cache
+from bbrl_exp.errors import BbrlExpError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Function = Callable[..., "tuple[Tensor, ...]"]
+
+_COMPILERS = ("g++", "clang++")
+
+
+class NotCompilableError(BbrlExpError):
+    """A function that cannot be compiled; the message says why, and is the end of a sentence."""
+
+
+def why_no_compiler(device: str) -> str | None:
+    """Why nothing can be compiled for a device, such as ``cpu``; None where it can."""
+    kind = device.partition(":")[0]
+    if kind == "mps":
+        return "device=mps is not supported"
+    chosen = os.environ.get("CXX")
+    if not any(shutil.which(name) for name in ((chosen,) if chosen else _COMPILERS)):
+        missing = chosen or " or ".join(_COMPILERS)
+        return f"no C++ compiler found ({missing}); install one, such as the package g++"
+    return None
+
+
+@dataclass
+class Compiler:
+    """Records functions and compiles them.
+
+    Attributes:
+        device: where the tensors are, ``cpu``, ``cuda:0``, …
+        n_threads: that the code may use.
+        complaint: why the code of earlier runs is not used; None where it is.
+        seconds: that compiling has taken so far.
+        n_graphs: graphs compiled so far.
+    """
+
+    device: str
+    n_threads: int = 1
+    complaint: str | None = field(default=None, init=False)
+    seconds: float = field(default=0.0, init=False)
+    n_graphs: int = field(default=0, init=False)
+    _has_cache: bool = field(default=False, init=False)
+
+    def __call__(self, record: Callable[[], tuple[torch.fx.GraphModule, Sequence[Tensor]]]) -> Function:
+        """The machine code of the graph that ``record`` gives, for tensors like the examples that it gives.
+
+        Raises:
+            NotCompilableError: it cannot be recorded or compiled.
+        """
+        begun = time.perf_counter()
+        if not self._has_cache:
+            self.complaint, self._has_cache = use_cache(cache_folder()), True
+        try:
+            compiled = self.compile(*record())
+        except NotCompilableError:
+            raise
+        except Exception as error:  # whatever the compiler stumbles over
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise NotCompilableError(f"it cannot be compiled ({type(error).__name__}: {lines[0][:200]})") from error
+        finally:
+            self.seconds += time.perf_counter() - begun
+        self.n_graphs += 1
+        return compiled
+
+    def compile(self, graph: torch.fx.GraphModule, examples: Sequence[Tensor]) -> Function:
+        """The code of a graph, by inductor, in this process alone."""
+        import torch
+        from torch import _inductor as inductor
+
+        # One process: workers that compile would outlive a run that is killed.
+        options = {"cpp.threads": self.n_threads, "compile_threads": 1}
+        with torch.no_grad():
+            return inductor.compile(graph, list(examples), options=options)  # type: ignore[return-value]

@@ -1,0 +1,48 @@
+"""Batches of transitions as lists of tensors, and back: what a graph takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from bbrl_exp.data.batch import Batch
+
+
+def tensors_of(batch: Batch) -> list[Tensor]:
+    """The tensors of a batch."""
+    return [
+        *batch.observations,
+        *batch.actions,
+        *batch.next_observations,
+        batch.rewards,
+        batch.terminated,
+        batch.discounts,
+        batch.weights,
+    ]
+
+
+def part_of(like: Batch, tensors: Sequence[Tensor], index: int, size: int) -> Batch:
+    """Part number ``index`` of ``size`` transitions, of tensors as :func:`tensors_of` gave them.
+
+    Args:
+        like: the batch whose tensors they are, or stand for.
+        tensors: those, and perhaps others after them.
+        index: counted from 0.
+        size: transitions in a part.
+    """
+    parts = [each[index * size : (index + 1) * size] for each in tensors]
+    n_observed, n_chosen = len(like.observations), len(like.actions)
+    first, second = n_observed + n_chosen, 2 * n_observed + n_chosen
+    rewards, terminated, discounts, weights = parts[second : second + 4]
+    return replace(
+        like,
+        observations=tuple(parts[:n_observed]),
+        actions=tuple(parts[n_observed:first]),
+        next_observations=tuple(parts[first:second]),
+        rewards=rewards,
+        terminated=terminated,
+        discounts=discounts,
+        weights=weights,
+    )

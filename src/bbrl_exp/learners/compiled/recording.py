@@ -1,0 +1,173 @@
+"""Records the updates of a learner as a graph: its own code runs on stand-ins for all tensors that it holds."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from bbrl_exp.compilation.compiler import NotCompilableError
+from bbrl_exp.learners.compiled.optimizers import OptimizerState, RecordedOptimizer
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer
+
+if TYPE_CHECKING:
+    pass
+
+# One update, from the stand-ins of what it was given: the number of the update among those of the graph, then these.
+Body = Callable[[int, Sequence[Tensor]], Sequence[Tensor]]
+
+
+class Draws:
+    """Random numbers that were drawn before, in their order; takes the place of a generator."""
+
+    def __init__(self, drawn: Sequence[Tensor]) -> None:
+        self._drawn = iter(drawn)
+
+    def next(self) -> Tensor:
+        """The next ones."""
+        return next(self._drawn)
+
+
+class LearnerTensors:
+    """All tensors of a learner that an update may read or change, in a fixed order.
+
+    Args:
+        learner: a module with its optimizers among its attributes, or those of its parts.
+
+    Raises:
+        NotCompilableError: an optimizer cannot be compiled.
+    """
+
+    def __init__(self, learner: nn.Module) -> None:
+        self._learner = learner
+        self._owners: list[tuple[Any, str]] = []
+        self.optimizers: list[OptimizerState] = []
+        for module in learner.modules():
+            for name, value in vars(module).items():
+                if isinstance(value, FlatOptimizer | Optimizer):
+                    self._owners.append((module, name))
+                    self.optimizers.append(OptimizerState(value))
+
+    def of_optimizers(self) -> list[list[Tensor]]:
+        """What each optimizer moves, and its moments."""
+        return [each.tensors() for each in self.optimizers]
+
+    def others(self) -> list[Tensor]:
+        """Parameters and buffers that no optimizer moves, nor has in a block."""
+        moved = {id(each) for state in self.optimizers for each in (*state.leaves, *state.moved)}
+        found = (*self._learner.parameters(), *self._learner.buffers())
+        return [each for each in dict.fromkeys(found) if id(each) not in moved]
+
+    def all(self) -> list[Tensor]:
+        """All of them: first those of the optimizers, then the others."""
+        return [*(each for tensors in self.of_optimizers() for each in tensors), *self.others()]
+
+    @contextlib.contextmanager
+    def replaced(self, stand_ins: Sequence[Tensor]) -> Iterator[list[RecordedOptimizer]]:
+        """The learner works on ``stand_ins`` for :meth:`all`, and on recorded optimizers, while the block runs."""
+        by_id: dict[int, Tensor] = {}
+        recorded, first = [], 0
+        for state in self.optimizers:
+            n_tensors = len(state.tensors())
+            own = stand_ins[first : first + n_tensors]
+            leaves = _leaves(state, own)
+            by_id.update((id(each), leaf) for each, leaf in zip(state.leaves, leaves, strict=True))
+            recorded.append(RecordedOptimizer(state, own, leaves))
+            first += n_tensors
+        by_id.update((id(each), own) for each, own in zip(self.others(), stand_ins[first:], strict=True))
+        undo: list[Callable[[], None]] = []
+        try:
+            for module in self._learner.modules():
+                for held in (module._parameters, module._buffers):
+                    _replace(held, [(name, value) for name, value in held.items() if value is not None], by_id, undo)
+                for container in (module, *(each for each in vars(module).values() if _holds_tensors(each))):
+                    for value in vars(container).values():
+                        if isinstance(value, list) and value and isinstance(value[0], Tensor):
+                            _replace(value, list(enumerate(value)), by_id, undo)
+            for (owner, name), optimizer in zip(self._owners, recorded, strict=True):
+                undo.append(_restoring(vars(owner), name))
+                vars(owner)[name] = optimizer
+            yield recorded
+        finally:
+            for restore in reversed(undo):
+                restore()
+
+
+def _leaves(state: OptimizerState, own: Sequence[Tensor]) -> list[Tensor]:
+    """The parameters that an optimizer moves, from the stand-ins of what it moves."""
+    moved = own[: len(state.moved)]
+    if len(moved) == len(state.leaves) and all(a is b for a, b in zip(state.moved, state.leaves, strict=True)):
+        return [each.detach().requires_grad_() for each in moved]
+    parts, first = [], 0
+    for parameter in state.leaves:
+        part = moved[0][first : first + parameter.numel()].view_as(parameter)
+        parts.append(part.detach().requires_grad_())
+        first += parameter.numel()
+    return parts
+
+
+def _holds_tensors(value: object) -> bool:
+    from bbrl_exp.learners.parts.target_follower import TargetFollower
+
+    return isinstance(value, TargetFollower)
+
+
+def _replace(held: Any, items: Sequence[tuple[Any, Tensor]], by_id: dict[int, Tensor], undo: list[Any]) -> None:
+    for key, value in items:
+        if id(value) in by_id:
+            undo.append(_restoring(held, key))
+            held[key] = by_id[id(value)]
+
+
+def _restoring(held: Any, key: Any) -> Callable[[], None]:
+    missing = object()
+    before = held[key] if isinstance(held, list) else held.get(key, missing)
+
+    def restore() -> None:
+        if before is missing:
+            held.pop(key, None)
+        else:
+            held[key] = before
+
+    return restore
+
+
+@contextlib.contextmanager
+def attributes(owner: Any, values: dict[str, Any]) -> Iterator[None]:
+    """Attributes of ``owner`` and of its parts, by dotted names, have these values while the block runs."""
+    undo: list[Callable[[], None]] = []
+    try:
+        for path, value in values.items():
+            *parents, name = path.split(".")
+            held = owner
+            for parent in parents:
+                held = getattr(held, parent)
+            undo.append(_restoring(vars(held), name))
+            vars(held)[name] = value
+        yield
+    finally:
+        for restore in reversed(undo):
+            restore()
+
+
+def record(function: Callable[..., tuple[Tensor, ...]], examples: Sequence[Tensor]) -> torch.fx.GraphModule:
+    """The graph of the operations that ``function`` does on tensors like the examples, which it may change.
+
+    Raises:
+        NotCompilableError: it does other things from case to case, or draws random numbers.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    copies = [each.detach().clone() for each in examples]
+    with torch.enable_grad():
+        graph = make_fx(function)(*copies)
+    for node in graph.graph.nodes:
+        tags = getattr(node.target, "tags", ())
+        if torch.Tag.nondeterministic_seeded in tags:
+            name = str(getattr(node.target, "__name__", node.target)).partition(".")[0]
+            raise NotCompilableError(f"its network draws random numbers ({name})")
+    return graph

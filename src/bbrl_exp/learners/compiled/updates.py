@@ -1,0 +1,191 @@
+"""Runs a learner's updates as compiled graphs, one for each kind of update, made when it is first due."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bbrl_exp.compilation.compiler import Compiler, Function, NotCompilableError
+from bbrl_exp.learners.compiled.optimizers import N_NUMBERS
+from bbrl_exp.learners.compiled.recording import Body, LearnerTensors, attributes, record
+
+# Most updates in one graph: more make it longer to compile, and hardly faster to run.
+MOST_UPDATES = 8
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """One kind of update.
+
+    Attributes:
+        run: the code.
+        used: the inputs that it takes, among all that there are.
+        moved: which optimizers make steps, by their places.
+    """
+
+    run: Function
+    used: tuple[int, ...]
+    moved: tuple[int, ...]
+
+
+class CompiledUpdates:
+    """The graphs of one learner.
+
+    Args:
+        learner: whose tensors they change.
+        compiler: compiles them.
+        numbers: dotted names of attributes of the learner that may change from one update to the next one; those that
+            are None are left as they are.
+        at_once: updates in a graph where so many are due.
+        most_samples: of a chunk; 0 where the size of what is learned from is known.
+
+    Attributes:
+        at_once: as above.
+        most_samples: as above.
+
+    Raises:
+        NotCompilableError: the learner has an optimizer that is not compiled.
+    """
+
+    def __init__(
+        self, learner: nn.Module, compiler: Compiler, numbers: Sequence[str], at_once: int = 1, most_samples: int = 0
+    ) -> None:
+        self.at_once = at_once
+        self.most_samples = most_samples
+        self._learner = learner
+        self._compiler = compiler
+        self._tensors = LearnerTensors(learner)
+        self._numbers = {name: operator.attrgetter(name) for name in numbers}
+        self._graphs: dict[Hashable, _Graph] = {}
+        self._n_reported, self._seconds_reported = 0, 0.0
+
+    def news(self) -> list[str]:
+        """What has been compiled since the last call, in a line for the console."""
+        n_graphs, compiler = self._compiler.n_graphs - self._n_reported, self._compiler
+        if not n_graphs:
+            return []
+        self._n_reported += n_graphs
+        graphs = "1 graph" if n_graphs == 1 else f"{n_graphs} graphs"
+        seconds, self._seconds_reported = compiler.seconds - self._seconds_reported, compiler.seconds
+        return [f"compile: {graphs} made in {seconds:.1f} s"]
+
+    @contextlib.contextmanager
+    def drawing(self, kind: Hashable, n_updates: int, *generators: Any) -> Iterator[None]:
+        """Puts random generators back where an update that is made in this block cannot be compiled."""
+        if (kind, n_updates) in self._graphs:
+            yield
+            return
+        before = [_position(each) for each in generators]
+        try:
+            yield
+        except NotCompilableError:
+            for generator, position in zip(generators, before, strict=True):
+                _put_back(generator, position)
+            raise
+
+    def __call__(
+        self,
+        kind: Hashable,
+        n_updates: int,
+        body: Body,
+        given: Sequence[Tensor],
+        replaced: Callable[[Sequence[Tensor]], Mapping[str, Any]] | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Does ``n_updates`` updates.
+
+        Args:
+            kind: of which all calls do the same operations on tensors of the same shapes.
+            n_updates: in one graph.
+            body: one of them, run where a graph is recorded.
+            given: what they are made from.
+            replaced: attributes of the learner, by dotted names, that are others while a graph is recorded, for the
+                stand-ins of ``given``.
+
+        Returns:
+            What the last of the updates gives.
+
+        Raises:
+            NotCompilableError: it cannot be compiled; nothing was changed.
+        """
+        values = {name: get(self._learner) for name, get in self._numbers.items()}
+        names = [name for name, value in values.items() if value is not None]
+        rows = [[float(values[name]) for name in names]] * n_updates
+        steps = [state.numbers(n_updates) for state in self._tensors.optimizers]
+        numbers = torch.tensor(
+            [[*row, *(number for step in steps for number in step[index])] for index, row in enumerate(rows)]
+        ).to(given[0].device)
+        inputs = [*self._tensors.all(), numbers, *given]
+        graph = self._graphs.get((kind, n_updates))
+        if graph is None:
+            graph = self._graphs[kind, n_updates] = self._make(n_updates, body, inputs, len(given), names, replaced)
+        with torch.no_grad():
+            outputs = graph.run(*[inputs[index] for index in graph.used])
+        for index in graph.moved:
+            self._tensors.optimizers[index].count(n_updates)
+        return outputs
+
+    def _make(
+        self,
+        n_updates: int,
+        body: Body,
+        inputs: Sequence[Tensor],
+        n_given: int,
+        names: Sequence[str],
+        replaced: Callable[[Sequence[Tensor]], Mapping[str, Any]] | None,
+    ) -> _Graph:
+        moved: list[int] = []
+
+        def function(*stand_ins: Tensor) -> tuple[Tensor, ...]:
+            tensors, numbers, given = stand_ins[: -n_given - 1], stand_ins[-n_given - 1], stand_ins[-n_given:]
+            others = {} if replaced is None else dict(replaced(given))
+            outputs: Sequence[Tensor] = ()
+            with self._tensors.replaced(tensors) as optimizers, attributes(self._learner, others):
+                for index in range(n_updates):
+                    row, first = numbers[index], len(names)
+                    for optimizer, state in zip(optimizers, self._tensors.optimizers, strict=True):
+                        n_numbers = N_NUMBERS * len(state.optimizer.param_groups)
+                        optimizer.numbers = row[first : first + n_numbers]
+                        first += n_numbers
+                    with attributes(self._learner, {name: row[place] for place, name in enumerate(names)}):
+                        outputs = body(index, given)
+            moved[:] = [index for index, optimizer in enumerate(optimizers) if optimizer.has_moved]
+            return tuple(each.detach() for each in outputs)
+
+        def recorded() -> tuple[torch.fx.GraphModule, list[Tensor]]:
+            graph = record(function, inputs)
+            places = [node for node in graph.graph.nodes if node.op == "placeholder"]
+            used[:] = [index for index, node in enumerate(places) if node.users]
+            for node in places:
+                if not node.users:
+                    graph.graph.erase_node(node)
+            graph.recompile()
+            return graph, [inputs[index] for index in used]
+
+        used: list[int] = []
+        return _Graph(self._compiler(recorded), tuple(used), tuple(moved))
+
+
+def updates_per_graph(n_updates: float) -> int:
+    """How many updates go in one graph where ``n_updates`` are due at a time: no more, so that few are left over."""
+    most = min(int(n_updates), MOST_UPDATES)
+    if most < 2:
+        return 1
+    return max((n for n in range(most, most // 2, -1) if int(n_updates) % n == 0), default=most)
+
+
+def _position(generator: np.random.Generator | torch.Generator) -> Any:
+    return generator.get_state() if isinstance(generator, torch.Generator) else generator.bit_generator.state
+
+
+def _put_back(generator: np.random.Generator | torch.Generator, position: Any) -> None:
+    if isinstance(generator, torch.Generator):
+        generator.set_state(position)
+    else:
+        generator.bit_generator.state = position
