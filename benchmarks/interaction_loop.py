@@ -300,6 +300,105 @@ def speed_table(speeds: dict[tuple[str, str, int], float], batch_sizes: Sequence
     return "\n".join(lines)
 
 
+class Timer:
+    """The seconds that calls take, by what they are for.
+
+    Attributes:
+        seconds: of all calls.
+        lost: what the timing of the calls itself cost whoever made them.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.lost: dict[str, float] = {}
+        self._cost = 0.0
+        empty, n = self.timed(lambda: None, "nothing"), 20_000
+        self._cost = (min(timeit.repeat(empty, number=n, repeat=5)) - self.seconds.pop("nothing") / 5) / n
+
+    def watch(self, owner: Any, method: str, what: str) -> None:
+        """Times every call of a method of this one object from now on."""
+        setattr(owner, method, self.timed(getattr(owner, method), what))
+
+    def timed(self, call: Callable[..., Any], what: str) -> Callable[..., Any]:
+        seconds, lost = self.seconds, self.lost
+        seconds.setdefault(what, 0.0)
+        lost.setdefault(what, 0.0)
+
+        def timed_call(*arguments: Any, **keywords: Any) -> Any:
+            start = time.perf_counter()
+            found = call(*arguments, **keywords)
+            seconds[what] += time.perf_counter() - start
+            lost[what] += self._cost
+            return found
+
+        return timed_call
+
+
+def share_table(cases: Sequence[tuple[str, int]] = (("scalar", 1), ("scalar", 64), ("vectorized", 64))) -> str:
+    """Where this project's time goes with a random policy: µs per time step of the whole batch, medians of 5."""
+    columns: dict[str, dict[str, float]] = {}
+    for stepping, batch_size in cases:
+        columns[f"{stepping}, B = {batch_size}"] = medians = {}
+        found = [shares(stepping, batch_size) for _ in range(5)]
+        for what in found[0]:
+            medians[what] = statistics.median(one[what] for one in found)
+    parts = list(next(iter(columns.values())))
+    lines = [
+        f"| µs per time step of the batch, random policy | {' | '.join(columns)} |",
+        "|---" * (1 + len(columns)) + "|",
+    ]
+    for what in parts:
+        lines.append(f"| {what} | {' | '.join(f'{column[what]:.1f}' for column in columns.values())} |")
+    return "\n".join(lines)
+
+
+def shares(stepping: str, batch_size: int) -> dict[str, float]:
+    env = AutoResetGymAgent("CartPole-v1", batch_size, stepping=stepping)
+    actor, timer = RandomAgent(env.env_spec), Timer()
+    kernel: Any = env._kernel
+    timer.watch(actor, "forward", "draw")
+    timer.watch(env, "_read_actions", "read")
+    timer.watch(kernel, "step", "kernel")
+    timer.watch(kernel._rows, "write", "write")
+    if stepping == "vectorized":
+        timer.watch(kernel._vector_env, "step", "step")
+        timer.watch(kernel, "reset", "reset")
+    else:
+        kernel._steps = [timer.timed(step, "step") for step in kernel._steps]
+        for one in kernel.envs:
+            timer.watch(one, "reset", "reset")
+    graph, workspace, seconds, lost = TemporalAgent(Agents(env, actor)), Workspace(), timer.seconds, timer.lost
+    n_chunks = max(2, 160 // batch_size)
+    start = 0.0
+    for chunk in collect(
+        graph,
+        workspace,
+        total_steps=n_chunks * STEPS_PER_CHUNK * batch_size,
+        batch_size=batch_size,
+        steps_per_chunk=STEPS_PER_CHUNK,
+    ):
+        if chunk.number == 1:
+            for what in seconds:
+                seconds[what] = lost[what] = 0.0
+            start = time.perf_counter()
+    per_step = 1e6 / ((n_chunks - 1) * STEPS_PER_CHUNK)
+    whole = time.perf_counter() - start - sum(lost.values())
+    within = {what: seconds[what] + lost[what] for what in ("step", "reset", "write")}
+    kernel_seconds = seconds["kernel"] - sum(within.values())
+    outside = seconds["draw"] + seconds["read"] + seconds["kernel"] - sum(lost[what] for what in within)
+    timings = {
+        "gymnasium's own steps": seconds["step"],
+        "beginning episodes, each from its own seed": seconds["reset"],
+        "drawing actions and recording them": seconds["draw"],
+        "reading actions and checking them": seconds["read"],
+        "recording observations, keeping what a resumed run needs": kernel_seconds,
+        "checking rewards and observations, recording the other variables": seconds["write"],
+        "the loop over time": whole - outside,
+        "all": whole,
+    }
+    return {what: value * per_step for what, value in timings.items()}
+
+
 def access_table() -> str:
     """What one read or write costs, beside the bare operation on a tensor that checks nothing."""
     workspace, value = Workspace(), torch.randn(8, 4)
@@ -375,7 +474,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     speeds = measure(arguments.rounds, arguments.seconds, arguments.batch_sizes)
-    text = f"{speed_table(speeds, arguments.batch_sizes)}\n\n{access_table()}\n\n{answer_table()}\n"
+    text = f"{speed_table(speeds, arguments.batch_sizes)}\n\n{share_table()}\n\n{access_table()}\n\n{answer_table()}\n"
     print(text)
     if arguments.out is not None:
         options = f"--rounds {arguments.rounds} --seconds {arguments.seconds}"

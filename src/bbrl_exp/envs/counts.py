@@ -25,6 +25,7 @@ class Counts:
         counts = np.asarray(leaf.counts)
         self._smallest = np.zeros(leaf.shape, np.int64) if leaf.start is None else np.asarray(leaf.start)
         self._beyond = self._smallest + counts
+        self._has_start = bool(self._smallest.any())
         self._count = int(counts) if leaf.kind == "discrete" else None
         is_small = self._count is not None and self._count <= _LARGEST_SET
         self._values = frozenset(range(int(self._smallest), int(self._beyond))) if is_small else None
@@ -37,7 +38,8 @@ class Counts:
         elif self._count is not None:
             # As unsigned numbers, negative ones are the largest: one reduction finds whatever is outside.
             whole = values if values.dtype == np.int64 else values.astype(np.int64)
-            if np.maximum.reduce((whole - self._smallest).view(np.uint64)) < self._count:
+            offsets = whole - self._smallest if self._has_start else whole
+            if np.maximum.reduce(offsets.view(np.uint64)) < self._count:
                 return None
         outside = (values < self._smallest) | (values >= self._beyond)
         return tuple(np.argwhere(outside)[0].tolist()) if outside.any() else None
