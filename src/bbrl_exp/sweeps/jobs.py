@@ -145,6 +145,8 @@ def _why_not_stackable(prepared: PreparedRun) -> str | None:
     for key, value in settings.items():
         if value:
             return f"{key}={str(value).lower()} is for a process that has one job"
+    if run.root.compile:
+        return "compile=true compiles the updates of one job"
     return why_not(prepared.graph, prepared.learner)
 
 
