@@ -55,7 +55,7 @@ class OptimizerState:
     @property
     def leaves(self) -> list[Tensor]:
         """The parameters that gradients are of."""
-        return self._owner.parameters if isinstance(self._owner, FlatOptimizer) else self.moved
+        return list(self._owner.parameters) if isinstance(self._owner, FlatOptimizer) else self.moved
 
     @property
     def moved(self) -> list[Tensor]:
@@ -151,7 +151,7 @@ class RecordedOptimizer:
             if self._is_block:
                 gradients = [torch.cat([each.flatten() for each in gradients])]
             sizes = [torch.linalg.vector_norm(each) for each in gradients]
-            norm = sizes[0] if len(sizes) == 1 else torch.linalg.vector_norm(torch.stack(sizes))
+            norm: Tensor = sizes[0] if len(sizes) == 1 else torch.linalg.vector_norm(torch.stack(sizes))
             if self.max_grad_norm is not None:
                 scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
                 gradients = [each * scale for each in gradients]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,6 +44,7 @@ class LearnerTensors:
 
     def __init__(self, learner: nn.Module) -> None:
         self._learner = learner
+        self._others: list[Tensor] | None = None
         self._owners: list[tuple[Any, str]] = []
         self.optimizers: list[OptimizerState] = []
         for module in learner.modules():
@@ -58,6 +59,11 @@ class LearnerTensors:
 
     def others(self) -> list[Tensor]:
         """Parameters and buffers that no optimizer moves, nor has in a block."""
+        if self._others is None:
+            self._others = self._found_others()
+        return self._others
+
+    def _found_others(self) -> list[Tensor]:
         moved = {id(each) for state in self.optimizers for each in (*state.leaves, *state.moved)}
         found = (*self._learner.parameters(), *self._learner.buffers())
         return [each for each in dict.fromkeys(found) if id(each) not in moved]
@@ -92,9 +98,20 @@ class LearnerTensors:
                 undo.append(_restoring(vars(owner), name))
                 vars(owner)[name] = optimizer
             yield recorded
+            self._check_buffers(by_id)
         finally:
             for restore in reversed(undo):
                 restore()
+
+    def _check_buffers(self, by_id: Mapping[int, Tensor]) -> None:
+        """Refuses buffers that were replaced, not changed in place: a graph would not replace them."""
+        stand_ins = set(map(id, by_id.values()))
+        for module in self._learner.modules():
+            for name, value in module._buffers.items():
+                if value is not None and id(value) not in stand_ins:
+                    raise NotCompilableError(
+                        f"{type(module).__name__} replaces its buffer '{name}' in an update; it must change it in place"
+                    )
 
 
 def _leaves(state: OptimizerState, own: Sequence[Tensor]) -> list[Tensor]:

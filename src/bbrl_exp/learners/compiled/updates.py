@@ -17,7 +17,7 @@ from bbrl_exp.learners.compiled.optimizers import N_NUMBERS
 from bbrl_exp.learners.compiled.recording import Body, LearnerTensors, attributes, record
 
 # Most updates in one graph: more make it longer to compile, and hardly faster to run.
-MOST_UPDATES = 8
+MOST_UPDATES = 4
 
 
 @dataclass(frozen=True)
