@@ -104,6 +104,17 @@ class OptimizerState:
             if (step := self.optimizer.state[each].get("step")) is not None:
                 step += n_steps
 
+    def counts(self) -> list[float | None]:
+        """How many steps each tensor has made, None where nobody counts."""
+        steps = (self.optimizer.state[each].get("step") for each in self.moved)
+        return [None if step is None else float(step) for step in steps]
+
+    def set_counts(self, counts: Sequence[float | None]) -> None:
+        """Takes over what :meth:`counts` gave."""
+        for each, count in zip(self.moved, counts, strict=True):
+            if count is not None:
+                self.optimizer.state[each]["step"].fill_(count)
+
     def _steps_done(self) -> int:
         states = (self.optimizer.state[each] for each in self.moved)
         steps = {int(state["step"]) for state in states if "step" in state}
