@@ -16,9 +16,6 @@ from bbrl_exp.learners.compiled.optimizers import OptimizerState, RecordedOptimi
 from bbrl_exp.learners.parts.target_follower import TargetFollower
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 
-if TYPE_CHECKING:
-    pass
-
 # One update, from the stand-ins of what it was given: the number of the update among those of the graph, then these.
 Body = Callable[[int, Sequence[Tensor]], Sequence[Tensor]]
 
