@@ -1,4 +1,4 @@
-"""Streams of array environments: one for each (seed, role, environment, episode), whatever the batch and the backend."""
+"""Array environments have one stream per (seed, role, environment, episode), whatever the batch and the backend."""
 
 from __future__ import annotations
 
