@@ -44,17 +44,16 @@ class Compiler:
     Attributes:
         device: where the tensors are, ``cpu``, ``cuda:0``, …
         n_threads: that the code may use.
-        complaint: why the code of earlier runs is not used; None where it is.
         seconds: that compiling has taken so far.
         n_graphs: graphs compiled so far.
     """
 
     device: str
     n_threads: int = 1
-    complaint: str | None = field(default=None, init=False)
     seconds: float = field(default=0.0, init=False)
     n_graphs: int = field(default=0, init=False)
     _has_cache: bool = field(default=False, init=False)
+    _complaints: list[str] = field(default_factory=list, init=False)
 
     def __call__(self, record: Callable[[], tuple[torch.fx.GraphModule, Sequence[Tensor]]]) -> Function:
         """The machine code of the graph that ``record`` gives, for tensors like the examples that it gives.
@@ -64,7 +63,9 @@ class Compiler:
         """
         begun = time.perf_counter()
         if not self._has_cache:
-            self.complaint, self._has_cache = use_cache(cache_folder()), True
+            reason, self._has_cache = use_cache(cache_folder()), True
+            if reason is not None:
+                self._complaints.append(f"compile: compiled code is not kept for later runs: {reason}")
         try:
             compiled = self.compile(*record())
         except NotCompilableError:
@@ -77,12 +78,20 @@ class Compiler:
         self.n_graphs += 1
         return compiled
 
+    def complaints(self) -> list[str]:
+        """Lines for the console that have not been given before: why compiled code is not kept."""
+        complaints, self._complaints = self._complaints, []
+        return complaints
+
     def compile(self, graph: torch.fx.GraphModule, examples: Sequence[Tensor]) -> Function:
         """The code of a graph, by inductor, in this process alone."""
         import torch
         from torch import _inductor as inductor
 
-        # One process: workers that compile would outlive a run that is killed.
-        options = {"cpp.threads": self.n_threads, "compile_threads": 1}
+        # One process: workers that compile would outlive a run that is killed. tanh by exp is several times as fast.
+        patches = {"cpp.threads": self.n_threads, "compile_threads": 1, "cpp.use_decompose_tanh": True}
         with torch.no_grad():
-            return inductor.compile(graph, list(examples), options=options)  # type: ignore[return-value]
+            compiled: Function = inductor.standalone_compile(  # unlike inductor.compile it looks for code it has made
+                graph, list(examples), dynamic_shapes="from_example_inputs", options={"config_patches": patches}
+            )
+        return compiled

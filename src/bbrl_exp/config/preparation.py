@@ -275,7 +275,9 @@ def _compiled(run: CheckedRun, learner: Learner | None) -> str:
         )
     except NotCompilableError as error:
         return f"nothing: {error}"
-    return f"the updates of {type(learner).__name__}"
+    at_once = 1 if learner.compiled is None else learner.compiled.at_once
+    several = f", {at_once} in a graph" if at_once > 1 else ""
+    return f"the updates of {type(learner).__name__}{several}; half a minute or more at first, seconds from the cache"
 
 
 def _check_evaluation(run: CheckedRun, graph: TemporalAgent, variables: Sequence[VariableFacts]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -93,7 +94,7 @@ class Learner(SavesAttributes):
 
     schedules: tuple[str, ...] = ()
     needs_episodes = False
-    not_saved = ("compiled", "_news")
+    not_saved: ClassVar[tuple[str, ...]] = ("compiled", "_news")
     compiled: CompiledUpdates | None = None
     _news: tuple[str, ...] = ()
     _scheduled: Mapping[str, tuple[Schedule, Range | None]] = {}

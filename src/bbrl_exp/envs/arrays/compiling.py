@@ -80,19 +80,21 @@ def _no_info(state: Any, parameters: Any, info: Any) -> None:
 
 
 def cache_directory(name: str) -> Path | None:
-    """A directory below the user's cache that nobody else can write into; None where there can be none."""
+    """A directory in the user's cache that nobody else can write into; None where there can be none.
+
+    What is loaded from it is run: one that others may have written into is not used, and each process compiles again.
+    """
     if os.name != "posix":
         return None
-    parent = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bbrl_exp" / "numba"
+    place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     try:
-        place = parent / name
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for directory in (parent, place):
-            found = directory.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        place.mkdir(parents=True, exist_ok=True)
+        for part in ("bbrl_exp", "numba", name):
+            place /= part
+            place.mkdir(mode=0o700, exist_ok=True)
+            found = place.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
                 return None
-            if found.st_mode & 0o022:
-                directory.chmod(0o700)
         return place if os.access(place, os.W_OK) else None
     except OSError:
         return None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bbrl_exp.envs.arrays.streams import philox, unit
+from bbrl_exp.envs.arrays.streams import UNIT, bits53, philox
 
 begin_row: Any = None
 advance_row: Any = None
@@ -111,9 +111,9 @@ def fill_rows(
             counts[0, i] += 1
             for pair in range((n_random + 1) // 2):
                 x0, x1, x2, x3 = philox(pair, keys[2, i], counts[0, i], 0, keys[0, i], keys[1, i])
-                random[2 * pair] = unit(x0, x1)
+                random[2 * pair] = bits53(x0, x1) * UNIT
                 if 2 * pair + 1 < n_random:
-                    random[2 * pair + 1] = unit(x2, x3)
+                    random[2 * pair + 1] = bits53(x2, x3) * UNIT
             begin_row(random, parameters, states[i])
             counts[1, i], counts[2, i], totals[i] = 0, 0, 0.0
         elif counts[2, i] == 0:

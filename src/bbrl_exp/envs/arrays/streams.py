@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bbrl_exp.seeding import stream_seed
 
+UNIT = 2.0**-53
 _LOW = 0xFFFFFFFF
 
 
@@ -29,9 +30,9 @@ def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, A
     return c0, c1, c2, c3
 
 
-def unit(high: Any, low: Any) -> Any:
-    """A float64 in [0, 1), a multiple of 2**-53, from two numbers of 32 bits."""
-    return ((high >> 5) * 67108864 + (low >> 6)) * (1.0 / 9007199254740992.0)
+def bits53(high: Any, low: Any) -> Any:
+    """An integer of 53 bits from two of 32 bits; times :data:`UNIT` it is uniform in [0, 1)."""
+    return (high >> 5) * 67108864 + (low >> 6)
 
 
 def stream_keys(seeds: tuple[int, ...], role: str, batch_size: int, first: int = 0) -> NDArray[np.int64]:
@@ -62,5 +63,5 @@ def uniforms(keys: Tensor, episodes: Tensor, count: int) -> Tensor:
     nothing = torch.zeros_like(episodes)
     for block in range((count + 1) // 2):
         x0, x1, x2, x3 = philox(nothing + block, nothing + keys[2], episodes, nothing, keys[0], keys[1])
-        columns += [unit(x0, x1), unit(x2, x3)]
+        columns += [bits53(x0, x1).double() * UNIT, bits53(x2, x3).double() * UNIT]
     return torch.stack(columns[:count], dim=-1) if count else torch.zeros((*episodes.shape, 0), dtype=torch.float64)

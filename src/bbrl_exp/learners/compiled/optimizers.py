@@ -55,7 +55,7 @@ class OptimizerState:
     @property
     def leaves(self) -> list[Tensor]:
         """The parameters that gradients are of."""
-        return self._owner.parameters if isinstance(self._owner, FlatOptimizer) else self.moved
+        return list(self._owner.parameters) if isinstance(self._owner, FlatOptimizer) else self.moved
 
     @property
     def moved(self) -> list[Tensor]:
@@ -104,6 +104,17 @@ class OptimizerState:
             if (step := self.optimizer.state[each].get("step")) is not None:
                 step += n_steps
 
+    def counts(self) -> list[float | None]:
+        """How many steps each tensor has made, None where nobody counts."""
+        steps = (self.optimizer.state[each].get("step") for each in self.moved)
+        return [None if step is None else float(step) for step in steps]
+
+    def set_counts(self, counts: Sequence[float | None]) -> None:
+        """Takes over what :meth:`counts` gave."""
+        for each, count in zip(self.moved, counts, strict=True):
+            if count is not None:
+                self.optimizer.state[each]["step"].fill_(count)
+
     def _steps_done(self) -> int:
         states = (self.optimizer.state[each] for each in self.moved)
         steps = {int(state["step"]) for state in states if "step" in state}
@@ -151,7 +162,7 @@ class RecordedOptimizer:
             if self._is_block:
                 gradients = [torch.cat([each.flatten() for each in gradients])]
             sizes = [torch.linalg.vector_norm(each) for each in gradients]
-            norm = sizes[0] if len(sizes) == 1 else torch.linalg.vector_norm(torch.stack(sizes))
+            norm: Tensor = sizes[0] if len(sizes) == 1 else torch.linalg.vector_norm(torch.stack(sizes))
             if self.max_grad_norm is not None:
                 scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
                 gradients = [each * scale for each in gradients]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +13,14 @@ from torch.optim import Optimizer
 
 from bbrl_exp.compilation.compiler import NotCompilableError
 from bbrl_exp.learners.compiled.optimizers import OptimizerState, RecordedOptimizer
+from bbrl_exp.learners.parts.target_follower import TargetFollower
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
-
-if TYPE_CHECKING:
-    pass
 
 # One update, from the stand-ins of what it was given: the number of the update among those of the graph, then these.
 Body = Callable[[int, Sequence[Tensor]], Sequence[Tensor]]
 
 
-class Draws:
-    """Random numbers that were drawn before, in their order; takes the place of a generator."""
-
-    def __init__(self, drawn: Sequence[Tensor]) -> None:
-        self._drawn = iter(drawn)
-
-    def next(self) -> Tensor:
-        """The next ones."""
-        return next(self._drawn)
+_SECONDS_OF_TRIES = 0.1
 
 
 class LearnerTensors:
@@ -44,6 +35,7 @@ class LearnerTensors:
 
     def __init__(self, learner: nn.Module) -> None:
         self._learner = learner
+        self._others: list[Tensor] | None = None
         self._owners: list[tuple[Any, str]] = []
         self.optimizers: list[OptimizerState] = []
         for module in learner.modules():
@@ -58,6 +50,11 @@ class LearnerTensors:
 
     def others(self) -> list[Tensor]:
         """Parameters and buffers that no optimizer moves, nor has in a block."""
+        if self._others is None:
+            self._others = self._found_others()
+        return self._others
+
+    def _found_others(self) -> list[Tensor]:
         moved = {id(each) for state in self.optimizers for each in (*state.leaves, *state.moved)}
         found = (*self._learner.parameters(), *self._learner.buffers())
         return [each for each in dict.fromkeys(found) if id(each) not in moved]
@@ -65,6 +62,29 @@ class LearnerTensors:
     def all(self) -> list[Tensor]:
         """All of them: first those of the optimizers, then the others."""
         return [*(each for tensors in self.of_optimizers() for each in tensors), *self.others()]
+
+    def seconds_of(self, *updates: Callable[[], object]) -> list[float]:
+        """Seconds that each of several kinds of updates takes, the shortest of a few tries; nothing stays changed."""
+        tensors = self.all()
+        before = [each.detach().clone() for each in tensors]
+        counts = [state.counts() for state in self.optimizers]
+        found = []
+        for update in updates:
+            tries: list[float] = []
+            begun = time.perf_counter()
+            while len(tries) < 3 or (len(tries) < 20 and time.perf_counter() - begun < _SECONDS_OF_TRIES):
+                start = time.perf_counter()
+                update()
+                if tensors[0].is_cuda:
+                    torch.cuda.synchronize(tensors[0].device)
+                tries.append(time.perf_counter() - start)
+            found.append(min(tries))
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+        for state, count in zip(self.optimizers, counts, strict=True):
+            state.set_counts(count)
+        return found
 
     @contextlib.contextmanager
     def replaced(self, stand_ins: Sequence[Tensor]) -> Iterator[list[RecordedOptimizer]]:
@@ -84,7 +104,10 @@ class LearnerTensors:
             for module in self._learner.modules():
                 for held in (module._parameters, module._buffers):
                     _replace(held, [(name, value) for name, value in held.items() if value is not None], by_id, undo)
-                for container in (module, *(each for each in vars(module).values() if _holds_tensors(each))):
+                for container in (
+                    module,
+                    *(each for each in vars(module).values() if isinstance(each, TargetFollower)),
+                ):
                     for value in vars(container).values():
                         if isinstance(value, list) and value and isinstance(value[0], Tensor):
                             _replace(value, list(enumerate(value)), by_id, undo)
@@ -92,9 +115,20 @@ class LearnerTensors:
                 undo.append(_restoring(vars(owner), name))
                 vars(owner)[name] = optimizer
             yield recorded
+            self._check_buffers(by_id)
         finally:
             for restore in reversed(undo):
                 restore()
+
+    def _check_buffers(self, by_id: Mapping[int, Tensor]) -> None:
+        """Refuses buffers that were replaced, not changed in place: a graph would not replace them."""
+        stand_ins = set(map(id, by_id.values()))
+        for module in self._learner.modules():
+            for name, value in module._buffers.items():
+                if value is not None and id(value) not in stand_ins:
+                    raise NotCompilableError(
+                        f"{type(module).__name__} replaces its buffer '{name}' in an update; it must change it in place"
+                    )
 
 
 def _leaves(state: OptimizerState, own: Sequence[Tensor]) -> list[Tensor]:
@@ -108,12 +142,6 @@ def _leaves(state: OptimizerState, own: Sequence[Tensor]) -> list[Tensor]:
         parts.append(part.detach().requires_grad_())
         first += parameter.numel()
     return parts
-
-
-def _holds_tensors(value: object) -> bool:
-    from bbrl_exp.learners.parts.target_follower import TargetFollower
-
-    return isinstance(value, TargetFollower)
 
 
 def _replace(held: Any, items: Sequence[tuple[Any, Tensor]], by_id: dict[int, Tensor], undo: list[Any]) -> None:

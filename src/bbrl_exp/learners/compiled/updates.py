@@ -17,7 +17,7 @@ from bbrl_exp.learners.compiled.optimizers import N_NUMBERS
 from bbrl_exp.learners.compiled.recording import Body, LearnerTensors, attributes, record
 
 # Most updates in one graph: more make it longer to compile, and hardly faster to run.
-MOST_UPDATES = 8
+MOST_UPDATES = 4
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,12 @@ class CompiledUpdates:
         self._tensors = LearnerTensors(learner)
         self._numbers = {name: operator.attrgetter(name) for name in numbers}
         self._graphs: dict[Hashable, _Graph] = {}
-        self._n_reported, self._seconds_reported = 0, 0.0
+        self._news: list[str] = []
 
     def news(self) -> list[str]:
-        """What has been compiled since the last call, in a line for the console."""
-        n_graphs, compiler = self._compiler.n_graphs - self._n_reported, self._compiler
-        if not n_graphs:
-            return []
-        self._n_reported += n_graphs
-        graphs = "1 graph" if n_graphs == 1 else f"{n_graphs} graphs"
-        seconds, self._seconds_reported = compiler.seconds - self._seconds_reported, compiler.seconds
-        return [f"compile: {graphs} made in {seconds:.1f} s"]
+        """What has been compiled since the last call, what it cost and when it pays, in lines for the console."""
+        news, self._news = self._news, []
+        return news
 
     @contextlib.contextmanager
     def drawing(self, kind: Hashable, n_updates: int, *generators: Any) -> Iterator[None]:
@@ -124,12 +119,26 @@ class CompiledUpdates:
         inputs = [*self._tensors.all(), numbers, *given]
         graph = self._graphs.get((kind, n_updates))
         if graph is None:
+            before = self._compiler.seconds
             graph = self._graphs[kind, n_updates] = self._make(n_updates, body, inputs, len(given), names, replaced)
-        with torch.no_grad():
-            outputs = graph.run(*[inputs[index] for index in graph.used])
+
+            def without() -> None:
+                with attributes(self._learner, {} if replaced is None else dict(replaced(given))):
+                    body(0, given)
+
+            compiled, eager = self._tensors.seconds_of(lambda: self._run(graph, inputs), without)
+            seconds = self._compiler.seconds - before
+            self._news += self._compiler.complaints()
+            self._news.append(in_words(seconds, n_updates, compiled / n_updates, eager))
+        outputs = self._run(graph, inputs)
         for index in graph.moved:
             self._tensors.optimizers[index].count(n_updates)
         return outputs
+
+    @staticmethod
+    @torch.no_grad()
+    def _run(graph: _Graph, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return graph.run(*[inputs[index] for index in graph.used])
 
     def _make(
         self,
@@ -170,6 +179,23 @@ class CompiledUpdates:
 
         used: list[int] = []
         return _Graph(self._compiler(recorded), tuple(used), tuple(moved))
+
+
+def in_words(seconds: float, n_updates: int, compiled: float, eager: float) -> str:
+    """What a graph has cost and when it pays.
+
+    Args:
+        seconds: that it took to make.
+        n_updates: in the graph.
+        compiled: seconds of an update.
+        eager: seconds of an update without the graph.
+    """
+    graph = "one update" if n_updates == 1 else f"{n_updates} updates"
+    times = f"an update takes {1000 * compiled:.3g} ms, {1000 * eager:.3g} ms without compiling"
+    if compiled >= eager:
+        return f"compile: a graph of {graph} in {seconds:.1f} s; {times}: it does not pay here"
+    n = float(f"{seconds / (eager - compiled):.2g}")
+    return f"compile: a graph of {graph} in {seconds:.1f} s; {times}: it pays after about {n:,.0f} updates"
 
 
 def updates_per_graph(n_updates: float) -> int:

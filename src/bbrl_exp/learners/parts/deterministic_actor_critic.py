@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ class DeterministicActorCritic(TargetOptions, ReplayedActorCritic[Batch]):
         ConfigurationError: a value out of its range, or a critic that does not fit.
     """
 
-    compiled_numbers = ("target_rate",)
+    compiled_numbers: ClassVar[tuple[str, ...]] = ("target_rate",)
     policy: DeterministicPolicy = field(kw_only=False)
     """the policy that chooses the actions."""
     critic: QEnsemble = field(kw_only=False)

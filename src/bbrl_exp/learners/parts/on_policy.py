@@ -155,9 +155,10 @@ class OfSamples(OnPolicyActorCritic[Samples]):
         n = compiled.at_once
         for first in range(0, len(parts), n):
             rows = slice(first * size, (first + n) * size)
-            norm, *of_loss, log_probs = compiled("samples", n, body, [each[rows] for each in given])
+            outputs = compiled("samples", n, body, [each[rows] for each in given])
+        norm, total, policy, value, entropy, log_probs = outputs
         last = samples.select(parts[-1])
-        return Loss(*of_loss, log_probs[: len(last)], last), norm
+        return Loss(total, policy, value, entropy, log_probs[: len(last)], last), norm
 
     def collect(self, workspace: Workspace, progress: Progress) -> Samples:
         return collect_samples(workspace, progress, self.policy, self.critic, self._behaviour, self)

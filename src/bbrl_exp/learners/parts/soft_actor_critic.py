@@ -41,7 +41,7 @@ class SoftActorCritic(ReplayedActorCritic[Drawn]):
     initial_temperature: Scheduled[AboveZero] = 1.0
     """α in the beginning; a schedule of it with ``temperature_learning_rate`` None only."""
 
-    compiled_numbers = ("temperature._target_entropy",)
+    compiled_numbers: ClassVar[tuple[str, ...]] = ("temperature._target_entropy",)
     # Adam's β₁: an option of some algorithms.
     first_moment_decay = 0.9
 

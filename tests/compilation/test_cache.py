@@ -1,0 +1,69 @@
+"""Compiled code is kept where nobody else can write, and read from nowhere else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bbrl_exp.compilation.cache import cache_folder, use_cache, why_not_ours
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for variable in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(variable, "elsewhere")
+    return cache_folder()
+
+
+def test_the_folder_is_below_the_cache_home_of_the_user(tmp_path: Path) -> None:
+    assert cache_folder({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "bbrl_exp" / "compile"
+    assert cache_folder({}) == Path.home() / ".cache" / "bbrl_exp" / "compile"
+    assert cache_folder({"XDG_CACHE_HOME": "relative"}) == cache_folder({})
+
+
+def test_the_folder_is_made_for_the_user_alone_and_the_compiler_uses_it(folder: Path) -> None:
+    assert use_cache(folder) is None
+    assert [each.stat().st_mode & 0o777 for each in (folder, folder.parent)] == [0o700, 0o700]
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder / "inductor")
+    assert os.environ["TRITON_CACHE_DIR"] == str(folder / "triton")
+
+
+@pytest.mark.parametrize("name", ["compile", "bbrl_exp"])
+def test_a_folder_that_others_can_write_to_is_not_used(folder: Path, name: str) -> None:
+    folder.mkdir(parents=True)
+    shared = folder if name == "compile" else folder.parent
+    shared.chmod(0o777)
+    assert why_not_ours(folder) == f"others can write to {shared} (chmod 700 {shared})"
+    assert use_cache(folder) is not None
+    used = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).parent
+    assert used.stat().st_mode & 0o777 == 0o700
+    assert folder not in used.parents
+
+
+def test_a_cache_home_that_others_can_write_to_is_not_used(folder: Path) -> None:
+    home = folder.parent.parent
+    home.mkdir()
+    home.chmod(0o777)
+    assert why_not_ours(folder) == f"others can write to {home}"
+    home.chmod(0o1777)  # where only the owner of a folder can rename it
+    assert why_not_ours(folder) is None
+
+
+def test_a_folder_of_somebody_else_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir(parents=True, mode=0o700)
+    folder.parent.chmod(0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert why_not_ours(folder) == f"{folder.parent} belongs to another user"
+
+
+def test_a_link_and_a_file_are_not_used(folder: Path, tmp_path: Path) -> None:
+    folder.parent.mkdir(parents=True, mode=0o700)
+    (tmp_path / "other").mkdir()
+    folder.symlink_to(tmp_path / "other")
+    assert why_not_ours(folder) == f"{folder} is not a folder"
+    folder.unlink()
+    folder.write_text("")
+    assert why_not_ours(folder) == f"{folder}: File exists"

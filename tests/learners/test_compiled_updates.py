@@ -1,0 +1,230 @@
+"""Compiled updates do what the others do; what cannot be compiled says why, and learns all the same.
+
+All but one of these tests run the recorded graphs as they are: compiling them changes no more than their speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bbrl_exp.agents.combinators import TemporalAgent
+from bbrl_exp.compilation.compiler import Compiler, Function, NotCompilableError, why_no_compiler
+from bbrl_exp.config.check import check
+from bbrl_exp.config.preparation import PreparedRun, prepare
+from bbrl_exp.learners.compiled.recording import record
+from bbrl_exp.learners.compiled.updates import in_words, updates_per_graph
+from bbrl_exp.learners.learner import Learner, Progress
+from bbrl_exp.runs.run import open_composer
+from bbrl_exp.training.loop import collect
+from bbrl_exp.workspace import Workspace
+
+SMALL = ["batch_size=2", "agent.steps_per_chunk=8", "total_steps=64", "tracking=none"]
+REPLAYED = ["agent.learner.learning_starts=16", "agent.learner.updates_per_step=0.5", "agent.learner.batch_size=5"]
+POLICY = "agent.members.policy.hidden_sizes=[8]"
+DQN = ["agent=dqn", "env=cartpole", POLICY, *REPLAYED]
+ON_POLICY = [POLICY, "env=cartpole"]
+
+
+def actor_critic(agent: str, env: str = "pendulum") -> list[str]:
+    return [f"agent={agent}", f"env={env}", POLICY, "agent.learner.critic.hidden_sizes=[8]", *REPLAYED]
+
+
+LEARNERS: dict[str, list[str]] = {
+    "dqn": DQN,
+    "dqn of quantiles": [*DQN, "agent.members.policy.distribution=quantile", "agent.members.policy.n_atoms=3"],
+    "prioritised dqn with copies": [
+        *DQN,
+        "agent.learner.prioritised=true",
+        "agent.learner.target_rate=null",
+        "agent.learner.target_period=12",
+    ],
+    "dqn with AdamW": [*DQN, "+agent.learner.optimizer={_target_: torch.optim.AdamW, weight_decay: 0.1}"],
+    "ddpg": actor_critic("ddpg"),
+    "td3": actor_critic("td3"),
+    "sac": actor_critic("sac"),
+    "tqc": actor_critic("tqc"),
+    "crossq": actor_critic("crossq"),
+    "droq": [*actor_critic("droq"), "agent.learner.policy_delay=3"],
+    "discrete sac": actor_critic("discrete_sac", "cartpole"),
+    "ppo with clipped values": ["agent=ppo", *ON_POLICY, "+agent.learner.value_clip_range=0.1"],
+    "ppo with a penalty": ["agent=ppo", *ON_POLICY, "agent.learner.objective=kl"],
+    "ppo of continuous actions": ["agent=ppo", "env=pendulum", POLICY],
+    "a2c": ["agent=a2c", *ON_POLICY],
+    "pqn": ["agent=pqn", *ON_POLICY],
+}
+
+
+class Recorded(Compiler):
+    """Runs graphs as they were recorded."""
+
+    def compile(self, graph: torch.fx.GraphModule, examples: Sequence[Tensor]) -> Function:
+        return graph
+
+
+class Refused(Compiler):
+    """Compiles nothing."""
+
+    def compile(self, graph: torch.fx.GraphModule, examples: Sequence[Tensor]) -> Function:
+        raise RuntimeError("too warm\nfor this")
+
+
+def prepared(overrides: Sequence[str]) -> PreparedRun:
+    with open_composer() as composer:
+        return prepare(check(composer.compose([*SMALL, *overrides])))
+
+
+def trained(overrides: Sequence[str], compiler: Compiler | None) -> tuple[Learner, list[str], list[dict[str, float]]]:
+    """A learner at the end of a run, what it has said, and the metrics of all its chunks."""
+    with prepared(overrides) as run:
+        graph, learner, size = run.graph, run.learner, run.run.size
+        assert isinstance(graph, TemporalAgent)
+        assert learner is not None
+        if compiler is not None:
+            learner.compile_updates(compiler, size.steps_per_chunk, size.batch_size)
+        workspace, news, metrics = Workspace(), [], []
+        for chunk in collect(
+            graph,
+            workspace,
+            total_steps=size.total_steps,
+            batch_size=size.batch_size,
+            steps_per_chunk=size.steps_per_chunk,
+        ):
+            progress = Progress(chunk.first_row, chunk.env_steps, size.env_steps, chunk.new_steps)
+            found = learner.learn_from(workspace, progress)
+            metrics.append({name: float(value) for name, value in found.items()})
+            news += learner.news()
+        return learner, news, metrics
+
+
+def tensors_in(state: Any) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return [tensor for part in parts for tensor in tensors_in(part)]
+
+
+def assert_same(one: Learner, other: Learner, tolerance: float) -> None:
+    ours, theirs = tensors_in(one.state_dict()), tensors_in(other.state_dict())
+    assert len(ours) == len(theirs) > 0
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_learner_becomes_the_same_up_to_rounding(name: str) -> None:
+    eager, _, expected = trained(LEARNERS[name], None)
+    learner, news, found = trained(LEARNERS[name], Recorded("cpu"))
+    assert news
+    assert all(line.startswith("compile: a graph of ") for line in news)
+    assert_same(learner, eager, 2e-5)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
+
+
+def test_a_schedule_is_followed_without_another_graph() -> None:
+    schedule = "{_target_: bbrl_exp.functional.schedules.Linear, start: 0.1, end: 0.5}"
+    overrides = [*DQN, f"agent.learner.target_rate={schedule}", "agent.learner.anneal_learning_rate=true"]
+    eager, _, _ = trained(overrides, None)
+    learner, news, _ = trained(overrides, Recorded("cpu"))
+    assert len(news) == 1
+    assert_same(learner, eager, 2e-5)
+
+
+@pytest.mark.parametrize("name", ["dqn", "droq", "ppo with a penalty", "pqn"])
+def test_a_learner_that_cannot_be_compiled_learns_as_without_to_the_last_bit(name: str) -> None:
+    eager, _, _ = trained(LEARNERS[name], None)
+    learner, news, _ = trained(LEARNERS[name], Refused("cpu"))
+    assert news == ["compile: updates are not compiled: it cannot be compiled (RuntimeError: too warm)"]
+    assert learner.compiled is None
+    assert_same(learner, eager, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["agent=recurrent_ppo", "env=cartpole"], "RecurrentPPO has no compiled update"),
+        (["agent=recurrent_sac", "env=pendulum"], "RecurrentSAC has a memory, and no compiled update"),
+        (["agent=cem", "env=cartpole"], "CrossEntropyMethod has no compiled update"),
+        (["agent=random", "env=cartpole"], "the agent learns nothing"),
+        (
+            ["agent=ppo", "env=cartpole", "+agent.learner.target_kl=0.01"],
+            "target_kl may end the update of a chunk early; it must be null",
+        ),
+        (
+            [*DQN, "+agent.learner.optimizer={_target_: torch.optim.Adagrad}"],
+            "optimizer Adagrad is not one of those that are compiled: Adam, AdamW, RMSprop, SGD",
+        ),
+        (
+            [*DQN, "+agent.learner.optimizer={_target_: torch.optim.SGD, momentum: 0.9}"],
+            "optimizer SGD is not compiled with momentum",
+        ),
+    ],
+)
+def test_the_plan_says_why_nothing_is_compiled(overrides: list[str], reason: str) -> None:
+    with prepared([*overrides, "compile=true"]) as run:
+        assert run.run.size.compiled == f"nothing: {reason}"
+        assert run.learner is None or run.learner.compiled is None
+
+
+def test_the_plan_says_that_there_is_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with prepared([*DQN, "compile=true"]) as run:
+        assert run.run.size.compiled == (
+            "nothing: no C++ compiler found (no-such-compiler); install one, such as the package g++"
+        )
+
+
+def test_the_plan_says_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "true")
+    with prepared([*DQN, "compile=true"]) as run:
+        assert run.run.size.compiled == (
+            "the updates of DQN, 4 in a graph; half a minute or more at first, seconds from the cache"
+        )
+    with prepared(DQN) as run:
+        assert run.run.size.compiled is None
+
+
+def test_nothing_is_compiled_for_mps() -> None:
+    assert why_no_compiler("mps") == "device=mps is not supported"
+
+
+@pytest.mark.parametrize(
+    ("function", "complaint"),
+    [
+        (lambda x: (x + torch.rand_like(x),), r"^its network draws random numbers \(rand_like\)$"),
+        (lambda x: (torch.nn.functional.dropout(x),), r"^its network draws random numbers \("),
+    ],
+)
+def test_random_numbers_that_nobody_passed_in_are_refused(
+    function: Callable[..., tuple[Tensor, ...]], complaint: str
+) -> None:
+    with pytest.raises(NotCompilableError, match=complaint):
+        record(function, [torch.ones(3)])
+
+
+def test_operations_that_depend_on_values_are_refused() -> None:
+    def function(x: Tensor) -> tuple[Tensor]:
+        return (x + 1 if bool(x.sum() > 0) else x,)
+
+    with pytest.raises(NotCompilableError, match=r"^it cannot be compiled \("):
+        Recorded("cpu")(lambda: (record(function, [torch.ones(3)]), [torch.ones(3)]))
+
+
+@pytest.mark.parametrize(("due", "n"), [(0.5, 1), (1, 1), (2, 2), (3, 3), (4, 4), (6, 3), (7, 4), (16, 4)])
+def test_a_graph_has_as_many_updates_as_are_due_at_a_time(due: float, n: int) -> None:
+    assert updates_per_graph(due) == n
+
+
+def test_a_line_says_what_a_graph_costs_and_when_it_pays() -> None:
+    assert in_words(30.0, 4, 0.0002, 0.0008) == (
+        "compile: a graph of 4 updates in 30.0 s; an update takes 0.2 ms, 0.8 ms without compiling: "
+        "it pays after about 50,000 updates"
+    )
+    assert in_words(30.0, 1, 0.002, 0.001) == (
+        "compile: a graph of one update in 30.0 s; an update takes 2 ms, 1 ms without compiling: it does not pay here"
+    )
