@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.autograd import Variable
+from torch.optim import Adam, Optimizer
 
 MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 
@@ -99,19 +100,50 @@ class FlatOptimizer:
         if self._block is None:
             self._optimizer.zero_grad()
             torch.autograd.backward(loss, inputs=self._parameters)
-            limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
-            norm: Tensor = nn.utils.clip_grad_norm_(self._parameters, limit)
+            largest = math.inf if self.max_grad_norm is None else self.max_grad_norm
+            norm: Tensor = nn.utils.clip_grad_norm_(self._parameters, largest)
             self._optimizer.step()
             return norm
         self._follow_parameters()
         gradient = self._gradient
         gradient.zero_()
-        torch.autograd.backward(loss, inputs=self._parameters)
+        _backward(loss, self._inputs)
         norm = torch.linalg.vector_norm(gradient)
-        if self.max_grad_norm is not None:
-            gradient.mul_((self.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
-        self._optimizer.step()
+        limit = self.max_grad_norm
+        # A norm well below the limit would be multiplied by 1. Elsewhere than on the CPU, asking for it takes longer.
+        if limit is not None and not (self._is_on_cpu and norm.item() + 2e-6 < limit * (1.0 - 1e-6)):
+            gradient.mul_((limit / (norm + 1e-6)).clamp_(max=1.0))
+        self._move(self._block)
         return norm
+
+    def _move(self, block: nn.Parameter) -> None:
+        """The optimizer's step; that of a fused Adam without what it prepares for several parameters."""
+        optimizer = self._optimizer
+        state = optimizer.state.get(block)
+        if type(optimizer) is not Adam or not state:  # the state is made by the first step
+            optimizer.step()
+            return
+        (group,) = optimizer.param_groups
+        if not group["fused"] or group["amsgrad"] or group["maximize"] or group["decoupled_weight_decay"]:
+            optimizer.step()
+            return
+        steps = state["step"]
+        steps.add_(1.0)
+        torch._fused_adam_(
+            [self._weights],
+            [self._gradient],
+            [state["exp_avg"]],
+            [state["exp_avg_sq"]],
+            [],
+            [steps],
+            lr=group["lr"],
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
 
     def state(self) -> dict[str, Any]:
         """The optimizer's state: tensors and plain Python."""
@@ -132,6 +164,9 @@ class FlatOptimizer:
             self._block = block = nn.Parameter(
                 torch.cat([parameter.detach().flatten() for parameter in self._parameters])
             )
+            self._weights = block.detach()
+            self._is_on_cpu = block.device.type == "cpu"
+            self._inputs = tuple(self._parameters)
             self._gradient = torch.zeros_like(block)
             block.grad = self._gradient
             first = 0
@@ -141,3 +176,10 @@ class FlatOptimizer:
                 parameter.grad = self._gradient[rows].view_as(parameter)
                 first = rows.stop
         self._optimizer = self._make([block])
+
+
+def _backward(loss: Tensor, inputs: tuple[nn.Parameter, ...]) -> None:
+    """As ``torch.autograd.backward(loss, inputs=inputs)``, without its checks: a fifth of a small backward pass."""
+    Variable._execution_engine.run_backward(
+        (loss,), (torch.ones_like(loss),), False, False, inputs, allow_unreachable=True, accumulate_grad=True
+    )
