@@ -113,37 +113,8 @@ class FlatOptimizer:
         # A norm well below the limit would be multiplied by 1. Elsewhere than on the CPU, asking for it takes longer.
         if limit is not None and not (self._is_on_cpu and norm.item() + 2e-6 < limit * (1.0 - 1e-6)):
             gradient.mul_((limit / (norm + 1e-6)).clamp_(max=1.0))
-        self._move(self._block)
+        step(self._optimizer)
         return norm
-
-    def _move(self, block: nn.Parameter) -> None:
-        """The optimizer's step; that of a fused Adam without what it prepares for several parameters."""
-        optimizer = self._optimizer
-        state = optimizer.state.get(block)
-        if type(optimizer) is not Adam or not state:  # the state is made by the first step
-            optimizer.step()
-            return
-        (group,) = optimizer.param_groups
-        if not group["fused"] or group["amsgrad"] or group["maximize"] or group["decoupled_weight_decay"]:
-            optimizer.step()
-            return
-        steps = state["step"]
-        steps.add_(1.0)
-        torch._fused_adam_(
-            [self._weights],
-            [self._gradient],
-            [state["exp_avg"]],
-            [state["exp_avg_sq"]],
-            [],
-            [steps],
-            lr=group["lr"],
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            amsgrad=False,
-            maximize=False,
-        )
 
     def state(self) -> dict[str, Any]:
         """The optimizer's state: tensors and plain Python."""
@@ -164,7 +135,6 @@ class FlatOptimizer:
             self._block = block = nn.Parameter(
                 torch.cat([parameter.detach().flatten() for parameter in self._parameters])
             )
-            self._weights = block.detach()
             self._is_on_cpu = block.device.type == "cpu"
             self._inputs = tuple(self._parameters)
             self._gradient = torch.zeros_like(block)
@@ -176,6 +146,38 @@ class FlatOptimizer:
                 parameter.grad = self._gradient[rows].view_as(parameter)
                 first = rows.stop
         self._optimizer = self._make([block])
+
+
+def step(optimizer: Optimizer) -> None:
+    """``optimizer.step()``; that of a fused Adam without torch's preparations, which take longer than a small step."""
+    group = optimizer.param_groups[0]
+    is_plain = type(optimizer) is Adam and len(optimizer.param_groups) == 1 and group["fused"]
+    if not is_plain or group["amsgrad"] or group["maximize"] or group["decoupled_weight_decay"]:
+        optimizer.step()
+        return
+    parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+    states: list[dict[str, Any]] = [optimizer.state[parameter] for parameter in parameters]
+    if not all(states):  # the first step makes them
+        optimizer.step()
+        return
+    steps = [state["step"] for state in states]
+    with torch.no_grad():
+        torch._foreach_add_(steps, 1)
+        torch._fused_adam_(
+            parameters,
+            [parameter.grad for parameter in parameters],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            steps,
+            lr=group["lr"],
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 def _backward(loss: Tensor, inputs: tuple[nn.Parameter, ...]) -> None:
