@@ -77,21 +77,33 @@ class Mlp(nn.Module):
 
     def hidden(self, inputs: Tensor) -> Tensor:
         """What the last hidden layer gives, ``[…, n_hidden]``; the inputs if there is none."""
-        activation = self.activation
-        if self.norms is None:
-            for layer in itertools.islice(self.layers, len(self.layers) - 1):
-                inputs = activation(layer(inputs))
+        modules = self._modules  # looking up a module as an attribute takes as long as a small activation
+        activation, norms, layers = modules["activation"], modules.get("norms"), self._layers()
+        if norms is None:
+            for layer in layers[:-1]:
+                inputs = _called(activation, _called(layer, inputs))
         else:
-            for layer, norm in zip(self.layers, self.norms, strict=False):
-                inputs = activation(norm(layer(inputs)))
+            for layer, norm in zip(layers, norms._modules.values(), strict=False):
+                inputs = _called(activation, _called(norm, _called(layer, inputs)))
         return inputs
 
     def output(self, hidden: Tensor) -> Tensor:
         """Outputs ``[…, n_out]`` for what :meth:`hidden` gave."""
-        return self.layers[-1](hidden)  # type: ignore[no-any-return]
+        return _called(self._layers()[-1], hidden)
+
+    def _layers(self) -> list[nn.Module | None]:
+        return list(self._modules["layers"]._modules.values())  # type: ignore[union-attr]
 
     def _linear_layers(self) -> list[nn.Linear]:
         return cast("list[nn.Linear]", list(self.layers))
+
+
+def _called(module: nn.Module | None, inputs: Tensor) -> Tensor:
+    """``module(inputs)``, without the cost of the call, which is that of a small layer, where there are no hooks."""
+    assert module is not None
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+        return module(inputs)  # type: ignore[no-any-return]
+    return module.forward(inputs)  # type: ignore[no-any-return]
 
 
 class ArrayMlp:
