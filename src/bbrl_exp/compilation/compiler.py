@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -67,7 +68,11 @@ class Compiler:
             if reason is not None:
                 self._complaints.append(f"compile: compiled code is not kept for later runs: {reason}")
         try:
-            compiled = self.compile(*record())
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # of torch about itself: nobody here can change that
+                compiled = self.compile(*record())
         except NotCompilableError:
             raise
         except Exception as error:  # whatever the compiler stumbles over
