@@ -55,7 +55,7 @@ seed, n_steps, n_jobs = map(int, sys.argv[1:])
 settings = dict(env="CartPole-v1", num_envs=8, num_steps=128, num_epochs=4, num_minibatches=4, learning_rate=2.5e-4,
     ent_coef=0.01, total_timesteps=n_steps, eval_freq=n_steps, skip_initial_evaluation=True,
     agent_kwargs=dict(hidden_layer_sizes=(64, 64), activation="tanh"))
-learner = rejax.PPO.create(**settings, eval_callback=lambda *_: ())
+learner = rejax.PPO.create(**settings).replace(eval_callback=lambda *_: ())
 train = jax.jit(jax.vmap(learner.train))
 jax.block_until_ready(train(jax.random.split(jax.random.PRNGKey(seed), n_jobs)))
 start = time.process_time()
