@@ -13,7 +13,7 @@ from torch.nn.functional import layer_norm
 
 from bbrl_exp.nn.mlp import LARGEST_NUMPY_PRODUCT, Mlp
 from bbrl_exp.policies.observation import ObservationFeatures
-from bbrl_exp.stacked.perceptron import affine, perceptron
+from bbrl_exp.stacked.perceptron import Scratch, affine, perceptron
 
 Stacked = Callable[[Tensor], Tensor]
 
@@ -32,6 +32,7 @@ class StackedMlp:
         self._norms = [(of(norm.weight), of(norm.bias), norm.eps) for norm in norms]
         self._is_tanh, self._is_relu = isinstance(mlp.activation, nn.Tanh), isinstance(mlp.activation, nn.ReLU)
         self._activation = _tanh if self._is_tanh else mlp.activation
+        self._scratch = {True: Scratch(), False: Scratch()}
         self._arrays = [
             (weight.detach().numpy().transpose(0, 2, 1), bias.detach().numpy()[:, None])
             for weight, bias in self._layers
@@ -46,7 +47,9 @@ class StackedMlp:
         if self._norms or not (self._is_tanh or self._is_relu):
             return self.output(self.hidden(inputs))
         parameters = [parameter for layer in self._layers for parameter in layer]
-        return perceptron(inputs, parameters, is_tanh=self._is_tanh)
+        # What is computed without gradients may come between a forward and its backward pass.
+        scratch = self._scratch[torch.is_grad_enabled()]
+        return perceptron(inputs, parameters, is_tanh=self._is_tanh, scratch=scratch)
 
     def hidden(self, inputs: Tensor) -> Tensor:
         """What the last hidden layers give, ``[K, N, n_hidden]``; the inputs if there is none."""

@@ -21,15 +21,32 @@ Array = NDArray[Any]
 _AT_A_TIME = 1 << 18
 
 
-def perceptron(inputs: Tensor, parameters: Sequence[Tensor], *, is_tanh: bool) -> Tensor:
+class Scratch:
+    """Memory for the layers of perceptrons, which is used again: new memory would cost as much as the products."""
+
+    def __init__(self) -> None:
+        self._layers: dict[tuple[int, int, int, int], Array] = {}
+
+    def layer(self, index: int, n_jobs: int, n_rows: int, width: int) -> Array:
+        """The memory of layer number ``index``, ``[K, N, width]``."""
+        key = (index, n_jobs, n_rows, width)
+        if key not in self._layers:
+            self._layers[key] = np.empty((n_jobs, n_rows, width), np.float32)
+        return self._layers[key]
+
+
+def perceptron(
+    inputs: Tensor, parameters: Sequence[Tensor], *, is_tanh: bool, scratch: Scratch | None = None
+) -> Tensor:
     """Outputs ``[K, N, n_out]``.
 
     Args:
         inputs: ``[K, N, n_in]``.
         parameters: weights ``[K, n_out, n_in]`` and biases ``[K, n_out]`` of each layer in turn.
         is_tanh: whether hidden layers are followed by tanh; else by ReLU.
+        scratch: memory for hidden layers, until the backward pass; None for new memory.
     """
-    return _Perceptron.apply(inputs, is_tanh, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+    return _Perceptron.apply(inputs, is_tanh, scratch or Scratch(), *parameters)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -39,10 +56,12 @@ def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 class _Perceptron(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, is_tanh: bool, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, is_tanh: bool, scratch: Scratch, *parameters: Tensor) -> Tensor:
         weights, biases = ([each.numpy() for each in kind] for kind in (parameters[::2], parameters[1::2]))
         first = inputs.numpy()
-        layers = [np.empty((*first.shape[:2], weight.shape[1]), np.float32) for weight in weights]
+        sizes = [(*first.shape[:2], weight.shape[1]) for weight in weights]
+        layers = [scratch.layer(index, *size) for index, size in enumerate(sizes[:-1])]
+        layers.append(np.empty(sizes[-1], np.float32))
         for part in _parts(layers):
             seen = first[part]
             for index, (weight, bias, layer) in enumerate(zip(weights, biases, layers, strict=True)):
@@ -83,6 +102,7 @@ class _Perceptron(torch.autograd.Function):
         of_parameters = itertools.chain.from_iterable(zip(of_weights, (each[:, 0] for each in of_biases), strict=True))
         return (
             None if of_inputs is None else torch.from_numpy(of_inputs),
+            None,
             None,
             *map(torch.from_numpy, of_parameters),
         )
