@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bbrl_exp.nn.heads import CategoricalHead
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.policies.stochastic import StochasticPolicy
 from bbrl_exp.stacked.networks import StackedMlp, stacked_features
@@ -31,12 +32,24 @@ class StackedPolicy:
         first = policies[0]
         self._features = first.features if isinstance(first, StochasticPolicy) else first.network.features
         self._inputs: NDArray[Any] | None = None
+        self._choice = _choice_of(first)
 
     def act(self, t: int, workspaces: Sequence[Workspace], jobs: Sequence[int]) -> None:
         """Writes the actions of ``jobs`` at ``t`` in their workspaces."""
         outputs = self._mlp.on_arrays(self._observed(t, workspaces, jobs))
+        if self._choice is None:
+            for job in jobs:
+                _write(self._policies[job], t, workspaces[job], outputs[job])
+            return
+        size = outputs.shape[1]
         for job in jobs:
-            _write(self._policies[job], t, workspaces[job], outputs[job])
+            outputs[job] += cast(StochasticPolicy, self._policies[job]).noise.next(size)[0]
+        actions = outputs.argmax(axis=2) + self._choice._starts[0]
+        for job in jobs:
+            policy, workspace = self._policies[job], workspaces[job]
+            writer = workspace.row_writer(policy._rows[policy.prefix, size])
+            writer.rows(t)[0][...] = actions[job]
+            writer.commit(t)
 
     def _observed(self, t: int, workspaces: Sequence[Workspace], jobs: Sequence[int]) -> NDArray[Any]:
         names = self._features.names
@@ -54,6 +67,14 @@ class StackedPolicy:
         leaves = [torch.stack(list(leaf)) for leaf in zip(*shown, strict=True)]
         with torch.no_grad():
             return stacked_features(self._features, leaves).numpy()
+
+
+def _choice_of(policy: Policy) -> CategoricalHead | None:
+    """The one discrete action that a policy draws from its logits; None for other actions, and other policies."""
+    if isinstance(policy, QPolicy):
+        return None
+    (head, *others) = policy.heads._heads
+    return head if not others and isinstance(head, CategoricalHead) and head.shape == () else None
 
 
 def _write(policy: Policy, t: int, workspace: Workspace, outputs: NDArray[Any]) -> None:

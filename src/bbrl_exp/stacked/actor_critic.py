@@ -18,8 +18,9 @@ from bbrl_exp.nn.distributions import ActionDistribution, Distribution, Normal
 from bbrl_exp.nn.heads import GaussianHead
 from bbrl_exp.policies.values import SharedTrunkCritic, ValueCritic
 from bbrl_exp.stacked.learning import Chunks, metrics_of, options_at
-from bbrl_exp.stacked.networks import StackedMlp, affine, stacked_features
+from bbrl_exp.stacked.networks import StackedMlp, stacked_features
 from bbrl_exp.stacked.parameters import LearningStack
+from bbrl_exp.stacked.perceptron import affine
 from bbrl_exp.stacked.samples import StackedSamples
 
 L = TypeVar("L", PPO, A2C)
@@ -127,12 +128,12 @@ class StackedActorCritic(Generic[L]):
     def _outputs(self, observations: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """What the policies' networks give for N observations of each job, ``[K, N, P]``, and values ``[K, N]``."""
         features = stacked_features(self._first.policy.features, observations)
-        latent = self.policy_mlp.hidden(features)
         if self._critic_mlp is not None:
             values = self._critic_mlp(stacked_features(self._first.critic.features, observations))
-        else:
-            output = cast(SharedTrunkCritic, self._first.critic).output
-            values = affine(latent, self._stack.of(output.weight), self._stack.of(output.bias))
+            return self.policy_mlp(features), values.squeeze(2)
+        latent = self.policy_mlp.hidden(features)
+        output = cast(SharedTrunkCritic, self._first.critic).output
+        values = affine(latent, self._stack.of(output.weight), self._stack.of(output.bias))
         return self.policy_mlp.output(latent), values.squeeze(2)
 
     def _distribution(self, outputs: Tensor) -> ActionDistribution:

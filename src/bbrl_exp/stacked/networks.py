@@ -13,6 +13,7 @@ from torch.nn.functional import layer_norm
 
 from bbrl_exp.nn.mlp import LARGEST_NUMPY_PRODUCT, Mlp
 from bbrl_exp.policies.observation import ObservationFeatures
+from bbrl_exp.stacked.perceptron import Scratch, affine, perceptron
 
 Stacked = Callable[[Tensor], Tensor]
 
@@ -31,6 +32,7 @@ class StackedMlp:
         self._norms = [(of(norm.weight), of(norm.bias), norm.eps) for norm in norms]
         self._is_tanh, self._is_relu = isinstance(mlp.activation, nn.Tanh), isinstance(mlp.activation, nn.ReLU)
         self._activation = _tanh if self._is_tanh else mlp.activation
+        self._scratch = {True: Scratch(), False: Scratch()}
         self._arrays = [
             (weight.detach().numpy().transpose(0, 2, 1), bias.detach().numpy()[:, None])
             for weight, bias in self._layers
@@ -42,7 +44,12 @@ class StackedMlp:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Outputs ``[K, N, n_out]`` for inputs ``[K, N, n_in]``."""
-        return self.output(self.hidden(inputs))
+        if self._norms or not (self._is_tanh or self._is_relu):
+            return self.output(self.hidden(inputs))
+        parameters = [parameter for layer in self._layers for parameter in layer]
+        # What is computed without gradients may come between a forward and its backward pass.
+        scratch = self._scratch[torch.is_grad_enabled()]
+        return perceptron(inputs, parameters, is_tanh=self._is_tanh, scratch=scratch)
 
     def hidden(self, inputs: Tensor) -> Tensor:
         """What the last hidden layers give, ``[K, N, n_hidden]``; the inputs if there is none."""
@@ -108,29 +115,6 @@ def _normalized(inputs: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any], 
     return outputs
 
 
-class _Affine(torch.autograd.Function):
-    """x W + b of each job: numpy's products of thin matrices take a tenth of the time of torch's on the CPU."""
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(inputs, weight)
-        outputs = np.matmul(inputs.numpy(), weight.numpy().transpose(0, 2, 1))
-        outputs += bias.numpy()[:, None]
-        return torch.from_numpy(outputs)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, weight = ctx.saved_tensors
-        array = gradients[0].contiguous().numpy()
-        of_weight = np.matmul(array.transpose(0, 2, 1), inputs.numpy())
-        of_bias = gradients[0].sum(dim=1)
-        of_inputs = None
-        if ctx.needs_input_grad[0]:
-            is_column = array.shape[2] == 1
-            of_inputs = torch.from_numpy((np.multiply if is_column else np.matmul)(array, weight.numpy()))
-        return of_inputs, torch.from_numpy(of_weight), of_bias
-
-
 class _Tanh(torch.autograd.Function):
     """Numpy's tanh takes an eighth of the time of torch's on the CPU."""
 
@@ -147,11 +131,6 @@ class _Tanh(torch.autograd.Function):
         np.subtract(1.0, found, out=found)
         found *= gradients[0].numpy()
         return torch.from_numpy(found)
-
-
-def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Outputs ``[K, N, n_out]`` for inputs ``[K, N, n_in]``, weights ``[K, n_out, n_in]`` and ``[K, n_out]``."""
-    return _Affine.apply(inputs, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _tanh(inputs: Tensor) -> Tensor:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.launchers import LOCAL
+from bbrl_exp.config.side_by_side import SIDE_BY_SIDE
 from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.runs.console import Terminal, project_in_words
 from bbrl_exp.runs.estimate import MEASURED_SECONDS, Estimate, MeasurementFailure, measure
 from bbrl_exp.runs.job_host import JobHost
 from bbrl_exp.sweeps.jobs import Job, kind_of
+from bbrl_exp.sweeps.stacks import plan
 from bbrl_exp.text import size_in_words, time_in_words
 
 _MOST_MEASURED = 12
@@ -51,6 +53,9 @@ def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> int:
     terminal.line(f"{len(jobs)} jobs, {len(left)} to run, {steps:,} environment steps")
     for name, value in project_in_words():
         terminal.line(f"{name}: {value}")
+    if config.launcher == SIDE_BY_SIDE:
+        for line in plan(left, config.jobs_per_stack).lines:
+            terminal.line(line)
     for line in _totals(left, estimates, _side_by_side(config)):
         terminal.line(line)
     terminal.line(f"dry run: nothing was made; folder: {folder}")
@@ -125,8 +130,8 @@ def _totals(jobs: Sequence[Job], estimates: Estimates, side_by_side: int | None)
 
 
 def _side_by_side(config: SweepConfig) -> int | None:
-    """How many jobs run at once; None where the launcher does not say."""
-    if config.launcher == LOCAL:
+    """How many jobs run at once, each as fast as alone; None where the launcher does not say."""
+    if config.launcher in (LOCAL, SIDE_BY_SIDE):
         return 1
     if (n_jobs := config.n_jobs) is None:
         return None

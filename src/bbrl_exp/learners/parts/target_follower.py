@@ -49,7 +49,7 @@ class TargetFollower:
     def lets_pass(self, n_updates: int, n_done: int) -> bool:
         """Whether the target becomes the source in none of the next updates but the last of ``n_updates``."""
         done = range(n_done + 1, n_done + n_updates)
-        return self.rate is not None or not any(completes_period(n, self._updates_per_copy) for n in done)
+        return self.rate is not None or not any(completes_period(n, self.updates_per_copy) for n in done)
 
     def follow(self, n_updates: int) -> None:
         """Moves the target after update number ``n_updates``, counted from 1."""

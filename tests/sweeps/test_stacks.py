@@ -1,0 +1,86 @@
+"""Which jobs of a sweep are stacked, and why others are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bbrl_exp.config.overrides import parse
+from bbrl_exp.config.sweep_config import SweepConfig
+from bbrl_exp.runs.run import open_composer
+from bbrl_exp.sweeps import stacks
+from bbrl_exp.sweeps.jobs import Job, JobChecks, expand
+from bbrl_exp.sweeps.stacks import plan
+
+
+def checked(*overrides: str) -> list[Job]:
+    with open_composer() as composer:
+        config = SweepConfig.of(composer, overrides)
+        return JobChecks(composer, config.of_hydra, are_stacked=True)(expand(parse(list(overrides))))
+
+
+def sizes(jobs: list[Job], jobs_per_stack: int = 32) -> list[int]:
+    return [len(stack) for stack in plan(jobs, jobs_per_stack).stacks]
+
+
+@pytest.fixture(scope="module")
+def rates() -> list[Job]:
+    return checked("agent=ppo", "seed=1,2,3", "agent.learner.learning_rate=1e-3,3e-4")
+
+
+def test_seeds_and_rates_are_one_stack(rates: list[Job]) -> None:
+    assert sizes(rates) == [6]
+
+
+def test_large_stacks_are_divided_evenly(rates: list[Job]) -> None:
+    assert sizes(rates, 4) == [3, 3]
+    planned = plan(rates[:5], 2)
+    assert [len(stack) for stack in planned.stacks] == [2, 2]
+    assert [reason for _, reason in planned.alone] == [
+        "hydra.launcher.jobs_per_stack=2 leaves no other job for its stack"
+    ]
+
+
+def test_stacks_fit_in_memory(rates: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rates[0].run is not None
+    size = rates[0].run.size
+    monkeypatch.setattr(stacks, "available_memory", lambda: 2 * size.workspace_bytes + 1)
+    assert sizes(rates) == [2, 2, 2]
+    monkeypatch.setattr(stacks, "available_memory", lambda: size.workspace_bytes)
+    planned = plan(rates[:2], 32)
+    assert [reason for _, reason in planned.alone] == ["the memory leaves no other job for its stack"] * 2
+
+
+def test_numbers_that_change_shapes_or_counts_divide_the_jobs() -> None:
+    jobs = checked("agent=ppo", "seed=1,2", "agent.learner.n_epochs=2,3", "total_steps=4096")
+    assert sizes(jobs) == [2, 2]
+    planned = plan([*jobs[:2], jobs[2]][1:], 32)
+    assert planned.stacks == ()
+    assert planned.lines == [
+        f"on its own: {jobs[1].folder} and 1 more: no other job is like it but for seeds and numbers; the nearest "
+        "differs in agent.learner.n_epochs"
+    ]
+
+
+def test_a_single_job_has_nobody_beside_it(rates: list[Job]) -> None:
+    assert plan(rates[:1], 32).lines == [f"on its own: {rates[0].folder}: it is the only job"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["agent=sac", "env=pendulum"], "SAC cannot be stacked, only PPO, A2C, DQN, PQN can"),
+        (["agent=random"], "the agent learns nothing"),
+        (["agent=ppo", "agent.learner.objective=kl"], "PPO with objective=kl cannot be stacked, only with clip"),
+        (["agent=ppo", "eval.workers=1"], "eval.workers=1 is for a process that has one job"),
+        (["agent=ppo", "debug=true"], "debug=true is for a process that has one job"),
+        (["agent=ppo", "env=minigrid_empty"], "it sees images or grids (GridFeatures)"),
+    ],
+)
+def test_what_cannot_be_stacked_has_a_reason(overrides: list[str], reason: str) -> None:
+    (job,) = checked(*overrides)
+    assert job.error is None
+    assert job.not_stackable == reason
+    other = replace(job, folder="other")
+    assert plan([job, other], 32).lines == [f"on its own: {job.folder} and 1 more: {reason}"]
