@@ -168,7 +168,7 @@ def step(optimizer: Optimizer) -> None:
         return
     parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
     states: list[dict[str, Any]] = [optimizer.state[parameter] for parameter in parameters]
-    if not all(states):  # the first step makes them
+    if not (states and all(states)):  # the first step makes them
         optimizer.step()
         return
     steps = [state["step"] for state in states]
