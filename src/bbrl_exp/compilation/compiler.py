@@ -69,9 +69,7 @@ class Compiler:
                 self._complaints.append(f"compile: compiled code is not kept for later runs: {reason}")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # of torch about itself: nobody here can change that
+                warnings.simplefilter("ignore")  # of torch about itself: nobody here can change that
                 compiled = self.compile(*record())
         except NotCompilableError:
             raise

@@ -55,14 +55,14 @@ class A2C(AdvantageUpdate[Samples], OfSamples):
 
     def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
         n_samples = steps_per_chunk * batch_size
-        self.compiled = CompiledUpdates(self, compiler, self.compiled_numbers, 1, n_samples)
+        self.compiled = CompiledUpdates(self, compiler, self.compiled_numbers, 1, n_samples, n_samples + batch_size)
 
     def learn(self, experience: Samples) -> tuple[Loss, Tensor]:
         compiled = self.compiled
         if compiled is not None and len(experience) <= compiled.most_samples:
             whole = torch.arange(len(experience), device=experience.returns.device)
             try:
-                return self.descend_compiled(compiled, experience, [whole], compiled.most_samples)
+                return self.descend_compiled(compiled, experience, [[whole]], compiled.most_samples)
             except NotCompilableError as reason:
                 self.give_up_compiling(reason)
         return super().learn(experience)

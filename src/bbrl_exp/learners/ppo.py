@@ -99,7 +99,8 @@ class PPO(ProximalUpdate[Samples], OfSamples):
             raise NotCompilableError("target_kl may end the update of a chunk early; it must be null")
         numbers = (*self.compiled_numbers, "_clip_range", "_kl_weight", "value_clip_range")
         at_once = updates_per_graph(self.n_minibatches)
-        self.compiled = CompiledUpdates(self, compiler, numbers, at_once, steps_per_chunk * batch_size)
+        n_samples = steps_per_chunk * batch_size
+        self.compiled = CompiledUpdates(self, compiler, numbers, at_once, n_samples, n_samples + batch_size)
 
     def learn(self, experience: Samples) -> tuple[Loss | None, Tensor]:
         compiled = self.compiled
@@ -108,13 +109,12 @@ class PPO(ProximalUpdate[Samples], OfSamples):
         size = math.ceil(compiled.most_samples / self.n_minibatches)
         try:
             with compiled.drawing("samples", compiled.at_once, self._generator):
-                for _ in range(self.n_epochs):
-                    of_epoch = parts(len(experience), self.n_minibatches, self._generator, experience.returns.device)
-                    loss, norm = self.descend_compiled(compiled, experience, list(of_epoch), size)
+                n, n_parts, device = len(experience), self.n_minibatches, experience.returns.device
+                passes = (list(parts(n, n_parts, self._generator, device)) for _ in range(self.n_epochs))
+                return self.descend_compiled(compiled, experience, passes, size)
         except NotCompilableError as reason:
             self.give_up_compiling(reason)
             return super().learn(experience)
-        return loss, norm
 
     def after_epochs(self, loss: Loss, experience: Samples) -> Metrics:
         if self._is_clipped:

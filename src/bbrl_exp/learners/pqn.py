@@ -24,6 +24,7 @@ from bbrl_exp.arguments import Count
 from bbrl_exp.compilation.compiler import Compiler, NotCompilableError
 from bbrl_exp.data.transitions import align, minibatches
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.compiled.batches import filled_up
 from bbrl_exp.learners.compiled.updates import CompiledUpdates
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.parallel_q_learning import ParallelQLearning
@@ -74,10 +75,8 @@ class PQN(ParallelQLearning[Samples]):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One step on the transitions at ``part``, filled up to a whole minibatch with those of weight 0."""
         observations, indexes, returns = experience
-        padded = torch.zeros(self.minibatch_size, dtype=torch.int64, device=part.device)
-        padded[: len(part)] = part
-        weights = torch.zeros(self.minibatch_size, device=part.device)
-        weights[: len(part)] = 1.0 / len(part)
+        indexes_of_part, weights = filled_up([part], self.minibatch_size)
+        padded = indexes_of_part[0]
 
         def body(_: int, given: Sequence[Tensor]) -> list[Tensor]:
             *rows, taken, wanted, counts = given
@@ -86,7 +85,7 @@ class PQN(ParallelQLearning[Samples]):
             return [loss, (values * counts).sum(), self._optimizer.step(loss)]
 
         rows = [leaf.index_select(0, padded) for leaf in observations]
-        loss, q_mean, norm = compiled("q", 1, body, [*rows, indexes[padded], returns[padded], weights])
+        loss, q_mean, norm = compiled("q", 1, body, [*rows, indexes[padded], returns[padded], weights[0]])
         return loss, q_mean, norm
 
     def minibatches(self, experience: Samples) -> Iterator[tuple[Tensor, Tensor]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from bbrl_exp.data.batch import Batch
@@ -46,3 +48,17 @@ def part_of(like: Batch, tensors: Sequence[Tensor], index: int, size: int) -> Ba
         discounts=discounts,
         weights=weights,
     )
+
+
+def filled_up(parts: Sequence[Tensor], size: int) -> tuple[Tensor, Tensor]:
+    """Indexes int64 and weights float32, ``[len(parts), size]``, of parts of at most ``size`` samples.
+
+    The weights of a part sum to 1; they are 0 where the part has no more samples.
+    """
+    indexes = np.zeros((len(parts), size), np.int64)
+    weights = np.zeros((len(parts), size), np.float32)
+    for row, part in enumerate(parts):
+        indexes[row, : len(part)] = part.cpu().numpy()
+        weights[row, : len(part)] = 1.0 / len(part)
+    device = parts[0].device
+    return torch.from_numpy(indexes).to(device), torch.from_numpy(weights).to(device)

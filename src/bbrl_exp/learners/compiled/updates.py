@@ -45,18 +45,27 @@ class CompiledUpdates:
             are None are left as they are.
         at_once: updates in a graph where so many are due.
         most_samples: of a chunk; 0 where the size of what is learned from is known.
+        most_rows: of a chunk, with the one that it begins with; 0 where nobody asks for all at once.
 
     Attributes:
         at_once: as above.
         most_samples: as above.
+        most_rows: as above.
 
     Raises:
         NotCompilableError: the learner has an optimizer that is not compiled.
     """
 
     def __init__(
-        self, learner: nn.Module, compiler: Compiler, numbers: Sequence[str], at_once: int = 1, most_samples: int = 0
+        self,
+        learner: nn.Module,
+        compiler: Compiler,
+        numbers: Sequence[str],
+        at_once: int = 1,
+        most_samples: int = 0,
+        most_rows: int = 0,
     ) -> None:
+        self.most_rows = most_rows
         self.at_once = at_once
         self.most_samples = most_samples
         self._learner = learner
@@ -92,6 +101,7 @@ class CompiledUpdates:
         body: Body,
         given: Sequence[Tensor],
         replaced: Callable[[Sequence[Tensor]], Mapping[str, Any]] | None = None,
+        what: str | None = None,
     ) -> tuple[Tensor, ...]:
         """Does ``n_updates`` updates.
 
@@ -102,6 +112,7 @@ class CompiledUpdates:
             given: what they are made from.
             replaced: attributes of the learner, by dotted names, that are others while a graph is recorded, for the
                 stand-ins of ``given``.
+            what: the graph, for the console, where it is no update.
 
         Returns:
             What the last of the updates gives.
@@ -113,23 +124,26 @@ class CompiledUpdates:
         names = [name for name, value in values.items() if value is not None]
         rows = [[float(values[name]) for name in names]] * n_updates
         steps = [state.numbers(n_updates) for state in self._tensors.optimizers]
-        numbers = torch.tensor(
-            [[*row, *(number for step in steps for number in step[index])] for index, row in enumerate(rows)]
-        ).to(given[0].device)
+        table = [[*row, *(number for step in steps for number in step[index])] for index, row in enumerate(rows)]
+        numbers = torch.from_numpy(np.array(table, np.float32)).to(given[0].device)
         inputs = [*self._tensors.all(), numbers, *given]
         graph = self._graphs.get((kind, n_updates))
         if graph is None:
             before = self._compiler.seconds
             graph = self._graphs[kind, n_updates] = self._make(n_updates, body, inputs, len(given), names, replaced)
 
+            seconds = self._compiler.seconds - before
+            self._news += self._compiler.complaints()
+
             def without() -> None:
                 with attributes(self._learner, {} if replaced is None else dict(replaced(given))):
                     body(0, given)
 
-            compiled, eager = self._tensors.seconds_of(lambda: self._run(graph, inputs), without)
-            seconds = self._compiler.seconds - before
-            self._news += self._compiler.complaints()
-            self._news.append(in_words(seconds, n_updates, compiled / n_updates, eager))
+            if what is None:
+                compiled, eager = self._tensors.seconds_of(lambda: self._run(graph, inputs), without)
+                self._news.append(in_words(seconds, n_updates, compiled / n_updates, eager))
+            else:
+                self._news.append(f"compile: {what} in {seconds:.1f} s")
         outputs = self._run(graph, inputs)
         for index in graph.moved:
             self._tensors.optimizers[index].count(n_updates)
@@ -175,7 +189,7 @@ class CompiledUpdates:
                 if not node.users:
                     graph.graph.erase_node(node)
             graph.recompile()
-            return graph, [inputs[index] for index in used]
+            return graph, [inputs[index].clone() if inputs[index].is_inference() else inputs[index] for index in used]
 
         used: list[int] = []
         return _Graph(self._compiler(recorded), tuple(used), tuple(moved))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import field
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from bbrl_exp.arguments import AboveZero, AtLeastZero, Scheduled
+from bbrl_exp.compilation.compiler import NotCompilableError
 from bbrl_exp.functional.losses import explained_variance
+from bbrl_exp.learners.compiled.batches import filled_up
 from bbrl_exp.learners.compiled.updates import CompiledUpdates
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
 from bbrl_exp.learners.parts.options import AdvantageOptions, StepOptions
-from bbrl_exp.learners.parts.samples import Samples, collect_samples
+from bbrl_exp.learners.parts.samples import Samples, collect_samples, evaluated
 from bbrl_exp.learners.parts.sequences import SequenceAdvantageOptions, Sequences, collect_sequences
 from bbrl_exp.nn.distributions import ActionDistribution
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
@@ -135,33 +137,53 @@ class OfSamples(OnPolicyActorCritic[Samples]):
         self.reads = self.reads_with(self.policy)
 
     def descend_compiled(
-        self, compiled: CompiledUpdates, samples: Samples, parts: Sequence[Tensor], size: int
+        self, compiled: CompiledUpdates, samples: Samples, passes: Iterable[list[Tensor]], size: int
     ) -> tuple[Loss, Tensor]:
         """Compiled steps, one for the samples at the indexes of each part; the last one's loss and gradient norm.
 
         Args:
-            compiled: what does them, all that :attr:`CompiledUpdates.at_once` says in a graph.
-            samples: what was experienced.
-            parts: int64 each, none empty, a multiple of ``compiled.at_once`` of them.
+            compiled: what does them, so many in a graph as :attr:`CompiledUpdates.at_once` says.
+            samples: what was experienced, ``compiled.most_samples`` of them at most.
+            passes: parts, int64 each and none empty; a multiple of ``compiled.at_once`` of them in each pass.
             size: most samples of a part.
         """
-        given = samples.padded(parts, size)
+        tensors, n = samples.tensors(compiled.most_samples), compiled.at_once
 
-        def body(index: int, stand_ins: Sequence[Tensor]) -> list[Tensor]:
-            loss = self.loss(samples.like([each[index * size : (index + 1) * size] for each in stand_ins]))
+        def body(index: int, given: Sequence[Tensor]) -> list[Tensor]:
+            *whole, indexes, weights = given
+            part = [each.index_select(0, indexes[index]) for each in whole]
+            loss = self.loss(samples.like(part, weights[index]))
             norm = self._optimizer.step(loss.total)
             return [norm, *loss[:-1]]
 
-        n = compiled.at_once
-        for first in range(0, len(parts), n):
-            rows = slice(first * size, (first + n) * size)
-            outputs = compiled("samples", n, body, [each[rows] for each in given])
+        for parts in passes:
+            indexes, weights = filled_up(parts, size)
+            for first in range(0, len(parts), n):
+                given = [*tensors, indexes[first : first + n], weights[first : first + n]]
+                outputs = compiled("samples", n, body, given)
         norm, total, policy, value, entropy, log_probs = outputs
         last = samples.select(parts[-1])
         return Loss(total, policy, value, entropy, log_probs[: len(last)], last), norm
 
     def collect(self, workspace: Workspace, progress: Progress) -> Samples:
-        return collect_samples(workspace, progress, self.policy, self.critic, self._behaviour, self)
+        of = (workspace, progress, self.policy, self.critic, self._behaviour, self)
+        return collect_samples(*of, self._evaluated)
+
+    def _evaluated(
+        self, policy: StochasticPolicy, critic: Critic, rows: Sequence[Tensor], actions: Sequence[Tensor]
+    ) -> Sequence[Tensor]:
+        """:func:`evaluated`, compiled where that can be."""
+        compiled, n_leaves = self.compiled, len(rows)
+        if compiled is not None and len(rows[0]) == compiled.most_rows:
+
+            def body(_: int, given: Sequence[Tensor]) -> Sequence[Tensor]:
+                return evaluated(policy, critic, given[:n_leaves], given[n_leaves:])
+
+            try:
+                return compiled("rows", 1, body, [*rows, *actions], what="the values of a chunk")
+            except NotCompilableError as reason:
+                self.give_up_compiling(reason)
+        return evaluated(policy, critic, rows, actions)
 
     def loss(self, experience: Samples) -> Loss:
         latent = self.policy.latent(experience.observations)

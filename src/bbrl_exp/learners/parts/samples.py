@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,30 +55,21 @@ class Samples:
         variance = self.mean(centred.square()) * n / (n - 1).clamp(min=1)
         return centred / (variance.sqrt() + 1e-8)
 
-    def padded(self, parts: Sequence[Tensor], size: int) -> list[Tensor]:
-        """The samples at the indexes of each part, in turn, each part filled up to ``size`` by samples of weight 0.
-
-        Returns:
-            As :meth:`tensors`, ``[len(parts) · size, …]`` each.
-        """
-        indexes = torch.zeros(len(parts), size, dtype=torch.int64, device=self.returns.device)
-        weights = torch.zeros(len(parts), size, dtype=self.returns.dtype, device=self.returns.device)
-        for index, part in enumerate(parts):
-            indexes[index, : len(part)] = part
-            weights[index, : len(part)] = 1.0 / len(part)
-        return [*self.select(indexes.flatten()).tensors()[:-1], weights.flatten()]
-
-    def tensors(self) -> list[Tensor]:
-        """All tensors, the weights last; each ``[N, …]``."""
-        weights = torch.full_like(self.returns, 1.0 / max(len(self), 1)) if self.weights is None else self.weights
+    def tensors(self, size: int) -> list[Tensor]:
+        """All tensors but the weights, each filled up to ``[size, …]`` by zeros."""
         others = (self.log_probs, self.values, self.advantages, self.returns)
-        return [*self.observations, *self.actions, *others, weights]
+        found = [*self.observations, *self.actions, *others]
+        if len(self) == size:
+            return found
+        return [torch.cat((each, each.new_zeros(size - len(each), *each.shape[1:]))) for each in found]
 
-    def like(self, tensors: Sequence[Tensor]) -> Samples:
+    def like(self, tensors: Sequence[Tensor], weights: Tensor) -> Samples:
         """Samples of the same variables, of what :meth:`tensors` gave of them or stands for that."""
         n_observed, n_chosen = len(self.observations), len(self.actions)
         first = n_observed + n_chosen
-        return Samples(tuple(tensors[:n_observed]), tuple(tensors[n_observed:first]), *tensors[first:])
+        log_probs, values, advantages, returns = tensors[first:]
+        observations, actions = tuple(tensors[:n_observed]), tuple(tensors[n_observed:first])
+        return Samples(observations, actions, log_probs, values, advantages, returns, weights)
 
     def __len__(self) -> int:
         return len(self.returns)
@@ -99,6 +90,18 @@ class Samples:
         )
 
 
+Evaluate = Callable[[StochasticPolicy, Critic, Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
+
+
+def evaluated(
+    policy: StochasticPolicy, critic: Critic, rows: Sequence[Tensor], actions: Sequence[Tensor]
+) -> Sequence[Tensor]:
+    """Values and log-probabilities, ``[N]`` each, of N observations and actions, one tensor ``[N, *shape]`` a leaf."""
+    latent = policy.latent(rows)
+    values = critic.values(rows, latent)
+    return [values, policy.distribution_of(latent).log_prob(actions)]
+
+
 @torch.no_grad()
 def collect_samples(
     workspace: Workspace,
@@ -107,6 +110,7 @@ def collect_samples(
     critic: Critic,
     behaviour: BehaviourLogProbs,
     options: AdvantageOptions,
+    evaluate: Evaluate | None = None,
 ) -> Samples:
     """The valid transitions of the new rows, in the order of time, then of environments.
 
@@ -117,12 +121,11 @@ def collect_samples(
         critic: of the states.
         behaviour: knows how likely those were.
         options: of the advantages.
+        evaluate: gives what :func:`evaluated` does.
     """
     rows = [leaf[progress.first_row :].flatten(0, 1) for leaf in policy.features.read(workspace)]
-    latent = policy.latent(rows)
-    values = critic.values(rows, latent)
     actions = [workspace.get_full(name)[progress.first_row :].flatten(0, 1) for name in policy.writes]
-    log_probs = policy.distribution_of(latent).log_prob(actions)
+    values, log_probs = (evaluate or evaluated)(policy, critic, rows, actions)
     return samples_of(workspace, progress, policy, values, log_probs, behaviour, options)
 
 
