@@ -29,6 +29,7 @@ CASES = {
     "ppo, continuous": [*CONTINUOUS, *NORMALIZED, "agent.learner.entropy_weight=0.01"],
     "a2c, rmsprop": ["agent=a2c", "agent.learner.optimizer=rmsprop", "total_steps=192", *SMALL],
     "a2c, float64 observations": ["agent=a2c", "env=acrobot", "batch_size=2", "total_steps=96"],
+    "a2c, array environments": ["agent=a2c", "env.backend=array", "total_steps=192", *SMALL],
     "dqn": [*DQN, "agent.learner.n_steps=3"],
     "dqn, copies": [
         *DQN,
@@ -70,7 +71,7 @@ def test_jobs_may_differ_in_numbers_of_the_learner() -> None:
         assert_near(alone(job), trained, tolerance=2e-4)
 
 
-@pytest.mark.parametrize("case", ["ppo", "ppo, early stops", "dqn", "pqn"])
+@pytest.mark.parametrize("case", ["ppo, early stops", "a2c, array environments", "dqn", "pqn"])
 def test_a_job_gets_the_same_bits_whoever_its_neighbours_are(case: str) -> None:
     first, *others = ([*CASES[case], f"seed={seed}"] for seed in (3, 4, 5, 6))
     of_two = side_by_side([first, others[0]])[0]

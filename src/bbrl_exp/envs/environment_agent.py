@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,8 +19,16 @@ from bbrl_exp.envs.spec import EnvSpec, SpaceMismatchError
 from bbrl_exp.envs.staging import torch_dtype
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, NonFiniteError
 from bbrl_exp.seeding import torch_generator
+from bbrl_exp.workspace import Workspace
 
 Observation = Tensor | Mapping[str, Tensor]
+
+
+class SteppedTogether(Protocol):
+    """Steps the environments of several agents, each of which has its own workspace."""
+
+    def step(self, t: int, workspaces: Sequence[Workspace], jobs: Sequence[int]) -> dict[int, Exception]:
+        """Fills row ``t`` of the workspaces of ``jobs``; gives the errors of those whose environments failed."""
 
 
 class EnvironmentAgent(Agent):
@@ -156,6 +164,13 @@ class EnvironmentAgent(Agent):
 
     def forget_actions(self) -> None:
         """From now on :meth:`run_state` is not called, and what is kept for it alone can be dropped."""
+
+    def together(self, others: Sequence[EnvironmentAgent]) -> SteppedTogether | None:
+        """What steps these environments and those of ``others``, which are built alike, with the same rows.
+
+        None, as here, where each steps its own. The agents are not called then, but saved as ever.
+        """
+        return None
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         """A picture of environment ``index`` as its last row shows it, uint8 ``[H, W, 3]``."""

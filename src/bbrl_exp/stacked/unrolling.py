@@ -10,6 +10,7 @@ import torch
 
 from bbrl_exp.agents.agent import Agent
 from bbrl_exp.agents.combinators import Agents, TemporalAgent
+from bbrl_exp.envs.environment_agent import EnvironmentAgent, SteppedTogether
 from bbrl_exp.errors import ends_silently, user_code_error
 from bbrl_exp.stacked.acting import StackedPolicy
 from bbrl_exp.workspace import Workspace
@@ -38,6 +39,12 @@ class StackedGraph:
         self._members = [tuple(cast(Agents, graph.agent)) for graph in graphs]
         self._position = position
         self._policy = policy
+        self._together: dict[int, SteppedTogether] = {}
+        for place, member in enumerate(self._members[0]):
+            if isinstance(member, EnvironmentAgent):
+                others = [cast(EnvironmentAgent, members[place]) for members in self._members[1:]]
+                if (together := member.together(others)) is not None:
+                    self._together[place] = together
 
     def unroll(self, first: int, n_steps: int, jobs: Sequence[int]) -> Failures:
         """Runs the graphs of ``jobs`` at the times ``first`` … ``first + n_steps - 1``.
@@ -54,7 +61,10 @@ class StackedGraph:
                     if position == self._position:
                         self._policy.act(t, self._workspaces, left)
                         continue
-                    for index, job in enumerate(left):
+                    together = self._together.get(position)
+                    if together is not None:
+                        failures |= together.step(t, self._workspaces, left)
+                    for index, job in enumerate(() if together is not None else left):
                         try:
                             runs[index][position](t=t)
                         except BaseException as error:

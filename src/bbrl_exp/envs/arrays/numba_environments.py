@@ -13,6 +13,7 @@ from bbrl_exp.envs.actions import ActionReader
 from bbrl_exp.envs.arrays.compiling import compiled_loop
 from bbrl_exp.envs.arrays.environments import ArrayEnvironments, Seeds
 from bbrl_exp.envs.arrays.task import ArrayTask
+from bbrl_exp.envs.environment_agent import EnvironmentAgent, SteppedTogether
 from bbrl_exp.envs.staging import StagedRows, packed_to_host
 from bbrl_exp.errors import BbrlExpError, NonFiniteError
 from bbrl_exp.workspace import Workspace
@@ -162,11 +163,31 @@ class NumbaEnvironments(ArrayEnvironments):
         self._sink, self._has_begun = None, False
         if bad < 0:
             self._reader(actions, t - 1)
+        raise self.failure(bad, t, rows)
+
+    def failure(self, bad: int, t: int, rows: Sequence[NDArray[Any]]) -> BbrlExpError:
+        """The error of rows ``[B, …]`` that the loop has refused."""
         for name, row in zip(self.writes, rows, strict=False):
             if row.dtype.kind == "f":
                 for index in np.argwhere(~np.isfinite(row)).tolist():
-                    raise NonFiniteError(name, index[0], t, row[tuple(index)].item())
-        raise BbrlExpError(f"{self.label} at t={t}: environment {abs(bad) - 1} failed")
+                    return NonFiniteError(name, index[0], t, row[tuple(index)].item())
+        return BbrlExpError(f"{self.label} at t={t}: environment {abs(bad) - 1} failed")
+
+    def together(self, others: Sequence[EnvironmentAgent]) -> SteppedTogether | None:
+        """One call for all, where they are built alike on the CPU."""
+        from bbrl_exp.envs.arrays.together import NumbaTogether
+
+        agents = [self, *(other for other in others if isinstance(other, NumbaEnvironments))]
+        is_alike = len(agents) == len(others) + 1 and all(
+            type(agent).step is NumbaEnvironments.step
+            and agent.is_on_cpu
+            and len(agent.seeds) == 1
+            and (type(agent.task), agent.layout, agent.info) == (type(self.task), self.layout, self.info)
+            and (agent._numbers == self._numbers).all()
+            and (agent._first, agent._hidden, agent.auto_reset) == (self._first, self._hidden, self.auto_reset)
+            for agent in agents
+        )
+        return NumbaTogether(agents) if is_alike else None
 
     def _open_sink(self, workspace: Workspace) -> RowWriter | StagedRows:
         if self.is_on_cpu:

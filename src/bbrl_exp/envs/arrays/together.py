@@ -1,0 +1,93 @@
+"""The array environments of several jobs, stepped by one call; each job's rows go to its own workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bbrl_exp.envs.arrays.numba_environments import NumbaEnvironments
+from bbrl_exp.workspace import Workspace
+
+
+class NumbaTogether:
+    """Steps the environments of K agents as one batch of K · B, with the rows that each would have alone.
+
+    The agents keep their states, of which the batch has the memory, so that each can be saved at any time.
+
+    Args:
+        agents: built alike, with one root seed each.
+    """
+
+    def __init__(self, agents: Sequence[NumbaEnvironments]) -> None:
+        size = self._size = agents[0].batch_size
+        self._agents = agents
+        whole = cast(NumbaEnvironments, agents[0]._others(size * len(agents), [agent.seeds[0] for agent in agents]))
+        self._whole = whole
+        whole._counts = np.concatenate([agent._counts for agent in agents], axis=1)
+        whole._totals = np.concatenate([agent._totals for agent in agents])
+        whole._states = np.concatenate([agent._states for agent in agents])
+        self._parts = [slice(first, first + size) for first in range(0, size * len(agents), size)]
+        for agent, part in zip(agents, self._parts, strict=True):
+            agent._counts, agent._totals = whole._counts[:, part], whole._totals[part]
+            agent._states = whole._states[part]
+        self._rows: list[NDArray[Any]] = [np.empty(shape, dtype) for shape, dtype in whole.layout.values()]
+        self._actions = np.zeros(whole._shape, whole._dtype)
+        self._given = self._actions.view()
+        self._given.setflags(write=False)  # like the rows of a workspace, for which the loop is compiled
+        self._arguments = whole._pack_arguments()
+
+    def step(self, t: int, workspaces: Sequence[Workspace], jobs: Sequence[int]) -> dict[int, Exception]:
+        """Fills row ``t`` of the workspaces of ``jobs``; gives the errors of those whose environments failed."""
+        failures: dict[int, Exception] = {}
+        if t == 0:
+            for job in jobs:
+                workspaces[job].truncate(1)
+                self._agents[job]._has_begun = True
+        else:
+            for job in jobs:
+                self._read(job, workspaces[job], t - 1, failures)
+        bad = self._fill(t)
+        while bad < 0:  # an action that is none, before anything was stepped
+            self._refuse((-bad - 1) // self._size, t, failures)
+            bad = self._fill(t)
+        for job in jobs:
+            part, agent = self._parts[job], self._agents[job]
+            rows = [row[part] for row in self._rows]
+            if bad and not all(np.isfinite(row).all() for row in rows if row.dtype.kind == "f"):
+                failures[job] = agent.failure(bad, t, rows)
+            if job in failures:
+                continue
+            writer = workspaces[job].row_writer(agent.layout)
+            for kept, row in zip(writer.rows(t), rows, strict=True):
+                kept[...] = row
+            writer.commit(t)
+        return failures
+
+    def _read(self, job: int, workspace: Workspace, t: int, failures: dict[int, Exception]) -> None:
+        agent, part = self._agents[job], self._parts[job]
+        try:
+            (actions,) = workspace.row_reader(agent.reads).rows(t)
+            if actions.dtype is not agent._dtype or actions.shape != agent._shape:
+                actions = agent._reader(actions, t)
+        except Exception as error:
+            failures[job] = error
+            self._actions[part] = 0
+        else:
+            self._actions[part] = actions
+
+    def _refuse(self, job: int, t: int, failures: dict[int, Exception]) -> None:
+        try:
+            self._agents[job]._reader(self._actions[self._parts[job]], t - 1)
+        except Exception as error:
+            failures.setdefault(job, error)
+        self._actions[self._parts[job]] = 0
+
+    def _fill(self, t: int) -> int:
+        whole = self._whole
+        bad = int(whole._loop(t == 0, *self._arguments, self._given, *self._rows[: whole._info_start]))
+        for column, row in zip(whole._info_columns, self._rows[whole._info_start :], strict=True):
+            row[...] = whole._infos[:, column]
+        return bad
