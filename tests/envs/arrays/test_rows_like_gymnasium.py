@@ -42,7 +42,7 @@ def compared_with_gymnasium(
     backend: str, env_id: str, compare: Callable[[Any, Any, str], None], **options: Any
 ) -> None:
     """Plays, and lets gymnasium take every step from the same state with the same action."""
-    agent, workspace, generator = made(backend, env_id, seed=3, **options), Workspace(), np.random.default_rng(1)
+    agent, workspace, generator = made(backend, env_id, 2, seed=3, **options), Workspace(), np.random.default_rng(1)
     states = []
     for _ in range(N_STEPS):
         step(agent, workspace, generator)

@@ -42,7 +42,7 @@ def test_numbers_are_spread_evenly_over_0_to_1() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "bbrl_exp/TMaze-v0"])
 def test_the_rows_of_an_environment_do_not_depend_on_the_batch_size(backend: str, env_id: str) -> None:
     small, large = made(backend, env_id, 2, 5), made(backend, env_id, 7, 5)
     names = [f"env/{name}" for name in ("env_obs", "done", "timestep", "cumulated_reward")]
