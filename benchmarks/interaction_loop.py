@@ -232,11 +232,13 @@ CONTESTANTS = (
     Contestant("bbrl 1.0.1", "scalar", bbrl),
     Contestant("stable-baselines3", "scalar", stable_baselines3),
     Contestant("hand-written, SyncVectorEnv", "scalar", hand_written(sync)),
-    Contestant("… the same variables as bbrl_exp", "scalar", hand_written(sync, same_variables=True)),
+    Contestant("hand-written, SyncVectorEnv, all variables", "scalar", hand_written(sync, same_variables=True)),
     Contestant("**bbrl_exp, scalar**", "scalar", bbrl_exp("scalar")),
     Contestant("hand-written, CartPoleVectorEnv", "vectorized", hand_written(own_vector_code)),
     Contestant(
-        "… the same variables as bbrl_exp, too", "vectorized", hand_written(own_vector_code, same_variables=True)
+        "hand-written, CartPoleVectorEnv, all variables",
+        "vectorized",
+        hand_written(own_vector_code, same_variables=True),
     ),
     Contestant("**bbrl_exp, vectorized**", "vectorized", bbrl_exp("vectorized")),
 )

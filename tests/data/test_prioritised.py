@@ -43,6 +43,25 @@ def test_a_tree_finds_the_index_at_which_the_sum_passes_a_position(n_weights: in
             assert tree.find(positions).tolist() == np.repeat(np.arange(n_weights), weights.astype(int)).tolist()
 
 
+@pytest.mark.parametrize(("first", "stop"), [(0, 3), (37, 41), (95, 103), (20, 20), (100, 200)])
+def test_filled_weights_are_counted_modulo_their_number(first: int, stop: int) -> None:
+    tree = SumTree(100)
+    tree.fill(0, 100, 1.0)
+    tree.fill(first, stop, 3.0)
+    expected = np.ones(100)
+    expected[np.arange(first, stop) % 100] = 3.0
+    assert tree[np.arange(100)].tolist() == expected.tolist()
+    assert tree.total == expected.sum()
+
+
+def test_sums_follow_however_often_weights_change_between_draws() -> None:
+    tree = SumTree(70_000)
+    for index in range(300):
+        tree[np.array([index, 69_999 - index])] = float(index)
+    assert tree.total == 300 * 299
+    assert tree.find(np.array([0.0, 300 * 299 - 0.5])).tolist() == [1, 69_998]
+
+
 def test_a_weight_of_zero_is_never_found() -> None:
     tree = SumTree(100)
     tree[np.array([3, 50])] = np.array([0.1, 0.7])

@@ -15,6 +15,16 @@ from bbrl_exp.nn.heads import CategoricalHead, GaussianHead
 from bbrl_exp.nn.mlp import ACTIVATIONS, ArrayMlp, Mlp
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_hooks_of_the_parts_of_an_mlp_are_called(layer_norm: bool) -> None:
+    mlp, called = Mlp([3, 5, 2], layer_norm=layer_norm), []
+    parts = [module for module in mlp.modules() if not list(module.children())]
+    for part in parts:
+        part.register_forward_hook(lambda module, *_: called.append(module))
+    mlp(torch.randn(7, 3))
+    assert sorted(map(id, called)) == sorted(map(id, parts))
+
+
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
 def test_an_mlp_is_the_composition_of_its_layers(activation: str) -> None:
     mlp = Mlp([3, 5, 4, 2], activation)
