@@ -160,7 +160,9 @@ def main() -> None:
     if out is not None:
         jobs = " ".join(map(str, arguments.jobs))
         options = f"--rounds {arguments.rounds} --jobs {jobs} --scale {arguments.scale:g}"
-        command = f"OMP_NUM_THREADS=1 python benchmarks/side_by_side.py --peer-python … {options}"
+        peer = " --peer-python …" if arguments.peer_python else ""
+        tasks = " ".join(f'"{task}"' if " " in task else task for task in arguments.tasks)
+        command = f"OMP_NUM_THREADS=1 python benchmarks/side_by_side.py{peer} {options} --tasks {tasks}"
         out.write_text(f"Medians over rounds of `{command}`:\n\n{text}", encoding="utf-8")
 
 
