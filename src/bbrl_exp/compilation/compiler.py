@@ -93,6 +93,8 @@ class Compiler:
 
         # One process: workers that compile would outlive a run that is killed. tanh by exp is several times as fast.
         patches = {"cpp.threads": self.n_threads, "compile_threads": 1, "cpp.use_decompose_tanh": True}
+        if self.device.startswith("cuda"):
+            patches["triton.cudagraphs"] = True
         with torch.no_grad():
             compiled: Function = inductor.standalone_compile(  # unlike inductor.compile it looks for code it has made
                 graph, list(examples), dynamic_shapes="from_example_inputs", options={"config_patches": patches}
