@@ -56,7 +56,7 @@ class VectorizedKernel:
         self._vector_env = _make_vector_env(setup)
         if type(self._vector_env.action_space) is gymnasium.spaces.MultiDiscrete:
             # Actions are checked before they come here; a second check would take a sixth of a small step.
-            self._vector_env.action_space.contains = _was_checked  # type: ignore[method-assign, assignment]
+            self._vector_env.action_space.contains = _was_checked  # type: ignore[method-assign]
         self._setup = setup
         self._leaves, _ = setup.leaves(self.spaces)
         self._flatten = flattener(self._vector_env.single_observation_space)
