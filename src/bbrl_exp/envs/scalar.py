@@ -126,7 +126,8 @@ class ScalarKernel:
         shape, shown = self._plain[0], self._shown
         try:
             if [observation.shape for observation in shown].count(shape) == len(shown):
-                np.concatenate(shown, out=row.reshape(-1, *shape[1:]), casting="no")
+                out: NDArray[Any] = row.reshape(-1, *row.shape[2:])
+                np.concatenate(shown, out=out, casting="no")
                 return True
         except (AttributeError, TypeError):
             pass

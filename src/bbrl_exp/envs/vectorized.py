@@ -218,7 +218,7 @@ class VectorizedKernel:
         raise error
 
 
-def _was_checked(actions: object) -> bool:
+def _was_checked(x: Any) -> bool:
     return True
 
 
