@@ -213,7 +213,7 @@ def _backward(loss: Tensor, inputs: tuple[nn.Parameter, ...]) -> None:
 
 @cache
 def _engine() -> Callable[..., Any] | None:
-    """What ``torch.autograd.backward`` calls, no public function; None where it does not do as in torch 2.11 – 2.13."""
+    """What ``torch.autograd.backward`` calls, no public function; None where it is missing or does otherwise."""
     leaf = torch.ones((), requires_grad=True)
     with torch.enable_grad():
         root = 2 * leaf
