@@ -165,13 +165,9 @@ def step(optimizer: Optimizer) -> None:
 
     Where hooks are registered, of this optimizer or of all, it is torch's own step, which calls them.
     """
-    hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
-    if hooks or _global_optimizer_pre_hooks or _global_optimizer_post_hooks:
-        optimizer.step()
-        return
     group = optimizer.param_groups[0]
     is_plain = type(optimizer) is Adam and len(optimizer.param_groups) == 1 and group["fused"]
-    if not is_plain or group["amsgrad"] or group["maximize"] or group["decoupled_weight_decay"]:
+    if not is_plain or group["amsgrad"] or group["maximize"] or group["decoupled_weight_decay"] or _has_hooks(optimizer):
         optimizer.step()
         return
     parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
@@ -197,6 +193,11 @@ def step(optimizer: Optimizer) -> None:
             amsgrad=False,
             maximize=False,
         )
+
+
+def _has_hooks(optimizer: Optimizer) -> bool:
+    own = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    return bool(own or _global_optimizer_pre_hooks or _global_optimizer_post_hooks)
 
 
 def _backward(loss: Tensor, inputs: tuple[nn.Parameter, ...]) -> None:
