@@ -161,6 +161,18 @@ def test_an_error_that_is_not_finite_is_refused_and_changes_nothing(error: float
     assert frequencies(replay) == pytest.approx(np.full(4, 0.25), abs=0.01)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (4, 1)])
+def test_another_number_of_errors_than_of_indexes_is_refused_and_changes_nothing(shape: tuple[int, ...]) -> None:
+    replay = replay_of(10)
+    replay.put(endless(5, 1), 0)
+    with pytest.raises(ReplayError) as refused:
+        replay.update(everything(replay), torch.full(shape, 9.0))
+    message = f"prioritised replay: errors {list(shape)} for indexes [4], expected one error for each index"
+    assert str(refused.value) == message
+    assert frequencies(replay) == pytest.approx(np.full(4, 0.25), abs=0.01)
+    assert replay.state()["largest"] == 1.0
+
+
 def test_nothing_stored_is_nothing_drawn() -> None:
     with pytest.raises(ReplayError, match="nothing to draw"):
         replay_of(10).sample(1, np.random.default_rng(0), importance_exponent=1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
 from toy_envs import Counting, Misbehaving
@@ -214,3 +216,33 @@ def test_an_info_that_is_no_number_is_refused():
 def test_info_keys_of_another_kind_are_refused(info_keys):
     with pytest.raises(ConfigurationError, match="info_keys"):
         AutoResetGymAgent(Counting, 1, info_keys=info_keys)
+
+
+class OneArray(gymnasium.Env):
+    """Shows the last action, at first 0, in an array that all environments share."""
+
+    shared = np.zeros(2, np.float32)
+    observation_space = gymnasium.spaces.Box(-9, 9, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(9)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.shared[:] = 0
+        return self.shared, {}
+
+    def step(self, action):
+        self.shared[:] = action
+        return self.shared, 0.0, False, action == 1, {}
+
+
+@pytest.mark.parametrize("kind", [AutoResetGymAgent, NoAutoResetGymAgent])
+@pytest.mark.parametrize("batch_size", [2, 4, 7])
+def test_environments_that_share_an_array_have_rows_of_their_own(kind, batch_size):
+    agent, workspace = kind(OneArray, batch_size), Workspace()
+    actions = torch.arange(batch_size)
+    for t in range(3):
+        agent(workspace, t=t)
+        workspace.set("action", t, actions)
+    assert workspace["env/env_obs"][1, :, 0].tolist() == actions.tolist()
+    after_the_end = 0 if kind is AutoResetGymAgent else 1
+    assert workspace["env/env_obs"][2, :, 0].tolist() == [0, after_the_end, *actions[2:].tolist()]

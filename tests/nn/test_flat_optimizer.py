@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import io
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from bbrl_exp.nn import flat_optimizer
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer, MakeOptimizer, eager
 from bbrl_exp.nn.mlp import Mlp
 
@@ -83,6 +86,67 @@ def test_an_eager_optimizer_takes_the_same_steps_without_the_compiler(
         reference.step()
     assert all(torch.equal(one, other) for one, other in zip(ours.parameters(), theirs.parameters(), strict=True))
     assert not any(parameter.grad is None for parameter in ours.parameters())
+
+
+@pytest.mark.parametrize("loss", [torch.ones(2), torch.ones(2, 1), torch.ones((), dtype=torch.complex64)])
+def test_a_loss_that_is_no_real_scalar_is_refused_and_changes_nothing(loss: Tensor) -> None:
+    network = Mlp([3, 2], generator=torch.Generator().manual_seed(0))
+    before = copy.deepcopy(network.state_dict())
+    optimizer = FlatOptimizer(network.parameters(), MAKERS[0])
+    with pytest.raises(RuntimeError, match="grad can be implicitly created only for"):
+        optimizer.step(loss * network.layers[0].bias.sum())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def other_engine(tensors: Any) -> None:
+    raise AssertionError("called with other arguments than it takes")
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [SimpleNamespace(), SimpleNamespace(_execution_engine=SimpleNamespace(run_backward=other_engine))],
+    ids=["missing", "changed"],
+)
+def test_steps_are_the_same_where_the_engine_of_the_backward_pass_is_another(
+    monkeypatch: pytest.MonkeyPatch, variable: Any
+) -> None:
+    networks, inputs = (two_networks()[0], two_networks()[0]), torch.ones(2, 3)
+    flat_optimizer._engine.cache_clear()
+    FlatOptimizer(networks[0].parameters(), MAKERS[0]).step(networks[0](inputs).sum())
+    assert flat_optimizer._engine() is not None
+    other = FlatOptimizer(networks[1].parameters(), MAKERS[0])
+    loss = networks[1](inputs).sum()
+    flat_optimizer._engine.cache_clear()
+    with monkeypatch.context() as context:
+        context.setattr(torch.autograd, "Variable", variable)
+        assert flat_optimizer._engine() is None
+    other.step(loss)
+    flat_optimizer._engine.cache_clear()
+    assert all(map(torch.equal, networks[0].parameters(), networks[1].parameters()))
+
+
+@pytest.mark.parametrize("is_global", [False, True])
+@pytest.mark.parametrize("when", ["pre", "post"])
+def test_the_hooks_of_a_fused_adam_are_called_in_every_step(when: str, is_global: bool) -> None:
+    parameter, stepped = nn.Parameter(torch.ones(2)), []
+    optimizer = torch.optim.Adam([parameter], 0.01, fused=True)
+    parameter.grad = torch.ones(2)
+    register = {
+        ("pre", False): optimizer.register_step_pre_hook,
+        ("post", False): optimizer.register_step_post_hook,
+        ("pre", True): register_optimizer_step_pre_hook,
+        ("post", True): register_optimizer_step_post_hook,
+    }[when, is_global]
+    flat_optimizer.step(optimizer)
+    handle = register(lambda optimizer, *_: stepped.append(optimizer))
+    try:
+        for _ in range(3):
+            flat_optimizer.step(optimizer)
+    finally:
+        handle.remove()
+    flat_optimizer.step(optimizer)
+    assert stepped == [optimizer] * 3
+    assert optimizer.state[parameter]["step"] == 5
 
 
 def test_an_optimizer_of_another_class_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

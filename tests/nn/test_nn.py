@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.modules import module
 
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.nn.features import Flat, OneHot
@@ -23,6 +25,25 @@ def test_hooks_of_the_parts_of_an_mlp_are_called(layer_norm: bool) -> None:
         part.register_forward_hook(lambda module, *_: called.append(module))
     mlp(torch.randn(7, 3))
     assert sorted(map(id, called)) == sorted(map(id, parts))
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        module.register_module_forward_hook,
+        module.register_module_forward_pre_hook,
+        module.register_module_full_backward_hook,
+        module.register_module_full_backward_pre_hook,
+    ],
+)
+def test_hooks_of_all_modules_are_called_for_the_parts_of_an_mlp(register: Any) -> None:
+    mlp, called = Mlp([3, 5, 2]), set()
+    handle = register(lambda module, *_: called.add(module))
+    try:
+        mlp(torch.randn(7, 3, requires_grad=True)).sum().backward()
+    finally:
+        handle.remove()
+    assert {part for part in mlp.modules() if not list(part.children())} <= called
 
 
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))

@@ -118,12 +118,15 @@ class PrioritisedReplay:
             errors: δ, ``[N]``; only their size counts.
 
         Raises:
-            ReplayError: nothing was put yet.
+            ReplayError: nothing was put yet, or another number of errors than of indexes.
             DivergedError: a NaN or infinite error; nothing is changed.
         """
         tree, stored = self._tree, self.buffer.stored
         if tree is None:
             raise ReplayError("replay: no priority to change, no transition is stored yet")
+        if errors.shape != indexes.shape:
+            found = f"errors {list(errors.shape)} for indexes {list(indexes.shape)}"
+            raise ReplayError(f"prioritised replay: {found}, expected one error for each index")
         priorities = np.abs(errors.detach().cpu().double().numpy())
         priorities += self.smallest_error
         priorities **= self.priority_exponent

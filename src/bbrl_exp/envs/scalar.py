@@ -23,8 +23,6 @@ from bbrl_exp.errors import BbrlExpError, ends_silently, user_code_error
 from bbrl_exp.seeding import EpisodeSeeds
 
 Rows = Sequence[NDArray[Any]]
-# From so many environments on, the observations of all are written by one call.
-_FEWEST_AT_ONCE = 4
 
 
 class ScalarKernel:
@@ -52,9 +50,8 @@ class ScalarKernel:
         self._info_keys = list(setup.info)
         self._unseen_keys = UnseenKeys(setup.info, setup.recipe.name)
         self._rows = episode_rows(self._leaves, len(setup.info), len(envs), first)
-        # The common case is an observation of one array; from some environments on, one call writes those of all.
+        # The common case is an observation of one array.
         self._plain = (self._leaves[0].shape, self._dtypes[0]) if len(self._leaves) == 1 else (None, None)
-        self._writes_at_once = self._plain[0] not in (None, ()) and len(envs) >= _FEWEST_AT_ONCE
         self._earned = [0.0] * len(envs)
         self._steps = [env.step for env in envs]
         self._ended = [False] * len(envs)
@@ -81,7 +78,7 @@ class ScalarKernel:
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
         record, steps, ended, shown, log = self._rows, self._steps, self._ended, self._shown, self._log
-        earned, first_row, (shape, dtype), at_once = self._earned, rows[0], self._plain, self._writes_at_once
+        earned, first_row, (shape, dtype) = self._earned, rows[0], self._plain
         given = self._assemble(iter(actions))
         if log is not None and (self._auto_reset or not all(ended)):
             log.append(given if log.takes_numbers else [values.copy() for values in actions])
@@ -98,9 +95,8 @@ class ScalarKernel:
                 observation, reward, terminated, truncated, info = steps[i](action)
                 shown[i] = observation
                 earned[i] = reward if type(reward) is float else reward_of(reward)
-                if at_once:
-                    pass
-                elif type(observation) is ndarray and observation.shape == shape and observation.dtype is dtype:
+                # Each row is copied before the next environment steps: some share the array that they return.
+                if type(observation) is ndarray and observation.shape == shape and observation.dtype is dtype:
                     first_row[i] = observation
                 else:
                     self._write_observation(i, observation, rows)
@@ -110,28 +106,11 @@ class ScalarKernel:
                     ended[i] = True
                     self._unseen_keys.warn_of(info)
                     if not self._auto_reset:
-                        if at_once:
-                            self._write_observation(i, observation, rows)
                         record.keep_final(rows, i)
-            if at_once and not self._write_at_once(first_row):
-                for i, observation in enumerate(shown):
-                    self._write_observation(i, observation, rows)
             record.reward[:] = earned
             record.write(rows, t)
         except BaseException as error:
             self._fail(error, i, f"at t={t}")
-
-    def _write_at_once(self, row: NDArray[Any]) -> bool:
-        """Writes what all environments show, where these are arrays of the right shape and dtype; else nothing."""
-        shape, shown = self._plain[0], self._shown
-        try:
-            if [observation.shape for observation in shown].count(shape) == len(shown):
-                out: NDArray[Any] = row.reshape(-1, *row.shape[2:])
-                np.concatenate(shown, out=out, casting="no")
-                return True
-        except (AttributeError, TypeError):
-            pass
-        return False
 
     def _ends(self, i: int, terminated: Any, truncated: Any) -> bool:
         is_terminated, is_truncated = flag_of(terminated, "env/terminated"), flag_of(truncated, "env/truncated")

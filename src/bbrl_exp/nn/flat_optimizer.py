@@ -7,12 +7,13 @@ import math
 import sys
 import types
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Variable
 from torch.optim import Adam, Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 
@@ -160,10 +161,13 @@ class FlatOptimizer:
 
 
 def step(optimizer: Optimizer) -> None:
-    """``optimizer.step()``; that of a fused Adam without torch's preparations, which take longer than a small step."""
+    """``optimizer.step()``; that of a fused Adam without torch's preparations, which take longer than a small step.
+
+    Where hooks are registered, of this optimizer or of all, it is torch's own step, which calls them.
+    """
     group = optimizer.param_groups[0]
     is_plain = type(optimizer) is Adam and len(optimizer.param_groups) == 1 and group["fused"]
-    if not is_plain or group["amsgrad"] or group["maximize"] or group["decoupled_weight_decay"]:
+    if not is_plain or group["amsgrad"] or group["maximize"] or group["decoupled_weight_decay"] or _has_hooks(optimizer):
         optimizer.step()
         return
     parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
@@ -191,8 +195,32 @@ def step(optimizer: Optimizer) -> None:
         )
 
 
+def _has_hooks(optimizer: Optimizer) -> bool:
+    own = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    return bool(own or _global_optimizer_pre_hooks or _global_optimizer_post_hooks)
+
+
 def _backward(loss: Tensor, inputs: tuple[nn.Parameter, ...]) -> None:
-    """As ``torch.autograd.backward(loss, inputs=inputs)``, without its checks: a fifth of a small backward pass."""
-    Variable._execution_engine.run_backward(
-        (loss,), (torch.ones_like(loss),), False, False, inputs, allow_unreachable=True, accumulate_grad=True
-    )
+    """As ``torch.autograd.backward(loss, inputs=inputs)``; for a real scalar without its checks.
+
+    They take a fifth of a small backward pass.
+    """
+    run = None if loss.ndim or loss.is_complex() else _engine()
+    if run is None:
+        torch.autograd.backward(loss, inputs=inputs)
+    else:
+        run((loss,), (torch.ones_like(loss),), False, False, inputs, allow_unreachable=True, accumulate_grad=True)
+
+
+@cache
+def _engine() -> Callable[..., Any] | None:
+    """What ``torch.autograd.backward`` calls, no public function; None where it is missing or does otherwise."""
+    leaf = torch.ones((), requires_grad=True)
+    with torch.enable_grad():
+        root = 2 * leaf
+    try:
+        run: Callable[..., Any] = torch.autograd.Variable._execution_engine.run_backward
+        run((root,), (torch.ones_like(root),), False, False, (leaf,), allow_unreachable=True, accumulate_grad=True)
+    except (AttributeError, TypeError, RuntimeError):
+        return None
+    return run if leaf.grad is not None and leaf.grad.item() == 2.0 else None

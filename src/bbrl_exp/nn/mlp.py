@@ -11,6 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    _global_backward_hooks,
+    _global_backward_pre_hooks,
+    _global_forward_hooks,
+    _global_forward_pre_hooks,
+)
 
 from bbrl_exp.arguments import check_sizes
 from bbrl_exp.errors import ConfigurationError, did_you_mean
@@ -101,6 +107,8 @@ def _called(module: nn.Module | None, inputs: Tensor) -> Tensor:
     """``module(inputs)``, without the cost of the call, which is that of a small layer, where there are no hooks."""
     assert module is not None
     if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+        return module(inputs)  # type: ignore[no-any-return]
+    if _global_forward_hooks or _global_forward_pre_hooks or _global_backward_hooks or _global_backward_pre_hooks:
         return module(inputs)  # type: ignore[no-any-return]
     return module.forward(inputs)  # type: ignore[no-any-return]
 
