@@ -15,13 +15,27 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for variable in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
         monkeypatch.setenv(variable, "elsewhere")
-    return cache_folder()
+    found = cache_folder("compile")
+    assert found is not None
+    return found
 
 
 def test_the_folder_is_below_the_cache_home_of_the_user(tmp_path: Path) -> None:
-    assert cache_folder({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "bbrl_exp" / "compile"
-    assert cache_folder({}) == Path.home() / ".cache" / "bbrl_exp" / "compile"
-    assert cache_folder({"XDG_CACHE_HOME": "relative"}) == cache_folder({})
+    assert cache_folder("numba", {"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "bbrl_exp" / "numba"
+    assert cache_folder("compile", {}) == Path.home() / ".cache" / "bbrl_exp" / "compile"
+    assert cache_folder("compile", {"XDG_CACHE_HOME": "relative"}) == cache_folder("compile", {})
+
+
+def test_a_user_without_a_home_gets_a_temporary_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert cache_folder("compile") == folder
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder("compile") is None
+    assert use_cache(None) == "there is no home folder (set XDG_CACHE_HOME)"
+    assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_the_folder_is_made_for_the_user_alone_and_the_compiler_uses_it(folder: Path) -> None:
@@ -29,6 +43,9 @@ def test_the_folder_is_made_for_the_user_alone_and_the_compiler_uses_it(folder: 
     assert [each.stat().st_mode & 0o777 for each in (folder, folder.parent)] == [0o700, 0o700]
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder / "inductor")
     assert os.environ["TRITON_CACHE_DIR"] == str(folder / "triton")
+    folder.chmod(0o755)
+    assert why_not_ours(folder) is None
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("name", ["compile", "bbrl_exp"])

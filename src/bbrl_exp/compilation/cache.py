@@ -14,13 +14,16 @@ from pathlib import Path
 _FOLDERS = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 
 
-def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder that compiled code is kept in: ``$XDG_CACHE_HOME/bbrl_exp/compile``, or below ``~/.cache``.
+def cache_folder(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The folder that a kind of compiled code is kept in: ``$XDG_CACHE_HOME/bbrl_exp/<name>``, or below ``~/.cache``.
 
-    A relative ``XDG_CACHE_HOME`` is ignored, as its specification asks.
+    A relative ``XDG_CACHE_HOME`` is ignored, as its specification asks. None for a user without a home.
     """
     home = Path(environment.get("XDG_CACHE_HOME") or ".")
-    return (home if home.is_absolute() else Path.home() / ".cache") / "bbrl_exp" / "compile"
+    try:
+        return (home if home.is_absolute() else Path.home() / ".cache") / "bbrl_exp" / name
+    except RuntimeError:
+        return None
 
 
 def why_not_ours(folder: Path) -> str | None:
@@ -28,6 +31,8 @@ def why_not_ours(folder: Path) -> str | None:
 
     The folder and those above it are made where they are missing, for this user only.
     """
+    if os.name != "posix":
+        return "this system does not say who can write to a folder"
     try:
         for each in (folder.parent, folder):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -48,14 +53,14 @@ def why_not_ours(folder: Path) -> str | None:
     return None if os.access(folder, os.R_OK | os.W_OK | os.X_OK) else f"{folder} cannot be written to"
 
 
-def use_cache(folder: Path) -> str | None:
+def use_cache(folder: Path | None) -> str | None:
     """Lets torch's compiler keep its code in ``folder``, or else in a temporary one that is deleted at the end.
 
     Returns:
         Why the temporary one is used; None where ``folder`` is.
     """
-    reason = why_not_ours(folder)
-    if reason is not None:
+    reason = "there is no home folder (set XDG_CACHE_HOME)" if folder is None else why_not_ours(folder)
+    if folder is None or reason is not None:
         folder = Path(tempfile.mkdtemp(prefix="bbrl_exp-compile-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for variable, name in _FOLDERS.items():

@@ -64,7 +64,7 @@ class Compiler:
         """
         begun = time.perf_counter()
         if not self._has_cache:
-            reason, self._has_cache = use_cache(cache_folder()), True
+            reason, self._has_cache = use_cache(cache_folder("compile")), True
             if reason is not None:
                 self._complaints.append(f"compile: compiled code is not kept for later runs: {reason}")
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -64,22 +63,6 @@ def test_without_numba_the_message_names_the_extra(monkeypatch: pytest.MonkeyPat
     assert str(error.value) == (
         "env.backend=array needs the extra 'array', which is not installed: pip install \"bbrl_exp[array]\""
     )
-
-
-def test_the_compile_cache_is_a_directory_of_the_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    place = compiling.cache_directory("here")
-    assert place == tmp_path / "cache" / "bbrl_exp" / "numba" / "here"
-    assert place.stat().st_mode & 0o777 == 0o700
-    assert place.parent.stat().st_mode & 0o777 == 0o700
-    place.parent.chmod(0o777)
-    assert compiling.cache_directory("here") is None
-    place.parent.chmod(0o700)
-    place.rmdir()
-    place.symlink_to(tmp_path)
-    assert compiling.cache_directory("here") is None
-    monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
-    assert compiling.cache_directory("here") is None
 
 
 class Doubling(ArrayTask):
@@ -144,10 +127,3 @@ def test_a_task_without_pictures_says_so() -> None:
     with pytest.raises(ConfigurationError) as error:
         TorchEnvironments(Doubling(), 1).check_frames()
     assert str(error.value) == "Doubling cannot be animated: Doubling shows no pictures"
-
-
-def test_a_function_that_changes_in_a_helper_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = compiling._mark_of([Doubling.advance_row])
-    assert before == compiling._mark_of([Doubling.advance_row])
-    monkeypatch.setitem(globals(), "times", lambda one, other: other * one)
-    assert compiling._mark_of([Doubling.advance_row]) != before

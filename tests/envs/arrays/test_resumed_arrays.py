@@ -12,6 +12,7 @@ import torch
 from cases import BACKENDS, IDS, made, rows, step
 
 from bbrl_exp.envs.arrays.environments import ArrayEnvironments
+from bbrl_exp.envs.gym_agents import AutoResetGymAgent
 from bbrl_exp.errors import BbrlExpError, ConfigurationError
 from bbrl_exp.runs.run import run
 from bbrl_exp.workspace import Workspace
@@ -59,6 +60,17 @@ def test_the_state_of_another_batch_is_refused() -> None:
         made("array", "CartPole-v1", 2).load_run_state(agent.run_state())
     assert str(error.value) == (
         "a state [3, 4] of array environments cannot be taken over by those of CartPole-v1, [2, 4]"
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_state_of_the_gym_backend_is_refused(backend: str) -> None:
+    agent = made(backend, "CartPole-v1", 2)
+    with pytest.raises(ConfigurationError) as error:
+        agent.load_run_state(AutoResetGymAgent("CartPole-v1", 2).run_state())
+    assert str(error.value) == (
+        f"the state of environments of another kind cannot be taken over by {type(agent).__name__}, which are arrays; "
+        "resume with the env.backend that the run began with"
     )
 
 

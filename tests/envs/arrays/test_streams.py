@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from cases import BACKENDS, IDS, made, rows
+from cases import BACKENDS, IDS, made, rows, step
 
+from bbrl_exp.envs.arrays.environments import ArrayEnvironments
 from bbrl_exp.envs.arrays.streams import philox, stream_keys, uniforms
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.workspace import Workspace
@@ -104,6 +106,49 @@ def test_seeds_roles_environments_and_episodes_begin_elsewhere(backend: str) -> 
         for agent in (made(backend, "CartPole-v1", 3, seed), made(backend, "CartPole-v1", 3, seed, role="eval")):
             starts += [rows(agent, 1)["env/env_obs"][0] for _ in range(3)]
     assert len(torch.cat(starts).unique(dim=0)) == 2 * 2 * 3 * 3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("auto_reset", [True, False])
+def test_another_seed_in_mid_episode_takes_effect_from_the_next_reset_on(backend: str, auto_reset: bool) -> None:
+    def agent_with(seed: int) -> ArrayEnvironments:
+        agent = made(backend, "CartPole-v1", 3, seed)
+        return agent if auto_reset else agent.for_evaluation(3, seed, "train")
+
+    agent, same, other = agent_with(3), agent_with(3), agent_with(8)
+    workspace, expected, generators = Workspace(), Workspace(), [np.random.default_rng(1) for _ in range(2)]
+    first = rows(other, 1)["env/env_obs"][0]
+    for t in range(60):
+        if t == 5:
+            agent.seed(8)
+        step(agent, workspace, generators[0])
+        step(same, expected, generators[1])
+    begins = workspace["env/initial_state"][5:].long().cumsum(0)
+    is_before = torch.cat([torch.ones(5, 3, dtype=torch.bool), begins == 0])
+    assert torch.equal(workspace["env/env_obs"][is_before], expected["env/env_obs"][is_before])
+    for i in range(3 if auto_reset else 0):
+        start = 5 + int((begins[:, i] == 1).nonzero()[0])
+        assert torch.equal(workspace["env/env_obs"][start, i], first[i])
+        assert not torch.equal(expected["env/env_obs"][start, i], first[i])
+    assert bool(begins.any()) == auto_reset
+    agent.seed(8)
+    assert torch.equal(rows(agent, 1)["env/env_obs"][0], first)
+
+
+def test_another_seed_of_environments_that_are_stepped_together_takes_effect_there() -> None:
+    agents = [made("array", "CartPole-v1", 2, seed) for seed in (1, 2)]
+    together, workspaces = agents[0].together(agents[1:]), [Workspace(), Workspace()]
+    assert together is not None
+    agents[1].seed(5)
+    assert not together.step(0, workspaces, [0, 1])
+    for workspace, seed in zip(workspaces, (1, 5), strict=True):
+        alone = rows(made("array", "CartPole-v1", 2, seed), 1)
+        assert torch.equal(workspace["env/env_obs"], alone["env/env_obs"])
+
+
+def test_numbers_are_where_the_episodes_are_even_if_there_are_none() -> None:
+    keys, episodes = torch.zeros((3, 2), dtype=torch.int64, device="meta"), torch.zeros(2, device="meta").long()
+    assert [str(uniforms(keys, episodes, count).device) for count in (0, 1)] == ["meta", "meta"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -1,21 +1,19 @@
 """The compiled loop of a task, from numba, which is imported here and only where it is asked for.
 
-What is compiled is kept in a directory of the user's alone, ``~/.cache/bbrl_exp/numba`` (below ``XDG_CACHE_HOME`` if
-that is set), by the contents of the functions: a changed function is compiled again.
+What is compiled is kept in a folder of the user's alone, ``~/.cache/bbrl_exp/numba`` (below ``XDG_CACHE_HOME`` if that
+is set), by the contents of the functions: a changed function is compiled again.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import os
-import stat
 import types
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from bbrl_exp.compilation.cache import cache_folder, why_not_ours
 from bbrl_exp.envs.arrays import row_loop
+from bbrl_exp.envs.arrays.marks import mark_of, names_in
 from bbrl_exp.envs.arrays.task import ArrayTask
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.extras import module_of_extra
@@ -48,11 +46,11 @@ def _compiled(task: type[ArrayTask], is_discrete: bool, informs: bool) -> Functi
     numba = module_of_extra("numba", "array", "env.backend=array")
     jit = numba.njit(error_model="numpy")
     loop = _with_compiled_helpers(row_loop.fill_rows, jit, functions)
-    loop.__qualname__ = f"{loop.__name__}_{task.__module__}_{task.__name__}"
-    place = cache_directory(f"{loop.__qualname__}-{_mark_of([row_loop.fill_rows, *functions.values()])}")
-    if place is None:
+    mark, folder = mark_of([row_loop.fill_rows, *functions.values()]), cache_folder("numba")
+    if mark is None or folder is None or why_not_ours(folder) is not None:
         return jit(loop)  # type: ignore[no-any-return]
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(place)
+    loop.__qualname__ = f"{loop.__name__}_{task.__name__}_{mark}"  # the name of its files
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
     try:
         return numba.njit(error_model="numpy", cache=True)(loop)  # type: ignore[no-any-return]
     finally:
@@ -64,7 +62,7 @@ def _with_compiled_helpers(function: Any, jit: Callable[[Function], Function], g
     if not isinstance(function, types.FunctionType):  # what its author has compiled
         return function
     names = dict(function.__globals__)
-    for name in function.__code__.co_names:
+    for name in names_in(function.__code__):
         called = given.get(name, names.get(name))
         if isinstance(called, types.FunctionType):
             names[name] = jit(_with_compiled_helpers(called, jit, {}))
@@ -77,48 +75,3 @@ def _with_compiled_helpers(function: Any, jit: Callable[[Function], Function], g
 
 def _no_info(state: Any, parameters: Any, info: Any) -> None:
     """For tasks without infos."""
-
-
-def cache_directory(name: str) -> Path | None:
-    """A directory in the user's cache that nobody else can write into; None where there can be none.
-
-    What is loaded from it is run: one that others may have written into is not used, and each process compiles again.
-    """
-    if os.name != "posix":
-        return None
-    place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        for part in ("bbrl_exp", "numba", name):
-            place /= part
-            place.mkdir(mode=0o700, exist_ok=True)
-            found = place.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-                return None
-        return place if os.access(place, os.W_OK) else None
-    except OSError:
-        return None
-
-
-def _mark_of(functions: list[Any]) -> str:
-    """Twelve digits that change with the code of functions, of those that they call, and of the constants they read."""
-    digest = hashlib.sha256()
-    for part in _parts_of(functions, set()):
-        digest.update(part)
-    return digest.hexdigest()[:12]
-
-
-def _parts_of(functions: list[Any], seen: set[int]) -> Iterator[bytes]:
-    for function in functions:
-        function = getattr(function, "py_func", function)  # what numba has wrapped already
-        if id(function) in seen:
-            continue
-        seen.add(id(function))
-        code = function.__code__
-        yield repr((code.co_code, [c for c in code.co_consts if not isinstance(c, types.CodeType)])).encode()
-        for name in code.co_names:
-            value = function.__globals__.get(name)
-            if isinstance(getattr(value, "py_func", value), types.FunctionType):
-                yield from _parts_of([value], seen)
-            elif not isinstance(value, types.ModuleType):
-                yield f"{name}={value!r}".encode()

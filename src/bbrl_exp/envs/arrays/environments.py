@@ -71,6 +71,7 @@ class ArrayEnvironments(EnvironmentAgent):
         self.frames_per_second = task.frames_per_second
         self._hidden, self._first = tuple(hidden), first
         self._has_begun = False
+        self._make_states()
         self.seed(seed)
 
     @property
@@ -79,7 +80,10 @@ class ArrayEnvironments(EnvironmentAgent):
         return self._seeds
 
     def seed(self, seed: Seeds) -> None:
-        """From the next reset on the episodes are those of the root ``seed``, or seeds, from the first one."""
+        """From the next reset on the episodes are those of the root ``seed``, or seeds, from the first one.
+
+        An environment that is in the middle of an episode goes on with it until it ends.
+        """
         seeds = (int(seed),) if isinstance(seed, int | np.integer) else tuple(int(each) for each in seed)
         if not seeds or self.batch_size % len(seeds):
             raise ConfigurationError(
@@ -87,8 +91,7 @@ class ArrayEnvironments(EnvironmentAgent):
                 "batch_size must be a multiple of their number"
             )
         self._seeds = seeds
-        self._keys = stream_keys(seeds, self.role, self.batch_size, self._first)
-        self._restart()
+        self._use_keys(stream_keys(seeds, self.role, self.batch_size, self._first))
 
     def for_evaluation(self, batch_size: int, seed: Seeds, role: str) -> ArrayEnvironments:
         """Others for the same task, by the same means; a sequence of seeds as in the constructor."""
@@ -136,6 +139,11 @@ class ArrayEnvironments(EnvironmentAgent):
             raise BbrlExpError(f"{self.label} at t={t}: its environments have not been reset; begin at t=0")
 
     def _check_state(self, state: Mapping[str, Any]) -> None:
+        if "states" not in state:
+            raise ConfigurationError(
+                f"the state of environments of another kind cannot be taken over by {self.label}, which are arrays; "
+                "resume with the env.backend that the run began with"
+            )
         found = list(state["states"].shape)
         if found != (expected := [self.batch_size, self.task.n_state]):
             raise ConfigurationError(
@@ -143,8 +151,12 @@ class ArrayEnvironments(EnvironmentAgent):
                 f"{expected}"
             )
 
-    def _restart(self) -> None:
-        """The next reset begins the first episode of each environment."""
+    def _make_states(self) -> None:
+        """Memory for what is known of each environment, before any episode."""
+        raise NotImplementedError
+
+    def _use_keys(self, keys: NDArray[np.int64]) -> None:
+        """The next episode of each environment is the first one of these streams; those in progress go on."""
         raise NotImplementedError
 
     def _state_of(self, index: int) -> NDArray[np.float64]:

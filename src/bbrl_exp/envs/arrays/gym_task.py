@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
+from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,7 +29,7 @@ class GymTask(ArrayTask):
         inner: Any = env.unwrapped
         (self.observation,), (self.action,) = leaves_of(recipe.name, (inner.observation_space, inner.action_space))
         self.env_id, self._recipe = recipe.name, recipe
-        self.max_episode_steps = None if env.spec is None else env.spec.max_episode_steps
+        self.max_episode_steps = _time_limit(env)
         self.numbers = [float(number) for number in self.constants(inner)]
         self.parameters = np.array(self.numbers)
         self.frames_per_second = env.metadata.get("render_fps") or self.frames_per_second
@@ -65,6 +67,16 @@ class GymTask(ArrayTask):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_shown": None}
+
+
+def _time_limit(env: Any) -> int | None:
+    """The least of the time limits of an environment, which its constructor may have, and gymnasium's maker too."""
+    limits: list[int] = []
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, TimeLimit):
+            limits.append(env._max_episode_steps)
+        env = env.env
+    return min(limits, default=None)
 
 
 def either(mask: Tensor, one: float, other: float) -> Tensor:

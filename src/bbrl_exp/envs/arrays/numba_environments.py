@@ -53,7 +53,6 @@ class NumbaEnvironments(ArrayEnvironments):
         self._dtype, self._shape = np.dtype(task.action.dtype), (batch_size, *task.action.shape)
         self._nothing = np.zeros(self._shape, self._dtype)
         self._nothing.setflags(write=False)  # like the workspace's rows, for which the loop is compiled
-        self._states, self._totals = np.zeros((batch_size, task.n_state)), np.zeros(batch_size)
         self._infos = np.zeros((batch_size, len(task.info) if self.info else 0))
         self._info_columns = [list(task.info).index(key) for key in self.info]
         low, high = (0, task.action.counts) if task.action.counts is not None else (task.action.low, task.action.high)
@@ -89,6 +88,7 @@ class NumbaEnvironments(ArrayEnvironments):
             (actions,) = packed_to_host([self.get((self.reads[0], t - 1)).detach()])
         if actions.dtype is not self._dtype or actions.shape != self._shape:
             actions = self._reader(actions, t - 1)
+        actions.flags.writeable = False  # the loop would be compiled once more for others
         self._fill(t, actions, begins_all=False)
 
     def run_state(self) -> dict[str, Any]:
@@ -117,10 +117,14 @@ class NumbaEnvironments(ArrayEnvironments):
         self._states[...] = state["states"].cpu().numpy()
         self._sink, self._has_begun = None, True
 
-    def _restart(self) -> None:
-        self._counts = np.zeros((3, self.batch_size), np.int64)
-        self._counts[0] = -1
+    def _make_states(self) -> None:
+        self._counts, self._totals = np.zeros((3, self.batch_size), np.int64), np.zeros(self.batch_size)
+        self._states = np.zeros((self.batch_size, self.task.n_state))
+        self._keys = np.zeros((3, self.batch_size), np.int64)
         self._arguments: tuple[Any, ...] | None = None
+
+    def _use_keys(self, keys: NDArray[np.int64]) -> None:
+        self._keys[...], self._counts[0] = keys, -1
 
     def _state_of(self, index: int) -> NDArray[np.float64]:
         state: NDArray[np.float64] = self._states[index]

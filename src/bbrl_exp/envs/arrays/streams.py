@@ -64,4 +64,6 @@ def uniforms(keys: Tensor, episodes: Tensor, count: int) -> Tensor:
     for block in range((count + 1) // 2):
         x0, x1, x2, x3 = philox(nothing + block, nothing + keys[2], episodes, nothing, keys[0], keys[1])
         columns += [bits53(x0, x1).double() * UNIT, bits53(x2, x3).double() * UNIT]
-    return torch.stack(columns[:count], dim=-1) if count else torch.zeros((*episodes.shape, 0), dtype=torch.float64)
+    if not count:
+        return torch.zeros((*episodes.shape, 0), dtype=torch.float64, device=episodes.device)
+    return torch.stack(columns[:count], dim=-1)

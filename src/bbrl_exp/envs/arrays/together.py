@@ -32,7 +32,8 @@ class NumbaTogether:
         self._parts = [slice(first, first + size) for first in range(0, size * len(agents), size)]
         for agent, part in zip(agents, self._parts, strict=True):
             agent._counts, agent._totals = whole._counts[:, part], whole._totals[part]
-            agent._states = whole._states[part]
+            agent._states, agent._keys = whole._states[part], whole._keys[:, part]
+            agent._arguments = None
         self._rows: list[NDArray[Any]] = [np.empty(shape, dtype) for shape, dtype in whole.layout.values()]
         self._actions = np.zeros(whole._shape, whole._dtype)
         self._given = self._actions.view()

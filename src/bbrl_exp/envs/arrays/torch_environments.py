@@ -150,13 +150,16 @@ class TorchEnvironments(ArrayEnvironments):
         self._move_to(self.agent_device)
         self._has_begun = True
 
-    def _restart(self) -> None:
-        self._keys_there = torch.from_numpy(self._keys)
+    def _use_keys(self, keys: NDArray[np.int64]) -> None:
+        self._keys_there = torch.from_numpy(keys).to(self._episodes.device)
+        self._episodes = torch.full_like(self._episodes, -1)
+        self._rows_left = 0
+
+    def _make_states(self) -> None:
         self._episodes = torch.full((self.batch_size,), -1)
         self._steps, self._totals = torch.zeros(self.batch_size, dtype=torch.int64), torch.zeros(0)
         self._states = self._ahead = torch.zeros(0)
         self._terminated = self._truncated = torch.zeros(0, dtype=torch.bool)
-        self._rows_left = 0
         self._base = self._episodes
 
     def _state_of(self, index: int) -> NDArray[np.float64]:
