@@ -35,6 +35,8 @@ _OF_LEARNERS = frozenset(
 # Floats of members of the graph that all jobs of a stack share.
 _OF_ALL = ("lowest_return", "highest_return")
 _SHOWN_KEYS = 3
+# What stands for a number that each job has itself; null stays null, so that it is never beside a number.
+_OWN = object()
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _shared(job: Job) -> tuple[tuple[str, Any], ...]:
     """What the jobs of a stack have in common; numbers that each has itself are left out."""
     assert job.run is not None
     found = flat(job.run.identity)
-    return tuple((key, _hashable(None if _is_own(key, value) else value)) for key, value in sorted(found.items()))
+    return tuple((key, _OWN if _is_own(key, value) else _hashable(value)) for key, value in sorted(found.items()))
 
 
 def _hashable(value: Any) -> Any:
