@@ -88,6 +88,18 @@ def test_a_job_that_diverges_stops_alone(command_line: CommandLine, tmp_path: Pa
         assert_same_run(tmp_path / f"outputs/multirun/two/seed={seed}", with_others)
 
 
+def test_a_job_whose_priorities_become_infinite_stops_alone(command_line: CommandLine, tmp_path: Path) -> None:
+    settings = [*DQN, "agent.learner.prioritised=true", "agent.learner.anneal_learning_rate=false", "eval.every=0"]
+    rates = "agent.learner.learning_rate=1e-3,1e30"
+    ended = command_line(*settings, "total_steps=96", "tracking.metrics_every=96", "seed=1", rates, "name=two")
+    assert ended.code == 1, ended.err
+    assert "side by side: 2 jobs in 1 stack\n" in ended.out
+    sweep = tmp_path / "outputs/multirun/two"
+    diverged, well = (summary_of(sweep / f"agent.learner.learning_rate={rate}") for rate in ("1e+30", "0.001"))
+    assert (diverged["status"], well["status"]) == ("diverged", "completed")
+    assert "errors are NaN or infinite" in str(diverged["error"])
+
+
 def test_a_job_whose_agent_fails_stops_alone(
     command_line: CommandLine, users_package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,14 +55,16 @@ class Chunks:
             found.append(torch.stack(list(rows.values())))
         return found
 
-    def each(self, work: Callable[[int], None]) -> None:
-        """Does something for every job that is left; one that raises leaves."""
-        for job in list(self.jobs):
+    def each(self, work: Callable[[int], None], jobs: Sequence[int] | None = None) -> list[int]:
+        """Does something for every job that is left, or for ``jobs`` of them; those that raise leave, and the others are given."""
+        given = list(self.jobs if jobs is None else jobs)
+        for job in given:
             try:
                 work(job)
             except Exception as error:
                 self.failures[job] = error
                 self.jobs.remove(job)
+        return [job for job in given if job not in self.failures]
 
 
 class StackedLearner(Protocol):
