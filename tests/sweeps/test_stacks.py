@@ -72,6 +72,12 @@ def test_an_option_that_is_null_is_not_beside_one_that_is_a_number(option: str) 
     ]
 
 
+def test_a_job_whose_neighbours_are_complete_is_still_of_a_stack(rates: list[Job]) -> None:
+    complete = [replace(job, is_complete=True) for job in rates[:2]]
+    assert plan([*complete, rates[2]], 32).lines == ["side by side: 1 job in 1 stack"]
+    assert plan(complete, 32).lines == []
+
+
 def test_a_single_job_has_nobody_beside_it(rates: list[Job]) -> None:
     assert plan(rates[:1], 32).lines == [f"on its own: {rates[0].folder}: it is the only job"]
 
@@ -84,6 +90,7 @@ def test_a_single_job_has_nobody_beside_it(rates: list[Job]) -> None:
         (["agent=ppo", "agent.learner.objective=kl"], "PPO with objective=kl cannot be stacked, only with clip"),
         (["agent=ppo", "eval.workers=1"], "eval.workers=1 is for a process that has one job"),
         (["agent=ppo", "debug=true"], "debug=true is for a process that has one job"),
+        (["agent=ppo", "compile=true"], "compile=true compiles the updates of one job"),
         (["agent=ppo", "env=minigrid_empty"], "it sees images or grids (GridFeatures)"),
     ],
 )
