@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
+
+from bbrl_exp.config.check import CheckedRun, check
+from bbrl_exp.config.preparation import PreparedRun
+from bbrl_exp.runs.run import open_composer
+from bbrl_exp.runs.session import Session
+from bbrl_exp.runs.stack import run_stack
+from bbrl_exp.training.loop import Chunk
 
 from .conftest import CommandLine
 from .same_run import assert_same_run
@@ -70,6 +79,56 @@ def test_a_stack_that_was_stopped_resumes_to_the_bits_of_one_that_was_not(
         assert_same_run(folder, tmp_path / "outputs/multirun/straight" / folder.name)
 
 
+def checked(*overrides: str) -> list[CheckedRun]:
+    """Jobs of seeds 1 and 2."""
+    with open_composer() as composer:
+        return [check(composer.compose([*overrides, f"seed={seed}"])) for seed in (1, 2)]
+
+
+def folders_in(place: Path) -> list[Path]:
+    folders = [place / f"seed={seed}" for seed in (1, 2)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    return folders
+
+
+def test_a_signal_between_two_jobs_stops_both_at_one_chunk_and_each_resumes_alone_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = checked(*PPO[2:], "total_steps=192", "eval.every=0")
+    stopped, straight = folders_in(tmp_path / "stopped"), folders_in(tmp_path / "straight")
+    assert [ending.code for ending in run_stack(runs, straight)] == [0, 0]
+    after, seen = Session.after, []
+
+    def after_and_signal(session: Session, chunk: Chunk) -> bool:
+        seen.append(chunk.env_steps)
+        if len(seen) == 2:  # the first job has gone on, the second is still at the first chunk
+            os.kill(os.getpid(), signal.SIGTERM)
+        return after(session, chunk)
+
+    monkeypatch.setattr(Session, "after", after_and_signal)
+    assert [ending.code for ending in run_stack(runs, stopped)] == [128 + 15] * 2
+    assert [summary_of(folder)["env_steps"] for folder in stopped] == [128, 128]
+    for run, folder, other in zip(runs, stopped, straight, strict=True):
+        assert [ending.code for ending in run_stack([run], [folder])] == [0]
+        assert "side by side with no other job in one process" in (folder / "run.log").read_text()
+        assert_same_run(folder, other)
+
+
+def test_agents_that_cannot_be_closed_do_not_keep_their_jobs_from_completing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("cannot be closed")
+
+    monkeypatch.setattr(PreparedRun, "__exit__", broken)
+    folders = folders_in(tmp_path)
+    assert [ending.code for ending in run_stack(checked(*PPO[2:], "total_steps=64", "eval.every=0"), folders)] == [0, 0]
+    for folder in folders:
+        assert summary_of(folder)["status"] == "completed"
+        assert "ZeroDivisionError: cannot be closed" in (folder / "run.log").read_text()
+
+
 def test_a_job_that_diverges_stops_alone(command_line: CommandLine, tmp_path: Path) -> None:
     settings = [*PPO, "seed=1,2", "agent.learner.anneal_learning_rate=false", "tracking.metrics_every=64"]
     rates = command_line(*settings, "agent.learner.learning_rate=1e-3,1e30", "name=three")
@@ -86,6 +145,18 @@ def test_a_job_that_diverges_stops_alone(command_line: CommandLine, tmp_path: Pa
     for seed in (1, 2):
         with_others = sweep / f"agent.learner.learning_rate=0.001,seed={seed}"
         assert_same_run(tmp_path / f"outputs/multirun/two/seed={seed}", with_others)
+
+
+def test_a_job_whose_priorities_become_infinite_stops_alone(command_line: CommandLine, tmp_path: Path) -> None:
+    settings = [*DQN, "agent.learner.prioritised=true", "agent.learner.anneal_learning_rate=false", "eval.every=0"]
+    rates = "agent.learner.learning_rate=1e-3,1e30"
+    ended = command_line(*settings, "total_steps=96", "tracking.metrics_every=96", "seed=1", rates, "name=two")
+    assert ended.code == 1, ended.err
+    assert "side by side: 2 jobs in 1 stack\n" in ended.out
+    sweep = tmp_path / "outputs/multirun/two"
+    diverged, well = (summary_of(sweep / f"agent.learner.learning_rate={rate}") for rate in ("1e+30", "0.001"))
+    assert (diverged["status"], well["status"]) == ("diverged", "completed")
+    assert "errors are NaN or infinite" in str(diverged["error"])
 
 
 def test_a_job_whose_agent_fails_stops_alone(

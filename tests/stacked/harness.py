@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import gymnasium
 import torch
 from torch import Tensor
 
@@ -16,6 +18,17 @@ from bbrl_exp.runs.run import open_composer
 from bbrl_exp.stacked.stack import Stack, StackedJob
 from bbrl_exp.training.loop import Chunk, Pass, passes
 from bbrl_exp.workspace import Workspace
+
+
+class StartsAt3(gymnasium.ActionWrapper[Any, Any, Any]):
+    """CartPole with the actions 3 and 4."""
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(gymnasium.make("CartPole-v1").unwrapped)
+        self.action_space = gymnasium.spaces.Discrete(2, start=3)
+
+    def action(self, action: Any) -> Any:
+        return action - 3
 
 
 @dataclass
@@ -87,7 +100,7 @@ def side_by_side(jobs: Sequence[Sequence[str]], leaves_after: dict[int, int] | N
             due.prepare(workspaces[job])
         assert stack.unroll(due.first_new_row, due.n_new_rows, left) == {}
         found, failures = stack.learn(_progress(runs[0], due.chunk), left)
-        assert failures == {}
+        assert failures == {}, failures
         for job in left:
             metrics[job].append(found[job])
         left = [job for job in left if (leaves_after or {}).get(job, due.chunk.number + 1) > due.chunk.number]

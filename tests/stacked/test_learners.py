@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import gymnasium
 import pytest
+import torch
+from torch import Tensor, nn
 
-from .harness import alone, assert_near, assert_same_bits, side_by_side
+from bbrl_exp.learners.learner import Learner
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer
+from bbrl_exp.stacked.parameters import LearningStack
+
+from .harness import StartsAt3, alone, assert_near, assert_same_bits, side_by_side
 
 SMALL = ["env=cartpole", "batch_size=2", "agent.members.policy.hidden_sizes=[16,16]", "tracking=none"]
 PPO = ["agent=ppo", "agent.steps_per_chunk=32", "agent.learner.n_epochs=2", "total_steps=192", *SMALL]
@@ -59,6 +66,60 @@ def test_a_job_of_a_stack_learns_what_it_learns_alone(case: str) -> None:
     jobs = [[*CASES[case], f"seed={seed}"] for seed in (3, 4)]
     for job, trained in zip(jobs, side_by_side(jobs), strict=True):
         assert_near(alone(job), trained, tolerance=2e-4)
+
+
+@pytest.mark.parametrize("agent", [PPO, CASES["pqn"]])
+def test_jobs_whose_options_all_fail_have_the_error_of_their_options(
+    agent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("the schedule is broken")
+
+    monkeypatch.setattr(Learner, "set_options", broken)
+    with pytest.raises(AssertionError, match="the schedule is broken"):
+        side_by_side([[*agent, f"seed={seed}"] for seed in (3, 4)])
+
+
+def test_adam_with_decoupled_weight_decay_steps_as_it_does_alone() -> None:
+    def after_three_steps(are_stacked: bool) -> list[Tensor]:
+        modules = [nn.Linear(3, 1) for _ in range(2)]
+        for module in modules:
+            nn.init.ones_(module.weight)
+            nn.init.ones_(module.bias)
+        own = {"lr": 0.1, "weight_decay": 0.5, "decoupled_weight_decay": True, "fused": True}
+        optimizers = [FlatOptimizer(module.parameters(), lambda p: torch.optim.Adam(p, **own)) for module in modules]  # type: ignore[arg-type]
+        stack = LearningStack(optimizers)
+        for _ in range(3):
+            if are_stacked:
+                stack.step(stack.of(modules[0].weight).square().sum(dim=(1, 2)))
+            else:
+                for module, optimizer in zip(modules, optimizers, strict=True):
+                    optimizer.step(module.weight.square().sum())
+        if are_stacked:
+            stack.store()
+        return [parameter.detach() for module in modules for parameter in module.parameters()]
+
+    torch.testing.assert_close(after_three_steps(True), after_three_steps(False))
+
+
+STARTS = ["batch_size=2", "agent.members.policy.hidden_sizes=[8]", "tracking=none"]
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        ["agent=ppo", "agent.steps_per_chunk=8", "agent.learner.n_minibatches=2", "total_steps=64"],
+        ["agent=dqn", "agent.learner.learning_starts=4", "agent.learner.batch_size=4", "total_steps=32"],
+        ["agent=pqn", "agent.learner.minibatch_size=20", "agent.steps_per_chunk=16", "total_steps=64"],
+    ],
+)
+def test_a_job_may_leave_where_0_is_no_action(agent: list[str]) -> None:
+    if "StartsAt3-v0" not in gymnasium.registry:
+        gymnasium.register("StartsAt3-v0", entry_point=StartsAt3, max_episode_steps=10)
+    jobs = [["env=cartpole", "env.id=StartsAt3-v0", *agent, *STARTS, f"seed={seed}"] for seed in (3, 4)]
+    stays, left = side_by_side(jobs, leaves_after={1: 1})
+    assert len(stays.metrics) > len(left.metrics) == 1
+    assert_near(alone(jobs[0]), stays, tolerance=2e-4)
 
 
 def test_jobs_may_differ_in_numbers_of_the_learner() -> None:

@@ -63,6 +63,21 @@ def test_numbers_that_change_shapes_or_counts_divide_the_jobs() -> None:
     ]
 
 
+@pytest.mark.parametrize("option", ["target_kl", "value_clip_range", "max_grad_norm"])
+def test_an_option_that_is_null_is_not_beside_one_that_is_a_number(option: str) -> None:
+    jobs = checked("agent=ppo", "seed=1,2", f"+agent.learner.{option}=null,0.01,0.02")
+    assert [sorted({job.varied[1] for job in stack}) for stack in plan(jobs, 32).stacks] == [
+        [f"+agent.learner.{option}=null"],
+        [f"+agent.learner.{option}=0.01", f"+agent.learner.{option}=0.02"],
+    ]
+
+
+def test_a_job_whose_neighbours_are_complete_is_still_of_a_stack(rates: list[Job]) -> None:
+    complete = [replace(job, is_complete=True) for job in rates[:2]]
+    assert plan([*complete, rates[2]], 32).lines == ["side by side: 1 job in 1 stack"]
+    assert plan(complete, 32).lines == []
+
+
 def test_a_single_job_has_nobody_beside_it(rates: list[Job]) -> None:
     assert plan(rates[:1], 32).lines == [f"on its own: {rates[0].folder}: it is the only job"]
 
@@ -75,6 +90,7 @@ def test_a_single_job_has_nobody_beside_it(rates: list[Job]) -> None:
         (["agent=ppo", "agent.learner.objective=kl"], "PPO with objective=kl cannot be stacked, only with clip"),
         (["agent=ppo", "eval.workers=1"], "eval.workers=1 is for a process that has one job"),
         (["agent=ppo", "debug=true"], "debug=true is for a process that has one job"),
+        (["agent=ppo", "compile=true"], "compile=true compiles the updates of one job"),
         (["agent=ppo", "env=minigrid_empty"], "it sees images or grids (GridFeatures)"),
     ],
 )

@@ -47,21 +47,24 @@ class JobHost:
         directory: str,
         folders: Sequence[Path],
         is_wanted: Callable[[], bool],
+        *,
+        is_stack: bool = False,
     ) -> list[JobEnding]:
-        """Runs one job to its end, or several side by side.
+        """Runs one job to its end, or a stack side by side.
 
         Args:
-            jobs: see :func:`~bbrl_exp.runs.job.run_job`; several are checked, see
+            jobs: one, see :func:`~bbrl_exp.runs.job.run_job`; of a stack, see
                 :func:`~bbrl_exp.runs.stack.run_stack`.
             directory: the current one of the jobs.
             folders: of the jobs.
             is_wanted: asked about once a second; the jobs are asked to stop where they are not.
+            is_stack: whether the jobs are a stack.
 
         Raises:
             WorkerError: the host has died, and the jobs with it.
         """
         places = [str(folder) for folder in folders]
-        content = pickle.dumps((list(jobs), directory, places, sys.argv, sys.path, dict(os.environ)))
+        content = pickle.dumps((list(jobs), directory, places, sys.argv, sys.path, dict(os.environ), is_stack))
         code, endings = pickle.loads(self._host.run(content, is_wanted))
         return [JobEnding(*ending) for ending in endings or [(code, None)] * len(jobs)]
 
@@ -76,7 +79,7 @@ class _Preparation:
     _is_warm = False
 
     def __call__(self, content: bytes) -> None:
-        (job, *_), _, _, sys.argv, path, _ = pickle.loads(content)
+        (job, *_), _, _, sys.argv, path, *_ = pickle.loads(content)
         sys.path += [entry for entry in path if entry not in sys.path]
         if isinstance(job, CarriedJob) and not self._is_warm:
             self._is_warm = True
@@ -92,7 +95,7 @@ def _run(content: bytes) -> tuple[int, Any]:
     What code prints goes to the log of the first job.
     """
     known = set(sys.modules)
-    jobs, directory, places, _, _, environment = pickle.loads(content)
+    jobs, directory, places, _, _, environment, is_stack = pickle.loads(content)
     folders = [Path(place) for place in places]
     os.environ.clear()  # variables may have changed since the host was started
     os.environ.update(environment | SINGLE_THREADED)
@@ -101,14 +104,14 @@ def _run(content: bytes) -> tuple[int, Any]:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    if len(jobs) == 1:
-        from bbrl_exp.runs.job import run_job
-
-        endings = [run_job(jobs[0], folders[0])]
-    else:
+    if is_stack:
         from bbrl_exp.runs.stack import run_stack
 
         endings = [(ending.code, ending.refusal) for ending in run_stack(jobs, folders)]
+    else:
+        from bbrl_exp.runs.job import run_job
+
+        endings = [run_job(jobs[0], folders[0])]
     modules = [name for name in sys.modules if name not in known and name.partition(".")[0] in _KNOWN_PACKAGES]
     return next((code for code, _ in endings if code), 0), [endings, modules]
 

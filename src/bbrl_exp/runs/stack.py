@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.preparation import PreparedRun, prepare
-from bbrl_exp.errors import BbrlExpError
+from bbrl_exp.errors import BbrlExpError, is_of_user_code
 from bbrl_exp.records.claim import FolderClaim
+from bbrl_exp.records.layout import LOG
 from bbrl_exp.runs.ending import JobEnding
-from bbrl_exp.runs.execution import Execution, RunResult, execute, warnings_in
+from bbrl_exp.runs.execution import Execution, warnings_in
 from bbrl_exp.runs.job import refuse
 from bbrl_exp.runs.resume import AUTO, ResumePoint, is_complete, resume_point
 from bbrl_exp.runs.session import Session, open_session
@@ -22,6 +24,7 @@ from bbrl_exp.runs.stop import StopSignal
 from bbrl_exp.seeding import global_generator_states
 from bbrl_exp.stacked.stack import Stack, StackedJob
 from bbrl_exp.training.loop import passes
+from bbrl_exp.workspace import Workspace
 
 
 def run_stack(runs: Sequence[CheckedRun], folders: Sequence[Path]) -> list[JobEnding]:
@@ -116,7 +119,8 @@ class _Member:
         assert self.execution is not None
         execution = self.execution
         try:
-            execution.console.line(f"side by side with {n_jobs - 1} other jobs in one process")
+            others = {1: "no other job", 2: "1 other job"}.get(n_jobs, f"{n_jobs - 1} other jobs")
+            execution.console.line(f"side by side with {others} in one process")
             self.session = self.resources.enter_context(
                 open_session(
                     self.prepared,
@@ -160,24 +164,47 @@ class _Member:
         """Ends the records of the job, and frees what it has."""
         assert self.execution is not None
         self.ending = JobEnding(self.execution.end().exit_code)
-        self.resources.close()
         self.prepared = self.session = self.execution = None
+        try:
+            self.resources.close()
+        except BaseException as error:  # of user code: the job has ended, and the others go on
+            if not is_of_user_code(error):
+                raise
+            with (self.folder / LOG).open("a", encoding="utf-8") as log:
+                traceback.print_exception(error, file=log)
+
+
+class _StackStop(StopSignal):
+    """A signal that comes while jobs do in turn what follows a chunk is seen by all of them after the next one."""
+
+    _seen: bool | None = None
+
+    def came(self) -> bool:
+        return super().came() if self._seen is None else self._seen
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While the block runs, :meth:`came` says what it says at its beginning."""
+        self._seen = super().came()
+        try:
+            yield
+        finally:
+            self._seen = None
 
 
 def _run_together(members: Sequence[_Member]) -> bool:
     """Runs jobs that begin at the same chunk; True where a signal has asked them to stop."""
-    if len(members) == 1:
-        return _run_alone(members[0])
-    stop = StopSignal()
+    stop = _StackStop()
     with ExitStack() as resources:
         ready = [member for member in members if member.prepare()]
         for member in ready:
             resources.callback(member.resources.close)
         logs = [member.open(stop).log for member in ready]
         with warnings_in(cast(TextIO, _SeveralLogs(logs))), stop.caught():
-            live = [member for member in ready if member.begin(stop, len(ready))]
+            with stop.held():
+                live = [member for member in ready if member.begin(stop, len(ready))]
             try:
-                _train(live)
+                _train(live, stop)
             except BaseException as error:
                 for member in live:
                     if member.execution is not None:
@@ -185,22 +212,21 @@ def _run_together(members: Sequence[_Member]) -> bool:
     return stop.came()
 
 
-def _run_alone(member: _Member) -> bool:
-    if not member.prepare():
-        return False
-    assert member.prepared is not None
-    with member.resources:
-        result: RunResult = execute(member.prepared, member.folder, member.before, in_sweep=True)
-    member.ending = JobEnding(result.exit_code)
-    return result.signal is not None
-
-
-def _train(members: list[_Member]) -> None:
+def _train(members: list[_Member], stop: _StackStop) -> None:
     """Takes jobs, whose sessions have begun, to their last chunks and ends them one by one."""
     if not members:
         return
+    with ExitStack() as resources:
+        jobs = [_stacked_job(member) for member in members]
+        if len(jobs) == 1:
+            beside = resources.enter_context(prepare(members[0].run, is_tried=True))
+            assert beside.learner is not None
+            jobs.append(StackedJob(beside.graph, beside.learner, Workspace()))
+        _train_together(members, _Left(members, jobs), stop)
+
+
+def _train_together(members: Sequence[_Member], left: _Left, stop: _StackStop) -> None:
     size, chunks_done = members[0].run.size, members[0].chunks_done
-    left = _Left(members)
     due = passes(size.total_steps, size.batch_size, size.steps_per_chunk, size.chunks_per_recording, chunks_done)
     for each in due:
         for member in left.members:
@@ -215,18 +241,22 @@ def _train(members: list[_Member]) -> None:
         metrics, failures = left.stack.learn(session.progress_after(each.chunk), left.indexes)
         for index, error in failures.items():
             left.fail(index, error)
-        for index in list(left.indexes):
-            member = left.slots[index]
-            assert member.session is not None
-            try:
-                member.session.learned(each.chunk, metrics[index])
-                is_over = member.session.after(each.chunk) or each.chunk.is_last
-            except Exception as error:
-                left.fail(index, error)
-            else:
-                if is_over:
-                    left.indexes.remove(index)
-                    member.finish()
+        over: list[_Member] = []
+        with stop.held():
+            for index in list(left.indexes):
+                member = left.slots[index]
+                assert member.session is not None
+                try:
+                    member.session.learned(each.chunk, metrics[index])
+                    is_over = member.session.after(each.chunk) or each.chunk.is_last
+                except Exception as error:
+                    left.fail(index, error)
+                else:
+                    if is_over:
+                        left.indexes.remove(index)
+                        over.append(member)
+        for member in over:
+            member.finish()
         if not left.indexes:
             return
         left.close_ranks()
@@ -235,16 +265,23 @@ def _train(members: list[_Member]) -> None:
 class _Left:
     """The jobs of a stack that are left.
 
+    One job has another one beside it, which does nothing: products of one matrix are rounded differently from products
+    of stacks.
+
+    Args:
+        members: whose sessions have begun.
+        jobs: what is stacked of each, and what is beside a single one.
+
     Attributes:
         slots: the jobs that the stack was built of.
         indexes: of those that are left.
         stack: what acts and learns.
     """
 
-    def __init__(self, members: Sequence[_Member]) -> None:
+    def __init__(self, members: Sequence[_Member], jobs: list[StackedJob]) -> None:
         self.slots: list[_Member] = list(members)
         self.indexes = list(range(len(members)))
-        self._jobs = [_stacked_job(member) for member in members]
+        self._jobs = jobs
         self.stack = Stack(self._jobs)
 
     @property
@@ -258,11 +295,7 @@ class _Left:
         self.slots[index].fail(error)
 
     def close_ranks(self) -> None:
-        """Builds the stack of the jobs that are left, where some have gone.
-
-        One job keeps one of those that have gone beside it, which does nothing any more: products of one matrix are
-        rounded differently from products of stacks.
-        """
+        """Builds the stack of the jobs that are left, where some have gone; one job keeps one of those beside it."""
         if len(self.indexes) in (len(self.slots), 1) and len(self.slots) <= max(len(self.indexes), 2):
             return
         kept = list(self.indexes)

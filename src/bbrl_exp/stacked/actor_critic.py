@@ -15,7 +15,7 @@ from bbrl_exp.learners.learner import Metrics, Progress
 from bbrl_exp.learners.parts.samples import Samples, samples_of
 from bbrl_exp.learners.ppo import PPO
 from bbrl_exp.nn.distributions import ActionDistribution, Distribution, Normal
-from bbrl_exp.nn.heads import GaussianHead
+from bbrl_exp.nn.heads import CategoricalHead, GaussianHead
 from bbrl_exp.policies.values import SharedTrunkCritic, ValueCritic
 from bbrl_exp.stacked.learning import Chunks, metrics_of, options_at
 from bbrl_exp.stacked.networks import StackedMlp, stacked_features
@@ -65,6 +65,7 @@ class StackedActorCritic(Generic[L]):
         first = self._first
         self._stack = LearningStack([learner._optimizer for learner in learners])
         self.policy_mlp = StackedMlp(first.policy.network, self._stack.of)
+        self._actions = [_first_action(head) for head in first.policy.heads._heads]
         self._critic_mlp = None
         if isinstance(first.critic, ValueCritic):
             self._critic_mlp = StackedMlp(first.critic.network, self._stack.of)
@@ -72,11 +73,14 @@ class StackedActorCritic(Generic[L]):
     def learn(self, chunks: Chunks) -> dict[int, Metrics]:
         """See :class:`~bbrl_exp.stacked.learning.StackedLearner`."""
         metrics = options_at(self._learners, chunks)
+        if not chunks.jobs:
+            return {}
         collected = self._collect(chunks)
         jobs = [job for job, own in enumerate(collected) if own is not None and len(own)]
         if jobs:
             n_samples = (chunks.n_rows - 1) * chunks.batch_size
-            samples = StackedSamples.of([own if job in jobs else None for job, own in enumerate(collected)], n_samples)
+            of_jobs = [own if job in jobs else None for job, own in enumerate(collected)]
+            samples = StackedSamples.of(of_jobs, n_samples, self._actions)
             rates = [learner.begin_step(learner._optimizer, chunks.progress) for learner in self._learners]
             last = self._steps(samples, jobs, chunks.progress)
             self._stack.store()
@@ -112,7 +116,7 @@ class StackedActorCritic(Generic[L]):
         """The valid transitions of the new rows of each job; None for jobs that have left."""
         policy = self._first.policy
         outputs, values = self._outputs([leaf.flatten(1, 2) for leaf in chunks.stacked(policy.reads)])
-        actions = [leaf.flatten(0, 2) for leaf in chunks.stacked(policy.writes)]
+        actions = [leaf.flatten(0, 2) for leaf in chunks.stacked(policy.writes, self._actions)]
         log_probs = self._distribution(outputs).log_prob(actions).view_as(values)
         collected: list[Samples | None] = [None] * len(self._learners)
 
@@ -182,6 +186,11 @@ class StackedActorCritic(Generic[L]):
     def _continuing(self, step: Step, jobs: Sequence[int]) -> Sequence[int]:
         """Those of ``jobs`` that take the step."""
         return jobs
+
+
+def _first_action(head: CategoricalHead | GaussianHead) -> Tensor:
+    """An action of the space, which fills what is no sample: 0 may be none of a discrete space."""
+    return head.start.view(head.shape) if isinstance(head, CategoricalHead) else torch.zeros(head.shape)
 
 
 class StackedA2C(StackedActorCritic[A2C]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -88,9 +88,9 @@ class StackedDQN:
         chunks.each(begin)
         learning = [job for job in chunks.jobs if due[job]]
         last: Update | None = None
-        while active := [job for job in learning if due[job]]:
+        while active := [job for job in chunks.jobs if due[job]]:
             n_updates = min(due[job] for job in active)
-            for update in self._updates(active, n_updates, progress.fraction):
+            for update in self._updates(chunks, active, n_updates):
                 last = update if last is None or len(active) == len(due) else _merged(update, last, active)
             for job in active:
                 due[job] -= n_updates
@@ -105,20 +105,30 @@ class StackedDQN:
                 metrics[job]["learner/updates"] = float(own._n_updates)
         return {job: metrics[job] for job in chunks.jobs}
 
-    def _updates(self, jobs: Sequence[int], n_updates: int, fraction: float) -> Iterator[Update]:
+    def _updates(self, chunks: Chunks, jobs: Sequence[int], n_updates: int) -> Iterator[Update]:
         """Updates of ``jobs``, one after the other."""
         while n_updates:
             at_once = 1 if self._first.prioritised else min(n_updates, _MOST_AT_ONCE)
             # As many numbers in the same order are drawn for several batches at once as for one after the other.
-            batches = [self._learners[job]._draw(at_once * self._first.batch_size, fraction) for job in jobs]
-            for batch in _stacked(batches, jobs, len(self._learners), at_once):
+            batches: dict[int, Batch] = {}
+
+            def draw(job: int, drawn: dict[int, Batch] = batches, n: int = at_once * self._first.batch_size) -> None:
+                drawn[job] = self._learners[job]._draw(n, chunks.progress.fraction)
+
+            jobs = chunks.each(draw, jobs)
+            if not jobs:
+                return
+            for batch in _stacked(batches, jobs, len(self._learners), at_once, self._first.policy.exploration.start):
                 values, losses, errors = self._losses(batch)
                 norms = self._stack.step(losses, jobs)
-                for index, job in enumerate(jobs):
+
+                def count(job: int, drawn: dict[int, Batch] = batches, errors: Tensor = errors) -> None:
                     own = self._learners[job]
                     if isinstance(own._replay, PrioritisedReplay):
-                        own._replay.update(batches[index].indexes, errors[job])
+                        own._replay.update(drawn[job].indexes, errors[job])
                     own._n_updates += 1
+
+                jobs = chunks.each(count, jobs)
                 self._follow(jobs)
                 yield Update(losses.detach(), norms, values.detach().mean(dim=1))
             n_updates -= at_once
@@ -198,19 +208,23 @@ def _merged(update: Update, last: Update, jobs: Sequence[int]) -> Update:
     return Update(*(old.index_copy(0, index, new[index]) for new, old in zip(update, last, strict=True)))
 
 
-def _stacked(batches: Sequence[Batch], jobs: Sequence[int], n_jobs: int, n_batches: int) -> Iterator[StackedBatch]:
-    """The batches of ``jobs``, ``n_batches`` in each, one by one; jobs that take no part have zeros."""
+def _stacked(
+    drawn: Mapping[int, Batch], jobs: Sequence[int], n_jobs: int, n_batches: int, action: int
+) -> Iterator[StackedBatch]:
+    """The batches of ``jobs``, ``n_batches`` in each, one by one; jobs that take no part have zeros, and ``action``."""
+    batches = [drawn[job] for job in jobs]
 
-    def stacked(values: Sequence[Tensor]) -> Tensor:
+    def stacked(values: Sequence[Tensor], rest: int = 0) -> Tensor:
         together = torch.stack(list(values))
         whole = together.view(len(jobs), n_batches, -1, *together.shape[2:]).transpose(0, 1)
         if len(jobs) == n_jobs:
             return whole.contiguous()
-        return whole.new_zeros((n_batches, n_jobs, *whole.shape[2:])).index_copy_(1, torch.tensor(jobs), whole)
+        block = whole.new_full((n_batches, n_jobs, *whole.shape[2:]), rest)
+        return block.index_copy_(1, torch.tensor(jobs), whole)
 
     observations = [stacked(leaf) for leaf in zip(*(batch.observations for batch in batches), strict=True)]
     following = [stacked(leaf) for leaf in zip(*(batch.next_observations for batch in batches), strict=True)]
-    actions = stacked([batch.actions[0] for batch in batches])
+    actions = stacked([batch.actions[0] for batch in batches], action)
     rewards, terminated, discounts, weights = (
         stacked([getattr(batch, name) for batch in batches])
         for name in ("rewards", "terminated", "discounts", "weights")

@@ -44,25 +44,35 @@ class Chunks:
         """Number B of environments of a job."""
         return self.workspaces[self.jobs[0]].batch_size()
 
-    def stacked(self, names: Sequence[str]) -> list[Tensor]:
-        """The new rows of variables of all jobs, ``[K, T, B, …]`` each; zeros for jobs that have left."""
+    def stacked(self, names: Sequence[str], rests: Sequence[Tensor | int] | None = None) -> list[Tensor]:
+        """The new rows of variables of all jobs, ``[K, T, B, …]`` each; ``rests``, or zeros, for jobs that have left.
+
+        Args:
+            names: of the variables.
+            rests: what one environment's row of each variable holds then.
+        """
         found = []
-        for name in names:
+        for name, rest in zip(names, rests or [0] * len(names), strict=True):
             rows = {job: self.workspaces[job].get_full(name)[self.progress.first_row :] for job in self.jobs}
             if len(rows) < len(self.workspaces):
-                zeros = torch.zeros_like(rows[self.jobs[0]])
-                rows = {job: rows.get(job, zeros) for job in range(len(self.workspaces))}
+                filler = torch.empty_like(rows[self.jobs[0]]).copy_(torch.as_tensor(rest))
+                rows = {job: rows.get(job, filler) for job in range(len(self.workspaces))}
             found.append(torch.stack(list(rows.values())))
         return found
 
-    def each(self, work: Callable[[int], None]) -> None:
-        """Does something for every job that is left; one that raises leaves."""
-        for job in list(self.jobs):
+    def each(self, work: Callable[[int], None], jobs: Sequence[int] | None = None) -> list[int]:
+        """Does something for every job that is left, or for ``jobs`` of them; gives them without those that raise.
+
+        Whoever raises leaves.
+        """
+        given = list(self.jobs if jobs is None else jobs)
+        for job in given:
             try:
                 work(job)
             except Exception as error:
                 self.failures[job] = error
                 self.jobs.remove(job)
+        return [job for job in given if job not in self.failures]
 
 
 class StackedLearner(Protocol):

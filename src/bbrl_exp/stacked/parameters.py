@@ -144,4 +144,5 @@ class LearningStack(ParameterStack):
 def _is_fused_adam(optimizer: FlatOptimizer) -> bool:
     own = optimizer._optimizer
     group = own.param_groups[0]
-    return type(own) is torch.optim.Adam and bool(group["fused"]) and not group["amsgrad"] and not group["maximize"]
+    is_plain = not any(group[name] for name in ("amsgrad", "maximize", "decoupled_weight_decay"))
+    return type(own) is torch.optim.Adam and bool(group["fused"]) and is_plain

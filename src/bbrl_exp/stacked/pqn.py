@@ -38,6 +38,8 @@ class StackedPQN:
         """See :class:`~bbrl_exp.stacked.learning.StackedLearner`."""
         progress = chunks.progress
         metrics = options_at(self._learners, chunks)
+        if not chunks.jobs:
+            return {}
         returns, places, counts = self._returns(chunks)
         jobs = list(chunks.jobs)
         for job in jobs:
@@ -48,8 +50,9 @@ class StackedPQN:
             size = min(self._first.minibatch_size, returns.shape[1])
             n_parts = [max(1, math.ceil(count / self._first.minibatch_size)) for count in counts]
             observations = [leaf[:, :-1].flatten(1, 2) for leaf in chunks.stacked(self._first.policy.reads)]
-            (actions,) = chunks.stacked(self._first.policy.writes)
-            indexes = self._first.policy.exploration.indexes(actions[:, :-1].flatten(1, 2))
+            exploration = self._first.policy.exploration
+            (actions,) = chunks.stacked(self._first.policy.writes, [exploration.start])
+            indexes = exploration.indexes(actions[:, :-1].flatten(1, 2))
             generators = [learner._generator for learner in self._learners]
             for _ in range(self._first.n_epochs):
                 for part, is_sample, active in stacked_parts(counts, n_parts, generators, size):

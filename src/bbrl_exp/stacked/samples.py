@@ -12,10 +12,13 @@ from torch import Tensor
 from bbrl_exp.data.transitions import parts
 from bbrl_exp.learners.parts.samples import Samples
 
+_ZERO = torch.zeros(())
+
 
 @dataclass(frozen=True)
 class StackedSamples:
-    """The samples of K jobs. A job has N at most; zeros fill the rest, so that a job's numbers never depend on others.
+    """The samples of K jobs. A job has N at most; what fills the rest is the same whoever its neighbours are: zeros,
+    and actions of the space.
 
     Attributes:
         observations: one tensor ``[K, N, *shape]`` per leaf.
@@ -38,18 +41,19 @@ class StackedSamples:
     counts: Tensor
 
     @classmethod
-    def of(cls, samples: Sequence[Samples | None], n_samples: int) -> StackedSamples:
+    def of(cls, samples: Sequence[Samples | None], n_samples: int, actions: Sequence[Tensor]) -> StackedSamples:
         """Those of each job, None for a job that takes no part.
 
         Args:
             samples: of each job, one at least not None.
             n_samples: N, the most that a job can have.
+            actions: one of the space, which fills the rest; a tensor per leaf.
         """
         n_jobs = len(samples)
         first = next(each for each in samples if each is not None)
 
-        def stacked(values: Sequence[Tensor | None], like: Tensor) -> Tensor:
-            block = like.new_zeros((n_jobs, n_samples, *like.shape[1:]))
+        def stacked(values: Sequence[Tensor | None], like: Tensor, rest: Tensor = _ZERO) -> Tensor:
+            block = like.new_empty((n_jobs, n_samples, *like.shape[1:])).copy_(rest)
             for row, value in zip(block, values, strict=True):
                 if value is not None:
                     row[: len(value)] = value
@@ -58,20 +62,16 @@ class StackedSamples:
         def of_field(name: str) -> Tensor:
             return stacked([None if each is None else getattr(each, name) for each in samples], getattr(first, name))
 
-        def of_leaves(name: str) -> tuple[Tensor, ...]:
-            leaves = range(len(getattr(first, name)))
+        def of_leaves(name: str, rests: Sequence[Tensor]) -> tuple[Tensor, ...]:
             return tuple(
-                stacked(
-                    [None if each is None else getattr(each, name)[leaf] for each in samples],
-                    getattr(first, name)[leaf],
-                )
-                for leaf in leaves
+                stacked([None if each is None else getattr(each, name)[leaf] for each in samples], like, rest)
+                for leaf, (like, rest) in enumerate(zip(getattr(first, name), rests, strict=True))
             )
 
         counts = torch.tensor([0 if each is None else len(each) for each in samples])[:, None]
         return cls(
-            of_leaves("observations"),
-            of_leaves("actions"),
+            of_leaves("observations", [_ZERO] * len(first.observations)),
+            of_leaves("actions", actions),
             of_field("log_probs"),
             of_field("values"),
             of_field("advantages"),

@@ -91,7 +91,7 @@ class SweepJobs:
         launched = Launched()
         if runnable:
             with SweepWatch(self.folder, jobs):
-                launched = launch(self._config, runnable)
+                launched = launch(self._config, [job for job in jobs if job.error is None])
                 if not launched.outlives_sweep:
                     self._wait_for(runnable)
         for job in jobs:

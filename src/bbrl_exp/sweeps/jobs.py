@@ -141,7 +141,6 @@ def _why_not_stackable(prepared: PreparedRun) -> str | None:
         "hydra.job.chdir": run.hydra["job"]["chdir"],
         "eval.workers": run.root.eval["workers"],
         "env.workers": run.config["env"].get("workers", 0),
-        "compile": run.config.get("compile", False),
     }
     for key, value in settings.items():
         if value:

@@ -62,16 +62,20 @@ def check_launcher(config: SweepConfig) -> None:
 
 
 def launch(config: SweepConfig, jobs: Sequence[Job]) -> Launched:
-    """Runs jobs through the launcher of the sweep's configuration, in the sweep's folder."""
+    """Runs jobs that have no error through the launcher of the sweep's configuration, in the sweep's folder.
+
+    Complete ones do not run; they only say which jobs are a stack.
+    """
     name, folder, launched = config.launcher, config.folder, Launched()
+    left = [job for job in jobs if job.is_runnable]
     try:
         with _stopping_signals():
             if name == LOCAL:
-                _launch_here(jobs, folder, launched)
+                _launch_here(left, folder, launched)
             elif name == SIDE_BY_SIDE:
                 _launch_stacks(plan(jobs, config.jobs_per_stack), folder, launched)
             else:
-                _launch_through_hydra(config, jobs, launched)
+                _launch_through_hydra(config, left, launched)
     except (KeyboardInterrupt, SweepStoppedError) as stopped:
         launched.outlives_sweep = name in _OF_A_CLUSTER
         if launched.outlives_sweep:
@@ -80,7 +84,7 @@ def launch(config: SweepConfig, jobs: Sequence[Job]) -> Launched:
     except Exception as error:
         complaint = f"the launcher gave up: {in_one_line(error)}"
         Terminal().line(complaint)
-        launched.lost |= {job.folder: complaint for job in jobs if job.folder not in launched.endings}
+        launched.lost |= {job.folder: complaint for job in left if job.folder not in launched.endings}
     return launched
 
 

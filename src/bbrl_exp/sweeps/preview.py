@@ -54,7 +54,7 @@ def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> int:
     for name, value in project_in_words():
         terminal.line(f"{name}: {value}")
     if config.launcher == SIDE_BY_SIDE:
-        for line in plan(left, config.jobs_per_stack).lines:
+        for line in plan([job for job in jobs if job.error is None], config.jobs_per_stack).lines:
             terminal.line(line)
     for line in _totals(left, estimates, _side_by_side(config)):
         terminal.line(line)

@@ -35,6 +35,8 @@ _OF_LEARNERS = frozenset(
 # Floats of members of the graph that all jobs of a stack share.
 _OF_ALL = ("lowest_return", "highest_return")
 _SHOWN_KEYS = 3
+# What stands for a number that each job has itself; null stays null, so that it is never beside a number.
+_OWN = object()
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Plan:
     """How the jobs of a sweep run.
 
     Attributes:
-        stacks: jobs that run side by side, two or more in each.
+        stacks: jobs that run side by side; one alone where the others of its stack are complete.
         alone: the other jobs, with the reason.
     """
 
@@ -56,7 +58,8 @@ class Plan:
         lines = []
         if sizes:
             stacks = "1 stack" if len(sizes) == 1 else f"{len(sizes)} stacks of {', '.join(map(str, sizes))}"
-            lines.append(f"side by side: {sum(sizes)} jobs in {stacks}")
+            jobs = "1 job" if sum(sizes) == 1 else f"{sum(sizes)} jobs"
+            lines.append(f"side by side: {jobs} in {stacks}")
         reasons: dict[str, list[str]] = {}
         for job, reason in self.alone:
             reasons.setdefault(reason, []).append(job.folder)
@@ -70,7 +73,7 @@ def plan(jobs: Sequence[Job], jobs_per_stack: int) -> Plan:
     """Divides jobs, which have been checked, into stacks.
 
     Args:
-        jobs: what is to run.
+        jobs: without an error. Complete ones do not run, but a job whose neighbours are complete is still of a stack.
         jobs_per_stack: most jobs of a stack; fewer where the memory does not suffice.
     """
     alone = [(job, job.not_stackable) for job in jobs if job.not_stackable is not None]
@@ -88,18 +91,18 @@ def plan(jobs: Sequence[Job], jobs_per_stack: int) -> Plan:
         for index in range(n_stacks):
             part = tuple(group[len(group) * index // n_stacks : len(group) * (index + 1) // n_stacks])
             if len(part) > 1:
-                stacks.append(part)
+                stacks.append(tuple(job for job in part if not job.is_complete))
             else:
                 limit = f"hydra.launcher.jobs_per_stack={jobs_per_stack}" if most == jobs_per_stack else "the memory"
                 alone.append((part[0], f"{limit} leaves no other job for its stack"))
-    return Plan(tuple(stacks), tuple(alone))
+    return Plan(tuple(filter(None, stacks)), tuple((job, why) for job, why in alone if not job.is_complete))
 
 
 def _shared(job: Job) -> tuple[tuple[str, Any], ...]:
     """What the jobs of a stack have in common; numbers that each has itself are left out."""
     assert job.run is not None
     found = flat(job.run.identity)
-    return tuple((key, _hashable(None if _is_own(key, value) else value)) for key, value in sorted(found.items()))
+    return tuple((key, _OWN if _is_own(key, value) else _hashable(value)) for key, value in sorted(found.items()))
 
 
 def _hashable(value: Any) -> Any:

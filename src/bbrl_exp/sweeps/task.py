@@ -100,14 +100,16 @@ class SweepTask:
 
     def run_stack(self, jobs: Sequence[CheckedRun], folders: Sequence[Path]) -> list[JobEnding]:
         """As :meth:`run`, for jobs that run side by side in one process."""
-        return self._run(jobs, folders)
+        return self._run(jobs, folders, is_stack=True)
 
-    def _run(self, jobs: Sequence[CheckedRun | CarriedJob], folders: Sequence[Path]) -> list[JobEnding]:
+    def _run(
+        self, jobs: Sequence[CheckedRun | CarriedJob], folders: Sequence[Path], *, is_stack: bool = False
+    ) -> list[JobEnding]:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         with _signals_to(host := job_host(self.environment)) as came:
             try:
-                endings = host.run(jobs, self.directory, folders, self._is_led)
+                endings = host.run(jobs, self.directory, folders, self._is_led, is_stack=is_stack)
             except WorkerError as error:
                 job_host.cache_clear()
                 endings = [JobEnding(1, f"{error}")] * len(jobs)

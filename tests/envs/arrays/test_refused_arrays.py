@@ -12,9 +12,10 @@ from bbrl_exp.envs.arrays import compiling
 from bbrl_exp.envs.arrays.backends import KNOWN_IDS, ArrayBackend
 from bbrl_exp.envs.arrays.numba_environments import NumbaEnvironments
 from bbrl_exp.envs.arrays.task import ArrayTask
+from bbrl_exp.envs.arrays.together import NumbaTogether
 from bbrl_exp.envs.arrays.torch_environments import TorchEnvironments
 from bbrl_exp.envs.spec import LeafSpec
-from bbrl_exp.errors import ConfigurationError, NonFiniteError
+from bbrl_exp.errors import BbrlExpError, ConfigurationError, NonFiniteError
 from bbrl_exp.runs.run import run
 from bbrl_exp.workspace import Workspace
 
@@ -115,6 +116,18 @@ def test_an_observation_that_is_not_finite_is_refused_where_it_is_shown(kind: An
         agent(workspace, t=2)
     assert str(error.value) == "non-finite value in 'env/env_obs' from environment 2 at t=2: inf"
     assert workspace.n_steps("env/env_obs") == 2
+
+
+def test_jobs_whose_task_refuses_even_action_0_are_refused_together() -> None:
+    agents, workspaces = [NumbaEnvironments(Doubling(), 2, seed) for seed in (1, 2)], [Workspace(), Workspace()]
+    together = NumbaTogether(agents)
+    assert together.step(0, workspaces, [0, 1]) == {}
+    together._whole._bounds[1] = 0  # no action is left
+    for workspace in workspaces:
+        workspace.set("action", 0, torch.tensor([0, 1]))
+    with pytest.raises(BbrlExpError) as error:
+        together.step(1, workspaces, [0, 1])
+    assert str(error.value) == "NumbaEnvironments at t=1: environment 0 failed"
 
 
 def test_a_task_without_functions_for_one_row_is_refused() -> None:

@@ -52,7 +52,7 @@ class NumbaTogether:
                 self._read(job, workspaces[job], t - 1, failures)
         bad = self._fill(t)
         while bad < 0:  # an action that is none, before anything was stepped
-            self._refuse((-bad - 1) // self._size, t, failures)
+            self._refuse(bad, t, failures)
             bad = self._fill(t)
         for job in jobs:
             part, agent = self._parts[job], self._agents[job]
@@ -79,12 +79,18 @@ class NumbaTogether:
         else:
             self._actions[part] = actions
 
-    def _refuse(self, job: int, t: int, failures: dict[int, Exception]) -> None:
+    def _refuse(self, bad: int, t: int, failures: dict[int, Exception]) -> None:
+        job, index = divmod(-bad - 1, self._size)
+        agent, actions = self._agents[job], self._actions[self._parts[job]]
+        refused: Exception = agent.failure(-1 - index, t, ())
+        if not actions.any():  # not even 0 is an action: nothing can be stepped
+            raise refused
         try:
-            self._agents[job]._reader(self._actions[self._parts[job]], t - 1)
+            agent._reader(actions, t - 1)
         except Exception as error:
-            failures.setdefault(job, error)
-        self._actions[self._parts[job]] = 0
+            refused = error
+        failures.setdefault(job, refused)
+        actions[...] = 0
 
     def _fill(self, t: int) -> int:
         whole = self._whole
