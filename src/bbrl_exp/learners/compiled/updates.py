@@ -213,11 +213,9 @@ def in_words(seconds: float, n_updates: int, compiled: float, eager: float) -> s
 
 
 def updates_per_graph(n_updates: float) -> int:
-    """How many updates go in one graph where ``n_updates`` are due at a time: no more, so that few are left over."""
-    most = min(int(n_updates), MOST_UPDATES)
-    if most < 2:
-        return 1
-    return max((n for n in range(most, most // 2, -1) if int(n_updates) % n == 0), default=most)
+    """How many updates go in one graph where ``n_updates`` are due at a time: so many that none are left over."""
+    due = int(n_updates)
+    return max((n for n in range(1, MOST_UPDATES + 1) if due and due % n == 0), default=1)
 
 
 def _position(generator: np.random.Generator | torch.Generator) -> Any:
