@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bbrl_exp.agents.combinators import TemporalAgent
 from bbrl_exp.compilation.compiler import Compiler, Function, NotCompilableError, why_no_compiler
 from bbrl_exp.config.check import check
 from bbrl_exp.config.preparation import PreparedRun, prepare
-from bbrl_exp.learners.compiled.recording import record
+from bbrl_exp.learners.compiled.recording import LearnerTensors, record
 from bbrl_exp.learners.compiled.updates import in_words, updates_per_graph
 from bbrl_exp.learners.learner import Learner, Progress
 from bbrl_exp.runs.run import open_composer
@@ -194,6 +194,18 @@ def test_the_plan_says_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_nothing_is_compiled_for_mps() -> None:
     assert why_no_compiler("mps") == "device=mps is not supported"
+
+
+def test_a_buffer_that_was_replaced_between_updates_is_the_one_that_counts() -> None:
+    module = nn.Linear(2, 2)
+    module.register_buffer("objective", torch.zeros(()))
+    tensors = LearnerTensors(module)
+    before = len(tensors.all())
+    module.objective = torch.ones(())
+    assert any(each is module.objective for each in tensors.all())
+    assert len(tensors.all()) == before
+    with tensors.replaced([each.detach().clone() for each in tensors.all()]):
+        assert module.objective == 1
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class LearnerTensors:
 
     def __init__(self, learner: nn.Module) -> None:
         self._learner = learner
-        self._others: list[Tensor] | None = None
+        self._others: list[tuple[dict[str, Any], str]] | None = None
         self._owners: list[tuple[Any, str]] = []
         self.optimizers: list[OptimizerState] = []
         for module in learner.modules():
@@ -49,15 +49,21 @@ class LearnerTensors:
         return [each.tensors() for each in self.optimizers]
 
     def others(self) -> list[Tensor]:
-        """Parameters and buffers that no optimizer moves, nor has in a block."""
+        """Parameters and buffers that no optimizer moves, nor has in a block, also those that replace earlier ones."""
         if self._others is None:
-            self._others = self._found_others()
-        return self._others
+            self._others = self._places_of_others()
+        return [held[name] for held, name in self._others]
 
-    def _found_others(self) -> list[Tensor]:
-        moved = {id(each) for state in self.optimizers for each in (*state.leaves, *state.moved)}
-        found = (*self._learner.parameters(), *self._learner.buffers())
-        return [each for each in dict.fromkeys(found) if id(each) not in moved]
+    def _places_of_others(self) -> list[tuple[dict[str, Any], str]]:
+        known = {id(each) for state in self.optimizers for each in (*state.leaves, *state.moved)}
+        places = []
+        for module in self._learner.modules():
+            for held in (module._parameters, module._buffers):
+                for name, value in held.items():
+                    if value is not None and id(value) not in known:
+                        known.add(id(value))
+                        places.append((held, name))
+        return places
 
     def all(self) -> list[Tensor]:
         """All of them: first those of the optimizers, then the others."""
