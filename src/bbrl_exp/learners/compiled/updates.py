@@ -182,7 +182,7 @@ class CompiledUpdates:
             return tuple(each.detach() for each in outputs)
 
         def recorded() -> tuple[torch.fx.GraphModule, list[Tensor]]:
-            graph = record(function, inputs)
+            graph = record(function, inputs, n_given)
             places = [node for node in graph.graph.nodes if node.op == "placeholder"]
             used[:] = [index for index, node in enumerate(places) if node.users]
             for node in places:
