@@ -212,10 +212,15 @@ def in_words(seconds: float, n_updates: int, compiled: float, eager: float) -> s
     return f"compile: a graph of {graph} in {seconds:.1f} s; {times}: it pays after about {n:,.0f} updates"
 
 
-def updates_per_graph(n_updates: float) -> int:
-    """How many updates go in one graph where ``n_updates`` are due at a time: so many that none are left over."""
-    due = int(n_updates)
-    return max((n for n in range(1, MOST_UPDATES + 1) if due and due % n == 0), default=1)
+def updates_per_graph(n_updates: float, most: float = MOST_UPDATES) -> int:
+    """How many updates go in one graph where ``n_updates`` are due at a time: so many that none are left over.
+
+    Args:
+        n_updates: that are due.
+        most: that may be in a graph, where these are fewer than :data:`MOST_UPDATES`.
+    """
+    due, largest = int(n_updates), min(int(most), MOST_UPDATES)
+    return max((n for n in range(1, largest + 1) if due and due % n == 0), default=1)
 
 
 def _position(generator: np.random.Generator | torch.Generator) -> Any:
