@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bbrl_exp.agents.combinators import TemporalAgent
 from bbrl_exp.compilation.compiler import Compiler, Function, NotCompilableError, why_no_compiler
 from bbrl_exp.config.check import check
 from bbrl_exp.config.preparation import PreparedRun, prepare
-from bbrl_exp.learners.compiled.recording import record
+from bbrl_exp.learners.compiled.recording import LearnerTensors, record
 from bbrl_exp.learners.compiled.updates import in_words, updates_per_graph
 from bbrl_exp.learners.learner import Learner, Progress
+from bbrl_exp.learners.parts.samples import Samples
 from bbrl_exp.runs.run import open_composer
 from bbrl_exp.training.loop import collect
 from bbrl_exp.workspace import Workspace
@@ -34,16 +35,25 @@ def actor_critic(agent: str, env: str = "pendulum") -> list[str]:
     return [f"agent={agent}", f"env={env}", POLICY, "agent.learner.critic.hidden_sizes=[8]", *REPLAYED]
 
 
+OWN = f"_target_: {__name__}.CountsCalls"
+OF_BATCHES = "{" + OWN + ", averages: true}"
+
 LEARNERS: dict[str, list[str]] = {
     "dqn": DQN,
-    "dqn of quantiles": [*DQN, "agent.members.policy.distribution=quantile", "agent.members.policy.n_atoms=3"],
+    "dqn of quantiles with copies every second update and AdamW": [
+        *DQN,
+        "agent.members.policy.distribution=quantile",
+        "agent.members.policy.n_atoms=3",
+        "agent.learner.target_rate=null",
+        "agent.learner.target_period=4",
+        "+agent.learner.optimizer={_target_: torch.optim.AdamW, weight_decay: 0.1}",
+    ],
     "prioritised dqn with copies": [
         *DQN,
         "agent.learner.prioritised=true",
         "agent.learner.target_rate=null",
         "agent.learner.target_period=12",
     ],
-    "dqn with AdamW": [*DQN, "+agent.learner.optimizer={_target_: torch.optim.AdamW, weight_decay: 0.1}"],
     "ddpg": actor_critic("ddpg"),
     "td3": actor_critic("td3"),
     "sac": actor_critic("sac"),
@@ -51,12 +61,43 @@ LEARNERS: dict[str, list[str]] = {
     "crossq": actor_critic("crossq"),
     "droq": [*actor_critic("droq"), "agent.learner.policy_delay=3"],
     "discrete sac": actor_critic("discrete_sac", "cartpole"),
-    "ppo with clipped values": ["agent=ppo", *ON_POLICY, "+agent.learner.value_clip_range=0.1"],
+    "ppo with clipped values": [
+        "agent=ppo",
+        *ON_POLICY,
+        "+agent.learner.value_clip_range=0.1",
+        "+agent.members.policy.network={" + OWN + "}",
+    ],
     "ppo with a penalty": ["agent=ppo", *ON_POLICY, "agent.learner.objective=kl"],
-    "ppo of continuous actions": ["agent=ppo", "env=pendulum", POLICY],
+    "ppo of continuous actions in five minibatches": [
+        "agent=ppo",
+        "env=pendulum",
+        POLICY,
+        "agent.learner.n_minibatches=5",
+    ],
     "a2c": ["agent=a2c", *ON_POLICY],
     "pqn": ["agent=pqn", *ON_POLICY],
 }
+
+
+class CountsCalls(nn.Module):
+    """A layer that counts how often it was called in training mode; with averages over batches where asked."""
+
+    def __init__(self, input_shape: tuple[int, ...], averages: bool = False) -> None:
+        super().__init__()
+        self.n_features = 3
+        self.layer = nn.Linear(input_shape[0], 3)
+        self.last = nn.BatchNorm1d(3) if averages else nn.Tanh()
+        self.register_buffer("n_calls", torch.zeros(()))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        if self.training:
+            self.n_calls += 1
+        return self.last(self.layer(observation))
+
+
+@pytest.fixture(autouse=True)
+def allow_own_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BBRL_EXP_ALLOW", __name__.partition(".")[0])
 
 
 class Recorded(Compiler):
@@ -115,12 +156,12 @@ def assert_same(one: Learner, other: Learner, tolerance: float) -> None:
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", sorted(LEARNERS.keys() - {"dqn"}))  # which the test of a schedule covers
 def test_a_learner_becomes_the_same_up_to_rounding(name: str) -> None:
     eager, _, expected = trained(LEARNERS[name], None)
     learner, news, found = trained(LEARNERS[name], Recorded("cpu"))
     assert news
-    assert all(line.startswith("compile: a graph of ") for line in news)
+    assert all(line.startswith(("compile: a graph of ", "compile: the values of a chunk in ")) for line in news)
     assert_same(learner, eager, 2e-5)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
@@ -150,6 +191,10 @@ def test_a_learner_that_cannot_be_compiled_learns_as_without_to_the_last_bit(nam
         (["agent=recurrent_ppo", "env=cartpole"], "RecurrentPPO has no compiled update"),
         (["agent=recurrent_sac", "env=pendulum"], "RecurrentSAC has a memory, and no compiled update"),
         (["agent=cem", "env=cartpole"], "CrossEntropyMethod has no compiled update"),
+        (
+            ["agent=ppo", "env=cartpole", f"+agent.members.policy.network={OF_BATCHES}"],
+            "BatchNorm1d would count the samples that fill a minibatch up; use layer normalisation",
+        ),
         (["agent=random", "env=cartpole"], "the agent learns nothing"),
         (
             ["agent=ppo", "env=cartpole", "+agent.learner.target_kl=0.01"],
@@ -182,15 +227,25 @@ def test_the_plan_says_that_there_is_no_compiler(monkeypatch: pytest.MonkeyPatch
 def test_the_plan_says_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "true")
     with prepared([*DQN, "compile=true"]) as run:
-        assert run.run.size.compiled == (
-            "the updates of DQN, 4 in a graph; half a minute or more at first, seconds from the cache"
-        )
+        assert run.run.size.compiled == ("the updates of DQN, 4 in a graph, when the first is due; kept for later runs")
     with prepared(DQN) as run:
         assert run.run.size.compiled is None
 
 
 def test_nothing_is_compiled_for_mps() -> None:
     assert why_no_compiler("mps") == "device=mps is not supported"
+
+
+def test_a_buffer_that_was_replaced_between_updates_is_the_one_that_counts() -> None:
+    module = nn.Linear(2, 2)
+    module.register_buffer("objective", torch.zeros(()))
+    tensors = LearnerTensors(module)
+    before = len(tensors.all())
+    module.objective = torch.ones(())
+    assert any(each is module.objective for each in tensors.all())
+    assert len(tensors.all()) == before
+    with tensors.replaced([each.detach().clone() for each in tensors.all()]):
+        assert module.objective == 1
 
 
 @pytest.mark.parametrize(
@@ -203,8 +258,21 @@ def test_nothing_is_compiled_for_mps() -> None:
 def test_random_numbers_that_nobody_passed_in_are_refused(
     function: Callable[..., tuple[Tensor, ...]], complaint: str
 ) -> None:
+    before = torch.get_rng_state()
     with pytest.raises(NotCompilableError, match=complaint):
         record(function, [torch.ones(3)])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("example", [torch.arange(3.0), torch.arange(3)])
+def test_numbers_that_are_computed_outside_torch_are_refused(example: Tensor) -> None:
+    def function(x: Tensor) -> tuple[Tensor]:
+        return (x + torch.from_numpy(x.numpy() % 2),)
+
+    complaint = r"^some of its numbers are computed outside torch, such as by numpy$"
+    with pytest.raises(NotCompilableError, match=complaint):
+        record(function, [example], 1)
+    assert record(lambda x: (x + x % 2,), [example], 1)
 
 
 def test_operations_that_depend_on_values_are_refused() -> None:
@@ -215,8 +283,18 @@ def test_operations_that_depend_on_values_are_refused() -> None:
         Recorded("cpu")(lambda: (record(function, [torch.ones(3)]), [torch.ones(3)]))
 
 
-@pytest.mark.parametrize(("due", "n"), [(0.5, 1), (1, 1), (2, 2), (3, 3), (4, 4), (6, 3), (7, 4), (16, 4)])
-def test_a_graph_has_as_many_updates_as_are_due_at_a_time(due: float, n: int) -> None:
+def test_a_graph_has_no_more_updates_than_lie_between_copies_of_the_target_network() -> None:
+    assert [updates_per_graph(16, most) for most in (0.5, 1, 2.5, 3, 1000)] == [1, 1, 2, 2, 4]
+
+
+def test_advantages_of_a_minibatch_with_one_sample_stay_as_they_are() -> None:
+    advantages, zeros = torch.tensor([2.0, 2.0, 2.0]), torch.zeros(3)
+    samples = Samples((), (), zeros, zeros, advantages, zeros, torch.tensor([1.0, 0.0, 0.0]))
+    assert samples.standardized(advantages).tolist() == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(("due", "n"), [(0.5, 1), (1, 1), (2, 2), (3, 3), (4, 4), (5, 1), (6, 3), (14, 2), (16, 4)])
+def test_the_updates_that_are_due_at_a_time_fill_graphs(due: float, n: int) -> None:
     assert updates_per_graph(due) == n
 
 

@@ -277,7 +277,7 @@ def _compiled(run: CheckedRun, learner: Learner | None) -> str:
         return f"nothing: {error}"
     at_once = 1 if learner.compiled is None else learner.compiled.at_once
     several = f", {at_once} in a graph" if at_once > 1 else ""
-    return f"the updates of {type(learner).__name__}{several}; half a minute or more at first, seconds from the cache"
+    return f"the updates of {type(learner).__name__}{several}, when the first is due; kept for later runs"
 
 
 def _check_evaluation(run: CheckedRun, graph: TemporalAgent, variables: Sequence[VariableFacts]) -> None:

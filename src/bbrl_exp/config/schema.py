@@ -121,8 +121,7 @@ class RootSettings:
     )
     num_threads: int = setting("number of torch threads", integer(1, _MOST_THREADS))
     compile: bool = setting(
-        "compile the learner's updates: faster after half a minute or so of compiling, kept for later runs; rounds "
-        "differently",
+        "compile the learner's updates: faster once that is done, and kept for later runs; rounds differently",
         TRUE_OR_FALSE,
         default=False,
     )

@@ -25,6 +25,7 @@ from torch import Tensor
 from bbrl_exp.arguments import AboveZero, Scheduled
 from bbrl_exp.compilation.compiler import Compiler, NotCompilableError
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.learners.compiled.batches import check_can_be_filled_up
 from bbrl_exp.learners.compiled.updates import CompiledUpdates
 from bbrl_exp.learners.parts.advantage_update import AdvantageUpdate
 from bbrl_exp.learners.parts.on_policy import Loss, OfSamples
@@ -54,6 +55,7 @@ class A2C(AdvantageUpdate[Samples], OfSamples):
         self._optimizer = self.flat_optimizer(self.parameters(), _NAMED[name])
 
     def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
+        check_can_be_filled_up(self)
         n_samples = steps_per_chunk * batch_size
         self.compiled = CompiledUpdates(self, compiler, self.compiled_numbers, 1, n_samples, n_samples + batch_size)
 

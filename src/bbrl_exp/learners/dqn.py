@@ -46,7 +46,7 @@ from bbrl_exp.functional.losses import (
 )
 from bbrl_exp.functional.schedules import linear
 from bbrl_exp.learners.compiled.batches import part_of, tensors_of
-from bbrl_exp.learners.compiled.updates import CompiledUpdates, updates_per_graph
+from bbrl_exp.learners.compiled.updates import MOST_UPDATES, CompiledUpdates, updates_per_graph
 from bbrl_exp.learners.parts.replayed_q_learning import Learned, ReplayedQLearning
 from bbrl_exp.policies.q_values import QPolicy
 from bbrl_exp.seeding import numpy_generator
@@ -114,8 +114,10 @@ class DQN(ReplayedQLearning):
     def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
         # Priorities are those of the update before: one update in a graph.
         n_due = 1.0 if self.prioritised else self.updates_per_step * steps_per_chunk * batch_size
+        # Between two copies of the target network.
+        most = MOST_UPDATES if self.target_period is None else self._follower.updates_per_copy
         numbers = ("_optimizer.max_grad_norm", "_follower.rate")
-        self.compiled = CompiledUpdates(self, compiler, numbers, updates_per_graph(n_due))
+        self.compiled = CompiledUpdates(self, compiler, numbers, updates_per_graph(n_due, most))
 
     def learn_at_once(self, compiled: CompiledUpdates, fraction: float) -> Learned:
         n = compiled.at_once

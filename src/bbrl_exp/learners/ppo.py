@@ -28,6 +28,7 @@ from bbrl_exp.compilation.compiler import Compiler, NotCompilableError
 from bbrl_exp.data.transitions import parts
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import approximate_kl, clipped_surrogate, clipped_value
+from bbrl_exp.learners.compiled.batches import check_can_be_filled_up
 from bbrl_exp.learners.compiled.updates import CompiledUpdates, updates_per_graph
 from bbrl_exp.learners.learner import Metrics
 from bbrl_exp.learners.parts.on_policy import Loss, OfSamples
@@ -97,6 +98,7 @@ class PPO(ProximalUpdate[Samples], OfSamples):
     def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
         if self.target_kl is not None:
             raise NotCompilableError("target_kl may end the update of a chunk early; it must be null")
+        check_can_be_filled_up(self)
         numbers = (*self.compiled_numbers, "_clip_range", "_kl_weight", "value_clip_range")
         at_once = updates_per_graph(self.n_minibatches)
         n_samples = steps_per_chunk * batch_size

@@ -24,7 +24,7 @@ from bbrl_exp.arguments import Count
 from bbrl_exp.compilation.compiler import Compiler, NotCompilableError
 from bbrl_exp.data.transitions import align, minibatches
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.learners.compiled.batches import filled_up
+from bbrl_exp.learners.compiled.batches import check_can_be_filled_up, filled_up
 from bbrl_exp.learners.compiled.updates import CompiledUpdates
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.parallel_q_learning import ParallelQLearning
@@ -54,6 +54,7 @@ class PQN(ParallelQLearning[Samples]):
             raise ConfigurationError(f"PQN learns no distributions: policy.distribution='{kind}', possible: 'none'")
 
     def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
+        check_can_be_filled_up(self)
         self.compiled = CompiledUpdates(self, compiler, ("_optimizer.max_grad_norm",))
 
     def epoch(self, experience: Samples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

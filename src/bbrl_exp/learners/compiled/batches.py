@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from bbrl_exp.compilation.compiler import NotCompilableError
 from bbrl_exp.data.batch import Batch
+from bbrl_exp.nn.batch_renormalization import BatchRenormalization
 
 
 def tensors_of(batch: Batch) -> list[Tensor]:
@@ -48,6 +51,19 @@ def part_of(like: Batch, tensors: Sequence[Tensor], index: int, size: int) -> Ba
         discounts=discounts,
         weights=weights,
     )
+
+
+def check_can_be_filled_up(learner: nn.Module) -> None:
+    """Refuses networks in which the samples of weight 0 that fill a minibatch up would change the others' features.
+
+    Raises:
+        NotCompilableError: there is one.
+    """
+    for module in learner.modules():
+        if isinstance(module, _BatchNorm | BatchRenormalization) or getattr(module, "track_running_stats", False):
+            raise NotCompilableError(
+                f"{type(module).__name__} would count the samples that fill a minibatch up; use layer normalisation"
+            )
 
 
 def filled_up(parts: Sequence[Tensor], size: int) -> tuple[Tensor, Tensor]:

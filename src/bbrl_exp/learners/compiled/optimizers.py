@@ -133,7 +133,7 @@ class RecordedOptimizer:
     """
 
     def __init__(self, state: OptimizerState, tensors: Sequence[Tensor], leaves: Sequence[Tensor]) -> None:
-        self._groups = state.optimizer.param_groups
+        self.param_groups = state.optimizer.param_groups
         self._kind = type(state.optimizer)
         n_moved, n_moments = len(state.moved), len(_MOMENTS[self._kind])
         self._moved = tensors[:n_moved]
@@ -174,7 +174,7 @@ class RecordedOptimizer:
         assert self.numbers is not None
         self.has_moved = True
         index = 0
-        for number, group in enumerate(self._groups):
+        for number, group in enumerate(self.param_groups):
             numbers = self.numbers[N_NUMBERS * number : N_NUMBERS * (number + 1)]
             for _ in group["params"]:
                 gradient, moved, moments = gradients[index], self._moved[index], self._moments[index]

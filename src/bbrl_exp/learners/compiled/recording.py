@@ -15,6 +15,7 @@ from bbrl_exp.compilation.compiler import NotCompilableError
 from bbrl_exp.learners.compiled.optimizers import OptimizerState, RecordedOptimizer
 from bbrl_exp.learners.parts.target_follower import TargetFollower
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
+from bbrl_exp.seeding import untouched_global_generators
 
 # One update, from the stand-ins of what it was given: the number of the update among those of the graph, then these.
 Body = Callable[[int, Sequence[Tensor]], Sequence[Tensor]]
@@ -35,7 +36,7 @@ class LearnerTensors:
 
     def __init__(self, learner: nn.Module) -> None:
         self._learner = learner
-        self._others: list[Tensor] | None = None
+        self._others: list[tuple[dict[str, Any], str]] | None = None
         self._owners: list[tuple[Any, str]] = []
         self.optimizers: list[OptimizerState] = []
         for module in learner.modules():
@@ -49,15 +50,21 @@ class LearnerTensors:
         return [each.tensors() for each in self.optimizers]
 
     def others(self) -> list[Tensor]:
-        """Parameters and buffers that no optimizer moves, nor has in a block."""
+        """Parameters and buffers that no optimizer moves, nor has in a block, also those that replace earlier ones."""
         if self._others is None:
-            self._others = self._found_others()
-        return self._others
+            self._others = self._places_of_others()
+        return [held[name] for held, name in self._others]
 
-    def _found_others(self) -> list[Tensor]:
-        moved = {id(each) for state in self.optimizers for each in (*state.leaves, *state.moved)}
-        found = (*self._learner.parameters(), *self._learner.buffers())
-        return [each for each in dict.fromkeys(found) if id(each) not in moved]
+    def _places_of_others(self) -> list[tuple[dict[str, Any], str]]:
+        known = {id(each) for state in self.optimizers for each in (*state.leaves, *state.moved)}
+        places = []
+        for module in self._learner.modules():
+            for held in (module._parameters, module._buffers):
+                for name, value in held.items():
+                    if value is not None and id(value) not in known:
+                        known.add(id(value))
+                        places.append((held, name))
+        return places
 
     def all(self) -> list[Tensor]:
         """All of them: first those of the optimizers, then the others."""
@@ -182,8 +189,15 @@ def attributes(owner: Any, values: dict[str, Any]) -> Iterator[None]:
             restore()
 
 
-def record(function: Callable[..., tuple[Tensor, ...]], examples: Sequence[Tensor]) -> torch.fx.GraphModule:
+def record(
+    function: Callable[..., tuple[Tensor, ...]], examples: Sequence[Tensor], n_given: int = 0
+) -> torch.fx.GraphModule:
     """The graph of the operations that ``function`` does on tensors like the examples, which it may change.
+
+    Args:
+        function: leaves the global random generators as they are here, whatever it does.
+        examples: of all its arguments.
+        n_given: how many of the last ones have rows in any order.
 
     Raises:
         NotCompilableError: it does other things from case to case, or draws random numbers.
@@ -191,11 +205,35 @@ def record(function: Callable[..., tuple[Tensor, ...]], examples: Sequence[Tenso
     from torch.fx.experimental.proxy_tensor import make_fx
 
     copies = [each.detach().clone() for each in examples]
-    with torch.enable_grad():
+    with torch.enable_grad(), untouched_global_generators():
         graph = make_fx(function)(*copies)
+        _check_draws(graph)
+        _check_constants(graph, function, examples, n_given)
+    return graph
+
+
+def _check_constants(
+    graph: torch.fx.GraphModule, function: Callable[..., tuple[Tensor, ...]], examples: Sequence[Tensor], n_given: int
+) -> None:
+    """Refuses a graph that does something else than the function on other numbers: it has some of these in it."""
+    generator, others = torch.Generator().manual_seed(0), []
+    for index, each in enumerate(examples):
+        if each.is_floating_point():
+            factor = 0.9 + 0.1 * torch.rand(each.shape, generator=generator)
+            others.append(each.detach() * factor.to(each))
+        else:
+            is_given = index >= len(examples) - n_given and each.dim() > 0
+            others.append(each.roll(1, 0) if is_given else each.clone())
+    copies = [each.clone() for each in others]
+    found, expected = graph(*others), function(*copies)
+    for ours, theirs in zip((*found, *others), (*expected, *copies), strict=True):
+        if not torch.allclose(ours.double(), theirs.double(), rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise NotCompilableError("some of its numbers are computed outside torch, such as by numpy")
+
+
+def _check_draws(graph: torch.fx.GraphModule) -> None:
     for node in graph.graph.nodes:
         tags = getattr(node.target, "tags", ())
         if torch.Tag.nondeterministic_seeded in tags:
             name = str(getattr(node.target, "__name__", node.target)).partition(".")[0]
             raise NotCompilableError(f"its network draws random numbers ({name})")
-    return graph

@@ -182,7 +182,7 @@ class CompiledUpdates:
             return tuple(each.detach() for each in outputs)
 
         def recorded() -> tuple[torch.fx.GraphModule, list[Tensor]]:
-            graph = record(function, inputs)
+            graph = record(function, inputs, n_given)
             places = [node for node in graph.graph.nodes if node.op == "placeholder"]
             used[:] = [index for index, node in enumerate(places) if node.users]
             for node in places:
@@ -212,12 +212,15 @@ def in_words(seconds: float, n_updates: int, compiled: float, eager: float) -> s
     return f"compile: a graph of {graph} in {seconds:.1f} s; {times}: it pays after about {n:,.0f} updates"
 
 
-def updates_per_graph(n_updates: float) -> int:
-    """How many updates go in one graph where ``n_updates`` are due at a time: no more, so that few are left over."""
-    most = min(int(n_updates), MOST_UPDATES)
-    if most < 2:
-        return 1
-    return max((n for n in range(most, most // 2, -1) if int(n_updates) % n == 0), default=most)
+def updates_per_graph(n_updates: float, most: float = MOST_UPDATES) -> int:
+    """How many updates go in one graph where ``n_updates`` are due at a time: so many that none are left over.
+
+    Args:
+        n_updates: that are due.
+        most: that may be in a graph, where these are fewer than :data:`MOST_UPDATES`.
+    """
+    due, largest = int(n_updates), min(int(most), MOST_UPDATES)
+    return max((n for n in range(1, largest + 1) if due and due % n == 0), default=1)
 
 
 def _position(generator: np.random.Generator | torch.Generator) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import field
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
@@ -177,7 +178,8 @@ class OfSamples(OnPolicyActorCritic[Samples]):
         if compiled is not None and len(rows[0]) == compiled.most_rows:
 
             def body(_: int, given: Sequence[Tensor]) -> Sequence[Tensor]:
-                return evaluated(policy, critic, given[:n_leaves], given[n_leaves:])
+                with torch.no_grad():
+                    return evaluated(policy, critic, given[:n_leaves], given[n_leaves:])
 
             try:
                 return compiled("rows", 1, body, [*rows, *actions], what="the values of a chunk")

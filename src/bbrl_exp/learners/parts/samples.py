@@ -53,7 +53,7 @@ class Samples:
         centred = values - self.mean(values)
         n = (self.weights > 0).sum()
         variance = self.mean(centred.square()) * n / (n - 1).clamp(min=1)
-        return centred / (variance.sqrt() + 1e-8)
+        return torch.where(n > 1, centred / (variance.sqrt() + 1e-8), values)
 
     def tensors(self, size: int) -> list[Tensor]:
         """All tensors but the weights, each filled up to ``[size, …]`` by zeros."""
