@@ -167,7 +167,13 @@ def step(optimizer: Optimizer) -> None:
     """
     group = optimizer.param_groups[0]
     is_plain = type(optimizer) is Adam and len(optimizer.param_groups) == 1 and group["fused"]
-    if not is_plain or group["amsgrad"] or group["maximize"] or group["decoupled_weight_decay"] or _has_hooks(optimizer):
+    if (
+        not is_plain
+        or group["amsgrad"]
+        or group["maximize"]
+        or group["decoupled_weight_decay"]
+        or _has_hooks(optimizer)
+    ):
         optimizer.step()
         return
     parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
