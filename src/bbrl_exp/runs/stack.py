@@ -167,7 +167,7 @@ class _Member:
         self.prepared = self.session = self.execution = None
         try:
             self.resources.close()
-        except BaseException as error:  # of user code: the job has ended, and the others go on
+        except BaseException as error:  # of user code: the job has ended, the others continue
             if not is_of_user_code(error):
                 raise
             with (self.folder / LOG).open("a", encoding="utf-8") as log:

@@ -50,7 +50,7 @@ class StackedGraph:
         """Runs the graphs of ``jobs`` at the times ``first`` … ``first + n_steps - 1``.
 
         Returns:
-            What was raised by jobs that failed; these stop there, and the others go on.
+            What was raised by jobs that failed; these stop there, and the others continue.
         """
         failures: Failures = {}
         left = list(jobs)
