@@ -82,7 +82,7 @@ class ArrayEnvironments(EnvironmentAgent):
     def seed(self, seed: Seeds) -> None:
         """From the next reset on the episodes are those of the root ``seed``, or seeds, from the first one.
 
-        An environment that is in the middle of an episode continues it until it ends.
+        An environment that is in the middle of an episode plays it to its end.
         """
         seeds = (int(seed),) if isinstance(seed, int | np.integer) else tuple(int(each) for each in seed)
         if not seeds or self.batch_size % len(seeds):
@@ -156,7 +156,7 @@ class ArrayEnvironments(EnvironmentAgent):
         raise NotImplementedError
 
     def _use_keys(self, keys: NDArray[np.int64]) -> None:
-        """The next episode of each environment is the first one of these streams; those in progress continue."""
+        """The next episode of each environment is the first one of these streams; those in progress stay as they are."""
         raise NotImplementedError
 
     def _state_of(self, index: int) -> NDArray[np.float64]:
