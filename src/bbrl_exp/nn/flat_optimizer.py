@@ -19,6 +19,8 @@ MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 
 # A compiled function leaves these out, and torch imports its compiler to arrange that.
 _NEVER_COMPILED = (Optimizer.add_param_group, Optimizer.zero_grad, Optimizer.state_dict, Optimizer.load_state_dict)
+# Options of Adam with which its step is left to torch.
+_NOT_PLAIN = ("amsgrad", "maximize", "decoupled_weight_decay")
 # Their steps treat every number by itself, whatever the tensor that it is in.
 _ELEMENT_WISE = (
     torch.optim.ASGD,
@@ -167,13 +169,7 @@ def step(optimizer: Optimizer) -> None:
     """
     group = optimizer.param_groups[0]
     is_plain = type(optimizer) is Adam and len(optimizer.param_groups) == 1 and group["fused"]
-    if (
-        not is_plain
-        or group["amsgrad"]
-        or group["maximize"]
-        or group["decoupled_weight_decay"]
-        or _has_hooks(optimizer)
-    ):
+    if not is_plain or _has_hooks(optimizer) or any(group[name] for name in _NOT_PLAIN):
         optimizer.step()
         return
     parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
