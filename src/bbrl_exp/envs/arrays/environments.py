@@ -156,7 +156,7 @@ class ArrayEnvironments(EnvironmentAgent):
         raise NotImplementedError
 
     def _use_keys(self, keys: NDArray[np.int64]) -> None:
-        """The next episode of each environment is the first one of these streams; those in progress stay as they are."""
+        """The next episode of each environment is the first of these streams; those in progress stay as they are."""
         raise NotImplementedError
 
     def _state_of(self, index: int) -> NDArray[np.float64]:
