@@ -176,7 +176,7 @@ def test_a_schedule_is_followed_without_another_graph() -> None:
     assert_same(learner, eager, 2e-5)
 
 
-@pytest.mark.parametrize("name", ["dqn", "droq", "ppo with a penalty", "pqn"])
+@pytest.mark.parametrize("name", ["droq", "ppo with a penalty", "pqn"])
 def test_a_learner_that_cannot_be_compiled_learns_as_without_to_the_last_bit(name: str) -> None:
     eager, _, _ = trained(LEARNERS[name], None)
     learner, news, _ = trained(LEARNERS[name], Refused("cpu"))
