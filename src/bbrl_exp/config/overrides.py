@@ -256,9 +256,9 @@ def _instead(node: DictConfig, name: str) -> str | None:
 
 def _target(node: DictConfig, key: str) -> type[Any] | None:
     """The class of a node; None where it has none, or one that cannot be found."""
-    if "_target_" not in node or OmegaConf.is_interpolation(node, "_target_"):
+    if "_target_" not in node:
         return None
     try:
         return find_target(node["_target_"], f"{key}._target_")
-    except ConfigurationError:
+    except (ConfigurationError, OmegaConfBaseException):  # it may refer to a key that has another value later
         return None
