@@ -167,9 +167,11 @@ def step(optimizer: Optimizer) -> None:
 
     Where hooks are registered, of this optimizer or of all, it is torch's own step, which calls them.
     """
+    if type(optimizer) is not Adam or len(optimizer.param_groups) > 1 or _has_hooks(optimizer):
+        optimizer.step()
+        return
     group = optimizer.param_groups[0]
-    is_plain = type(optimizer) is Adam and len(optimizer.param_groups) == 1 and group["fused"]
-    if not is_plain or _has_hooks(optimizer) or any(group[name] for name in _NOT_PLAIN):
+    if not group["fused"] or any(group[name] for name in _NOT_PLAIN):
         optimizer.step()
         return
     parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
