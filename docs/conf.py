@@ -28,7 +28,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|numpy|gymnasium|omegaconf|os|abc|collections|pathlib)\..*"),
     ("py:.*", r"(.*\.)?_\w+"),
-    ("py:.*", r"Acting|Which|.*\.(BuiltLater|Recording|Experience|Drawn)"),
+    ("py:.*", r"Acting|Which|NotCompilableError|.*\.(BuiltLater|Recording|Experience|Drawn|Compiler|CompiledUpdates)"),
 ]
 
 # Markdown

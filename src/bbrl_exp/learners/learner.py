@@ -189,7 +189,7 @@ class Learner(SavesAttributes):
         """
 
     def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
-        """Makes the updates that follow compiled ones: sets :attr:`compiled`. This one cannot.
+        """Makes the updates that follow compiled ones: sets ``compiled``. This one cannot.
 
         Args:
             compiler: compiles what is needed when it is first needed.

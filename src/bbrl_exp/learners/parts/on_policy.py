@@ -143,7 +143,7 @@ class OfSamples(OnPolicyActorCritic[Samples]):
         """Compiled steps, one for the samples at the indexes of each part; the last one's loss and gradient norm.
 
         Args:
-            compiled: what does them, so many in a graph as :attr:`CompiledUpdates.at_once` says.
+            compiled: what does them, ``compiled.at_once`` of them in a graph.
             samples: what was experienced, ``compiled.most_samples`` of them at most.
             passes: parts, int64 each and none empty; a multiple of ``compiled.at_once`` of them in each pass.
             size: most samples of a part.
