@@ -255,9 +255,9 @@ def test_a_signal_before_a_job_has_begun_ends_the_sweep(
 ) -> None:
     run_job = JobHost.run
 
-    def signalled(host: JobHost, *arguments: Any) -> object:
+    def signalled(host: JobHost, *arguments: Any, **options: Any) -> object:
         os.kill(os.getpid(), signal.SIGTERM)
-        return run_job(host, *arguments)
+        return run_job(host, *arguments, **options)
 
     monkeypatch.setattr(JobHost, "run", signalled)
     assert command_line("-m", "seed=1,2", *SHORT, "total_steps=1_000_000").code == 128 + signal.SIGTERM

@@ -144,5 +144,5 @@ class LearningStack(ParameterStack):
 def _is_fused_adam(optimizer: FlatOptimizer) -> bool:
     own = optimizer._optimizer
     group = own.param_groups[0]
-    is_plain = not any(group[name] for name in ("amsgrad", "maximize", "decoupled_weight_decay"))
+    is_plain = not any(group.get(name) for name in ("amsgrad", "maximize", "decoupled_weight_decay"))
     return type(own) is torch.optim.Adam and bool(group["fused"]) and is_plain
