@@ -13,6 +13,8 @@ import prepared
 import psutil
 import pytest
 
+from bbrl_exp.records.claim import is_in_use
+
 from .same_run import assert_same_run, summary_of
 
 PPO = [
@@ -222,6 +224,8 @@ def test_a_sweep_that_was_stopped_and_killed_goes_on_and_its_jobs_end_as_each_al
         wait_for_progress(folder / job, process)
         process.send(number)
         assert process.wait() == (-number if number == signal.SIGKILL else 128 + number), process.stderr
+        while is_in_use(folder / job):  # a job whose sweep was killed saves, and ends
+            time.sleep(0.05)
         (held / job[-1]).unlink()
     assert "2 jobs, 1 to run" in run(tmp_path, *sweep)
     for seed in (1, 2):
