@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/scaling.py [--scale 1] [--rounds 3] [--out <file>] [--plot <file>]
 
 PPO and DQN on CartPole-v1 with its own vector code, one thread, no tracking, no evaluation. Along a series one number
-grows, and all else stays the same. Each measurement is a process of its own, forked from one that has everything
+grows, and all else stays the same. Each measurement is a separate process, forked from one that has everything
 imported: CPU seconds of the run, its start included, and the most memory that it has, beyond what the process had
 before. Growth is linear as long as the time per environment step stays the same; ``×`` is how that time compares with
 the row before.

@@ -122,7 +122,7 @@ def open_session(
         progress: where it counts.
         stop: whether it is to stop.
         before: where it begins.
-        generators: what stands for the global random generators where several runs share a process.
+        generators: in the place of the global random generators where several runs share a process.
     """
     from bbrl_exp.runs.recording import tracker_of
     from bbrl_exp.training.loop import Stopwatch

@@ -62,7 +62,7 @@ class _Member:
         ending: how it has ended.
         before: where it begins or resumes.
         prepared: its graph and learner, once they are there.
-        generators: what stands for the global random generators in its checkpoints.
+        generators: in the place of the global random generators in its checkpoints.
     """
 
     run: CheckedRun

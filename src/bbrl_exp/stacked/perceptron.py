@@ -118,7 +118,7 @@ def _parts(layers: Sequence[Array]) -> Iterator[slice]:
 
 
 def _product(gradient: Array, weight: Array) -> Array:
-    """g W of each job; where there is one column, a product of numbers, which numpy's matrix product does slowly."""
+    """g W of each job; for one column a product of numbers, because numpy's matrix product is slow there."""
     found: Array = gradient * weight if gradient.shape[2] == 1 else np.matmul(gradient, weight)
     return found
 

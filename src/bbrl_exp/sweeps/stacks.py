@@ -35,7 +35,7 @@ _OF_LEARNERS = frozenset(
 # Floats of members of the graph that all jobs of a stack share.
 _OF_ALL = ("lowest_return", "highest_return")
 _SHOWN_KEYS = 3
-# What stands for a number that each job has itself; null stays null, so that it is never beside a number.
+# Takes the place of a number that each job has itself; null stays null, so that it is never beside a number.
 _OWN = object()
 
 

@@ -49,7 +49,7 @@ class RunningParts:
         learner: what changes them, None for nothing.
         workspace: the recording.
         records: what else counts along the loop, by name.
-        generators: the global ones, or what stands for them where several runs share a process.
+        generators: the global ones, or their substitute where several runs share a process.
     """
 
     graph: nn.Module

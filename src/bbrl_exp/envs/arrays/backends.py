@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import gymnasium
 import numpy as np
@@ -19,7 +19,7 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from bbrl_exp.envs.arrays.acrobot import Acrobot
 from bbrl_exp.envs.arrays.cartpole import CartPole
-from bbrl_exp.envs.arrays.environments import Seeds
+from bbrl_exp.envs.arrays.environments import ArrayEnvironments, Seeds
 from bbrl_exp.envs.arrays.gym_task import GymTask
 from bbrl_exp.envs.arrays.mountain_car import MountainCar
 from bbrl_exp.envs.arrays.mountain_car_continuous import MountainCarContinuous
@@ -54,7 +54,35 @@ _PLACES = ("gymnasium.envs.classic_control.", "bbrl_exp.envs.t_maze:")
 _OWN_WRAPPERS = (TimeLimit, OrderEnforcing, PassiveEnvChecker)
 
 
-class ArrayBackend(NumbaEnvironments):
+class _OfGymnasium(ArrayEnvironments):
+    """The arguments of gymnasium's agents, for environments that are there as arrays."""
+
+    _backend: ClassVar[str]
+
+    def __init__(
+        self,
+        env: str,
+        batch_size: int,
+        seed: Seeds = 0,
+        *,
+        role: str = "train",
+        stepping: str = "auto",
+        workers: int = 0,
+        worker_timeout: float = 60.0,
+        wrappers: Sequence[Wrapper] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        clip_actions: bool = True,
+        info_keys: Mapping[str, str] | Sequence[str] | None = None,
+        float_observations: Literal["float32"] | None = None,
+        name: str | None = None,
+    ) -> None:
+        _check_stepping(self._backend, stepping, workers)
+        task, hidden = known_task(self._backend, env, kwargs, wrappers)
+        options: dict[str, Any] = {"clip_actions": clip_actions, "info": info_dtypes(info_keys or ()), "hidden": hidden}
+        super().__init__(task, batch_size, seed, role=role, name=name, **options)
+
+
+class ArrayBackend(_OfGymnasium, NumbaEnvironments):
     """Environments of gymnasium as arrays that numba compiles for the CPU: ``env.backend=array``.
 
     Every row is that of gymnasium for the same state and actions. Initial states are drawn from other streams, and are
@@ -79,30 +107,10 @@ class ArrayBackend(NumbaEnvironments):
         ConfigurationError: an environment that is not there as arrays, or an argument that does not apply to them.
     """
 
-    def __init__(
-        self,
-        env: str,
-        batch_size: int,
-        seed: Seeds = 0,
-        *,
-        role: str = "train",
-        stepping: str = "auto",
-        workers: int = 0,
-        worker_timeout: float = 60.0,
-        wrappers: Sequence[Wrapper] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        clip_actions: bool = True,
-        info_keys: Mapping[str, str] | Sequence[str] | None = None,
-        float_observations: Literal["float32"] | None = None,
-        name: str | None = None,
-    ) -> None:
-        _check_stepping("array", stepping, workers)
-        task, hidden = known_task("array", env, kwargs, wrappers)
-        options: dict[str, Any] = {"clip_actions": clip_actions, "info": info_dtypes(info_keys or ()), "hidden": hidden}
-        super().__init__(task, batch_size, seed, role=role, name=name, **options)
+    _backend = "array"
 
 
-class TorchBackend(TorchEnvironments):
+class TorchBackend(_OfGymnasium, TorchEnvironments):
     """Environments of gymnasium as tensors on any device: ``env.backend=torch``.
 
     Rows are those of gymnasium for the same state and actions but for the last digits of sines and cosines. Initial
@@ -114,27 +122,7 @@ class TorchBackend(TorchEnvironments):
         ConfigurationError: an environment that is not there as arrays, or an argument that does not apply to them.
     """
 
-    def __init__(
-        self,
-        env: str,
-        batch_size: int,
-        seed: Seeds = 0,
-        *,
-        role: str = "train",
-        stepping: str = "auto",
-        workers: int = 0,
-        worker_timeout: float = 60.0,
-        wrappers: Sequence[Wrapper] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        clip_actions: bool = True,
-        info_keys: Mapping[str, str] | Sequence[str] | None = None,
-        float_observations: Literal["float32"] | None = None,
-        name: str | None = None,
-    ) -> None:
-        _check_stepping("torch", stepping, workers)
-        task, hidden = known_task("torch", env, kwargs, wrappers)
-        options: dict[str, Any] = {"clip_actions": clip_actions, "info": info_dtypes(info_keys or ()), "hidden": hidden}
-        super().__init__(task, batch_size, seed, role=role, name=name, **options)
+    _backend = "torch"
 
 
 def _check_stepping(backend: str, stepping: str, workers: int) -> None:
