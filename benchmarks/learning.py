@@ -35,7 +35,7 @@ from learning_table import table
 from omegaconf import OmegaConf
 
 from bbrl_exp.records.files import read_json
-from bbrl_exp.records.layout import SUMMARY
+from bbrl_exp.records.layout import CONFIG, SUMMARY
 
 IMPLEMENTATION = "bbrl_exp"
 ROOT = Path(__file__).parent.parent
@@ -95,13 +95,17 @@ def measure(pair: str, seed: int) -> Record:
         folder = Path(name)
         command = [sys.executable, str(ROOT / "scripts" / "run.py"), *overrides(pair, seed)]
         cpu_seconds = cpu_seconds_of(command, folder, folder / "log")
-        run_folder = folder / "outputs" / "run"
-        summary = read_json(run_folder / SUMMARY)
+        return record_of(folder / "outputs" / "run", pair, IMPLEMENTATION, version, cpu_seconds)
+
+
+def record_of(run_folder: Path, pair: str, implementation: str, version: str, cpu_seconds: float) -> Record:
+    """The record of a finished run."""
+    summary = read_json(run_folder / SUMMARY)
     return Record(
         pair=pair,
-        implementation=IMPLEMENTATION,
+        implementation=implementation,
         version=version,
-        seed=seed,
+        seed=OmegaConf.load(run_folder / CONFIG)["seed"],
         env_steps=summary["env_steps"],
         curve=[(evaluation["env_steps"], evaluation["return_mean"]) for evaluation in summary["evaluations"]],
         final_returns=summary["eval_returns"],
