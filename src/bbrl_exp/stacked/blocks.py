@@ -27,9 +27,7 @@ class BlockedGraph:
         workspaces: of the jobs.
     """
 
-    def __init__(
-        self, environments: SteppedTogether, policy: StackedPolicy, workspaces: Sequence[Workspace]
-    ) -> None:
+    def __init__(self, environments: SteppedTogether, policy: StackedPolicy, workspaces: Sequence[Workspace]) -> None:
         assert policy.action is not None
         self._environments = environments
         self._policy = policy

@@ -22,8 +22,7 @@ _AT_A_TIME = 1 << 18
 
 
 class Scratch:
-    """Memory for layers of perceptrons and their gradients, which is used again: new memory costs as much as the sums.
-    """
+    """Memory for layers of perceptrons and their gradients, which is used again: new memory costs as much as the sums."""
 
     def __init__(self) -> None:
         self._arrays: dict[tuple[str, tuple[int, ...]], Array] = {}
