@@ -22,7 +22,7 @@ _AT_A_TIME = 1 << 18
 
 
 class Scratch:
-    """Memory for layers of perceptrons and their gradients, which is used again: new memory costs as much as the sums."""
+    """Memory for layers and their gradients, which is used again: new memory would cost as much as the products."""
 
     def __init__(self) -> None:
         self._arrays: dict[tuple[str, tuple[int, ...]], Array] = {}
