@@ -43,6 +43,7 @@ class BlockedGraph:
             self._blocks = [np.empty((n_steps, *shape), dtype) for shape, dtype in self._facts.values()]
         failures: dict[int, Exception] = {}
         actions = self._last_actions(first, jobs)
+        self._policy.begin(n_steps, self._n // len(self._workspaces))
         for t, (*rows, chosen) in enumerate(zip(*self._blocks, strict=True), first):
             left = [job for job in jobs if job not in failures] if failures else jobs
             failures |= self._environments.fill(t, actions, rows, left)
