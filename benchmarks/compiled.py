@@ -5,8 +5,9 @@
 
 The work is that of ``benchmarks/training.py``: the whole loop, with the same numbers of environments, steps and
 updates and the same networks; evaluation, tracking and compiling are left out. SBX steps gymnasium's environments, as
-this project does; Rejax compiles the environment too. Every contestant runs in turn in every round; seconds are CPU
-seconds, and the tables show medians over the rounds, of speeds and of the ratios within a round.
+this project does; Rejax compiles the environment too. The matrix products of a SAC update alone show how much could be
+gained at most. Every contestant runs in turn in every round; seconds are CPU seconds, and the tables show medians over
+the rounds, of speeds and of the ratios within a round.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import os
 import statistics
 import subprocess
@@ -26,6 +28,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from torch import Tensor
 from training import DQN_OVERRIDES, PPO_OVERRIDES, SAC_OVERRIDES
 
 import bbrl_exp
@@ -149,6 +152,33 @@ def this_project(task: str, compiles: bool, others: Sequence[str]) -> Contestant
     return contestant
 
 
+def products_of_sac(seed: int, scale: float) -> float:
+    """Only the matrix products that an update of SAC cannot do without, by torch."""
+
+    def products(
+        sizes: Sequence[int], *, forward: int = 0, weights: int = 0, inputs: int = 0, first: int = 0
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Those of a network, as often as given; ``first``: also the gradient of what the first layer sees."""
+        found = []
+        for index, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
+            rows, weight, gradient = torch.ones(256, n_in), torch.ones(n_in, n_out), torch.ones(256, n_out)
+            found += forward * [(rows, weight)] + weights * [(rows.t(), gradient)]
+            found += (inputs if index else first) * [(gradient, weight.t())]
+        return found
+
+    update = [
+        *products((3, 256, 256, 2), forward=2, weights=1, inputs=1),  # actions now and next; the policy's gradient
+        *products((4, 256, 256, 1), forward=4, weights=2, inputs=2),  # targets; the critics' gradients
+        *products((4, 256, 256, 1), forward=2, inputs=2, first=2),  # the gradient of the actions
+    ]
+    n_updates = round(scale * STEPS["sac"] / 4)
+    start = time.process_time()
+    for _ in range(n_updates):
+        for first, second in update:
+            torch.mm(first, second)
+    return n_updates / (time.process_time() - start)
+
+
 def table(task: str, speeds: Mapping[str, Sequence[float]], theirs: str) -> str:
     """One table: the speed of each contestant, and its ratio to the peer's, medians over rounds."""
     lines = [f"| {TITLES[task]} | a CPU second | ÷ {theirs} |", "|---|---|---|"]
@@ -183,6 +213,8 @@ def main() -> None:
                 "bbrl_exp": this_project(task, False, others),
                 "**bbrl_exp, compile=true**": this_project(task, True, others),
             }
+            if task == "sac":
+                contestants["only the matrix products of its updates, by torch"] = products_of_sac
             speeds: dict[str, list[float]] = {name: [] for name in contestants}
             for seed in range(arguments.rounds):
                 for name, contestant in contestants.items():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any, cast
+
 import gymnasium
 import pytest
 import torch
@@ -10,8 +13,10 @@ from torch import Tensor, nn
 from bbrl_exp.learners.learner import Learner
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
 from bbrl_exp.stacked.parameters import LearningStack
+from bbrl_exp.stacked.stack import Stack, StackedJob
+from bbrl_exp.workspace import Workspace
 
-from .harness import StartsAt3, alone, assert_near, assert_same_bits, side_by_side
+from .harness import StartsAt3, alone, assert_near, assert_same_bits, prepared_of, side_by_side
 
 SMALL = ["env=cartpole", "batch_size=2", "agent.members.policy.hidden_sizes=[16,16]", "tracking=none"]
 PPO = ["agent=ppo", "agent.steps_per_chunk=32", "agent.learner.n_epochs=2", "total_steps=192", *SMALL]
@@ -37,6 +42,7 @@ CASES = {
     "a2c, rmsprop": ["agent=a2c", "agent.learner.optimizer=rmsprop", "total_steps=192", *SMALL],
     "a2c, float64 observations": ["agent=a2c", "env=acrobot", "batch_size=2", "total_steps=96"],
     "a2c, array environments": ["agent=a2c", "env.backend=array", "total_steps=192", *SMALL],
+    "ppo, continuous, array environments": ["env.backend=array", *CONTINUOUS],
     "dqn": [*DQN, "agent.learner.n_steps=3"],
     "dqn, copies": [
         *DQN,
@@ -120,6 +126,27 @@ def test_a_job_may_leave_where_0_is_no_action(agent: list[str]) -> None:
     stays, left = side_by_side(jobs, leaves_after={1: 1})
     assert len(stays.metrics) > len(left.metrics) == 1
     assert_near(alone(jobs[0]), stays, tolerance=2e-4)
+
+
+def test_a_job_whose_actions_are_refused_stops_alone() -> None:
+    jobs = [[*CASES["ppo, continuous, array environments"], f"seed={seed}"] for seed in (3, 4)]
+    runs = [prepared_of(job) for job in jobs]
+    learners = [cast(Any, run.learner) for run in runs]
+    for parameter in learners[1].policy.network.parameters():
+        torch.nn.init.constant_(parameter, math.nan)
+    workspaces = [Workspace(), Workspace()]
+    parts = zip(runs, learners, workspaces, strict=True)
+    failures = Stack([StackedJob(run.graph, learner, own) for run, learner, own in parts]).unroll(0, 33, [0, 1])
+    assert {job: str(error) for job, error in failures.items()} == {
+        1: "non-finite value in 'action' from environment 0 at t=0: nan"
+    }
+    alone_in = Workspace()
+    with prepared_of(jobs[0]) as run, torch.inference_mode():
+        run.graph(alone_in, t=0, n_steps=33)
+    names = list(alone_in.keys())
+    assert names == list(workspaces[0].keys())
+    for name in names:
+        torch.testing.assert_close(workspaces[0].get_full(name), alone_in.get_full(name), msg=name)
 
 
 def test_jobs_may_differ_in_numbers_of_the_learner() -> None:

@@ -108,6 +108,10 @@ class RandomStreams(nn.Module):
             return [one.next() for one in draws]
         return [one.next()[part.first : part.first + part.count] for one in draws]
 
+    def next_steps(self, n: int, batch_size: int) -> list[NDArray[Any]]:
+        """What the next ``n`` calls of :meth:`next` give, one array ``[n, B, …]`` per sequence."""
+        return [np.stack(steps) for steps in zip(*(self.next(batch_size) for _ in range(n)), strict=True)]
+
     def seed(self, seed: int) -> None:
         """Restarts the sequences from another root seed."""
         self._seed = seed

@@ -25,10 +25,32 @@ Observation = Tensor | Mapping[str, Tensor]
 
 
 class SteppedTogether(Protocol):
-    """Steps the environments of several agents, each of which has its own workspace."""
+    """Steps the environments of K agents, each of which has its own workspace.
+
+    Attributes:
+        reads: the variable of the actions.
+        layout: name → (shape of a row of all environments ``[K · B, …]``, dtype).
+        action_facts: shape ``[K · B, …]`` and dtype of the actions.
+    """
+
+    reads: tuple[str, ...]
+    layout: RowLayout
+    action_facts: tuple[tuple[int, ...], np.dtype[Any]]
 
     def step(self, t: int, workspaces: Sequence[Workspace], jobs: Sequence[int]) -> dict[int, Exception]:
         """Fills row ``t`` of the workspaces of ``jobs``; gives the errors of those whose environments failed."""
+
+    def fill(
+        self, t: int, actions: NDArray[Any], rows: Sequence[NDArray[Any]], jobs: Sequence[int]
+    ) -> dict[int, Exception]:
+        """Fills row ``t`` of all variables, in the order of ``layout``, from the actions of row ``t`` - 1.
+
+        Args:
+            t: 0 begins episodes everywhere.
+            actions: of all environments; those of failed jobs are set to 0.
+            rows: arrays without gaps.
+            jobs: of which errors are given; the others are stepped as well.
+        """
 
 
 class EnvironmentAgent(Agent):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from bbrl_exp.nn.heads import CategoricalHead
 from bbrl_exp.policies.q_values import QPolicy
@@ -33,23 +33,62 @@ class StackedPolicy:
         self._features = first.features if isinstance(first, StochasticPolicy) else first.network.features
         self._inputs: NDArray[Any] | None = None
         self._choice = _choice_of(first)
+        self._drawn: Iterator[NDArray[Any]] = iter(())
+
+    @property
+    def action(self) -> tuple[str, tuple[int, ...], DTypeLike] | None:
+        """Variable, shape ``[*shape]`` and dtype of an environment's action; None where it has several leaves."""
+        policy = self._policies[0]
+        if len(policy.writes) != 1:
+            return None
+        ((name, (sizes, dtype)),) = policy._rows[policy.prefix, 1].items()
+        return name, tuple(sizes[1:]), dtype
+
+    @property
+    def observed(self) -> str | None:
+        """The one variable that the networks see as it is; None where they see others."""
+        return self._features.names[0] if self._features.is_one_vector else None
 
     def act(self, t: int, workspaces: Sequence[Workspace], jobs: Sequence[int]) -> None:
         """Writes the actions of ``jobs`` at ``t`` in their workspaces."""
         outputs = self._mlp.on_arrays(self._observed(t, workspaces, jobs))
+        for job, actions in self._actions(outputs, jobs):
+            policy, workspace = self._policies[job], workspaces[job]
+            if len(actions) == 1:
+                workspace.row_writer(policy._rows[policy.prefix, outputs.shape[1]]).write(t, actions)
+            else:
+                for name, leaf in zip(policy.writes, actions, strict=True):
+                    workspace.set(policy.prefix + name, t, torch.from_numpy(leaf))
+
+    def begin(self, n_steps: int, batch_size: int) -> None:
+        """Draws the noise of ``n_steps`` calls of :meth:`choose` at once, where that is known beforehand."""
+        if self._choice is not None:
+            policies = cast("Sequence[StochasticPolicy]", self._policies)
+            drawn = [policy.noise.next_steps(n_steps, batch_size)[0] for policy in policies]
+            self._drawn = iter(np.stack(drawn, axis=1))
+
+    def choose(self, observations: NDArray[Any], actions: NDArray[Any]) -> None:
+        """Fills ``actions``, ``[K, B, *shape]``, from observations ``[K, B, n]``; :meth:`begin` was called before."""
+        outputs = self._mlp.on_arrays(observations)
+        if self._choice is None:
+            for job, policy in enumerate(self._policies):
+                (actions[job],) = _actions_of(policy, outputs[job])
+        else:
+            outputs += next(self._drawn)
+            actions[...] = outputs.argmax(axis=2) + self._choice._starts[0]
+
+    def _actions(self, outputs: NDArray[Any], jobs: Sequence[int]) -> Iterator[tuple[int, Sequence[NDArray[Any]]]]:
+        """The actions of ``jobs``, ``[B, *shape]`` a leaf, for outputs ``[K, B, …]``."""
         if self._choice is None:
             for job in jobs:
-                _write(self._policies[job], t, workspaces[job], outputs[job])
+                yield job, _actions_of(self._policies[job], outputs[job])
             return
         size = outputs.shape[1]
         for job in jobs:
             outputs[job] += cast(StochasticPolicy, self._policies[job]).noise.next(size)[0]
-        actions = outputs.argmax(axis=2) + self._choice._starts[0]
+        chosen = outputs.argmax(axis=2) + self._choice._starts[0]
         for job in jobs:
-            policy, workspace = self._policies[job], workspaces[job]
-            writer = workspace.row_writer(policy._rows[policy.prefix, size])
-            writer.rows(t)[0][...] = actions[job]
-            writer.commit(t)
+            yield job, [chosen[job]]
 
     def _observed(self, t: int, workspaces: Sequence[Workspace], jobs: Sequence[int]) -> NDArray[Any]:
         names = self._features.names
@@ -77,18 +116,12 @@ def _choice_of(policy: Policy) -> CategoricalHead | None:
     return head if not others and isinstance(head, CategoricalHead) and head.shape == () else None
 
 
-def _write(policy: Policy, t: int, workspace: Workspace, outputs: NDArray[Any]) -> None:
-    """The actions of one job for the outputs ``[B, …]`` of its network."""
+def _actions_of(policy: Policy, outputs: NDArray[Any]) -> Sequence[NDArray[Any]]:
+    """The actions of one job for the outputs ``[B, …]`` of its network, ``[B, *shape]`` a leaf."""
     if isinstance(policy, QPolicy):
-        actions = policy.exploration.on_arrays(policy.network.values_on_arrays(outputs))
-        workspace.row_writer(policy._rows[policy.prefix, len(actions)]).write(t, [actions])
-        return
+        return [policy.exploration.on_arrays(policy.network.values_on_arrays(outputs))]
     drawn = policy.noise.next(len(outputs))
     if len(policy.writes) == 1:
-        actions = policy.heads.actions_on_arrays(outputs, drawn)
-        workspace.row_writer(policy._rows[policy.prefix, len(actions)]).write(t, [actions])
-        return
+        return [policy.heads.actions_on_arrays(outputs, drawn)]
     with torch.no_grad():
-        leaves = policy.heads.actions(torch.from_numpy(outputs), drawn)
-    for name, leaf in zip(policy.writes, leaves, strict=True):
-        workspace.set(policy.prefix + name, t, leaf)
+        return [leaf.numpy() for leaf in policy.heads.actions(torch.from_numpy(outputs), drawn)]

@@ -22,17 +22,17 @@ _AT_A_TIME = 1 << 18
 
 
 class Scratch:
-    """Memory for the layers of perceptrons, which is used again: new memory would cost as much as the products."""
+    """Memory for layers and their gradients, which is used again: new memory would cost as much as the products."""
 
     def __init__(self) -> None:
-        self._layers: dict[tuple[int, int, int, int], Array] = {}
+        self._arrays: dict[tuple[str, tuple[int, ...]], Array] = {}
 
-    def layer(self, index: int, n_jobs: int, n_rows: int, width: int) -> Array:
-        """The memory of layer number ``index``, ``[K, N, width]``."""
-        key = (index, n_jobs, n_rows, width)
-        if key not in self._layers:
-            self._layers[key] = np.empty((n_jobs, n_rows, width), np.float32)
-        return self._layers[key]
+    def array(self, use: str, *shape: int) -> Array:
+        """The memory for a use, float32."""
+        key = (use, shape)
+        if key not in self._arrays:
+            self._arrays[key] = np.empty(shape, np.float32)
+        return self._arrays[key]
 
 
 def perceptron(
@@ -60,7 +60,7 @@ class _Perceptron(torch.autograd.Function):
         weights, biases = ([each.numpy() for each in kind] for kind in (parameters[::2], parameters[1::2]))
         first = inputs.numpy()
         sizes = [(*first.shape[:2], weight.shape[1]) for weight in weights]
-        layers = [scratch.layer(index, *size) for index, size in enumerate(sizes[:-1])]
+        layers = [scratch.array(f"layer {index}", *size) for index, size in enumerate(sizes[:-1])]
         layers.append(np.empty(sizes[-1], np.float32))
         for part in _parts(layers):
             seen = first[part]
@@ -75,7 +75,7 @@ class _Perceptron(torch.autograd.Function):
                         np.maximum(given, 0.0, out=given)
                 seen = given
         outputs = torch.from_numpy(layers[-1])
-        ctx.is_tanh = is_tanh
+        ctx.is_tanh, ctx.scratch = is_tanh, scratch
         ctx.save_for_backward(inputs, *map(torch.from_numpy, layers[:-1]), *parameters[::2])
         return outputs
 
@@ -95,10 +95,12 @@ class _Perceptron(torch.autograd.Function):
                 np.matmul(gradient.transpose(0, 2, 1), seen[index][part], out=of_weights[index][part])
                 np.matmul(ones, gradient, out=of_biases[index][part])
                 if index:
-                    gradient = _product(gradient, weights[index][part])
-                    _through_activation(gradient, seen[index][part], ctx.is_tanh)
+                    outputs = seen[index][part]
+                    of_layer = ctx.scratch.array(f"gradient {index}", *outputs.shape)
+                    _product(gradient, weights[index][part], of_layer)
+                    gradient = _through_activation(of_layer, outputs, ctx.is_tanh)
                 elif of_inputs is not None:
-                    of_inputs[part] = _product(gradient, weights[0][part])
+                    _product(gradient, weights[0][part], of_inputs[part])
         of_parameters = itertools.chain.from_iterable(zip(of_weights, (each[:, 0] for each in of_biases), strict=True))
         return (
             None if of_inputs is None else torch.from_numpy(of_inputs),
@@ -117,17 +119,16 @@ def _parts(layers: Sequence[Array]) -> Iterator[slice]:
         yield slice(first, first + n)
 
 
-def _product(gradient: Array, weight: Array) -> Array:
+def _product(gradient: Array, weight: Array, out: Array) -> None:
     """g W of each job; for one column a product of numbers, because numpy's matrix product is slow there."""
-    found: Array = gradient * weight if gradient.shape[2] == 1 else np.matmul(gradient, weight)
-    return found
+    (np.multiply if gradient.shape[2] == 1 else np.matmul)(gradient, weight, out=out)
 
 
-def _through_activation(gradient: Array, outputs: Array, is_tanh: bool) -> None:
+def _through_activation(gradient: Array, outputs: Array, is_tanh: bool) -> Array:
     """Multiplies a gradient by the derivative of tanh or ReLU, whose outputs are given."""
+    given, of_outputs = torch.from_numpy(gradient), torch.from_numpy(outputs)
     if is_tanh:
-        slope = outputs * outputs
-        np.subtract(1.0, slope, out=slope)
+        torch.ops.aten.tanh_backward.grad_input(given, of_outputs, grad_input=given)
     else:
-        slope = outputs > 0.0
-    gradient *= slope
+        torch.ops.aten.threshold_backward.grad_input(given, of_outputs, 0.0, grad_input=given)
+    return gradient

@@ -13,6 +13,7 @@ from bbrl_exp.agents.combinators import Agents, TemporalAgent
 from bbrl_exp.envs.environment_agent import EnvironmentAgent, SteppedTogether
 from bbrl_exp.errors import ends_silently, user_code_error
 from bbrl_exp.stacked.acting import StackedPolicy
+from bbrl_exp.stacked.blocks import BlockedGraph, can_be_blocked
 from bbrl_exp.workspace import Workspace
 
 Failures = dict[int, BaseException]
@@ -45,6 +46,9 @@ class StackedGraph:
                 others = [cast(EnvironmentAgent, members[place]) for members in self._members[1:]]
                 if (together := member.together(others)) is not None:
                     self._together[place] = together
+        self._blocked = None
+        if list(self._together) == [0] and len(self._members[0]) == 2 and can_be_blocked(self._together[0], policy):
+            self._blocked = BlockedGraph(self._together[0], policy, workspaces)
 
     def unroll(self, first: int, n_steps: int, jobs: Sequence[int]) -> Failures:
         """Runs the graphs of ``jobs`` at the times ``first`` … ``first + n_steps - 1``.
@@ -52,6 +56,9 @@ class StackedGraph:
         Returns:
             What was raised by jobs that failed; these stop there, and the others continue.
         """
+        if self._blocked is not None:
+            with torch.inference_mode():
+                return dict(self._blocked.unroll(first, n_steps, jobs))
         failures: Failures = {}
         left = list(jobs)
         with torch.inference_mode(), self._workspaces_given(jobs):

@@ -34,6 +34,8 @@ class NumbaTogether:
             agent._counts, agent._totals = whole._counts[:, part], whole._totals[part]
             agent._states, agent._keys = whole._states[part], whole._keys[:, part]
             agent._arguments = None
+        self.reads, self.layout = whole.reads, whole.layout
+        self.action_facts = (whole._shape, whole._dtype)
         self._rows: list[NDArray[Any]] = [np.empty(shape, dtype) for shape, dtype in whole.layout.values()]
         self._actions = np.zeros(whole._shape, whole._dtype)
         self._given = self._actions.view()
@@ -43,29 +45,40 @@ class NumbaTogether:
     def step(self, t: int, workspaces: Sequence[Workspace], jobs: Sequence[int]) -> dict[int, Exception]:
         """Fills row ``t`` of the workspaces of ``jobs``; gives the errors of those whose environments failed."""
         failures: dict[int, Exception] = {}
-        if t == 0:
-            for job in jobs:
-                workspaces[job].truncate(1)
-                self._agents[job]._has_begun = True
-        else:
-            for job in jobs:
-                self._read(job, workspaces[job], t - 1, failures)
-        bad = self._fill(t)
-        while bad < 0:  # an action that is none, before anything was stepped
-            self._refuse(bad, t, failures)
-            bad = self._fill(t)
         for job in jobs:
-            part, agent = self._parts[job], self._agents[job]
-            rows = [row[part] for row in self._rows]
-            if bad and not all(np.isfinite(row).all() for row in rows if row.dtype.kind == "f"):
-                failures[job] = agent.failure(bad, t, rows)
+            if t == 0:
+                workspaces[job].truncate(1)
+            else:
+                self._read(job, workspaces[job], t - 1, failures)
+        failures = self.fill(t, self._actions, self._rows, jobs) | failures
+        for job in jobs:
             if job in failures:
                 continue
-            writer = workspaces[job].row_writer(agent.layout)
-            for kept, row in zip(writer.rows(t), rows, strict=True):
-                kept[...] = row
+            writer = workspaces[job].row_writer(self._agents[job].layout)
+            for kept, row in zip(writer.rows(t), self._rows, strict=True):
+                kept[...] = row[self._parts[job]]
             writer.commit(t)
         return failures
+
+    def fill(
+        self, t: int, actions: NDArray[Any], rows: Sequence[NDArray[Any]], jobs: Sequence[int]
+    ) -> dict[int, Exception]:
+        """See :meth:`~bbrl_exp.envs.environment_agent.SteppedTogether.fill`."""
+        failures: dict[int, Exception] = {}
+        if t == 0:
+            for job in jobs:
+                self._agents[job]._has_begun = True
+        if actions is not self._actions:
+            self._actions[...] = actions
+        bad = self._fill(t, rows)
+        while bad < 0:  # an action that is none, before anything was stepped
+            self._refuse(bad, t, failures)
+            bad = self._fill(t, rows)
+        for job in jobs if bad else ():
+            own = [row[self._parts[job]] for row in rows]
+            if not all(np.isfinite(row).all() for row in own if row.dtype.kind == "f"):
+                failures.setdefault(job, self._agents[job].failure(bad, t, own))
+        return {job: error for job, error in failures.items() if job in jobs}
 
     def _read(self, job: int, workspace: Workspace, t: int, failures: dict[int, Exception]) -> None:
         agent, part = self._agents[job], self._parts[job]
@@ -92,9 +105,9 @@ class NumbaTogether:
         failures.setdefault(job, refused)
         actions[...] = 0
 
-    def _fill(self, t: int) -> int:
+    def _fill(self, t: int, rows: Sequence[NDArray[Any]]) -> int:
         whole = self._whole
-        bad = int(whole._loop(t == 0, *self._arguments, self._given, *self._rows[: whole._info_start]))
-        for column, row in zip(whole._info_columns, self._rows[whole._info_start :], strict=True):
+        bad = int(whole._loop(t == 0, *self._arguments, self._given, *rows[: whole._info_start]))
+        for column, row in zip(whole._info_columns, rows[whole._info_start :], strict=True):
             row[...] = whole._infos[:, column]
         return bad

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bbrl_exp.compilation.compiler import NotCompilableError
+from bbrl_exp.compilation.products import thin_products
 from bbrl_exp.learners.compiled.optimizers import OptimizerState, RecordedOptimizer
 from bbrl_exp.learners.parts.target_follower import TargetFollower
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
@@ -206,7 +207,7 @@ def record(
 
     copies = [each.detach().clone() for each in examples]
     with torch.enable_grad(), untouched_global_generators():
-        graph = make_fx(function)(*copies)
+        graph = make_fx(function, decomposition_table=thin_products())(*copies)
         _check_draws(graph)
         _check_constants(graph, function, examples, n_given)
     return graph
