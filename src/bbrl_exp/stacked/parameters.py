@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from bbrl_exp.nn.flat_optimizer import FlatOptimizer
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer, has_hooks
 
 # Numbers in a line of the cache: every row begins with one, so that rows are computed alike wherever they are.
 _LINE = 16
@@ -103,11 +103,11 @@ class LearningStack(ParameterStack):
 
     @torch.no_grad()
     def _descend(self, jobs: Iterable[int]) -> None:
-        """Adam as learners use it by themselves steps in one call for all that have the same numbers."""
+        """Adam as learners use it by themselves, without hooks, steps in one call for all that have the same numbers."""
         alike: dict[tuple[float, ...], list[int]] = {}
         for job in jobs:
             optimizer = self._optimizers[job]._optimizer
-            if not self._is_fused or not optimizer.state:
+            if not self._is_fused or not optimizer.state or has_hooks(optimizer):
                 self._step_alone(job)
             else:
                 group = optimizer.param_groups[0]
