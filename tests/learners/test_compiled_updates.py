@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from bbrl_exp.agents.combinators import TemporalAgent
 from bbrl_exp.compilation.compiler import Compiler, Function, NotCompilableError, why_no_compiler
 from bbrl_exp.config.check import check
 from bbrl_exp.config.preparation import PreparedRun, prepare
+from bbrl_exp.learners.compiled.optimizers import OptimizerState
 from bbrl_exp.learners.compiled.recording import LearnerTensors, record
 from bbrl_exp.learners.compiled.updates import in_words, updates_per_graph
 from bbrl_exp.learners.learner import Learner, Progress
@@ -234,6 +236,18 @@ def test_the_plan_says_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_nothing_is_compiled_for_mps() -> None:
     assert why_no_compiler("mps") == "device=mps is not supported"
+
+
+def test_an_optimizer_with_hooks_is_refused() -> None:
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))])
+    hook = optimizer.register_step_pre_hook(lambda *_: None)
+    complaint = "optimizer Adam is not compiled with hooks, which a graph would not call"
+    with pytest.raises(NotCompilableError, match=f"^{complaint}$"):
+        OptimizerState(optimizer)
+    hook.remove()
+    with register_optimizer_step_post_hook(lambda *_: None), pytest.raises(NotCompilableError, match=f"^{complaint}$"):
+        OptimizerState(optimizer)
+    assert OptimizerState(optimizer).max_grad_norm is None
 
 
 def test_a_buffer_that_was_replaced_between_updates_is_the_one_that_counts() -> None:
