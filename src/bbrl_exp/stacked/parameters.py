@@ -103,7 +103,7 @@ class LearningStack(ParameterStack):
 
     @torch.no_grad()
     def _descend(self, jobs: Iterable[int]) -> None:
-        """Adam as learners use it by themselves, without hooks, steps in one call for all that have the same numbers."""
+        """Adam without hooks, as learners use it, steps in one call for all that have the same numbers."""
         alike: dict[tuple[float, ...], list[int]] = {}
         for job in jobs:
             optimizer = self._optimizers[job]._optimizer

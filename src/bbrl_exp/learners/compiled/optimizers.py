@@ -47,7 +47,7 @@ class OptimizerState:
             if any(group.get(option, plain) != plain for group in optimizer.param_groups):
                 raise NotCompilableError(f"optimizer {kind.__name__} is not compiled with {option}")
         if has_hooks(optimizer):
-            raise NotCompilableError(f"optimizer {kind.__name__} is not compiled with hooks, which a graph would not call")
+            raise NotCompilableError(f"optimizer {kind.__name__} has hooks, which a graph would not call")
 
     @property
     def optimizer(self) -> Optimizer:
