@@ -92,13 +92,14 @@ class NumbaEnvironments(ArrayEnvironments):
         self._fill(t, actions, begins_all=False)
 
     def run_state(self) -> dict[str, Any]:
-        """Root seeds, numbers of the episodes, steps, ends and states, and sums of rewards: tensors and plain Python.
+        """Task, root seeds, numbers of episodes, steps, ends, states and sums of rewards: tensors and plain Python.
 
         Raises:
             BbrlExpError: environments that have failed.
         """
         self._check_begun(0)
         return {
+            "env_id": self.env_spec.env_id,
             "seeds": list(self._seeds),
             "counts": torch.from_numpy(self._counts.copy()),
             "totals": torch.from_numpy(self._totals.copy()),

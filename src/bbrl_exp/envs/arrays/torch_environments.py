@@ -122,7 +122,7 @@ class TorchEnvironments(ArrayEnvironments):
         self._write(t, reward, begins, is_allowed, chosen)
 
     def run_state(self) -> dict[str, Any]:
-        """Root seeds, numbers of the episodes, steps, ends and states, and sums of rewards: tensors and plain Python.
+        """Task, root seeds, numbers of episodes, steps, ends, states and sums of rewards: tensors and plain Python.
 
         Raises:
             BbrlExpError: environments that have failed.
@@ -130,6 +130,7 @@ class TorchEnvironments(ArrayEnvironments):
         self._check_begun(0)
         ends = self._terminated.long() + 2 * self._truncated.long()
         return {
+            "env_id": self.env_spec.env_id,
             "seeds": list(self._seeds),
             "counts": torch.stack([self._episodes, self._steps, ends]),
             "totals": self._totals.clone(),
