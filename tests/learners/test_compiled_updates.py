@@ -97,6 +97,22 @@ class CountsCalls(nn.Module):
         return self.last(self.layer(observation))
 
 
+class Centred(nn.Module):
+    """A layer that in training mode centres its features over the batch, or keeps their mean for nobody."""
+
+    def __init__(self, input_shape: tuple[int, ...], subtracts: bool = True) -> None:
+        super().__init__()
+        self.n_features, self.subtracts = 3, subtracts
+        self.layer = nn.Linear(input_shape[0], 3)
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        features = self.layer(observation)
+        mean = features.mean(0)
+        self.mean.copy_(mean.detach())
+        return features - mean if self.training and self.subtracts else features
+
+
 @pytest.fixture(autouse=True)
 def allow_own_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BBRL_EXP_ALLOW", __name__.partition(".")[0])
@@ -185,6 +201,17 @@ def test_a_learner_that_cannot_be_compiled_learns_as_without_to_the_last_bit(nam
     assert news == ["compile: updates are not compiled: it cannot be compiled (RuntimeError: too warm)"]
     assert learner.compiled is None
     assert_same(learner, eager, 0.0)
+
+
+@pytest.mark.parametrize(("agent", "subtracts"), [("a2c", True), ("pqn", True), ("pqn", False)])
+def test_a_network_whose_samples_depend_on_each_other_is_not_compiled(agent: str, subtracts: bool) -> None:
+    network = f"{{_target_: {__name__}.Centred, subtracts: {subtracts}}}"
+    overrides = [f"agent={agent}", *ON_POLICY, f"+agent.members.policy.network={network}"]
+    learner, news, _ = trained(overrides, Recorded("cpu"))
+    assert (
+        "compile: updates are not compiled: its network mixes the samples of a minibatch, which others fill up" in news
+    )
+    assert_same(learner, trained(overrides, None)[0], 0.0 if agent == "pqn" else 2e-5)
 
 
 @pytest.mark.parametrize(
