@@ -75,10 +75,10 @@ class PastRun:
         return cls(folder, config, choices, tuple(map(str, overrides)), summary)
 
     def with_added_keys(self, config_dir: Path) -> PastRun:
-        """The same, where a run of Gymnasium's environments has the keys that their options have by now.
+        """The same, with the keys of environments that the run did not know yet, such as ``env.backend``.
 
         Args:
-            config_dir: that has the options.
+            config_dir: whose options have them. Environments of the user's own stay as they are.
         """
         today, env = _load(config_dir / "env" / "gym.yaml", DictConfig), self.config["env"]
         agent = env.get("agent")
