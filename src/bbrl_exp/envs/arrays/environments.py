@@ -71,7 +71,7 @@ class ArrayEnvironments(EnvironmentAgent):
         self.frames_per_second = task.frames_per_second
         self._hidden, self._first = tuple(hidden), first
         self._has_begun = False
-        self._make_states()
+        self._set_up()
         self.seed(seed)
 
     @property
@@ -151,8 +151,8 @@ class ArrayEnvironments(EnvironmentAgent):
         if found != expected:
             raise ConfigurationError(f"a state of {found} as an array cannot be taken over by {expected}")
 
-    def _make_states(self) -> None:
-        """Memory for what is known of each environment, before any episode."""
+    def _set_up(self) -> None:
+        """What steps need, and memory for what is known of each environment, before any episode; called once."""
         raise NotImplementedError
 
     def _use_keys(self, keys: NDArray[np.int64]) -> None:
