@@ -16,18 +16,14 @@ import argparse
 import contextlib
 import io
 import itertools
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from unittest import mock
 
 import torch
+from rounds import REJAX_PPO, Contestant, cpu_time_in_another_folder, speed_of_program, speeds_of
 from torch import Tensor
 from training import DQN_OVERRIDES, PPO_OVERRIDES, SAC_OVERRIDES
 
@@ -59,14 +55,11 @@ before, start = model.num_timesteps, time.process_time()
 model.learn(n_steps, reset_num_timesteps=False)
 print((model.num_timesteps - before) / (time.process_time() - start))
 """
-_REJAX = """
+_REJAX = f"""
 import sys, time
 import jax, rejax
 seed, n_steps = int(sys.argv[1]), int(sys.argv[2])
-settings = dict(env="CartPole-v1", num_envs=8, num_steps=128, num_epochs=4, num_minibatches=4, learning_rate=2.5e-4,
-    ent_coef=0.01, total_timesteps=n_steps, eval_freq=n_steps, skip_initial_evaluation=True,
-    agent_kwargs=dict(hidden_layer_sizes=(64, 64), activation="tanh"))
-learner = rejax.PPO.create(**settings).replace(eval_callback=lambda *_: ())
+{REJAX_PPO}
 train = jax.jit(learner.train)
 jax.block_until_ready(train(jax.random.PRNGKey(seed)))
 start = time.process_time()
@@ -96,21 +89,11 @@ PEERS: Mapping[str, tuple[str, str]] = {
     ),
     "ppo": ("Rejax (JAX, environment compiled too)", _REJAX),
 }
-_ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-}
-
-Contestant = Callable[[int, float], float]
-"""From a seed and a scale of the work to a speed, in the task's unit."""
 
 
 def peer(task: str, python: str) -> Contestant:
     def contestant(seed: int, scale: float) -> float:
-        command = [python, "-W", "ignore", "-c", PEERS[task][1], str(seed), str(round(scale * STEPS[task]))]
-        done = subprocess.run(command, env={**os.environ, **_ONE_THREAD}, check=True, capture_output=True, text=True)
-        return float(done.stdout.split()[-1])
+        return speed_of_program(python, PEERS[task][1], seed, round(scale * STEPS[task]))
 
     return contestant
 
@@ -197,15 +180,9 @@ def main() -> None:
     parser.add_argument("--backend", help="env.backend of CartPole in the PPO task")
     parser.add_argument("--out", type=Path, help="file to write the tables to, beside standard output")
     arguments = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(1)
     out = None if arguments.out is None else arguments.out.absolute()
     parts = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.chdir(folder),
-        mock.patch.object(time, "perf_counter", time.process_time),
-    ):
+    with cpu_time_in_another_folder():
         for task in arguments.tasks:
             others = [f"env.backend={arguments.backend}"] if task == "ppo" and arguments.backend else []
             contestants: dict[str, Contestant] = {
@@ -215,11 +192,7 @@ def main() -> None:
             }
             if task == "sac":
                 contestants["only the matrix products of its updates, by torch"] = products_of_sac
-            speeds: dict[str, list[float]] = {name: [] for name in contestants}
-            for seed in range(arguments.rounds):
-                for name, contestant in contestants.items():
-                    speeds[name].append(contestant(seed, arguments.scale))
-                sys.stderr.write(f"{task}, round {seed + 1} of {arguments.rounds}: done\n")
+            speeds = speeds_of(task, contestants, arguments.rounds, arguments.scale)
             parts.append(table(task, speeds, PEERS[task][0]))
     text = "\n\n".join(parts) + "\n"
     print(text)

@@ -15,18 +15,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from unittest import mock
 
-import torch
+from rounds import REJAX_PPO, Contestant, cpu_time_in_another_folder, speed_of_program, speeds_of
 from training import DQN_OVERRIDES, PPO_OVERRIDES
 
 import bbrl_exp
@@ -48,29 +42,18 @@ OVERRIDES: Mapping[str, Sequence[str]] = {
     "dqn": ("env=cartpole", *DQN_OVERRIDES),
 }
 _COMMON = ("batch_size=8", "tracking=none", "checkpoint.every=0", "eval.every=0", "eval.final_episodes=0")
-_REJAX = """
+_REJAX = f"""
 import sys, time
 import jax, rejax
 seed, n_steps, n_jobs = map(int, sys.argv[1:])
-settings = dict(env="CartPole-v1", num_envs=8, num_steps=128, num_epochs=4, num_minibatches=4, learning_rate=2.5e-4,
-    ent_coef=0.01, total_timesteps=n_steps, eval_freq=n_steps, skip_initial_evaluation=True,
-    agent_kwargs=dict(hidden_layer_sizes=(64, 64), activation="tanh"))
-learner = rejax.PPO.create(**settings).replace(eval_callback=lambda *_: ())
+{REJAX_PPO}
 train = jax.jit(jax.vmap(learner.train))
 jax.block_until_ready(train(jax.random.split(jax.random.PRNGKey(seed), n_jobs)))
 start = time.process_time()
 jax.block_until_ready(train(jax.random.split(jax.random.PRNGKey(seed + 1), n_jobs)))
 print(n_jobs * n_steps / (time.process_time() - start))
 """
-_ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-}
 _ALONE = "bbrl_exp, one job after the other"
-
-Contestant = Callable[[int, float], float]
-"""From a seed and a scale of the work to a speed of all jobs together."""
 
 
 def alone(task: str) -> Contestant:
@@ -104,10 +87,7 @@ def stack(task: str, n_jobs: int) -> Contestant:
 
 def rejax(task: str, n_jobs: int, python: str) -> Contestant:
     def contestant(seed: int, scale: float) -> float:
-        numbers = map(str, (seed, round(scale * STEPS[task]), n_jobs))
-        command = [python, "-W", "ignore", "-c", _REJAX, *numbers]
-        done = subprocess.run(command, env={**os.environ, **_ONE_THREAD}, check=True, capture_output=True, text=True)
-        return float(done.stdout.split()[-1])
+        return speed_of_program(python, _REJAX, seed, round(scale * STEPS[task]), n_jobs)
 
     return contestant
 
@@ -133,15 +113,9 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the work of every contestant")
     parser.add_argument("--out", type=Path, help="file to write the tables to, beside standard output")
     arguments = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(1)
     out = None if arguments.out is None else arguments.out.absolute()
     parts = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.chdir(folder),
-        mock.patch.object(time, "perf_counter", time.process_time),
-    ):
+    with cpu_time_in_another_folder():
         for task in arguments.tasks:
             contestants: dict[str, Contestant] = {_ALONE: alone(task)}
             for n_jobs in arguments.jobs:
@@ -149,11 +123,7 @@ def main() -> None:
             if arguments.peer_python and task.startswith("ppo"):
                 most = max(arguments.jobs)
                 contestants[f"Rejax, vmapped over {most}"] = rejax(task, most, arguments.peer_python)
-            speeds: dict[str, list[float]] = {name: [] for name in contestants}
-            for seed in range(arguments.rounds):
-                for name, contestant in contestants.items():
-                    speeds[name].append(contestant(seed, arguments.scale))
-                sys.stderr.write(f"{task}, round {seed + 1} of {arguments.rounds}: done\n")
+            speeds = speeds_of(task, contestants, arguments.rounds, arguments.scale)
             parts.append(table(task, speeds))
     text = "\n\n".join(parts) + "\n"
     print(text)

@@ -15,19 +15,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import os
 import statistics
-import sys
-import tempfile
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import gymnasium
-import torch
+from rounds import Contestant, cpu_time_in_another_folder, speeds_of
 from training_single_file_ppo import SingleFilePpo
 
 import bbrl_exp
@@ -35,9 +30,6 @@ import bbrl_exp
 PPO_STEPS = 30 * 1024
 DQN_STEPS = 6000
 SAC_STEPS = 640
-
-Contestant = Callable[[int, float], float]
-"""From a seed and a scale of the work to a speed, in the task's unit."""
 
 
 def single_file_ppo(seed: int, scale: float) -> float:
@@ -207,12 +199,10 @@ TASKS: Mapping[str, tuple[str, Mapping[str, Contestant]]] = {
 
 def measure(tasks: Sequence[str], rounds: int, scale: float) -> dict[tuple[str, str], list[float]]:
     """The speed of each (task, contestant) in each round."""
-    speeds: dict[tuple[str, str], list[float]] = {(task, name): [] for task in tasks for name in TASKS[task][1]}
+    speeds: dict[tuple[str, str], list[float]] = {}
     for task in tasks:
-        for seed in range(rounds):
-            for name, contestant in TASKS[task][1].items():
-                speeds[task, name].append(contestant(seed, scale))
-            sys.stderr.write(f"{task}, round {seed + 1} of {rounds}: done\n")
+        found = speeds_of(task, TASKS[task][1], rounds, scale)
+        speeds |= {(task, name): values for name, values in found.items()}
     return speeds
 
 
@@ -242,14 +232,9 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the work of every contestant")
     parser.add_argument("--out", type=Path, help="file to write the tables to, beside standard output")
     arguments = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(1)
     out = None if arguments.out is None else arguments.out.absolute()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        with mock.patch.object(time, "perf_counter", time.process_time):
-            speeds = measure(arguments.tasks, arguments.rounds, arguments.scale)
-        os.chdir("/")
+    with cpu_time_in_another_folder():
+        speeds = measure(arguments.tasks, arguments.rounds, arguments.scale)
     text = tables(arguments.tasks, speeds)
     print(text)
     if out is not None:

@@ -246,3 +246,9 @@ def test_environments_that_share_an_array_have_rows_of_their_own(kind, batch_siz
     assert workspace["env/env_obs"][1, :, 0].tolist() == actions.tolist()
     after_the_end = 0 if kind is AutoResetGymAgent else 1
     assert workspace["env/env_obs"][2, :, 0].tolist() == [0, after_the_end, *actions[2:].tolist()]
+    shown = workspace["env/env_obs"][2].tolist()
+    workspace["env/env_obs"][2] = 7.0
+    resumed = kind(OneArray, batch_size)
+    resumed.load_run_state(agent.run_state())
+    for each in (agent, resumed):
+        assert each.run_state()["kernel"]["observation"]["env/env_obs"].tolist() == shown

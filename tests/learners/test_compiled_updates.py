@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from bbrl_exp.agents.combinators import TemporalAgent
 from bbrl_exp.compilation.compiler import Compiler, Function, NotCompilableError, why_no_compiler
 from bbrl_exp.config.check import check
 from bbrl_exp.config.preparation import PreparedRun, prepare
+from bbrl_exp.learners.compiled.optimizers import OptimizerState
 from bbrl_exp.learners.compiled.recording import LearnerTensors, record
 from bbrl_exp.learners.compiled.updates import in_words, updates_per_graph
 from bbrl_exp.learners.learner import Learner, Progress
@@ -93,6 +95,22 @@ class CountsCalls(nn.Module):
         if self.training:
             self.n_calls += 1
         return self.last(self.layer(observation))
+
+
+class Centred(nn.Module):
+    """A layer that in training mode centres its features over the batch, or keeps their mean for nobody."""
+
+    def __init__(self, input_shape: tuple[int, ...], subtracts: bool = True) -> None:
+        super().__init__()
+        self.n_features, self.subtracts = 3, subtracts
+        self.layer = nn.Linear(input_shape[0], 3)
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        features = self.layer(observation)
+        mean = features.mean(0)
+        self.mean.copy_(mean.detach())
+        return features - mean if self.training and self.subtracts else features
 
 
 @pytest.fixture(autouse=True)
@@ -185,6 +203,17 @@ def test_a_learner_that_cannot_be_compiled_learns_as_without_to_the_last_bit(nam
     assert_same(learner, eager, 0.0)
 
 
+@pytest.mark.parametrize(("agent", "subtracts"), [("a2c", True), ("pqn", True), ("pqn", False)])
+def test_a_network_whose_samples_depend_on_each_other_is_not_compiled(agent: str, subtracts: bool) -> None:
+    network = f"{{_target_: {__name__}.Centred, subtracts: {subtracts}}}"
+    overrides = [f"agent={agent}", *ON_POLICY, f"+agent.members.policy.network={network}"]
+    learner, news, _ = trained(overrides, Recorded("cpu"))
+    assert (
+        "compile: updates are not compiled: its network mixes the samples of a minibatch, which others fill up" in news
+    )
+    assert_same(learner, trained(overrides, None)[0], 0.0 if agent == "pqn" else 2e-5)
+
+
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
@@ -234,6 +263,18 @@ def test_the_plan_says_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_nothing_is_compiled_for_mps() -> None:
     assert why_no_compiler("mps") == "device=mps is not supported"
+
+
+def test_an_optimizer_with_hooks_is_refused() -> None:
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))])
+    hook = optimizer.register_step_pre_hook(lambda *_: None)
+    complaint = "optimizer Adam has hooks, which a graph would not call"
+    with pytest.raises(NotCompilableError, match=f"^{complaint}$"):
+        OptimizerState(optimizer)
+    hook.remove()
+    with register_optimizer_step_post_hook(lambda *_: None), pytest.raises(NotCompilableError, match=f"^{complaint}$"):
+        OptimizerState(optimizer)
+    assert OptimizerState(optimizer).max_grad_norm is None
 
 
 def test_a_buffer_that_was_replaced_between_updates_is_the_one_that_counts() -> None:

@@ -110,6 +110,22 @@ def test_keys_that_the_run_did_not_know_yet_have_todays_values(command_line: Com
     assert config_of(folder_of(rerun("outputs/mine"))).tracking.speed_every == 10_000
 
 
+def test_a_run_without_a_backend_can_be_repeated_with_another_one(command_line: CommandLine, rerun):
+    assert command_line(*SMALL, "name=mine").code == 0
+    path, config = Path("outputs/mine/.hydra/config.yaml"), config_of(Path("outputs/mine"))
+    config.env.agent._target_ = config.env.backends.gym  # as version 0.1.0 wrote it
+    for node, keys in ((config.env, ("backend", "backends", "float_observations")), (config.env.agent, ("kwargs",))):
+        for key in keys:
+            del node[key]
+    OmegaConf.save(config, path)
+    same = rerun("outputs/mine", "name=same")
+    assert same.out.startswith("run again: outputs/mine; what differs: nothing\n")
+    assert_same_run(Path("outputs/mine"), folder_of(same))
+    other = rerun("outputs/mine", "env.backend=torch")
+    assert other.out.startswith("run again: outputs/mine; what differs: env.backend 'gym' → 'torch'\n")
+    assert config_of(folder_of(other)).env.backend == "torch"
+
+
 def test_versions_and_commit_that_changed_are_named(command_line: CommandLine, rerun):
     assert command_line(*SMALL, "name=mine").code == 0
     path = Path("outputs/mine/summary.json")

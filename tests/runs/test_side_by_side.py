@@ -11,9 +11,11 @@ import pytest
 
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.preparation import PreparedRun
+from bbrl_exp.runs.estimate import Estimate
 from bbrl_exp.runs.run import open_composer
 from bbrl_exp.runs.session import Session
 from bbrl_exp.runs.stack import run_stack
+from bbrl_exp.sweeps import preview
 from bbrl_exp.training.loop import Chunk
 
 from .conftest import CommandLine
@@ -184,6 +186,25 @@ def test_what_cannot_be_stacked_runs_alone_with_the_reason(command_line: Command
         "on its own: agent=reinforce,seed=1 and 1 more: Reinforce cannot be stacked, only PPO, A2C, DQN, PQN can",
     ]
     assert len(list((tmp_path / "outputs/multirun/s").glob("*/summary.json"))) == 8
+
+
+def test_a_dry_run_says_which_jobs_share_a_process_and_why_others_do_not(
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview, "measure", lambda *_: Estimate(steps_per_second=16.0, bytes_per_step=100.0))
+    small = ("total_steps=64", "dry_run=true", "name=s")
+    said = command_line(*SIDE, "agent=a2c,random", "seed=1,2", *small).out.splitlines()
+    assert said[-6:-1] == [
+        "4 jobs, 4 to run, 640 environment steps",
+        "side by side: 2 jobs in 1 stack",
+        "on its own: agent=random,seed=1 and 1 more: the agent learns nothing",
+        "time: about 40 s in all, one after the other; the jobs of a stack share one process and take less; "
+        "measured for 4 s per kind of job, evaluations left out",
+        "disk: at most about 64 kB, checkpoints left out",
+    ]
+    alone = command_line(*SIDE, "agent=random", "seed=1,2", *small).out
+    assert "\ntime: about 32 s in all, one after the other; measured for 4 s per kind of job" in alone
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_a_bad_size_of_stacks_is_refused_in_one_line(command_line: CommandLine, tmp_path: Path) -> None:

@@ -108,6 +108,41 @@ def test_adam_with_decoupled_weight_decay_steps_as_it_does_alone() -> None:
     torch.testing.assert_close(after_three_steps(True), after_three_steps(False))
 
 
+def test_hooks_of_optimizers_see_every_step_of_their_job_and_may_change_it() -> None:
+    calls: list[str] = []
+
+    def keep_the_second(gradient: Tensor) -> None:
+        calls.append("before")
+        gradient[1] = 0.0
+
+    def weights_after_three_steps(are_stacked: bool) -> list[Tensor]:
+        modules = [nn.Linear(2, 1, bias=False) for _ in range(3)]
+        for module in modules:
+            nn.init.ones_(module.weight)
+        optimizers = [
+            FlatOptimizer(each.parameters(), lambda p: torch.optim.Adam(p, 0.1, fused=True)) for each in modules
+        ]
+        hooked = optimizers[1].optimizer
+        hooked.register_step_pre_hook(lambda stepped, *_: keep_the_second(stepped.param_groups[0]["params"][0].grad))
+        hooked.register_step_post_hook(lambda *_: calls.append("after"))
+        stack = LearningStack(optimizers)
+        for _ in range(3):
+            if are_stacked:
+                stack.step(stack.of(modules[0].weight).square().sum(dim=(1, 2)))
+            else:
+                for module, optimizer in zip(modules, optimizers, strict=True):
+                    optimizer.step(module.weight.square().sum())
+        if are_stacked:
+            stack.store()
+        return [module.weight.detach() for module in modules]
+
+    weights = weights_after_three_steps(True)
+    assert calls == ["before", "after"] * 3
+    assert weights[1][0, 1] == 1.0
+    torch.testing.assert_close(weights, weights_after_three_steps(False))
+    torch.testing.assert_close(weights[0], torch.full((1, 2), 0.7), atol=0.01, rtol=0.0)
+
+
 STARTS = ["batch_size=2", "agent.members.policy.hidden_sizes=[8]", "tracking=none"]
 
 

@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _rerun(args: argparse.Namespace) -> int:
-    past, config_dir = PastRun.read(args.run_folder), default_config_dir()
+    config_dir = default_config_dir()
+    past = PastRun.read(args.run_folder).with_added_keys(config_dir)
     with tempfile.TemporaryDirectory() as place:
         past.write_options(Path(place), config_dir)
         with Composer(Path(place), extra_dir=own_config_dir(args.config_dir)) as composer:

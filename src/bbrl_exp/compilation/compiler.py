@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -68,7 +70,7 @@ class Compiler:
             if reason is not None:
                 self._complaints.append(f"compile: compiled code is not kept for later runs: {reason}")
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _signals_held():
                 warnings.simplefilter("ignore")  # of torch about itself: nobody here can change that
                 compiled = self.compile(*record())
         except NotCompilableError:
@@ -100,3 +102,18 @@ class Compiler:
                 graph, list(examples), dynamic_shapes="from_example_inputs", options={"config_patches": patches}
             )
         return compiled
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Signals that ask to stop come after the block, and not to processes that it starts.
+
+    Ctrl-C reaches the C++ compiler too. Without this, a run that is asked to stop would do its last updates without a
+    graph, and would not be the run that was never stopped.
+    """
+    asking = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, asking)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

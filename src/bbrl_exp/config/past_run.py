@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from bbrl_exp.config.identity import differing_keys, is_free
 from bbrl_exp.config.overrides import Override, parse
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.records.config import ADDED_KEYS, load_config
+from bbrl_exp.records.config import ADDED_KEYS, FIRST_BACKEND, load_config
 from bbrl_exp.records.layout import CONFIG, HYDRA_CONFIG, OVERRIDES, SWEEP_CONFIG, UnreadableError
 from bbrl_exp.records.provenance import git_commit, repositories, versions
 from bbrl_exp.records.summary import read_summary
@@ -73,6 +73,19 @@ class PastRun:
         choices = {group: (found or {}).get(group) for group in (*_GROUPS, _MEMORY, "experiment")}
         _check(folder, config, choices)
         return cls(folder, config, choices, tuple(map(str, overrides)), summary)
+
+    def with_added_keys(self, config_dir: Path) -> PastRun:
+        """The same, with the keys of environments that the run did not know yet, such as ``env.backend``.
+
+        Args:
+            config_dir: whose options have them. Environments of the user's own stay as they are.
+        """
+        today, env = _load(config_dir / "env" / "gym.yaml", DictConfig), self.config["env"]
+        agent = env.get("agent")
+        if not isinstance(agent, dict) or agent.get("_target_") != today["backends"][FIRST_BACKEND]:
+            return self
+        agent = {**today["agent"], **agent, "_target_": today["agent"]["_target_"]}
+        return replace(self, config={**self.config, "env": {**today, **env, "agent": agent}})
 
     def write_options(self, place: Path, config_dir: Path) -> None:
         """Writes the configuration as a folder that is searched before ``config_dir``, which it names.

@@ -235,6 +235,12 @@ class GymAgent(EnvironmentAgent):
             ConfigurationError: the state is that of other environments, or of another number of them.
             BbrlExpError: an environment that is not deterministic.
         """
+        if "kernel" not in state:
+            found = "array environments" if "states" in state else "environments of another kind"
+            raise ConfigurationError(
+                f"a state of {found} cannot be taken over by {self.env_spec.env_id} of Gymnasium; "
+                "resume with the env.backend that the run began with"
+            )
         if state["is_vectorized"] != self.is_vectorized:
             kinds = ("stepped one by one", "vectorised")
             raise ConfigurationError(

@@ -56,7 +56,7 @@ class ScalarKernel:
         self._steps = [env.step for env in envs]
         self._ended = [False] * len(envs)
         self._log: ActionLog | None = ActionLog(self._action_leaves, self._auto_reset)
-        self._shown: list[Any] = [None] * len(envs)
+        self._shown = self._new_rows()[: len(self._leaves)]  # copied from the rows: environments may share an array
         self._episode_seeds = [NOT_BEGUN] * len(envs)
         self.seed(setup.seed)
 
@@ -73,11 +73,12 @@ class ScalarKernel:
             for i in range(len(self.envs)):
                 self._begin_episode(i, rows)
             self._rows.write(rows, t)
+            self._keep_shown(rows)
         except BaseException as error:
             self._fail(error, i, f"at t={t}")
 
     def step(self, t: int, actions: Rows, rows: Rows) -> None:
-        record, steps, ended, shown, log = self._rows, self._steps, self._ended, self._shown, self._log
+        record, steps, ended, log = self._rows, self._steps, self._ended, self._log
         earned, first_row, (shape, dtype) = self._earned, rows[0], self._plain
         given = self._assemble(iter(actions))
         if log is not None and (self._auto_reset or not all(ended)):
@@ -93,7 +94,6 @@ class ScalarKernel:
                         record.repeat_final(rows, i)
                     continue
                 observation, reward, terminated, truncated, info = steps[i](action)
-                shown[i] = observation
                 earned[i] = reward if type(reward) is float else reward_of(reward)
                 # Each row is copied before the next environment steps: some share the array that they return.
                 if type(observation) is ndarray and observation.shape == shape and observation.dtype is dtype:
@@ -109,6 +109,8 @@ class ScalarKernel:
                         record.keep_final(rows, i)
             record.reward[:] = earned
             record.write(rows, t)
+            if log is not None:
+                self._keep_shown(rows)
         except BaseException as error:
             self._fail(error, i, f"at t={t}")
 
@@ -125,10 +127,6 @@ class ScalarKernel:
         if self._log is None:
             raise BbrlExpError(f"the actions of {self._setup.recipe.name} are not kept, so that it cannot be resumed")
         episodes = self._log.episodes(self._rows.lengths)
-        rows = self._new_rows()
-        for i, seed in enumerate(self._episode_seeds):
-            if seed != NOT_BEGUN:
-                self._write_observation(i, self._shown[i], rows)
         return {
             "seed": self._seed,
             "next_episode": np.array(self._episodes, np.int64),
@@ -136,7 +134,7 @@ class ScalarKernel:
             "ended": np.array(self._ended, np.bool_),
             "n_actions": np.array([len(actions[0]) for actions in episodes], np.int64),
             "actions": packed(self._action_leaves, episodes),
-            "observation": {leaf.name: row for leaf, row in zip(self._leaves, rows, strict=False)},
+            "observation": {leaf.name: row.copy() for leaf, row in zip(self._leaves, self._shown, strict=True)},
             **self._rows.state(),
         }
 
@@ -177,6 +175,7 @@ class ScalarKernel:
                 )
             if self._ended[i] and not self._auto_reset:
                 self._rows.keep_final(rows, i)
+        self._keep_shown(rows)
 
     def _replay(self, i: int, seed: int, actions: Sequence[Any], rows: Rows) -> tuple[bool, bool, bool, float]:
         """Plays an episode, as far as it goes, to its last row: (whether it has ended, the two ends, its return)."""
@@ -189,12 +188,15 @@ class ScalarKernel:
             is_terminated, is_truncated = flag_of(terminated, "env/terminated"), flag_of(truncated, "env/truncated")
             total += reward_of(earned)
             n_played += 1
-        self._shown[i] = observation
         self._write_observation(i, observation, rows)
         if self._info_keys:
             self._write_info(i, info, rows)
         is_over = (is_terminated or is_truncated) and n_played == len(actions)
         return is_over, is_terminated, is_truncated, total
+
+    def _keep_shown(self, rows: Rows) -> None:
+        for shown, row in zip(self._shown, rows, strict=False):
+            shown[...] = row
 
     def _new_rows(self) -> list[NDArray[Any]]:
         layout = row_layout(self._leaves, self._setup.info, len(self.envs))
@@ -211,7 +213,6 @@ class ScalarKernel:
         self._episode_seeds[i] = self._seeds[i](episode)
         observation, info = self.envs[i].reset(seed=self._episode_seeds[i])
         self._ended[i] = False
-        self._shown[i] = observation
         if self._log is not None:
             self._log.trim(self._rows.lengths)
         self._rows.begin(i)

@@ -24,7 +24,7 @@ from bbrl_exp.arguments import Count
 from bbrl_exp.compilation.compiler import Compiler, NotCompilableError
 from bbrl_exp.data.transitions import align, minibatches
 from bbrl_exp.errors import ConfigurationError
-from bbrl_exp.learners.compiled.batches import check_can_be_filled_up, filled_up
+from bbrl_exp.learners.compiled.batches import check_can_be_filled_up, filled_up, refilled
 from bbrl_exp.learners.compiled.updates import CompiledUpdates
 from bbrl_exp.learners.learner import Progress
 from bbrl_exp.learners.parts.parallel_q_learning import ParallelQLearning
@@ -86,7 +86,9 @@ class PQN(ParallelQLearning[Samples]):
             return [loss, (values * counts).sum(), self._optimizer.step(loss)]
 
         rows = [leaf.index_select(0, padded) for leaf in observations]
-        loss, q_mean, norm = compiled("q", 1, body, [*rows, indexes[padded], returns[padded], weights[0]])
+        loss, q_mean, norm = compiled(
+            "q", 1, body, [*rows, indexes[padded], returns[padded], weights[0]], equal=refilled
+        )
         return loss, q_mean, norm
 
     def minibatches(self, experience: Samples) -> Iterator[tuple[Tensor, Tensor]]:

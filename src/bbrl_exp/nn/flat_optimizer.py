@@ -167,7 +167,7 @@ def step(optimizer: Optimizer) -> None:
 
     Where hooks are registered, of this optimizer or of all, it is torch's own step, which calls them.
     """
-    if type(optimizer) is not Adam or len(optimizer.param_groups) > 1 or _has_hooks(optimizer):
+    if type(optimizer) is not Adam or len(optimizer.param_groups) > 1 or has_hooks(optimizer):
         optimizer.step()
         return
     group = optimizer.param_groups[0]
@@ -199,7 +199,8 @@ def step(optimizer: Optimizer) -> None:
         )
 
 
-def _has_hooks(optimizer: Optimizer) -> bool:
+def has_hooks(optimizer: Optimizer) -> bool:
+    """Whether hooks of a step are registered, of this optimizer or of all."""
     own = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
     return bool(own or _global_optimizer_pre_hooks or _global_optimizer_post_hooks)
 

@@ -122,13 +122,15 @@ class StackedDQN:
                 values, losses, errors = self._losses(batch)
                 norms = self._stack.step(losses, jobs)
 
-                def count(job: int, drawn: dict[int, Batch] = batches, errors: Tensor = errors) -> None:
-                    own = self._learners[job]
-                    if isinstance(own._replay, PrioritisedReplay):
-                        own._replay.update(drawn[job].indexes, errors[job])
-                    own._n_updates += 1
+                def update(job: int, drawn: dict[int, Batch] = batches, errors: Tensor = errors) -> None:
+                    replay = self._learners[job]._replay
+                    assert isinstance(replay, PrioritisedReplay)
+                    replay.update(drawn[job].indexes, errors[job])
 
-                jobs = chunks.each(count, jobs)
+                if self._first.prioritised:
+                    jobs = chunks.each(update, jobs)
+                for job in jobs:
+                    self._learners[job].__dict__["_n_updates"] += 1  # modules set attributes slowly
                 self._follow(jobs)
                 yield Update(losses.detach(), norms, values.detach().mean(dim=1))
             n_updates -= at_once

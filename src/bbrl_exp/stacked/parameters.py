@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bbrl_exp.nn.flat_optimizer import FlatOptimizer
+from bbrl_exp.stacked.moments import Moments
 
 # Numbers in a line of the cache: every row begins with one, so that rows are computed alike wherever they are.
 _LINE = 16
@@ -81,7 +82,13 @@ class LearningStack(ParameterStack):
         self._own = [block.data for block in self._blocks]
         self._in_block = self.rows
         self._gradient_rows = [row[: self.n_numbers] for row in self._gradient]
-        self._is_fused = all(_is_fused_adam(optimizer) for optimizer in optimizers)
+        self._moments = Moments(self.block, self._gradient)
+
+    @torch.no_grad()
+    def store(self) -> None:
+        """Copies the numbers to the modules, and what Adam remembers to their optimizers."""
+        super().store()
+        self._moments.store()
 
     def step(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
         """One step of each module down its loss, ``[K]``; gives the norms of the gradients before clipping, ``[K]``.
@@ -103,35 +110,15 @@ class LearningStack(ParameterStack):
 
     @torch.no_grad()
     def _descend(self, jobs: Iterable[int]) -> None:
-        """Adam as learners use it by themselves steps in one call for all that have the same numbers."""
-        alike: dict[tuple[float, ...], list[int]] = {}
+        """Adam without hooks, as learners use it, steps in one call for all that have the same numbers."""
+        together = []
         for job in jobs:
             optimizer = self._optimizers[job]._optimizer
-            if not self._is_fused or not optimizer.state:
-                self._step_alone(job)
+            if self._moments.takes(job, optimizer):
+                together.append(job)
             else:
-                group = optimizer.param_groups[0]
-                key = (group["lr"], *group["betas"], group["eps"], group["weight_decay"])
-                alike.setdefault(key, []).append(job)
-        for (rate, beta1, beta2, epsilon, decay), together in alike.items():
-            states = [self._optimizers[job]._optimizer.state[self._blocks[job]] for job in together]
-            steps = [state["step"] for state in states]
-            torch._foreach_add_(steps, 1)
-            torch._fused_adam_(
-                [self.rows[job] for job in together],
-                [self._gradient_rows[job] for job in together],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
-                [],
-                steps,
-                lr=rate,
-                beta1=beta1,
-                beta2=beta2,
-                weight_decay=decay,
-                eps=epsilon,
-                amsgrad=False,
-                maximize=False,
-            )
+                self._step_alone(job)
+        self._moments.step(together)
 
     def _step_alone(self, job: int) -> None:
         optimizer = self._optimizers[job]
@@ -139,10 +126,3 @@ class LearningStack(ParameterStack):
         optimizer._gradient.copy_(self._gradient_rows[job])
         optimizer._optimizer.step()
         self.rows[job].copy_(self._own[job])
-
-
-def _is_fused_adam(optimizer: FlatOptimizer) -> bool:
-    own = optimizer._optimizer
-    group = own.param_groups[0]
-    is_plain = not any(group.get(name) for name in ("amsgrad", "maximize", "decoupled_weight_decay"))
-    return type(own) is torch.optim.Adam and bool(group["fused"]) and is_plain

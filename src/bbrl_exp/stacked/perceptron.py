@@ -57,7 +57,8 @@ def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 class _Perceptron(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, is_tanh: bool, scratch: Scratch, *parameters: Tensor) -> Tensor:
-        weights, biases = ([each.numpy() for each in kind] for kind in (parameters[::2], parameters[1::2]))
+        weights = [weight.numpy() for weight in parameters[::2]]
+        biases = [bias[:, None] for bias in parameters[1::2]]
         first = inputs.numpy()
         sizes = [(*first.shape[:2], weight.shape[1]) for weight in weights]
         layers = [scratch.array(f"layer {index}", *size) for index, size in enumerate(sizes[:-1])]
@@ -67,12 +68,12 @@ class _Perceptron(torch.autograd.Function):
             for index, (weight, bias, layer) in enumerate(zip(weights, biases, layers, strict=True)):
                 given = layer[part]
                 np.matmul(seen, weight[part].transpose(0, 2, 1), out=given)
-                given += bias[part][:, None]
+                shared = torch.from_numpy(given).add_(bias[part])
                 if index < len(weights) - 1:
                     if is_tanh:
                         np.tanh(given, out=given)
                     else:
-                        np.maximum(given, 0.0, out=given)
+                        shared.relu_()
                 seen = given
         outputs = torch.from_numpy(layers[-1])
         ctx.is_tanh, ctx.scratch = is_tanh, scratch

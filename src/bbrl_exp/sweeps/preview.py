@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from bbrl_exp.config.check import CheckedRun
@@ -14,7 +15,7 @@ from bbrl_exp.runs.console import Terminal, project_in_words
 from bbrl_exp.runs.estimate import MEASURED_SECONDS, Estimate, MeasurementFailure, measure
 from bbrl_exp.runs.job_host import JobHost
 from bbrl_exp.sweeps.jobs import Job, kind_of
-from bbrl_exp.sweeps.stacks import plan
+from bbrl_exp.sweeps.stacks import Plan, plan
 from bbrl_exp.text import size_in_words, time_in_words
 
 _MOST_MEASURED = 12
@@ -53,10 +54,12 @@ def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> int:
     terminal.line(f"{len(jobs)} jobs, {len(left)} to run, {steps:,} environment steps")
     for name, value in project_in_words():
         terminal.line(f"{name}: {value}")
+    planned = Plan((), ())
     if config.launcher == SIDE_BY_SIDE:
-        for line in plan([job for job in jobs if job.error is None], config.jobs_per_stack).lines:
-            terminal.line(line)
-    for line in _totals(left, estimates, _side_by_side(config)):
+        planned = plan([job for job in jobs if job.error is None], config.jobs_per_stack)
+    for line in planned.lines:
+        terminal.line(line)
+    for line in _totals(left, estimates, partial(_in_order, config, bool(planned.stacks))):
         terminal.line(line)
     terminal.line(f"dry run: nothing was made; folder: {folder}")
     return 1 if complaints else 0
@@ -104,35 +107,31 @@ def _time(job: Job, estimates: Estimates) -> str:
     return "-" if seconds is None else f"about {time_in_words(seconds)}"
 
 
-def _totals(jobs: Sequence[Job], estimates: Estimates, side_by_side: int | None) -> list[str]:
+def _totals(jobs: Sequence[Job], estimates: Estimates, in_order: Callable[[float], str]) -> list[str]:
     known = [(job, seconds) for job in jobs if (seconds := _seconds(job, estimates)) is not None]
     if not known:
         return []
     total = sum(seconds for _, seconds in known)
     rest = "" if len(known) == len(jobs) else f" for {len(known)} of them (the others were not measured)"
-    how = (
-        "one after the other"
-        if side_by_side == 1
-        else f"{side_by_side} side by side about {time_in_words(total / side_by_side)}"
-        if side_by_side
-        else "side by side as many as the cluster takes"
-    )
     disk = sum(
         estimate.bytes_per_step * job.run.size.env_steps
         for job, _ in known
         if isinstance(estimate := estimates[kind_of(job)], Estimate) and job.run
     )
     return [
-        f"time: about {time_in_words(total)}{rest} in all, {how}; measured for {MEASURED_SECONDS:g} s per "
+        f"time: about {time_in_words(total)}{rest} in all, {in_order(total)}; measured for {MEASURED_SECONDS:g} s per "
         "kind of job, evaluations left out",
         f"disk: at most about {size_in_words(disk)}, checkpoints left out",
     ]
 
 
-def _side_by_side(config: SweepConfig) -> int | None:
-    """How many jobs run at once, each as fast as alone; None where the launcher does not say."""
+def _in_order(config: SweepConfig, has_stacks: bool, seconds: float) -> str:
+    """How the launcher runs jobs that take ``seconds`` in all, if each were alone."""
+    if has_stacks:
+        return "one after the other; the jobs of a stack share one process and take less"
     if config.launcher in (LOCAL, SIDE_BY_SIDE):
-        return 1
+        return "one after the other"
     if (n_jobs := config.n_jobs) is None:
-        return None
-    return n_jobs if n_jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + n_jobs)
+        return "as many at a time as the cluster takes"
+    at_once = n_jobs if n_jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + n_jobs)
+    return f"{at_once} at a time about {time_in_words(seconds / at_once)}" if at_once > 1 else "one after the other"

@@ -53,14 +53,16 @@ def test_one_backend_resumes_what_the_other_one_began() -> None:
         assert torch.equal(found["env/env_obs"], continued(first, workspace, np.random.default_rng(2))["env/env_obs"])
 
 
-def test_the_state_of_another_batch_is_refused() -> None:
+def test_the_state_of_another_batch_or_task_is_refused() -> None:
     agent = made("array", "CartPole-v1", 3)
     rows(agent, 1)
-    with pytest.raises(ConfigurationError) as error:
-        made("array", "CartPole-v1", 2).load_run_state(agent.run_state())
-    assert str(error.value) == (
-        "a state [3, 4] of array environments cannot be taken over by those of CartPole-v1, [2, 4]"
-    )
+    for other in (made("array", "CartPole-v1", 2), made("torch", "Acrobot-v1", 3)):
+        with pytest.raises(ConfigurationError) as error:
+            other.load_run_state(agent.run_state())
+        assert str(error.value) == (
+            "a state of CartPole-v1 [3, 4] as an array cannot be taken over by "
+            f"{other.env_spec.env_id} [{other.batch_size}, 4]"
+        )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -69,9 +71,28 @@ def test_the_state_of_the_gym_backend_is_refused(backend: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         agent.load_run_state(AutoResetGymAgent("CartPole-v1", 2).run_state())
     assert str(error.value) == (
-        f"the state of environments of another kind cannot be taken over by {type(agent).__name__}, which are arrays; "
+        "a state of Gymnasium's environments cannot be taken over by CartPole-v1 as an array; "
         "resume with the env.backend that the run began with"
     )
+    with pytest.raises(ConfigurationError) as error:
+        agent.load_run_state({"position": 3})
+    assert str(error.value) == (
+        "a state of environments of another kind cannot be taken over by CartPole-v1 as an array; "
+        "resume with the env.backend that the run began with"
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_gym_backend_refuses_the_state_of_an_array(backend: str) -> None:
+    agent = made(backend, "CartPole-v1", 2)
+    rows(agent, 1)
+    for state, found in ((agent.run_state(), "array environments"), ({}, "environments of another kind")):
+        with pytest.raises(ConfigurationError) as error:
+            AutoResetGymAgent("CartPole-v1", 2).load_run_state(state)
+        assert str(error.value) == (
+            f"a state of {found} cannot be taken over by CartPole-v1 of Gymnasium; "
+            "resume with the env.backend that the run began with"
+        )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

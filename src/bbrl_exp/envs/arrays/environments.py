@@ -71,7 +71,7 @@ class ArrayEnvironments(EnvironmentAgent):
         self.frames_per_second = task.frames_per_second
         self._hidden, self._first = tuple(hidden), first
         self._has_begun = False
-        self._make_states()
+        self._set_up()
         self.seed(seed)
 
     @property
@@ -140,19 +140,19 @@ class ArrayEnvironments(EnvironmentAgent):
 
     def _check_state(self, state: Mapping[str, Any]) -> None:
         if "states" not in state:
+            found = "Gymnasium's environments" if "kernel" in state else "environments of another kind"
             raise ConfigurationError(
-                f"the state of environments of another kind cannot be taken over by {self.label}, which are arrays; "
+                f"a state of {found} cannot be taken over by {self.env_spec.env_id} as an array; "
                 "resume with the env.backend that the run began with"
             )
-        found = list(state["states"].shape)
-        if found != (expected := [self.batch_size, self.task.n_state]):
-            raise ConfigurationError(
-                f"a state {found} of array environments cannot be taken over by those of {self.env_spec.env_id}, "
-                f"{expected}"
-            )
+        task = self.env_spec.env_id
+        found = f"{state.get('env_id', task)} {list(state['states'].shape)}"
+        expected = f"{task} {[self.batch_size, self.task.n_state]}"
+        if found != expected:
+            raise ConfigurationError(f"a state of {found} as an array cannot be taken over by {expected}")
 
-    def _make_states(self) -> None:
-        """Memory for what is known of each environment, before any episode."""
+    def _set_up(self) -> None:
+        """What steps need, and memory for what is known of each environment, before any episode; called once."""
         raise NotImplementedError
 
     def _use_keys(self, keys: NDArray[np.int64]) -> None:

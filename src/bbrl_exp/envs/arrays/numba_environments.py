@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from bbrl_exp.envs.actions import ActionReader
 from bbrl_exp.envs.arrays.compiling import compiled_loop
-from bbrl_exp.envs.arrays.environments import ArrayEnvironments, Seeds
-from bbrl_exp.envs.arrays.task import ArrayTask
+from bbrl_exp.envs.arrays.environments import ArrayEnvironments
 from bbrl_exp.envs.environment_agent import EnvironmentAgent, SteppedTogether
 from bbrl_exp.envs.staging import StagedRows, packed_to_host
 from bbrl_exp.errors import BbrlExpError, NonFiniteError
@@ -31,37 +30,7 @@ class NumbaEnvironments(ArrayEnvironments):
     """
 
     computes_rows = True
-
-    def __init__(
-        self,
-        task: ArrayTask,
-        batch_size: int,
-        seed: Seeds = 0,
-        *,
-        role: str = "train",
-        auto_reset: bool = True,
-        clip_actions: bool = True,
-        info: Mapping[str, str] | None = None,
-        hidden: Sequence[int] = (),
-        first: int = 0,
-        name: str | None = None,
-    ) -> None:
-        options: dict[str, Any] = {"clip_actions": clip_actions, "info": info, "hidden": hidden, "first": first}
-        super().__init__(task, batch_size, seed, role=role, auto_reset=auto_reset, name=name, **options)
-        self._sink: tuple[Workspace, RowWriter | StagedRows] | None = None
-        self._reader = ActionReader(task.action, batch_size, clip=False)
-        self._dtype, self._shape = np.dtype(task.action.dtype), (batch_size, *task.action.shape)
-        self._nothing = np.zeros(self._shape, self._dtype)
-        self._nothing.setflags(write=False)  # like the workspace's rows, for which the loop is compiled
-        self._infos = np.zeros((batch_size, len(task.info) if self.info else 0))
-        self._info_columns = [list(task.info).index(key) for key in self.info]
-        low, high = (0, task.action.counts) if task.action.counts is not None else (task.action.low, task.action.high)
-        self._bounds = np.stack(
-            [np.broadcast_to(np.asarray(bound, self._dtype), task.action.shape or 1) for bound in (low, high)]
-        )
-        self._info_start = len(self._layout) - len(self.info)
-        self._numbers = np.array(task.parameters, np.float64)
-        self._loop = compiled_loop(task)
+    _sink: tuple[Workspace, RowWriter | StagedRows] | None
 
     def reset(self) -> None:
         """Begins an episode everywhere and fills row 0.
@@ -92,13 +61,14 @@ class NumbaEnvironments(ArrayEnvironments):
         self._fill(t, actions, begins_all=False)
 
     def run_state(self) -> dict[str, Any]:
-        """Root seeds, numbers of the episodes, steps, ends and states, and sums of rewards: tensors and plain Python.
+        """Task, root seeds, numbers of episodes, steps, ends, states and sums of rewards: tensors and plain Python.
 
         Raises:
             BbrlExpError: environments that have failed.
         """
         self._check_begun(0)
         return {
+            "env_id": self.env_spec.env_id,
             "seeds": list(self._seeds),
             "counts": torch.from_numpy(self._counts.copy()),
             "totals": torch.from_numpy(self._totals.copy()),
@@ -117,7 +87,22 @@ class NumbaEnvironments(ArrayEnvironments):
         self._states[...] = state["states"].cpu().numpy()
         self._sink, self._has_begun = None, True
 
-    def _make_states(self) -> None:
+    def _set_up(self) -> None:
+        task = self.task
+        self._sink = None
+        self._reader = ActionReader(task.action, self.batch_size, clip=False)
+        self._dtype, self._shape = np.dtype(task.action.dtype), (self.batch_size, *task.action.shape)
+        self._nothing = np.zeros(self._shape, self._dtype)
+        self._nothing.setflags(write=False)  # like the workspace's rows, for which the loop is compiled
+        self._infos = np.zeros((self.batch_size, len(task.info) if self.info else 0))
+        self._info_columns = [list(task.info).index(key) for key in self.info]
+        low, high = (0, task.action.counts) if task.action.counts is not None else (task.action.low, task.action.high)
+        self._bounds = np.stack(
+            [np.broadcast_to(np.asarray(bound, self._dtype), task.action.shape or 1) for bound in (low, high)]
+        )
+        self._info_start = len(self._layout) - len(self.info)
+        self._numbers = np.array(task.parameters, np.float64)
+        self._loop = compiled_loop(task)
         self._counts, self._totals = np.zeros((3, self.batch_size), np.int64), np.zeros(self.batch_size)
         self._states = np.zeros((self.batch_size, self.task.n_state))
         self._keys = np.zeros((3, self.batch_size), np.int64)

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bbrl_exp.envs.actions import ActionReader
-from bbrl_exp.envs.arrays.environments import ArrayEnvironments, Seeds
+from bbrl_exp.envs.arrays.environments import ArrayEnvironments
 from bbrl_exp.envs.arrays.streams import uniforms
-from bbrl_exp.envs.arrays.task import ArrayTask
 from bbrl_exp.envs.staging import packed_to_host, torch_dtype
 from bbrl_exp.errors import BbrlExpError, NonFiniteError
 
@@ -33,32 +32,6 @@ class TorchEnvironments(ArrayEnvironments):
 
     computes_rows = True
     _episodes: Tensor
-
-    def __init__(
-        self,
-        task: ArrayTask,
-        batch_size: int,
-        seed: Seeds = 0,
-        *,
-        role: str = "train",
-        auto_reset: bool = True,
-        clip_actions: bool = True,
-        info: Mapping[str, str] | None = None,
-        hidden: Sequence[int] = (),
-        first: int = 0,
-        name: str | None = None,
-    ) -> None:
-        options: dict[str, Any] = {"clip_actions": clip_actions, "info": info, "hidden": hidden, "first": first}
-        super().__init__(task, batch_size, seed, role=role, auto_reset=auto_reset, name=name, **options)
-        self._reader = ActionReader(task.action, batch_size, clip=False)
-        self._dtype, self._shape = torch_dtype(np.dtype(task.action.dtype)), (batch_size, *task.action.shape)
-        self._is_box = task.action.kind == "box"
-        self._n_choices = 0 if task.action.counts is None else int(task.action.counts)
-        bounds = (task.action.low, task.action.high) if clip_actions and self._is_box else (None, None)
-        self._bounds = tuple(None if bound is None else torch.from_numpy(np.array(bound)) for bound in bounds)
-        self._shown = torch.from_numpy(self._visible)
-        self._shows_all = len(self._visible) == task.observation.shape[0]
-        self._casts = [torch_dtype(np.dtype(dtype)) for dtype in self.info.values()]
 
     def reset(self) -> None:
         """Begins an episode everywhere and writes row 0.
@@ -122,7 +95,7 @@ class TorchEnvironments(ArrayEnvironments):
         self._write(t, reward, begins, is_allowed, chosen)
 
     def run_state(self) -> dict[str, Any]:
-        """Root seeds, numbers of the episodes, steps, ends and states, and sums of rewards: tensors and plain Python.
+        """Task, root seeds, numbers of episodes, steps, ends, states and sums of rewards: tensors and plain Python.
 
         Raises:
             BbrlExpError: environments that have failed.
@@ -130,6 +103,7 @@ class TorchEnvironments(ArrayEnvironments):
         self._check_begun(0)
         ends = self._terminated.long() + 2 * self._truncated.long()
         return {
+            "env_id": self.env_spec.env_id,
             "seeds": list(self._seeds),
             "counts": torch.stack([self._episodes, self._steps, ends]),
             "totals": self._totals.clone(),
@@ -155,7 +129,18 @@ class TorchEnvironments(ArrayEnvironments):
         self._episodes = torch.full_like(self._episodes, -1)
         self._rows_left = 0
 
-    def _make_states(self) -> None:
+    def _set_up(self) -> None:
+        task = self.task
+        self._reader = ActionReader(task.action, self.batch_size, clip=False)
+        self._dtype, self._shape = torch_dtype(np.dtype(task.action.dtype)), (self.batch_size, *task.action.shape)
+        self._is_box = task.action.kind == "box"
+        self._n_choices = 0 if task.action.counts is None else int(task.action.counts)
+        clips = self.env_spec.clips_actions and self._is_box
+        bounds = (task.action.low, task.action.high) if clips else (None, None)
+        self._bounds = tuple(None if bound is None else torch.from_numpy(np.array(bound)) for bound in bounds)
+        self._shown = torch.from_numpy(self._visible)
+        self._shows_all = len(self._visible) == task.observation.shape[0]
+        self._casts = [torch_dtype(np.dtype(dtype)) for dtype in self.info.values()]
         self._episodes = torch.full((self.batch_size,), -1)
         self._steps, self._totals = torch.zeros(self.batch_size, dtype=torch.int64), torch.zeros(0)
         self._states = self._ahead = torch.zeros(0)

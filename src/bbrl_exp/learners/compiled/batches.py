@@ -78,3 +78,18 @@ def filled_up(parts: Sequence[Tensor], size: int) -> tuple[Tensor, Tensor]:
         weights[row, : len(part)] = 1.0 / len(part)
     device = parts[0].device
     return torch.from_numpy(indexes).to(device), torch.from_numpy(weights).to(device)
+
+
+def refilled(given: Sequence[Tensor], n_kept: int = 0) -> list[list[Tensor]]:
+    """What an update is made from, twice: a half of the samples of each part has weight 0, each time others.
+
+    Args:
+        given: the last are the weights, ``[…, size]``; those before it have the samples in the same dimension.
+        n_kept: how many of the first ones are left as they are.
+    """
+    *of_samples, weights = given[n_kept:]
+    dimension, size = weights.dim() - 1, weights.shape[-1]
+    places = torch.arange(size, device=weights.device)
+    counts = places < size // 2
+    others = [each.index_select(dimension, places * counts) for each in of_samples]
+    return [[*given[:n_kept], *each, weights * counts] for each in (of_samples, others)]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from bbrl_exp.compilation.compiler import NotCompilableError
-from bbrl_exp.nn.flat_optimizer import FlatOptimizer
+from bbrl_exp.nn.flat_optimizer import FlatOptimizer, has_hooks
 
 _MOMENTS: dict[type[Optimizer], tuple[str, ...]] = {
     Adam: ("exp_avg", "exp_avg_sq"),
@@ -46,6 +46,8 @@ class OptimizerState:
         for option, plain in _PLAIN.items():
             if any(group.get(option, plain) != plain for group in optimizer.param_groups):
                 raise NotCompilableError(f"optimizer {kind.__name__} is not compiled with {option}")
+        if has_hooks(optimizer):
+            raise NotCompilableError(f"optimizer {kind.__name__} has hooks, which a graph would not call")
 
     @property
     def optimizer(self) -> Optimizer:

@@ -232,6 +232,20 @@ def _check_constants(
             raise NotCompilableError("some of its numbers are computed outside torch, such as by numpy")
 
 
+def check_equal(graph: torch.fx.GraphModule, one: Sequence[Tensor], other: Sequence[Tensor], kept: slice) -> None:
+    """Refuses a graph that gives other numbers, or leaves others in ``kept`` of its inputs, for each of two inputs.
+
+    Raises:
+        NotCompilableError: it does, where the inputs differ in samples that do not count.
+    """
+    found = []
+    for inputs in (one, other):
+        copies = [each.detach().clone() for each in inputs]
+        found.append([*(each for each in graph(*copies) if each.dim() == 0), *copies[kept]])
+    if any(not torch.allclose(a, b, rtol=1e-5, atol=1e-7, equal_nan=True) for a, b in zip(*found, strict=True)):
+        raise NotCompilableError("its network mixes the samples of a minibatch, which others fill up")
+
+
 def _check_draws(graph: torch.fx.GraphModule) -> None:
     for node in graph.graph.nodes:
         tags = getattr(node.target, "tags", ())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bbrl_exp.compilation.compiler import Compiler, Function, NotCompilableError
 from bbrl_exp.learners.compiled.optimizers import N_NUMBERS
-from bbrl_exp.learners.compiled.recording import Body, LearnerTensors, attributes, record
+from bbrl_exp.learners.compiled.recording import Body, LearnerTensors, attributes, check_equal, record
 
 # Most updates in one graph: more make it longer to compile, and hardly faster to run.
 MOST_UPDATES = 4
@@ -102,6 +102,7 @@ class CompiledUpdates:
         given: Sequence[Tensor],
         replaced: Callable[[Sequence[Tensor]], Mapping[str, Any]] | None = None,
         what: str | None = None,
+        equal: Callable[[Sequence[Tensor]], Sequence[Sequence[Tensor]]] | None = None,
     ) -> tuple[Tensor, ...]:
         """Does ``n_updates`` updates.
 
@@ -113,6 +114,7 @@ class CompiledUpdates:
             replaced: attributes of the learner, by dotted names, that are others while a graph is recorded, for the
                 stand-ins of ``given``.
             what: the graph, for the console, where it is no update.
+            equal: gives two others in the place of ``given``, for which an update must be the same.
 
         Returns:
             What the last of the updates gives.
@@ -130,7 +132,9 @@ class CompiledUpdates:
         graph = self._graphs.get((kind, n_updates))
         if graph is None:
             before = self._compiler.seconds
-            graph = self._graphs[kind, n_updates] = self._make(n_updates, body, inputs, len(given), names, replaced)
+            graph = self._graphs[kind, n_updates] = self._make(
+                n_updates, body, inputs, len(given), names, replaced, equal
+            )
 
             seconds = self._compiler.seconds - before
             self._news += self._compiler.complaints()
@@ -162,6 +166,7 @@ class CompiledUpdates:
         n_given: int,
         names: Sequence[str],
         replaced: Callable[[Sequence[Tensor]], Mapping[str, Any]] | None,
+        equal: Callable[[Sequence[Tensor]], Sequence[Sequence[Tensor]]] | None,
     ) -> _Graph:
         moved: list[int] = []
 
@@ -183,6 +188,10 @@ class CompiledUpdates:
 
         def recorded() -> tuple[torch.fx.GraphModule, list[Tensor]]:
             graph = record(function, inputs, n_given)
+            if equal is not None:
+                one, other = ([*inputs[:-n_given], *others] for others in equal(inputs[-n_given:]))
+                stop = len(inputs) - n_given - 1
+                check_equal(graph, one, other, slice(stop - len(self._tensors.others()), stop))
             places = [node for node in graph.graph.nodes if node.op == "placeholder"]
             used[:] = [index for index, node in enumerate(places) if node.users]
             for node in places:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import field
+from functools import partial
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn.functional import mse_loss
 from bbrl_exp.arguments import AboveZero, AtLeastZero, Scheduled
 from bbrl_exp.compilation.compiler import NotCompilableError
 from bbrl_exp.functional.losses import explained_variance
-from bbrl_exp.learners.compiled.batches import filled_up
+from bbrl_exp.learners.compiled.batches import filled_up, refilled
 from bbrl_exp.learners.compiled.updates import CompiledUpdates
 from bbrl_exp.learners.learner import Learner, Metrics, Progress
 from bbrl_exp.learners.parts.behaviour import BehaviourLogProbs
@@ -157,11 +158,12 @@ class OfSamples(OnPolicyActorCritic[Samples]):
             norm = self._optimizer.step(loss.total)
             return [norm, *loss[:-1]]
 
+        other_fillings = partial(refilled, n_kept=len(tensors))
         for parts in passes:
             indexes, weights = filled_up(parts, size)
             for first in range(0, len(parts), n):
                 given = [*tensors, indexes[first : first + n], weights[first : first + n]]
-                outputs = compiled("samples", n, body, given)
+                outputs = compiled("samples", n, body, given, equal=other_fillings)
         norm, total, policy, value, entropy, log_probs = outputs
         last = samples.select(parts[-1])
         return Loss(total, policy, value, entropy, log_probs[: len(last)], last), norm
