@@ -29,10 +29,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
+from side_by_side import train_together
 
 import bbrl_exp
 
 QUIET = ["env=cartpole", "env.stepping=vectorized", "tracking=none", "eval.every=0", "eval.final_episodes=0"]
+_RUNS = ("seeds", "jobs")
 PPO = ["agent=ppo", "agent.learner.n_epochs=4", "agent.learner.n_minibatches=4"]
 DQN = ["agent=dqn", "agent.steps_per_chunk=8", "batch_size=8", "agent.learner.replay_capacity=10000"]
 
@@ -44,7 +46,8 @@ class Series:
     Attributes:
         name: what the table and the plot call it.
         overrides: what stays the same.
-        key: the option that is the number; ``seeds`` for so many runs, one after the other in one process.
+        key: the option that is the number; ``seeds`` for so many runs, one after the other in one process, or
+            ``jobs`` for so many side by side.
         values: its values, in ascending order.
         env_steps: environment steps of each run, at least; None where they are the number.
         chunk: environment steps of a chunk for each unit of the number; a run has at least four chunks.
@@ -61,10 +64,9 @@ class Series:
         """Overrides of a run, and how many runs."""
         env_steps = max(round(scale * (value if self.env_steps is None else self.env_steps)), 4 * self.chunk * value)
         overrides = [*QUIET, *self.overrides, f"total_steps={env_steps}"]
-        if self.key not in ("seeds", "total_steps"):
+        if self.key not in (*_RUNS, "total_steps"):
             overrides.append(f"{self.key}={value}")
-        n_runs = value if self.key == "seeds" else 1
-        return overrides, n_runs
+        return overrides, value if self.key in _RUNS else 1
 
 
 B8, T128 = "batch_size=8", "agent.steps_per_chunk=128"
@@ -81,6 +83,13 @@ SERIES = (
         32,
     ),
     Series("seeds, one after the other (PPO, B = 8, T = 128)", [*PPO, B8, T128], "seeds", (1, 2, 4, 8), 16_384),
+    Series(
+        "seeds, side by side (PPO, B = 8, T = 128, array environments)",
+        [*PPO, B8, T128, "env.stepping=auto", "env.backend=array", "checkpoint.every=0"],
+        "jobs",
+        (2, 4, 8, 16, 32, 64),
+        65_536,
+    ),
     Series("steps (PPO, B = 8, T = 128)", [*PPO, B8, T128], "total_steps", (8_192, 32_768, 131_072), None),
     Series("steps (DQN, B = 8, replay of 10,000)", DQN, "total_steps", (1_250, 2_500, 5_000, 10_000, 20_000), None),
 )
@@ -124,10 +133,13 @@ def run_all(overrides: Sequence[str], n_runs: int) -> int:
     return env_steps
 
 
-def report(overrides: Sequence[str], n_runs: int, answer: Connection) -> None:
+def report(overrides: Sequence[str], n_runs: int, are_together: bool, answer: Connection) -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the most memory counts from here
     before, start = memory("VmRSS"), time.process_time()
-    env_steps = run_all(overrides, n_runs)
+    if are_together:
+        env_steps = n_runs * int(train_together(overrides, range(n_runs))["env_steps"])
+    else:
+        env_steps = run_all(overrides, n_runs)
     answer.send((time.process_time() - start, memory("VmHWM") - before, env_steps))
 
 
@@ -137,7 +149,7 @@ def measured(series: Series, value: int, scale: float, rounds: int) -> Cost:
     context, found = multiprocessing.get_context("fork"), []
     for _ in range(rounds):
         ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=report, args=(overrides, n_runs, theirs))
+        child = context.Process(target=report, args=(overrides, n_runs, series.key == "jobs", theirs))
         child.start()
         theirs.close()
         found.append(ours.recv())

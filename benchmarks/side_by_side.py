@@ -19,6 +19,7 @@ import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rounds import REJAX_PPO, Contestant, cpu_time_in_another_folder, speed_of_program, speeds_of
 from training import DQN_OVERRIDES, PPO_OVERRIDES
@@ -67,19 +68,26 @@ def alone(task: str) -> Contestant:
     return contestant
 
 
+def train_together(options: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+    """Trains the jobs of these options side by side; what ``summary.json`` of the last one that begins says.
+
+    Of its seconds, none are spent on the others before their first chunk.
+    """
+    with open_composer() as composer:
+        config = SweepConfig.of(composer, [*options, f"seed={','.join(map(str, seeds))}"])
+        jobs = JobChecks(composer, config.of_hydra, are_stacked=True)(expand(config.typed))
+    runs = [job.run for job in jobs if job.run is not None and job.not_stackable is None]
+    assert len(runs) == len(seeds), [job.error or job.not_stackable for job in jobs]
+    with tempfile.TemporaryDirectory() as folder:
+        folders = [Path(folder) / job.folder for job in jobs]
+        run_stack(runs, folders)
+        return read_summary(folders[-1]) or {}
+
+
 def stack(task: str, n_jobs: int) -> Contestant:
     def contestant(seed: int, scale: float) -> float:
-        seeds = ",".join(str(1000 * seed + index) for index in range(n_jobs))
-        options = [*OVERRIDES[task], *_COMMON, f"seed={seeds}", f"total_steps={round(scale * STEPS[task])}"]
-        with open_composer() as composer:
-            config = SweepConfig.of(composer, options)
-            jobs = JobChecks(composer, config.of_hydra, are_stacked=True)(expand(config.typed))
-        assert all(job.not_stackable is None for job in jobs)
-        with tempfile.TemporaryDirectory() as folder:
-            folders = [Path(folder) / job.folder for job in jobs]
-            run_stack([job.run for job in jobs if job.run is not None], folders)
-            # The job that begins last has the seconds of the chunks, and none of what others do before them.
-            summary = read_summary(folders[-1]) or {}
+        options = [*OVERRIDES[task], *_COMMON, f"total_steps={round(scale * STEPS[task])}"]
+        summary = train_together(options, [1000 * seed + index for index in range(n_jobs)])
         return float(n_jobs * summary["steps_per_second"])
 
     return contestant
