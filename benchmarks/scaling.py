@@ -225,6 +225,9 @@ def main() -> None:
         for agent in ([*PPO, "batch_size=8"], DQN):  # everything is imported and warm before the first measurement
             run_all([*QUIET, *agent, "total_steps=2048"], 1)
         for series in SERIES:
+            if series.key == "jobs":
+                train_together(series.arguments(2, 0.01)[0], range(2))
+        for series in SERIES:
             costs[series.name] = [measured(series, value, arguments.scale, arguments.rounds) for value in series.values]
             sys.stderr.write(f"{series.name}: done\n")
         os.chdir("/")
