@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, cast
 
@@ -143,6 +144,35 @@ def test_hooks_of_optimizers_see_every_step_of_their_job_and_may_change_it() -> 
     torch.testing.assert_close(weights[0], torch.full((1, 2), 0.7), atol=0.01, rtol=0.0)
 
 
+def test_an_optimizer_keeps_its_own_state_whoever_changes_it_between_two_steps() -> None:
+    def after(are_stacked: bool) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+        modules = [nn.Linear(3, 1, bias=False) for _ in range(2)]
+        for module in modules:
+            nn.init.ones_(module.weight)
+        optimizers = [
+            FlatOptimizer(each.parameters(), lambda p: torch.optim.Adam(p, 0.1, fused=True)) for each in modules
+        ]
+        stack, saved = LearningStack(optimizers), {}
+        for step in range(6):
+            if step == 2:
+                saved = copy.deepcopy(optimizers[1].state())
+            elif step == 4:
+                optimizers[1].load_state(saved)
+                optimizers[0].optimizer.register_step_post_hook(lambda *_: None)
+            if are_stacked:
+                stack.step(stack.of(modules[0].weight).square().sum(dim=(1, 2)))
+                stack.store()
+            else:
+                for module, optimizer in zip(modules, optimizers, strict=True):
+                    optimizer.step(module.weight.square().sum())
+        states = [next(iter(optimizer.optimizer.state.values())) for optimizer in optimizers]
+        return [module.weight.detach() for module in modules], states
+
+    weights, states = after(True)
+    torch.testing.assert_close((weights, states), after(False))
+    assert [float(state["step"]) for state in states] == [6.0, 4.0]
+
+
 STARTS = ["batch_size=2", "agent.members.policy.hidden_sizes=[8]", "tracking=none"]
 
 
@@ -171,10 +201,12 @@ def test_a_job_whose_actions_are_refused_stops_alone() -> None:
         torch.nn.init.constant_(parameter, math.nan)
     workspaces = [Workspace(), Workspace()]
     parts = zip(runs, learners, workspaces, strict=True)
-    failures = Stack([StackedJob(run.graph, learner, own) for run, learner, own in parts]).unroll(0, 33, [0, 1])
+    stack = Stack([StackedJob(run.graph, learner, own) for run, learner, own in parts])
+    failures = stack.unroll(0, 33, [0, 1])
     assert {job: str(error) for job, error in failures.items()} == {
         1: "non-finite value in 'action' from environment 0 at t=0: nan"
     }
+    assert list(workspaces[1].keys()) == []
     alone_in = Workspace()
     with prepared_of(jobs[0]) as run, torch.inference_mode():
         run.graph(alone_in, t=0, n_steps=33)
@@ -182,6 +214,23 @@ def test_a_job_whose_actions_are_refused_stops_alone() -> None:
     assert names == list(workspaces[0].keys())
     for name in names:
         torch.testing.assert_close(workspaces[0].get_full(name), alone_in.get_full(name), msg=name)
+
+
+def test_a_job_that_fails_in_a_later_chunk_keeps_the_rows_of_the_chunks_before() -> None:
+    jobs = [[*CASES["ppo, continuous, array environments"], f"seed={seed}"] for seed in (3, 4, 5)]
+    runs = [prepared_of(job) for job in jobs]
+    workspaces = [Workspace() for _ in jobs]
+    parts = [StackedJob(run.graph, cast(Any, run.learner), own) for run, own in zip(runs, workspaces, strict=True)]
+    stack = Stack(parts)
+    assert stack.unroll(0, 5, [0, 1, 2]) == {}
+    cast(Any, runs[1].graph.agent)[0]._states[1, 0] = math.inf
+    failures = stack.unroll(5, 4, [0, 1, 2])
+    assert {job: str(error) for job, error in failures.items()} == {
+        1: "non-finite value in 'env/env_obs' from environment 1 at t=5: nan"
+    }
+    assert [own.time_size() for own in workspaces] == [9, 5, 9]
+    assert stack.unroll(9, 3, [0, 2]) == {}
+    assert [own.time_size() for own in workspaces] == [12, 5, 12]
 
 
 def test_jobs_may_differ_in_numbers_of_the_learner() -> None:

@@ -26,7 +26,7 @@ def _mm(first: Tensor, second: Tensor) -> Any:
     if min(rows, first.shape[1], columns) <= _SUMMED:
         return (first[:, :, None] * second[None]).sum(1)
     if columns <= _TURNED < rows and first.stride(0) == 1:
-        return (second.t() @ first.t()).t()
+        return (second.t() @ first.t()).t().contiguous()
     return NotImplemented
 
 

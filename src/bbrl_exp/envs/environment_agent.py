@@ -47,9 +47,9 @@ class SteppedTogether(Protocol):
 
         Args:
             t: 0 begins episodes everywhere.
-            actions: of all environments; those of failed jobs are set to 0.
+            actions: of all environments; 0 is done in place of what a job refuses.
             rows: arrays without gaps.
-            jobs: of which errors are given; the others are stepped as well.
+            jobs: of which errors are given. All are stepped, also those that have failed or left.
         """
 
 

@@ -167,13 +167,10 @@ def step(optimizer: Optimizer) -> None:
 
     Where hooks are registered, of this optimizer or of all, it is torch's own step, which calls them.
     """
-    if type(optimizer) is not Adam or len(optimizer.param_groups) > 1 or has_hooks(optimizer):
+    if not is_plain_adam(optimizer) or has_hooks(optimizer):
         optimizer.step()
         return
     group = optimizer.param_groups[0]
-    if not group["fused"] or any(group[name] for name in _NOT_PLAIN):
-        optimizer.step()
-        return
     parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
     states: list[dict[str, Any]] = [optimizer.state[parameter] for parameter in parameters]
     if not (states and all(states)):  # the first step makes them
@@ -197,6 +194,14 @@ def step(optimizer: Optimizer) -> None:
             amsgrad=False,
             maximize=False,
         )
+
+
+def is_plain_adam(optimizer: Optimizer) -> bool:
+    """Whether it is the fused Adam of torch with one group, none of whose variants is chosen."""
+    if type(optimizer) is not Adam or len(optimizer.param_groups) > 1:
+        return False
+    group = optimizer.param_groups[0]
+    return bool(group["fused"]) and not any(group[name] for name in _NOT_PLAIN)
 
 
 def has_hooks(optimizer: Optimizer) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -33,7 +33,6 @@ class StackedPolicy:
         self._features = first.features if isinstance(first, StochasticPolicy) else first.network.features
         self._inputs: NDArray[Any] | None = None
         self._choice = _choice_of(first)
-        self._drawn: Iterator[NDArray[Any]] = iter(())
 
     @property
     def action(self) -> tuple[str, tuple[int, ...], DTypeLike] | None:
@@ -60,22 +59,21 @@ class StackedPolicy:
                 for name, leaf in zip(policy.writes, actions, strict=True):
                     workspace.set(policy.prefix + name, t, torch.from_numpy(leaf))
 
-    def begin(self, n_steps: int, batch_size: int) -> None:
-        """Draws the noise of ``n_steps`` calls of :meth:`choose` at once, where that is known beforehand."""
-        if self._choice is not None:
-            policies = cast("Sequence[StochasticPolicy]", self._policies)
-            drawn = [policy.noise.next_steps(n_steps, batch_size)[0] for policy in policies]
-            self._drawn = iter(np.stack(drawn, axis=1))
+    def noise(self, n_steps: int, batch_size: int) -> Iterable[NDArray[Any] | None]:
+        """What :meth:`choose` needs in the next ``n_steps`` steps, drawn at once where that is known beforehand."""
+        if self._choice is None:
+            return [None] * n_steps
+        policies = cast("Sequence[StochasticPolicy]", self._policies)
+        return np.stack([policy.noise.next_steps(n_steps, batch_size)[0] for policy in policies], axis=1)
 
-    def choose(self, observations: NDArray[Any], actions: NDArray[Any]) -> None:
-        """Fills ``actions``, ``[K, B, *shape]``, from observations ``[K, B, n]``; :meth:`begin` was called before."""
+    def choose(self, observations: NDArray[Any], noise: NDArray[Any] | None, actions: NDArray[Any]) -> None:
+        """Fills ``actions``, ``[K, B, *shape]``, from observations ``[K, B, n]`` and what :meth:`noise` gave."""
         outputs = self._mlp.on_arrays(observations)
         if self._choice is None:
             for job, policy in enumerate(self._policies):
                 (actions[job],) = _actions_of(policy, outputs[job])
         else:
-            outputs += next(self._drawn)
-            actions[...] = outputs.argmax(axis=2) + self._choice._starts[0]
+            actions[...] = (outputs + noise).argmax(axis=2) + self._choice._starts[0]
 
     def _actions(self, outputs: NDArray[Any], jobs: Sequence[int]) -> Iterator[tuple[int, Sequence[NDArray[Any]]]]:
         """The actions of ``jobs``, ``[B, *shape]`` a leaf, for outputs ``[K, B, …]``."""

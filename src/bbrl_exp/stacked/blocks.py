@@ -6,6 +6,7 @@ workspaces get the rows at the end of the chunk: nobody reads them before.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,20 +39,26 @@ class BlockedGraph:
         self._blocks: list[NDArray[Any]] = []
 
     def unroll(self, first: int, n_steps: int, jobs: Sequence[int]) -> dict[int, Exception]:
-        """Runs the graphs of ``jobs`` as :meth:`~bbrl_exp.stacked.unrolling.StackedGraph.unroll` does."""
+        """Runs the graphs of ``jobs`` as :meth:`~bbrl_exp.stacked.unrolling.StackedGraph.unroll` does.
+
+        The workspaces of jobs that fail stay as they are.
+        """
         if not self._blocks or len(self._blocks[0]) != n_steps:
             self._blocks = [np.empty((n_steps, *shape), dtype) for shape, dtype in self._facts.values()]
         failures: dict[int, Exception] = {}
+        left = list(jobs)
         actions = self._last_actions(first, jobs)
-        self._policy.begin(n_steps, self._n // len(self._workspaces))
-        for t, (*rows, chosen) in enumerate(zip(*self._blocks, strict=True), first):
-            left = [job for job in jobs if job not in failures] if failures else jobs
-            failures |= self._environments.fill(t, actions, rows, left)
-            self._policy.choose(self._by_job(rows[self._observed]), self._by_job(chosen))
+        noise = self._policy.noise(n_steps, self._n // len(self._workspaces))
+        for t, (*rows, chosen), drawn in zip(itertools.count(first), zip(*self._blocks, strict=True), noise):
+            if failed := self._environments.fill(t, actions, rows, left):
+                failures |= failed
+                left = [job for job in left if job not in failed]
+                if not left:
+                    return failures
+            self._policy.choose(self._by_job(rows[self._observed]), drawn, self._by_job(chosen))
             actions = chosen
-        for job in jobs:
-            if job not in failures:
-                self._copy(job, first)
+        for job in left:
+            self._copy(job, first)
         return failures
 
     def _last_actions(self, first: int, jobs: Sequence[int]) -> NDArray[Any]:

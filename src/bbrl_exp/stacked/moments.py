@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
-from bbrl_exp.nn.flat_optimizer import has_hooks
+from bbrl_exp.nn.flat_optimizer import has_hooks, is_plain_adam
 
 
 class Moments:
@@ -30,20 +30,20 @@ class Moments:
         self._n_steps: dict[int, float] = {}
 
     def takes(self, job: int, optimizer: Optimizer) -> bool:
-        """Whether the optimizer of a job can step here: a fused Adam that has stepped before, and has no hooks."""
-        if job in self._states:
-            if not has_hooks(optimizer):
-                return True
-            self._store(job)
-            del self._states[job]
+        """Whether the optimizer of a job can step here: a plain fused Adam that has stepped before, without hooks."""
+        group = optimizer.param_groups[0]
+        state = optimizer.state.get(group["params"][0])
+        is_known = job in self._states and self._states[job] is state
+        if not state or not is_plain_adam(optimizer) or has_hooks(optimizer):
+            if is_known:
+                self._store(job)
+            self._states.pop(job, None)
             return False
-        if not optimizer.state or not _is_fused_adam(optimizer) or has_hooks(optimizer):
-            return False
-        (self._groups[job],) = optimizer.param_groups
-        state = self._states[job] = optimizer.state[self._groups[job]["params"][0]]
-        self._n_steps[job] = float(state["step"])
-        for own, row in self._moments(job):
-            row.copy_(own)
+        self._groups[job] = group
+        if not is_known:
+            self._states[job], self._n_steps[job] = state, float(state["step"])
+            for own, row in self._moments(job):
+                row.copy_(own)
         return True
 
     def step(self, jobs: Sequence[int]) -> None:
@@ -89,11 +89,3 @@ class Moments:
         """The moments that the optimizer has, and where they are here."""
         own = [self._states[job][name] for name in ("exp_avg", "exp_avg_sq")]
         return [(each, rows[job][: len(each)]) for each, rows in zip(own, self._rows[2:], strict=True)]
-
-
-def _is_fused_adam(optimizer: Optimizer) -> bool:
-    if type(optimizer) is not Adam or len(optimizer.param_groups) != 1:
-        return False
-    (group,) = optimizer.param_groups
-    is_plain = not any(group.get(name) for name in ("amsgrad", "maximize", "decoupled_weight_decay"))
-    return bool(group["fused"]) and is_plain

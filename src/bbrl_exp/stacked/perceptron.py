@@ -22,10 +22,15 @@ _AT_A_TIME = 1 << 18
 
 
 class Scratch:
-    """Memory for layers and their gradients, which is used again: new memory would cost as much as the products."""
+    """Memory for layers and their gradients, which is used again: new memory would cost as much as the products.
+
+    Attributes:
+        n_uses: forward passes; each overwrites what the one before has kept for its backward pass.
+    """
 
     def __init__(self) -> None:
         self._arrays: dict[tuple[str, tuple[int, ...]], Array] = {}
+        self.n_uses = 0
 
     def array(self, use: str, *shape: int) -> Array:
         """The memory for a use, float32."""
@@ -76,12 +81,14 @@ class _Perceptron(torch.autograd.Function):
                         shared.relu_()
                 seen = given
         outputs = torch.from_numpy(layers[-1])
-        ctx.is_tanh, ctx.scratch = is_tanh, scratch
+        scratch.n_uses += 1
+        ctx.is_tanh, ctx.scratch, ctx.use = is_tanh, scratch, scratch.n_uses
         ctx.save_for_backward(inputs, *map(torch.from_numpy, layers[:-1]), *parameters[::2])
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        assert ctx.use == ctx.scratch.n_uses, "another forward pass came before this backward pass"
         saved = [each.numpy() for each in ctx.saved_tensors]
         n_layers = len(saved) // 2
         seen, weights = saved[:n_layers], saved[n_layers:]
