@@ -390,7 +390,7 @@ def test_every_row_is_stored_once_and_the_bytes_are_known_before() -> None:
     buffer.put(workspace, 0)
     ring = buffer._ring
     assert ring is not None
-    held = ring.memory.nbytes + ring.is_start.nbytes + ring._places.nbytes
+    held = ring.memory.nbytes + ring._places.nbytes
     # Two floats, a byte image of four, an int64 action, a reward and two flags; padded to words of eight bytes.
     row_bytes = 32
     assert row_bytes >= 8 + 4 + 8 + 4 + 2

@@ -111,7 +111,7 @@ class ReplayBuffer:
         n_rows = self.rows_kept(batch_size)
         states = {name: fields[name] for name in self._states}
         sparse = SparseRows.bytes_for(states, self._stride, n_rows, batch_size)
-        return Ring.bytes_for(layout, n_rows, batch_size) + sparse
+        return Ring.bytes_for(layout, n_rows, batch_size, self.n_steps) + sparse
 
     def rows_kept(self, batch_size: int) -> int:
         """Rows of each of B environments that the full buffer holds: one more than transitions."""
@@ -189,7 +189,7 @@ class ReplayBuffer:
         self, fields: Mapping[str, Field], batch_size: int, device: torch.device
     ) -> tuple[Ring, SparseRows | None]:
         layout, n_rows = RowLayout({name: fields[name] for name in self._names}), self.rows_kept(batch_size)
-        ring = Ring(layout, self._reader.wanted, n_rows, batch_size, device)
+        ring = Ring(layout, self._reader.wanted, n_rows, batch_size, device, self.n_steps)
         if not self._states:
             return ring, None
         states = {name: fields[name] for name in self._states}
