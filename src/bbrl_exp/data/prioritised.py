@@ -151,7 +151,7 @@ class PrioritisedReplay:
                 raise DivergedError(f"prioritised replay: {n_bad} errors are NaN or infinite")
             self._largest = max(self._largest, largest)
         ages = np.subtract(indexes, stored.start, dtype=np.int64)
-        is_stored = ages.view(np.uint64) < len(stored)  # those from before have negative ages, large numbers without sign
+        is_stored = ages.view(np.uint64) < len(stored)  # a negative age is a large number without its sign
         if np.count_nonzero(is_stored) < len(ages):
             indexes, priorities = indexes[is_stored], priorities[is_stored]
         tree[self._leaves(indexes)] = priorities

@@ -292,7 +292,8 @@ class Ring:
         """Where the transitions of these numbers start."""
         self._note_stored()
         # Far cheaper than a remainder: no number is more than one turn of the table beyond the first.
-        return self._places.take(numbers - self._turn, mode="wrap")
+        places: NDArray[np.int64] = self._places.take(numbers - self._turn, mode="wrap")
+        return places
 
     def _note_stored(self) -> None:
         known = first, end = self.first_transition, self.end_transition
