@@ -202,11 +202,11 @@ class SumTree:
         self._levels = [np.zeros(sizes[-1])]
         self._levels += [np.zeros(size * _FAN_OUT) for size in sizes[:0:-1]]
         self._children = [level.reshape(-1, _FAN_OUT) for level in self._levels[1:]]
-        # The sums of the nodes at the top before each of them, and of all at last.
+        # For each node at the top the sum of those before it, and at the end the sum of all.
         self._sums = np.zeros(sizes[-1] + 1)
         self._sums_with = self._sums[1:]
         self._top, self._added_up = torch.from_numpy(self._levels[0]), torch.from_numpy(self._sums_with)
-        # Nodes above weights that were set after their sums were, by number; weights themselves where nothing is above.
+        # Numbers of the parents of weights that were set since the sums were brought up to date.
         self._changed: list[NDArray[np.int64]] = []
         self._before_first = np.arange(0)
 
