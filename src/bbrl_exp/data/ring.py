@@ -109,7 +109,7 @@ class Ring:
         self.layout = layout
         self.n_slots = n_slots
         self._n_repeated = min(n_steps, n_slots)
-        # Writing a slot before this one changes what is repeated: a row, or whether a transition starts at the one before.
+        # Writing a slot before this one changes what is repeated: a row, or whether the row before starts a transition.
         self._repeated_before = self._n_repeated + (n_steps > 1)
         self.batch_size = batch_size
         # Arrays where there can be some, because a few rows are written and read faster through them.
@@ -149,7 +149,7 @@ class Ring:
         self._starts_in_slot = [0] * n_slots
         self._places = np.empty(n_slots * batch_size, np.int64)
         self._first_places = np.arange(batch_size) * (n_slots + n_steps)
-        # What a draw needs to know, as arrays without dimensions: numpy takes half of the time that it needs with numbers.
+        # What a draw needs to know, as arrays without dimensions, with which numpy is twice as fast as with numbers.
         self._known = 0, 0
         self._n_stored, self._first, self._turn = np.array(0.0), np.array(0), np.array(0)
         # Where the last row is followed by the next one; None for everywhere.
