@@ -170,6 +170,28 @@ def test_an_n_step_window_next_to_the_last_row_spans_the_steps_that_are_there() 
     assert everything(buffer).discounts.tolist() == [DISCOUNT**3] * 3 + [DISCOUNT**2, DISCOUNT]
 
 
+@pytest.mark.parametrize("capacity", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("n_steps", [2, 3, 5])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_windows_of_several_steps_are_right_wherever_the_ring_wraps(capacity: int, n_steps: int, size: int) -> None:
+    workspace, buffer = with_random_ends(41, 1, seed=1), buffer_of(capacity, n_steps)
+    for row in range(0, 40, size):
+        buffer.put(window(workspace, row, size + 1), 0)
+        so_far = window(workspace, 0, row + size + 1)
+        first = max(row + size - capacity, 0)
+        starts = [t for t in range(first, row + size) if not bool(so_far["env/done"][t, 0])]
+        assert len(buffer) == len(starts)
+        if not starts:
+            continue
+        batch = everything(buffer)
+        by_hand = [n_step_by_hand(so_far, t, 0, n_steps) for t in starts]
+        assert batch.actions[0].tolist() == [100 * t for t in starts]
+        assert batch.rewards.tolist() == [total for total, *_ in by_hand]
+        assert batch.discounts.tolist() == [discount for _, discount, *_ in by_hand]
+        assert batch.terminated.tolist() == [terminated for *_, terminated, _ in by_hand]
+        assert batch.next_observations[0][:, 0].tolist() == [100.0 * last for *_, last in by_hand]
+
+
 @pytest.mark.parametrize("n_steps", [1, 3])
 def test_nothing_is_joined_across_two_recordings(n_steps: int) -> None:
     buffer = buffer_of(100, n_steps)
@@ -390,7 +412,7 @@ def test_every_row_is_stored_once_and_the_bytes_are_known_before() -> None:
     buffer.put(workspace, 0)
     ring = buffer._ring
     assert ring is not None
-    held = ring.memory.nbytes + ring.is_start.nbytes + ring._places.nbytes
+    held = ring.memory.nbytes + ring._places.nbytes
     # Two floats, a byte image of four, an int64 action, a reward and two flags; padded to words of eight bytes.
     row_bytes = 32
     assert row_bytes >= 8 + 4 + 8 + 4 + 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,9 @@ class BatchReader:
         self._first_next = len(observations) + len(actions)
         # γ and 1 by size of batch, dtype and device: one element of memory each, so that nobody can write into them.
         self._constants: dict[tuple[int, torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
-        self._powers = discount ** np.arange(n_steps + 1)
+        self._exact_powers = torch.from_numpy(discount ** np.arange(n_steps + 1))
+        self._powers = self._exact_powers  # in the dtype and on the device of the rewards
+        self._steps = np.arange(n_steps + 1)[:, None]
 
     def read(self, ring: Ring, indexes: NDArray[np.int64]) -> Batch:
         """The stored transitions of these numbers, int64 ``[N]``, with weights of one."""
@@ -97,14 +100,19 @@ class BatchReader:
 
     def _span(self, ring: Ring, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[Tensor, Tensor]]:
         """Where the transitions that start at ``places`` end; Σ γ^i r and γ^k."""
-        following = ring.following(places, self._n_steps)
-        goes_on = ring.is_start[following[:-1]]
-        is_taken = goes_on if goes_on.all() else np.logical_and.accumulate(goes_on, axis=0)
-        n_taken = is_taken.sum(0)
-        ends = following.reshape(-1).take(n_taken * len(places) + np.arange(len(places)))
+        assert ring.is_start is not None
+        following = places + self._steps
+        is_taken = ring.is_start.take(following[:-1])
+        for before, here in itertools.pairwise(is_taken):  # numpy's accumulate takes three times as long
+            np.logical_and(before, here, out=here)
+        n_taken = np.add.reduce(is_taken, 0, dtype=np.int64)
+        ends = places + n_taken
         # Rewards beyond the end may be NaN or infinite, and 0 times those is not 0.
         rewards = ring.values_at(self._reward, following[1:])
         rewards = rewards if rewards.is_floating_point() else rewards.float()
-        rewards = rewards.masked_fill_(torch.from_numpy(~is_taken).to(rewards.device), 0.0)
-        powers = torch.from_numpy(self._powers).to(rewards)
-        return ends, (powers[:-1] @ rewards, powers[torch.from_numpy(n_taken).to(rewards.device)])
+        device, dtype = rewards.device, rewards.dtype
+        rewards = torch.where(torch.from_numpy(is_taken).to(device), rewards, 0.0)
+        if self._powers.dtype != dtype or self._powers.device != device:
+            self._powers = self._exact_powers.to(device, dtype)
+        discounts = self._powers.index_select(0, torch.from_numpy(n_taken).to(device))
+        return ends, (self._powers[:-1] @ rewards, discounts)

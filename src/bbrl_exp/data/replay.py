@@ -111,7 +111,7 @@ class ReplayBuffer:
         n_rows = self.rows_kept(batch_size)
         states = {name: fields[name] for name in self._states}
         sparse = SparseRows.bytes_for(states, self._stride, n_rows, batch_size)
-        return Ring.bytes_for(layout, n_rows, batch_size) + sparse
+        return Ring.bytes_for(layout, n_rows, batch_size, self.n_steps) + sparse
 
     def rows_kept(self, batch_size: int) -> int:
         """Rows of each of B environments that the full buffer holds: one more than transitions."""
@@ -189,7 +189,7 @@ class ReplayBuffer:
         self, fields: Mapping[str, Field], batch_size: int, device: torch.device
     ) -> tuple[Ring, SparseRows | None]:
         layout, n_rows = RowLayout({name: fields[name] for name in self._names}), self.rows_kept(batch_size)
-        ring = Ring(layout, self._reader.wanted, n_rows, batch_size, device)
+        ring = Ring(layout, self._reader.wanted, n_rows, batch_size, device, self.n_steps)
         if not self._states:
             return ring, None
         states = {name: fields[name] for name in self._states}
@@ -221,7 +221,7 @@ class ReplayBuffer:
         if type(batch_size) is not int or batch_size < 1:  # the check alone costs a twentieth of a small draw
             AT_LEAST_1.check(batch_size=batch_size)
         ring = self._filled()
-        return self._reader.read(ring, _drawn(ring, batch_size, generator))
+        return self._reader.read(ring, ring.draw(batch_size, generator))
 
     def sample_transitions(self, batch_size: int, generator: np.random.Generator) -> Workspace:
         """The draw of :meth:`sample` as a workspace ``[2, batch_size, …]``, over which agents can be run.
@@ -235,7 +235,7 @@ class ReplayBuffer:
         """
         AT_LEAST_1.check(batch_size=batch_size)
         ring = self._filled()
-        return self._rows_at(ring, ring.following(ring.places_of(_drawn(ring, batch_size, generator)), 1))
+        return self._rows_at(ring, ring.following(ring.places_of(ring.draw(batch_size, generator)), 1))
 
     def gather(self, indexes: NDArray[np.int64], *, are_stored: bool = False) -> Batch:
         """The transitions of these indexes, int64 ``[N]``, with weights of one.
@@ -403,16 +403,6 @@ class ReplayBuffer:
     def _check_loaded(self) -> None:
         if self._loading:
             raise ReplayError(f"replay: {_shown(self._loading)} are not loaded yet")
-
-
-def _drawn(ring: Ring, batch_size: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """The numbers of ``batch_size`` stored transitions, int64 ``[N]``."""
-    # A third of the cost of generator.integers; the probabilities differ by less than 1e-9 of themselves.
-    drawn = generator.random(batch_size)
-    drawn *= ring.end_transition - ring.first_transition
-    indexes = drawn.astype(np.int64)
-    indexes += ring.first_transition
-    return indexes
 
 
 def _windows(ring: Ring, length: int, stride: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
