@@ -45,9 +45,9 @@ def test_large_stacks_are_divided_evenly(rates: list[Job]) -> None:
 def test_stacks_fit_in_memory(rates: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
     assert rates[0].run is not None
     size = rates[0].run.size
-    monkeypatch.setattr(stacks, "available_memory", lambda: 2 * size.workspace_bytes + 1)
+    monkeypatch.setattr(stacks, "available_memory", lambda: 4 * size.workspace_bytes + 1)
     assert sizes(rates) == [2, 2, 2]
-    monkeypatch.setattr(stacks, "available_memory", lambda: size.workspace_bytes)
+    monkeypatch.setattr(stacks, "available_memory", lambda: 2 * size.workspace_bytes)
     planned = plan(rates[:2], 32)
     assert [reason for _, reason in planned.alone] == ["the memory leaves no other job for its stack"] * 2
 

@@ -137,5 +137,6 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 def _jobs_in_memory(job: Job) -> int:
     assert job.run is not None
-    needed = job.run.size.workspace_bytes + job.run.size.replay_bytes
+    # Stacks may record in blocks, beside the workspaces.
+    needed = 2 * job.run.size.workspace_bytes + job.run.size.replay_bytes
     return max(1, available_memory() // max(1, needed))
