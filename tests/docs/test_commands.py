@@ -28,7 +28,8 @@ NOT_RUN = {
 SLURM = "launcher=slurm"  # tests/runs/test_slurm.py
 # What makes a command short. A list of seeds is cut to one seed.
 SHORT = ("total_steps=64", "eval.every=0", "eval.final_episodes=1", "agent.steps_per_chunk=8")
-SHORT_SEARCH = ("total_steps=256", "eval.every=64", "hydra.sweeper.n_trials=2", "agent.steps_per_chunk=8")
+SEARCH_OF_TWO = ("total_steps=256", "eval.every=64", "hydra.sweeper.n_trials=2", "hydra.sweeper.seeds=[1]")
+SHORT_SEARCH = (*SEARCH_OF_TWO, "eval.episodes=1", "eval.final_episodes=1", "agent.steps_per_chunk=8")
 # Pages whose commands are run as those of another page where that has them too.
 AS_ON = {"../README.md": "report.md"}
 SEEDS = re.compile(r"'seed=range\([^)]*\)'|seed=\d+(,\d+)+")

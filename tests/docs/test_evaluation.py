@@ -11,6 +11,7 @@ ENOUGH, BOTH, EVALUATE, SAMPLED, COIN, ON, LONGER, REPORTED = PAGE.commands
 SHORT, EXTENDED = LONGER.splitlines()
 STOPPED, REPORT = REPORTED.splitlines()
 QUIET = ("tracking.tensorboard=false", "tracking.console=false")
+FEW_EPISODES = ("eval.episodes=2", "eval.final_episodes=2")
 
 
 @pytest.fixture
@@ -21,7 +22,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_page_s_run_is_judged_by_sampled_actions_and_resumes_after_a_pause(folder: Path) -> None:
     assert len(PAGE.files) == 5
-    shown = run(folder, BOTH, *QUIET).stdout
+    both = (BOTH, *QUIET, "total_steps=10_000")
+    shown = run(folder, *both).stdout
     found = summary(folder, "corridor")
     assert (found["eval_policy"], found["eval_success_rate"], found["eval_mode_success_rate"]) == ("sample", 1.0, 0.0)
     assert found["eval_mode_return_mean"] == -100.0 < found["eval_return_mean"] == found["eval_sample_return_mean"]
@@ -30,9 +32,9 @@ def test_the_page_s_run_is_judged_by_sampled_actions_and_resumes_after_a_pause(f
     )
     assert run(folder, EVALUATE).stdout.startswith("return -100 ± 0 over 20 episodes\n")
 
-    assert run(folder, BOTH, *QUIET, "name=paused", "pause_after=10_000").returncode == 0
+    assert run(folder, *both, "name=paused", "pause_after=5_000").returncode == 0
     assert summary(folder, "paused")["status"] == "paused"
-    run(folder, BOTH, *QUIET, "name=paused")
+    run(folder, *both, "name=paused")
     resumed = summary(folder, "paused")
     assert [resumed[name] for name in ("eval_returns", "evaluations")] == [found["eval_returns"], found["evaluations"]]
 
@@ -52,12 +54,11 @@ def test_the_page_s_run_stops_where_it_is_good_enough(folder: Path) -> None:
 
 
 def test_one_report_says_which_runs_stopped_were_extended_or_are_judged_by_sampled_actions(folder: Path) -> None:
-    run(folder, STOPPED, *QUIET)
-    run(folder, SHORT, *QUIET)
-    run(folder, EXTENDED, *QUIET)
+    for command in (STOPPED, SHORT, EXTENDED):
+        run(folder, command, *QUIET, *FEW_EPISODES)
+    run(folder, SAMPLED, *QUIET, *FEW_EPISODES, "total_steps=4_000")
     extended = summary(folder, "longer")
     assert (extended["extended_from"], extended["env_steps"]) == ([10_240], 14_336)
-    run(folder, SAMPLED, *QUIET)
 
     printed = run(folder, REPORT).stdout.splitlines()
     for job in job_summaries(folder, "stopped"):
@@ -71,15 +72,15 @@ def test_one_report_says_which_runs_stopped_were_extended_or_are_judged_by_sampl
     assert {tuple(row[:3]) + tuple(row[5:7]) for row in rows} == {
         ("agent=ppo total_steps=10000", "3", "most likely actions", "3", "0"),
         ("agent=ppo total_steps=14000", "1", "most likely actions", "0", "1"),
-        ("agent=a2c total_steps=10000", "2", "sampled actions", "0", "0"),
-        ("agent=ppo total_steps=10000", "2", "sampled actions", "0", "0"),
+        ("agent=a2c total_steps=4000", "2", "sampled actions", "0", "0"),
+        ("agent=ppo total_steps=4000", "2", "sampled actions", "0", "0"),
     }
     assert {row[7] for row in rows} == {"", "1.0"}
     picture(folder / "outputs" / "report" / "index.html", "courses", "courses", height=600)
 
 
 def test_the_page_s_stopped_run_goes_on_as_if_it_had_not(folder: Path) -> None:
-    shorter = ("total_steps=12_000", "stop_when.at_least=15", "eval.episodes=2", *QUIET)
+    shorter = ("total_steps=8_000", "stop_when.at_least=15", "eval.episodes=2", *QUIET)
     run(folder, ENOUGH, *shorter)
     assert summary(folder, "enough")["env_steps"] == 4_096
     run(folder, ON, *shorter[:1], *shorter[2:])

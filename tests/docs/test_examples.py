@@ -33,7 +33,7 @@ def curve(folder: Path, name: str, metric: str) -> list[float]:
 
 def test_curiosity_explores_more_states_than_without(tmp_path: Path) -> None:
     sweep, program = written(tmp_path, "curiosity.md").commands
-    run(tmp_path, sweep, "total_steps=10240", "seed=0", "eval.every=0", "eval.final_episodes=1")
+    run(tmp_path, sweep, *CHEAP, "total_steps=10240", "seed=0", "eval.every=0", "eval.final_episodes=1")
     found = re.findall(r"weight (\S+), seed 0: (\d+) of 64 states seen", run(tmp_path, program).stdout)
     seen = {float(weight): int(count) for weight, count in found}
     assert 8 < seen[0.0] < seen[0.5]

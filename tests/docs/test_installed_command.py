@@ -2,9 +2,7 @@
 
 import os
 import re
-import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -59,9 +57,7 @@ def test_the_page_s_sweep_and_its_report(folder: Path) -> None:
     assert [(each["status"], each["env"]) for each in found] == [("completed", "corridor")] * 4
     out = run(folder, PAGE.commands[4]).stdout
     assert "4 of 4 runs compared by eval_return_mean, 2 settings" in out
-    again = [sys.executable, "-m", "bbrl_exp", *shlex.split(PAGE.commands[3])[1:], *SHORT, "total_steps=512"]
-    ended = subprocess.run(again, cwd=folder, capture_output=True, text=True, check=True)
-    assert "sweep: 4 jobs, 0 to run" in ended.stdout
+    assert "sweep: 4 jobs, 0 to run" in run(folder, PAGE.commands[3], *SHORT, "total_steps=512").stdout
 
 
 def test_the_examples_of_the_other_pages_run_with_the_project_file_of_this_page(folder: Path) -> None:

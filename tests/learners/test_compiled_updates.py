@@ -31,6 +31,7 @@ REPLAYED = ["agent.learner.learning_starts=16", "agent.learner.updates_per_step=
 POLICY = "agent.members.policy.hidden_sizes=[8]"
 DQN = ["agent=dqn", "env=cartpole", POLICY, *REPLAYED]
 ON_POLICY = [POLICY, "env=cartpole"]
+PPO = ["agent=ppo", "agent.learner.n_epochs=2"]
 
 
 def actor_critic(agent: str, env: str = "pendulum") -> list[str]:
@@ -64,14 +65,14 @@ LEARNERS: dict[str, list[str]] = {
     "droq": [*actor_critic("droq"), "agent.learner.policy_delay=3"],
     "discrete sac": actor_critic("discrete_sac", "cartpole"),
     "ppo with clipped values": [
-        "agent=ppo",
+        *PPO,
         *ON_POLICY,
         "+agent.learner.value_clip_range=0.1",
         "+agent.members.policy.network={" + OWN + "}",
     ],
-    "ppo with a penalty": ["agent=ppo", *ON_POLICY, "agent.learner.objective=kl"],
+    "ppo with a penalty": [*PPO, *ON_POLICY, "agent.learner.objective=kl"],
     "ppo of continuous actions in five minibatches": [
-        "agent=ppo",
+        *PPO,
         "env=pendulum",
         POLICY,
         "agent.learner.n_minibatches=5",
