@@ -212,7 +212,7 @@ def test_a_network_whose_samples_depend_on_each_other_is_not_compiled(agent: str
     assert (
         "compile: updates are not compiled: its network mixes the samples of a minibatch, which others fill up" in news
     )
-    assert_same(learner, trained(overrides, None)[0], 0.0 if agent == "pqn" else 2e-5)
+    assert_same(learner, trained(overrides, None)[0], 0.0)
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,16 @@ import torch
 from torch import Tensor
 
 from bbrl_exp.arguments import AboveZero, Scheduled
-from bbrl_exp.compilation.compiler import Compiler, NotCompilableError
+from bbrl_exp.compilation.compiler import Compiler
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.learners.compiled.batches import check_can_be_filled_up
 from bbrl_exp.learners.compiled.updates import CompiledUpdates
+from bbrl_exp.learners.learner import Metrics, Progress
 from bbrl_exp.learners.parts.advantage_update import AdvantageUpdate
 from bbrl_exp.learners.parts.on_policy import Loss, OfSamples
 from bbrl_exp.learners.parts.options import MakeOptimizer, OneOptimizer, adam
 from bbrl_exp.learners.parts.samples import Samples
+from bbrl_exp.workspace import Workspace
 
 _NAMED: dict[str, MakeOptimizer] = {
     "rmsprop": functools.partial(torch.optim.RMSprop, alpha=0.99, eps=1e-5),
@@ -59,12 +61,12 @@ class A2C(AdvantageUpdate[Samples], OfSamples):
         n_samples = steps_per_chunk * batch_size
         self.compiled = CompiledUpdates(self, compiler, self.compiled_numbers, 1, n_samples, n_samples + batch_size)
 
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        return self.with_or_without_compiling(functools.partial(super().update, workspace, progress))
+
     def learn(self, experience: Samples) -> tuple[Loss, Tensor]:
         compiled = self.compiled
-        if compiled is not None and len(experience) <= compiled.most_samples:
-            whole = torch.arange(len(experience), device=experience.returns.device)
-            try:
-                return self.descend_compiled(compiled, experience, [[whole]], compiled.most_samples)
-            except NotCompilableError as reason:
-                self.give_up_compiling(reason)
-        return super().learn(experience)
+        if compiled is None or len(experience) > compiled.most_samples:
+            return super().learn(experience)
+        whole = torch.arange(len(experience), device=experience.returns.device)
+        return self.descend_compiled(compiled, experience, [[whole]], compiled.most_samples)

@@ -18,6 +18,7 @@ as in its Atari experiments.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
@@ -30,11 +31,12 @@ from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.functional.losses import approximate_kl, clipped_surrogate, clipped_value
 from bbrl_exp.learners.compiled.batches import check_can_be_filled_up
 from bbrl_exp.learners.compiled.updates import CompiledUpdates, updates_per_graph
-from bbrl_exp.learners.learner import Metrics
+from bbrl_exp.learners.learner import Metrics, Progress
 from bbrl_exp.learners.parts.on_policy import Loss, OfSamples
 from bbrl_exp.learners.parts.proximal_update import ProximalUpdate
 from bbrl_exp.learners.parts.samples import Samples
 from bbrl_exp.seeding import numpy_generator
+from bbrl_exp.workspace import Workspace
 
 # Without bounds, a policy that hardly moves would halve β to 0, from where doubling leads nowhere.
 _SMALLEST_KL_WEIGHT, _LARGEST_KL_WEIGHT = 1e-6, 1e6
@@ -104,19 +106,18 @@ class PPO(ProximalUpdate[Samples], OfSamples):
         n_samples = steps_per_chunk * batch_size
         self.compiled = CompiledUpdates(self, compiler, numbers, at_once, n_samples, n_samples + batch_size)
 
+    def update(self, workspace: Workspace, progress: Progress) -> Metrics:
+        return self.with_or_without_compiling(partial(super().update, workspace, progress))
+
     def learn(self, experience: Samples) -> tuple[Loss | None, Tensor]:
         compiled = self.compiled
         if compiled is None or not self.n_minibatches <= len(experience) <= compiled.most_samples:
             return super().learn(experience)
         size = math.ceil(compiled.most_samples / self.n_minibatches)
-        try:
-            with compiled.drawing("samples", compiled.at_once, self._generator):
-                n, n_parts, device = len(experience), self.n_minibatches, experience.returns.device
-                passes = (list(parts(n, n_parts, self._generator, device)) for _ in range(self.n_epochs))
-                return self.descend_compiled(compiled, experience, passes, size)
-        except NotCompilableError as reason:
-            self.give_up_compiling(reason)
-            return super().learn(experience)
+        with compiled.drawing("samples", compiled.at_once, self._generator):
+            n, n_parts, device = len(experience), self.n_minibatches, experience.returns.device
+            passes = (list(parts(n, n_parts, self._generator, device)) for _ in range(self.n_epochs))
+            return self.descend_compiled(compiled, experience, passes, size)
 
     def after_epochs(self, loss: Loss, experience: Samples) -> Metrics:
         if self._is_clipped:

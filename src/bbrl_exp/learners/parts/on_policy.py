@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from functools import partial
 from typing import ClassVar, Generic, NamedTuple, TypeVar
@@ -168,6 +168,16 @@ class OfSamples(OnPolicyActorCritic[Samples]):
         last = samples.select(parts[-1])
         return Loss(total, policy, value, entropy, log_probs[: len(last)], last), norm
 
+    def with_or_without_compiling(self, update: Callable[[], Metrics]) -> Metrics:
+        """The update; where a graph of it cannot be compiled all of it again without, the values of the chunk too."""
+        before = self._behaviour.state()
+        try:
+            return update()
+        except NotCompilableError as reason:
+            self.give_up_compiling(reason)
+            self._behaviour.load_state(before)
+            return update()
+
     def collect(self, workspace: Workspace, progress: Progress) -> Samples:
         of = (workspace, progress, self.policy, self.critic, self._behaviour, self)
         return collect_samples(*of, self._evaluated)
@@ -183,10 +193,7 @@ class OfSamples(OnPolicyActorCritic[Samples]):
                 with torch.no_grad():
                     return evaluated(policy, critic, given[:n_leaves], given[n_leaves:])
 
-            try:
-                return compiled("rows", 1, body, [*rows, *actions], what="the values of a chunk")
-            except NotCompilableError as reason:
-                self.give_up_compiling(reason)
+            return compiled("rows", 1, body, [*rows, *actions], what="the values of a chunk")
         return evaluated(policy, critic, rows, actions)
 
     def loss(self, experience: Samples) -> Loss:
