@@ -126,6 +126,18 @@ def test_a_run_without_a_backend_can_be_repeated_with_another_one(command_line: 
     assert config_of(folder_of(other)).env.backend == "torch"
 
 
+def test_an_environment_option_of_the_users_own_is_repeated_as_it_is(command_line: CommandLine, rerun):
+    conf = Path("conf/env")
+    conf.mkdir(parents=True)
+    lines = ["_target_: bbrl_exp.envs.gym_agents.AutoResetGymAgent", "env: CartPole-v1"]
+    lines += ["batch_size: ${batch_size}", "seed: ${seed}"]
+    (conf / "mine.yaml").write_text("".join(["agent:\n", *(f"  {line}\n" for line in lines)]))
+    assert command_line(*SMALL, "--config-dir=conf", "env=mine", "name=mine").code == 0
+    again = rerun("outputs/mine")
+    assert again.out.startswith("run again: outputs/mine; what differs: nothing\n"), again.err
+    assert_same_run(Path("outputs/mine"), folder_of(again))
+
+
 def test_versions_and_commit_that_changed_are_named(command_line: CommandLine, rerun):
     assert command_line(*SMALL, "name=mine").code == 0
     path = Path("outputs/mine/summary.json")

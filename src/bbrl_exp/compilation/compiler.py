@@ -106,7 +106,7 @@ class Compiler:
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Signals that ask to stop come after the block, and not to processes that it starts.
+    """Signals that ask to stop come to this thread after the block, and not to processes that it starts.
 
     Ctrl-C reaches the C++ compiler too. Without this, a run that is asked to stop would do its last updates without a
     graph, and would not be the run that was never stopped.

@@ -82,7 +82,8 @@ class PastRun:
         """
         today, env = _load(config_dir / "env" / "gym.yaml", DictConfig), self.config["env"]
         agent = env.get("agent")
-        if not isinstance(agent, dict) or agent.get("_target_") != today["backends"][FIRST_BACKEND]:
+        own = {"_target_": today["backends"][FIRST_BACKEND], "env": today["agent"]["env"]}
+        if not isinstance(agent, dict) or "id" not in env or any(agent.get(key) != own[key] for key in own):
             return self
         agent = {**today["agent"], **agent, "_target_": today["agent"]["_target_"]}
         return replace(self, config={**self.config, "env": {**today, **env, "agent": agent}})

@@ -15,8 +15,8 @@ STOPPED_BY = 128  # plus the number of the signal: the exit code of what it stop
 class StopSignal:
     """Whether the run was asked to stop.
 
-    The first of the signals SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 sets a flag. A SIGINT after that interrupts at once;
-    the others, which schedulers repeat, change nothing any more.
+    The first of the signals SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 sets a flag. A SIGINT after that interrupts at once,
+    or when the graph is done that is being compiled; the others, which schedulers repeat, change nothing any more.
 
     Attributes:
         number: the signal that asked, None as long as none has.

@@ -59,7 +59,7 @@ def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> int:
         planned = plan([job for job in jobs if job.error is None], config.jobs_per_stack)
     for line in planned.lines:
         terminal.line(line)
-    for line in _totals(left, estimates, partial(_in_order, config, bool(planned.stacks))):
+    for line in _totals(left, estimates, partial(_in_order, config, len(left), bool(planned.stacks))):
         terminal.line(line)
     terminal.line(f"dry run: nothing was made; folder: {folder}")
     return 1 if complaints else 0
@@ -125,8 +125,8 @@ def _totals(jobs: Sequence[Job], estimates: Estimates, in_order: Callable[[float
     ]
 
 
-def _in_order(config: SweepConfig, has_stacks: bool, seconds: float) -> str:
-    """How the launcher runs jobs that take ``seconds`` in all, if each were alone."""
+def _in_order(config: SweepConfig, n_left: int, has_stacks: bool, seconds: float) -> str:
+    """How the launcher runs ``n_left`` jobs that take ``seconds`` in all, if each were alone."""
     if has_stacks:
         return "one after the other; the jobs of a stack share one process and take less"
     if config.launcher in (LOCAL, SIDE_BY_SIDE):
@@ -134,4 +134,5 @@ def _in_order(config: SweepConfig, has_stacks: bool, seconds: float) -> str:
     if (n_jobs := config.n_jobs) is None:
         return "as many at a time as the cluster takes"
     at_once = n_jobs if n_jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + n_jobs)
+    at_once = min(at_once, n_left)
     return f"{at_once} at a time about {time_in_words(seconds / at_once)}" if at_once > 1 else "one after the other"

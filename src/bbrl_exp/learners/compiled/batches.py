@@ -81,7 +81,9 @@ def filled_up(parts: Sequence[Tensor], size: int) -> tuple[Tensor, Tensor]:
 
 
 def refilled(given: Sequence[Tensor], n_kept: int = 0) -> list[list[Tensor]]:
-    """What an update is made from, twice: a half of the samples of each part has weight 0, each time others.
+    """Two versions of what an update is made from, which differ only in samples of weight 0: they must teach the same.
+
+    Half of the samples of each part have weight 0; of a part of one sample it is that one, which proves nothing.
 
     Args:
         given: the last are the weights, ``[…, size]``; those before it have the samples in the same dimension.
