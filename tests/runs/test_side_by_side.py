@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,26 @@ def test_a_stack_that_was_stopped_resumes_to_the_bits_of_one_that_was_not(
     assert command_line(*PPO, *jobs, "name=straight").code == 0
     for folder in folders:
         assert_same_run(folder, tmp_path / "outputs/multirun/straight" / folder.name)
+
+
+@pytest.mark.parametrize("launcher", [["side_by_side"], ["joblib", "hydra.launcher.n_jobs=1"]], ids=lambda of: of[0])
+def test_the_command_in_the_log_of_a_job_resumes_it(
+    launcher: list[str], command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["seed=1,2", "total_steps=128", "eval.every=0", "pause_after=64", "name=s", f"launcher={launcher[0]}"]
+    monkeypatch.setattr(sys, "argv", ["bbrl-exp", "run", *PPO, *words, *launcher[1:]])
+    assert command_line(*sys.argv[2:]).code == 0
+    folder = tmp_path / "outputs/multirun/s/seed=1"
+    (line,) = (line for line in (folder / "run.log").read_text().splitlines() if line.startswith("to resume: "))
+    assert line.endswith(
+        " run env=cartpole batch_size=2 eval.episodes=1 eval.final_episodes=1 agent=ppo agent.steps_per_chunk=32 "
+        "agent.learner.n_epochs=2 total_steps=128 eval.every=0 checkpoint.keep=1 seed=1 name=s "
+        f"\"resume='{folder}'\""
+    )
+    again = shlex.split(line)
+    again = again[again.index("run") + 1 :]
+    assert "resumes after 64 environment steps" in command_line(*again).out
+    assert (summary_of(folder)["status"], summary_of(folder)["env_steps"]) == ("completed", 128)
 
 
 def checked(*overrides: str) -> list[CheckedRun]:
