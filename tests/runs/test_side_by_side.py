@@ -49,6 +49,8 @@ def test_jobs_that_differ_in_seed_and_rate_are_one_stack_with_a_folder_each(
     ended = command_line(*PPO, *jobs)
     assert ended.code == 0, ended.err
     assert "side by side: 6 jobs in 1 stack\n" in ended.out
+    assert "\n* trained side by side with 5 others: the number is its share\nstack of 6: " in ended.out
+    assert " steps/s together\nfolder: " in ended.out
     sweep = tmp_path / "outputs/multirun/six"
     folders = sorted(path for path in sweep.iterdir() if path.is_dir())
     assert len(folders) == 6

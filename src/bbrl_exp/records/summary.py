@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -113,6 +113,15 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         return read_json(folder / SUMMARY)
     except UnreadableError:
         return None
+
+
+def beside_in_words(counts: Collection[int]) -> str:
+    """How runs were trained whose summaries have these ``side_by_side_with``."""
+    least, most = min(counts), max(counts)
+    if most == 0:
+        return "trained side by side, with no other left at the end"
+    number = f"{most}" if least == most else f"{least} to {most}"
+    return f"trained side by side with {number} {'other' if number == '1' else 'others'}"
 
 
 def status_of(summary: Mapping[str, Any]) -> str | None:
