@@ -337,6 +337,39 @@ def test_runs_of_several_commits_are_told(sweep: Path, write_run: WriteRun) -> N
     assert json.dumps("abc")[1:-1] in words
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_the_speed_of_runs_that_were_trained_side_by_side_is_marked_as_a_share(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    for seed in (1, 2, 3):
+        write_run(tmp_path / "s" / f"ppo{seed}", seed=seed, side_by_side_with=2)
+        write_run(tmp_path / "s" / f"dqn{seed}", agent="dqn", seed=seed)
+    assert main([str(tmp_path / "s")]) == 0
+    report = tmp_path / "s" / "report"
+    said = words_of(report / "index.html")
+    assert (
+        "* Trained side by side with 2 others: the number is the share of a run; its stack is as fast as all of its "
+        "runs together." in said
+    )
+    assert "ppo 3 502.0* 501.0 to 503.0 2.000 2.000 to 2.000" in said
+    assert "dqn 3 502.0 501.0 to 503.0" in said
+    assert "1,000 501.0* 2.000" in said
+    assert {row["setting"]: row["runs_side_by_side"] for row in rows(report, "speed")} == {
+        "agent=ppo": "3",
+        "agent=dqn": "0",
+    }
+    assert {(row["setting"], row["side_by_side_with"]) for row in rows(report, "runs")} == {
+        ("agent=ppo", "2"),
+        ("agent=dqn", ""),
+    }
+    shutil.rmtree(report)
+    shutil.rmtree(tmp_path / "s" / "ppo2")
+    write_run(tmp_path / "s" / "ppo2", seed=2)
+    write_run(tmp_path / "s" / "ppo4", seed=4, side_by_side_with=0)
+    assert main([str(tmp_path / "s")]) == 0
+    assert "* Trained side by side with 0 to 2 others: the number is" in words_of(report / "index.html")
+
+
 def test_the_script_starts_without_pytorch_and_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "scripts" / "report.py"
     done = subprocess.run(

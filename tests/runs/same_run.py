@@ -13,7 +13,16 @@ from bbrl_exp.records.layout import EVENTS
 from ..records.event_scalars import read_scalars
 
 _OF_TIME = ("time/", "system/")
-_OF_SESSIONS = ("wall_seconds", "steps_per_second", "command", "overrides", "config_hash", "versions", "git_commit")
+_OF_SESSIONS = (
+    "wall_seconds",
+    "steps_per_second",
+    "side_by_side_with",
+    "command",
+    "overrides",
+    "config_hash",
+    "versions",
+    "git_commit",
+)
 _OF_EXTENSIONS = ("extended_from",)
 
 

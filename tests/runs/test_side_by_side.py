@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
+from bbrl_exp.commands.rerun import main as rerun
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.runs.estimate import Estimate
@@ -40,18 +43,21 @@ def summary_of(folder: Path) -> dict[str, object]:
 
 
 def test_jobs_that_differ_in_seed_and_rate_are_one_stack_with_a_folder_each(
-    command_line: CommandLine, tmp_path: Path
+    command_line: CommandLine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     jobs = ["seed=1,2,3", "agent.learner.learning_rate=1e-3,3e-4", "name=six"]
     ended = command_line(*PPO, *jobs)
     assert ended.code == 0, ended.err
     assert "side by side: 6 jobs in 1 stack\n" in ended.out
+    assert "\n* trained side by side with 5 others: the number is its share\nstack of 6: " in ended.out
+    assert " steps/s together\nfolder: " in ended.out
     sweep = tmp_path / "outputs/multirun/six"
     folders = sorted(path for path in sweep.iterdir() if path.is_dir())
     assert len(folders) == 6
     for folder in folders:
         summary = summary_of(folder)
         assert (summary["status"], summary["env_steps"]) == ("completed", 256)
+        assert summary["side_by_side_with"] == 5
         assert len(summary["evaluations"]) == 2  # type: ignore[arg-type]
         assert (folder / "checkpoints/best.pt").exists()
         assert (folder / "checkpoints/step_256.pt").exists()
@@ -61,6 +67,10 @@ def test_jobs_that_differ_in_seed_and_rate_are_one_stack_with_a_folder_each(
     again = command_line(*PPO, *jobs, "launcher=local")
     assert again.code == 0
     assert "sweep: 6 jobs, 0 to run" in again.out
+    # On its own it rounds differently.
+    assert rerun([str(folders[0]), "name=alone", "dry_run=true"]) == 0
+    said = f"run again: {folders[0]}; what differs: it was trained side by side, which rounds differently\n"
+    assert capfd.readouterr().out.startswith(said)
 
 
 def test_a_stack_that_was_stopped_resumes_to_the_bits_of_one_that_was_not(
@@ -78,6 +88,28 @@ def test_a_stack_that_was_stopped_resumes_to_the_bits_of_one_that_was_not(
     assert command_line(*PPO, *jobs, "name=straight").code == 0
     for folder in folders:
         assert_same_run(folder, tmp_path / "outputs/multirun/straight" / folder.name)
+
+
+@pytest.mark.parametrize("launcher", [["side_by_side"], ["joblib", "hydra.launcher.n_jobs=1"]], ids=lambda of: of[0])
+def test_the_command_in_the_log_of_a_job_resumes_it(
+    launcher: list[str], command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["seed=1,2", "total_steps=128", "eval.every=0", "pause_after=64", "name=s", f"launcher={launcher[0]}"]
+    monkeypatch.setattr(sys, "argv", ["bbrl-exp", "run", *PPO, *words, *launcher[1:]])
+    assert command_line(*sys.argv[2:]).code == 0
+    folder = tmp_path / "outputs/multirun/s/seed=1"
+    (line,) = (line for line in (folder / "run.log").read_text().splitlines() if line.startswith("to resume: "))
+    assert line.endswith(
+        " run env=cartpole batch_size=2 eval.episodes=1 eval.final_episodes=1 agent=ppo agent.steps_per_chunk=32 "
+        "agent.learner.n_epochs=2 total_steps=128 eval.every=0 checkpoint.keep=1 seed=1 name=s "
+        f"\"resume='{folder}'\""
+    )
+    again = shlex.split(line)
+    again = again[again.index("run") + 1 :]
+    assert "resumes after 64 environment steps" in command_line(*again).out
+    assert (summary_of(folder)["status"], summary_of(folder)["env_steps"]) == ("completed", 128)
+    # What was trained side by side for a part of its time stays so.
+    assert summary_of(folder)["side_by_side_with"] == (1 if launcher == ["side_by_side"] else None)
 
 
 def checked(*overrides: str) -> list[CheckedRun]:
@@ -113,6 +145,7 @@ def test_a_signal_between_two_jobs_stops_both_at_one_chunk_and_each_resumes_alon
     assert [summary_of(folder)["env_steps"] for folder in stopped] == [128, 128]
     for run, folder, other in zip(runs, stopped, straight, strict=True):
         assert [ending.code for ending in run_stack([run], [folder])] == [0]
+        assert (summary_of(folder)["side_by_side_with"], summary_of(other)["side_by_side_with"]) == (0, 1)
         assert "side by side with no other job in one process" in (folder / "run.log").read_text()
         assert_same_run(folder, other)
 
@@ -137,8 +170,9 @@ def test_a_job_that_diverges_stops_alone(command_line: CommandLine, tmp_path: Pa
     assert rates.code == 1
     assert "side by side: 4 jobs in 1 stack\n" in rates.out
     sweep = tmp_path / "outputs/multirun/three"
-    statuses = {path.name: summary_of(path)["status"] for path in sweep.iterdir() if path.is_dir()}
-    assert statuses == {
+    summaries = {path.name: summary_of(path) for path in sweep.iterdir() if path.is_dir()}
+    assert {summary["side_by_side_with"] for summary in summaries.values() if summary["status"] == "completed"} == {1}
+    assert {name: summary["status"] for name, summary in summaries.items()} == {
         f"agent.learner.learning_rate={rate},seed={seed}": status
         for rate, status in (("0.001", "completed"), ("1e+30", "diverged"))
         for seed in (1, 2)

@@ -1,5 +1,6 @@
 """The rows of a sweep's table, from what the folders hold."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from bbrl_exp.records.claim import FolderClaim
 from bbrl_exp.records.summary import Status, Summary
 from bbrl_exp.records.tables import SweepRow, write_sweep_table
-from bbrl_exp.sweeps.table import is_job_fine, other_rows, row_of
+from bbrl_exp.sweeps.table import is_job_fine, other_rows, row_of, show_table
 
 SUMMARY = Summary(
     "completed", "ppo", "cartpole", "CartPole-v1", 1, 8, return_mean=20.0, overrides=("agent=ppo", "seed=1")
@@ -55,6 +56,45 @@ def test_a_row_tells_how_a_job_stands(
         write(tmp_path, "job", status)
     row = row_of(tmp_path, "job", ["seed=1"], None, is_stopped=is_stopped)
     assert (row.status, row.error) == expected
+
+
+def test_speeds_of_stacked_jobs_are_marked_as_shares_and_added_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*with_others: int | None, env_steps: Sequence[int] = (1000,) * 4) -> list[str]:
+        rows = []
+        for seed, (number, steps) in enumerate(zip(with_others, env_steps, strict=False)):
+            (tmp_path / f"seed={seed}").mkdir(exist_ok=True)
+            changed = replace(SUMMARY, side_by_side_with=number, steps_per_second=500.0, env_steps=steps)
+            changed.write(tmp_path / f"seed={seed}")
+            rows.append(row_of(tmp_path, f"seed={seed}", [f"seed={seed}"], None, is_stopped=False))
+        show_table(rows, tmp_path, stacks=stacks)
+        return capsys.readouterr().out.splitlines()
+
+    stacks = [("seed=0", "seed=1")]
+    assert said(1, 1, None)[2:] == [
+        "  seed=0     completed  20      -           500*     seed=0",
+        "  seed=1     completed  20      -           500*     seed=1",
+        "  seed=2     completed  20      -           500      seed=2",
+        "* trained side by side with 1 other: the number is its share",
+        "stack of 2: 1,000 steps/s together",
+        f"folder: {tmp_path}",
+    ]
+    # One job has stopped early, after half of the time.
+    assert said(1, 0, env_steps=(1000, 2000))[-3:-1] == [
+        "* trained side by side with 0 to 1 others: the number is its share",
+        "stack of 2: 750 steps/s together",
+    ]
+    # Each alone in its stack, as they resumed at different steps: there is no speed together.
+    assert said(0, 0)[-2] == "* trained side by side, with no other left at the end: the number is its share"
+    stacks = [("seed=0", "seed=1"), ("seed=2", "seed=3")]
+    assert said(1, 1, 1, 1)[-4:-1] == [
+        "* trained side by side with 1 other: the number is its share",
+        "stack of 2 (seed=0 and 1 more): 1,000 steps/s together",
+        "stack of 2 (seed=2 and 1 more): 1,000 steps/s together",
+    ]
+    stacks = []
+    assert said(None)[-2:] == ["  seed=0     completed  20      -           500      seed=0", f"folder: {tmp_path}"]
 
 
 def test_a_job_whose_folder_is_held_still_runs(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ class PastRun:
         return [*kept, *more]
 
     def differences(self, config: DictConfig) -> str:
-        """What is not as it was, in one line: values that matter to the numbers, versions and commit.
+        """What is not as it was, in one line: values that matter to the numbers, versions, commit, a stack.
 
         Args:
             config: composed, of the run to be.
@@ -166,6 +166,8 @@ class PastRun:
         found += [f"{name} {old.get(name, 'absent')} → {new.get(name, 'absent')}" for name in names]
         commits = self.summary.get("git_commit"), git_commit(repositories())
         found += [f"commit {_short(commits[0])} → {_short(commits[1])}"] if commits[0] != commits[1] else []
+        if self.summary.get("side_by_side_with") is not None:
+            found.append("it was trained side by side, which rounds differently")
         return f"run again: {self.folder}; what differs: {', '.join(found) or 'nothing'}"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 PROGRAM = "bbrl-exp"
 _MODULE = ("python", "-m", "bbrl_exp")
 _VERBS_OF_SCRIPTS = ("run", "rerun", "evaluate", "record", "report", "list")
+_SPECIAL_IN_DOUBLE_QUOTES = frozenset('"$`\\!')
 # What a command needs of the environment in which it was typed.
 VARIABLES = ("BBRL_EXP_ALLOW", "PYTHONPATH")
 
@@ -64,10 +65,15 @@ def shell_command(words: Sequence[str]) -> str:
     Args:
         words: of a command, as :meth:`Invocation.calling` begins it.
     """
-    variables = [f"{name}={shlex.quote(value)}" for name in VARIABLES if (value := os.environ.get(name))]
+    variables = [f"{name}={_in_a_shell(value)}" for name in VARIABLES if (value := os.environ.get(name))]
     program, *others = words
     found = _interpreter() if program == "python" else _installed() if program == PROGRAM else [program]
-    return " ".join([*variables, shlex.join([*found, *others])])
+    return " ".join([*variables, *map(_in_a_shell, [*found, *others])])
+
+
+def _in_a_shell(word: str) -> str:
+    """The word, quoted where a shell needs that; single quotes in it, which Hydra reads, are easy to read too."""
+    return f'"{word}"' if "'" in word and not set(word) & _SPECIAL_IN_DOUBLE_QUOTES else shlex.quote(word)
 
 
 def _interpreter() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -49,7 +49,10 @@ class Summary:
         eval_curve_mean: mean of the mean returns of the evaluations along the run; None where there were none.
         best_eval_return_mean: the best of the evaluations along the run, that of ``checkpoints/best.pt``.
         wall_seconds: from the start of the task to its end.
-        steps_per_second: environment steps per second, updates and tracking included, start-up and evaluation left out.
+        steps_per_second: environment steps per second, updates and tracking included, start-up and evaluation left out;
+            of a run that was trained side by side, its share.
+        side_by_side_with: the other jobs beside which it was trained in one process, as many as were left at its end;
+            None where it was trained on its own from start to end, and in summaries of earlier versions.
         error: why the run did not complete.
         command: the command line.
         overrides: the overrides of this job.
@@ -83,6 +86,7 @@ class Summary:
     best_eval_return_mean: float | None = None
     wall_seconds: float = 0.0
     steps_per_second: float | None = None
+    side_by_side_with: int | None = None
     error: str | None = None
     command: str = ""
     overrides: tuple[str, ...] = ()
@@ -109,6 +113,15 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         return read_json(folder / SUMMARY)
     except UnreadableError:
         return None
+
+
+def beside_in_words(counts: Collection[int]) -> str:
+    """How runs were trained whose summaries have these ``side_by_side_with``."""
+    least, most = min(counts), max(counts)
+    if most == 0:
+        return "trained side by side, with no other left at the end"
+    number = f"{most}" if least == most else f"{least} to {most}"
+    return f"trained side by side with {number} {'other' if number == '1' else 'others'}"
 
 
 def status_of(summary: Mapping[str, Any]) -> str | None:

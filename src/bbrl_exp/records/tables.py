@@ -32,6 +32,7 @@ class SweepRow:
     error: str | None = None
     eval_success_rate: float | None = None
     stopped_because: str | None = None
+    side_by_side_with: int | None = None
 
 
 def write_sweep_table(sweep: Path, rows: Sequence[SweepRow]) -> None:

@@ -95,7 +95,7 @@ def make_report(runs: Sequence[Run], problems: Sequence[Problem], options: Optio
 def _line(
     run: Run, place: tuple[str, str], score: float | None, metric: str, original: Path | None, *, counts: bool
 ) -> Line:
-    words = list(run.faults)
+    words, beside = list(run.faults), run.numbers.get("side_by_side_with")
     if run.status == "running":
         words.insert(0, "still running, or its process ended without a word")
     elif run.status != "completed":
@@ -117,6 +117,7 @@ def _line(
         words="; ".join(words),
         counts=counts,
         course=in_words(run) if counts else "",
+        side_by_side_with=None if beside is None else int(beside),
     )
 
 
@@ -185,7 +186,8 @@ def _speeds(lines: Sequence[Line], order: Sequence[str], environments: Sequence[
             if of:
                 steps_per_second = _spread([line.steps_per_second for line in of])
                 wall_seconds = _spread([line.wall_seconds for line in of])
-                found.append(Speed(setting, environment, len(of), steps_per_second, wall_seconds))
+                beside = tuple(line.side_by_side_with for line in of if line.side_by_side_with is not None)
+                found.append(Speed(setting, environment, len(of), steps_per_second, wall_seconds, beside))
     return found
 
 

@@ -47,6 +47,7 @@ class Line:
         words: why it does not count, or what is wrong with its files.
         course: what is special about a run that counts: it stopped early, was extended, or is judged otherwise.
         counts: whether its score is among those compared.
+        side_by_side_with: jobs beside which it was trained, of whose speed its own is a share; None for none.
     """
 
     folder: Path
@@ -61,17 +62,23 @@ class Line:
     env_steps: float | None = None
     counts: bool = False
     course: str = ""
+    side_by_side_with: int | None = None
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast the runs of a setting were: medians, with the slowest and the fastest."""
+    """How fast the runs of a setting were: medians, with the slowest and the fastest.
+
+    Attributes:
+        side_by_side: of the runs that were trained side by side, beside how many others.
+    """
 
     setting: str
     environment: str
     n_runs: int
     steps_per_second: tuple[float, float, float] | None
     wall_seconds: tuple[float, float, float] | None
+    side_by_side: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from bbrl_exp.errors import BbrlExpError
 from bbrl_exp.records.files import replace_file
 from bbrl_exp.records.metrics import EVALUATIONS
+from bbrl_exp.records.summary import beside_in_words
 from bbrl_exp.reports.contents import Report
 from bbrl_exp.reports.courses import MEASURES
 from bbrl_exp.reports.curves import FIRST_EPISODE, WINDOW
@@ -87,12 +88,14 @@ def _page(report: Report, title: str, folder: Path, pictures: Mapping[str, tuple
     filters = {"number": number, "integer": integer, "readable": readable, "estimate": _estimate, "ends": _ends}
     environment.filters |= filters
     counted = [line for line in report.lines if line.counts]
+    beside = [number for speed in report.speeds for number in speed.side_by_side]
     return environment.from_string(source).render(
         report=report,
         title=readable(title),
         counted=counted,
         uncounted=[line for line in report.lines if not line.counts],
         flawed=[line for line in counted if line.words],
+        beside=beside_in_words(beside) if beside else None,
         is_plain=all(course.is_plain for course in report.courses),
         measured=[key for key in MEASURES if any(key in course.measures for course in report.courses)],
         measures=MEASURES,

@@ -63,14 +63,17 @@ def draw_improvement(report: Report, looks: Mapping[str, Look]) -> Figure | None
 
 
 def draw_speed(report: Report, looks: Mapping[str, Look]) -> Figure | None:
-    """Environment steps per second: median, slowest and fastest run."""
+    """Environment steps per second: median, slowest and fastest run; a star marks runs that are a part of a stack."""
     marks: dict[str, dict[str, _Mark]] = {}
     for speed in report.speeds:
         if speed.steps_per_second:
             marks.setdefault(speed.environment, {})[speed.setting] = _Mark(Estimate(*speed.steps_per_second))
     counts = ((speed.setting, speed.n_runs) for speed in report.speeds if speed.steps_per_second)
-    found = [_Panel(environment, "environment steps per second", of) for environment, of in marks.items()]
-    figure, plots = _rows(found, report.best_first, with_runs(counts), looks)
+    beside = {speed.setting for speed in report.speeds if speed.side_by_side}
+    words = f"environment steps per second{' (*: share of a stack)' if beside else ''}"
+    found = [_Panel(environment, words, of) for environment, of in marks.items()]
+    names = {name: f"{text}*" if name in beside else text for name, text in with_runs(counts).items()}
+    figure, plots = _rows(found, report.best_first, names, looks)
     for axes in plots:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -72,10 +72,17 @@ def _speed(report: Report) -> str:
     names = [f"{name}{end}" for name in ("steps_per_second", "wall_seconds") for end in ("", "_least", "_most")]
     none = (None, None, None)
     rows = (
-        [of.environment, of.setting, of.n_runs, *(of.steps_per_second or none), *(of.wall_seconds or none)]
+        [
+            of.environment,
+            of.setting,
+            of.n_runs,
+            *(of.steps_per_second or none),
+            *(of.wall_seconds or none),
+            len(of.side_by_side),
+        ]
         for of in report.speeds
     )
-    return _text(["environment", "setting", "runs", *names], rows)
+    return _text(["environment", "setting", "runs", *names, "runs_side_by_side"], rows)
 
 
 def _courses(report: Report) -> str:
@@ -91,6 +98,7 @@ def _courses(report: Report) -> str:
 
 def _runs(report: Report, folder: Path) -> str:
     names = ["setting", "environment", "seed", "score", "env_steps", "steps_per_second", "wall_seconds"]
+    names.append("side_by_side_with")
     rows: list[list[Cell]] = [
         [
             relative(line.folder, folder),

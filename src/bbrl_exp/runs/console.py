@@ -33,6 +33,18 @@ if TYPE_CHECKING:
     from bbrl_exp.tracking.tracker import Tracker
 
 _CONFIGURATION = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+# What a run that is resumed by its folder has no use for, or refuses: it is about a folder, a pause or a sweep.
+_NOT_AGAIN = (
+    "resume=",
+    "pause_after=",
+    "hydra.run.dir=",
+    "launcher=",
+    "hydra/launcher=",
+    "hydra.launcher.",
+    "hydra/sweeper=",
+    "hydra.sweeper.",
+    "hydra.sweep.",
+)
 _COLUMNS = ("variable", "shape", "dtype", "writer", "readers")
 
 
@@ -336,7 +348,7 @@ def _command_again(overrides: Sequence[str]) -> list[str]:
     is_of_one = not {"-m", "--multirun"} & set(words) and set(overrides) <= set(words)
     if typed.verb != "rerun" and not (typed.verb == "run" and is_of_one):
         words = [*typed.calling("run"), *_of_configuration(typed.arguments), *overrides]
-    return [word for word in words if not word.startswith(("resume=", "pause_after=", "hydra.run.dir="))]
+    return [word for word in words if not word.lstrip("+~").startswith(_NOT_AGAIN)]
 
 
 def sweep_command(folder: Path, *, is_named: bool) -> str | None:

@@ -83,6 +83,7 @@ class Execution:
         stop: whether the run was asked to stop.
         terminal: where a few lines are printed; None for nothing.
         in_sweep: print no more than the result there.
+        n_others: jobs that are trained beside it; None for a run on its own.
 
     Attributes:
         progress: how far the run is.
@@ -100,6 +101,7 @@ class Execution:
         terminal: Terminal | None,
         *,
         in_sweep: bool,
+        n_others: int | None = None,
     ) -> None:
         from bbrl_exp.tracking.console import PlainConsole
 
@@ -117,6 +119,7 @@ class Execution:
             first_summary(run, None if spec is None else spec.env_id, git_commit(found)),
             wall_seconds=seconds_before,
             extended_from=_extended_from(earlier),
+            side_by_side_with=earlier.get("side_by_side_with") if n_others is None else n_others,
         )
         self._summary.write(folder)
         seeds = {"run": run.root.seed, "eval": run.root.eval["seed"]}
@@ -133,7 +136,7 @@ class Execution:
             None if project is None else asdict(project),
         )
         self._run, self._folder, self._stop, self._in_sweep = run, folder, stop, in_sweep
-        self.progress = RunProgress(wall_seconds, self._summary.git_commit)
+        self.progress = RunProgress(wall_seconds, self._summary.git_commit, self._summary.side_by_side_with)
         self.error: BaseException | None = None
         self.log = open_log(folder / LOG)
         self._terminal, self._log_console = terminal, PlainConsole(self.log)

@@ -37,10 +37,12 @@ class RunProgress:
     Attributes:
         wall_seconds: gives the seconds of the run until now, all its sessions together.
         git_commit: as in the summary.
+        side_by_side_with: likewise.
     """
 
     wall_seconds: Callable[[], float]
     git_commit: str | None
+    side_by_side_with: int | None = None
     env_steps: int = 0
     loop_seconds: float = 0.0
     is_done: bool = False
@@ -76,6 +78,7 @@ class RunProgress:
             episodes=self.tracker.episodes.finished if self.tracker else 0,
             eval_returns=final.returns if final else None,
             evaluations=self.evaluations.periodic if self.evaluations else (),
+            side_by_side_with=self.side_by_side_with,
             steps_per_second=self.env_steps / self.loop_seconds if self.env_steps and self.loop_seconds else None,
             **self.results,  # type: ignore[arg-type]
         )

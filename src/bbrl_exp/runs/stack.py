@@ -106,20 +106,22 @@ class _Member:
             return False
         return True
 
-    def open(self, stop: StopSignal) -> Execution:
-        """Begins the records."""
+    def open(self, stop: StopSignal, n_others: int) -> Execution:
+        """Begins the records of a job that ``n_others`` are beside."""
         assert self.prepared is not None
-        self.execution = Execution(self.prepared, self.folder, self.before, stop, None, in_sweep=True)
+        self.execution = Execution(
+            self.prepared, self.folder, self.before, stop, None, in_sweep=True, n_others=n_others
+        )
         self.resources.enter_context(self.execution.log)
         return self.execution
 
-    def begin(self, stop: StopSignal, n_jobs: int) -> bool:
+    def begin(self, stop: StopSignal, n_others: int) -> bool:
         """Begins the session; False where no chunk is to follow, or the job has failed."""
         assert self.prepared is not None
         assert self.execution is not None
         execution = self.execution
         try:
-            others = {1: "no other job", 2: "1 other job"}.get(n_jobs, f"{n_jobs - 1} other jobs")
+            others = {0: "no other job", 1: "1 other job"}.get(n_others, f"{n_others} other jobs")
             execution.console.line(f"side by side with {others} in one process")
             self.session = self.resources.enter_context(
                 open_session(
@@ -199,10 +201,11 @@ def _run_together(members: Sequence[_Member]) -> bool:
         ready = [member for member in members if member.prepare()]
         for member in ready:
             resources.callback(member.resources.close)
-        logs = [member.open(stop).log for member in ready]
+        n_others = len(ready) - 1
+        logs = [member.open(stop, n_others).log for member in ready]
         with warnings_in(cast(TextIO, _SeveralLogs(logs))), stop.caught():
             with stop.held():
-                live = [member for member in ready if member.begin(stop, len(ready))]
+                live = [member for member in ready if member.begin(stop, n_others)]
             try:
                 _train(live, stop)
             except BaseException as error:
@@ -231,6 +234,8 @@ def _train_together(members: Sequence[_Member], left: _Left, stop: _StackStop) -
     for each in due:
         for member in left.members:
             assert member.session is not None
+            assert member.execution is not None
+            member.execution.progress.side_by_side_with = len(left.indexes) - 1
             each.prepare(member.session.workspace)
         for index, error in left.stack.unroll(each.first_new_row, each.n_new_rows, left.indexes).items():
             left.fail(index, error)

@@ -45,13 +45,19 @@ class JobResult:
 
 
 class SweepJobs:
-    """Runs jobs in the claimed folder of a sweep, each in its own process, and keeps the table of all of them."""
+    """Runs jobs in the claimed folder of a sweep and keeps the table of all of them.
+
+    Attributes:
+        folder: of the sweep.
+        stacks: the names of the folders of the jobs that ran side by side.
+    """
 
     def __init__(self, config: SweepConfig, folder: Path, checks: JobChecks) -> None:
         self.folder = folder
         self._config = config
         self._checks = checks
         self._rows: dict[str, SweepRow] = {}
+        self.stacks: list[tuple[str, ...]] = []
 
     @property
     def is_fine(self) -> bool:
@@ -94,6 +100,7 @@ class SweepJobs:
                 launched = launch(self._config, [job for job in jobs if job.error is None])
                 if not launched.outlives_sweep:
                     self._wait_for(runnable)
+        self.stacks += launched.stacks
         for job in jobs:
             error = job.error or self._not_begun(job, launched)
             row = row_of(self.folder, job.folder, job.varied, error, is_stopped=launched.exit_code > 0)

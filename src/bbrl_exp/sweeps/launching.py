@@ -39,12 +39,14 @@ class Launched:
         exit_code: 128+n where signal n stopped the sweep, else 0.
         lost: why nothing is known of a job's process, by the name of its folder.
         outlives_sweep: whether jobs run on without the sweep, which was stopped.
+        stacks: the names of the folders of the jobs that ran side by side.
     """
 
     endings: dict[str, JobEnding] = field(default_factory=dict)
     exit_code: int = 0
     lost: dict[str, str] = field(default_factory=dict)
     outlives_sweep: bool = False
+    stacks: list[tuple[str, ...]] = field(default_factory=list)
 
 
 def check_launcher(config: SweepConfig) -> None:
@@ -102,6 +104,7 @@ def _launch_stacks(planned: Plan, folder: Path, launched: Launched) -> None:
         Terminal().line(line)
     task = SweepTask.of_this_process(outlives_it=False)
     for stack in planned.stacks:
+        launched.stacks.append(tuple(job.folder for job in stack))
         runs = [job.run for job in stack if job.run is not None]
         endings = task.run_stack(runs, [folder / job.folder for job in stack])
         launched.endings |= dict(zip((job.folder for job in stack), endings, strict=True))

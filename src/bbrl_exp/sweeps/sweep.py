@@ -113,5 +113,5 @@ def _run(composer: Composer, config: SweepConfig, checks: JobChecks, jobs: list[
             sweep.run_checked(jobs)
         except SweepStoppedError as stopped:
             exit_code = stopped.code
-        show_table(sweep.rows, claim.folder, sweep_command(claim.folder, is_named=has_name))
+        show_table(sweep.rows, claim.folder, sweep_command(claim.folder, is_named=has_name), sweep.stacks)
     return SweepResult(claim.folder, tuple(sweep.rows), 0 if sweep.is_fine else exit_code or 1)

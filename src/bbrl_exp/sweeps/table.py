@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bbrl_exp.records.claim import is_in_use
 from bbrl_exp.records.layout import UnreadableError
-from bbrl_exp.records.summary import PAUSED, read_summary, status_of
+from bbrl_exp.records.summary import PAUSED, beside_in_words, read_summary, status_of
 from bbrl_exp.records.tables import SweepRow, read_sweep_table
 from bbrl_exp.runs.console import Terminal
 
@@ -41,6 +41,7 @@ def row_of(sweep: Path, folder: str, varied: Sequence[str], error: str | None, *
         error=error,
         eval_success_rate=summary.get("eval_success_rate"),
         stopped_because=summary.get("stopped_because"),
+        side_by_side_with=summary.get("side_by_side_with"),
     )
 
 
@@ -59,13 +60,16 @@ def other_rows(sweep: Path, known: Collection[str]) -> list[SweepRow]:
     return rows
 
 
-def show_table(rows: Sequence[SweepRow], folder: Path, again: str | None = None) -> None:
-    """Prints the table, and below it the reason of every job that did not complete.
+def show_table(
+    rows: Sequence[SweepRow], folder: Path, again: str | None = None, stacks: Sequence[Sequence[str]] = ()
+) -> None:
+    """Prints the table, and below it the speeds of stacks and the reason of every job that did not complete.
 
     Args:
         rows: one per job.
         folder: of the sweep.
         again: the command that resumes it, which is shown where a job was interrupted.
+        stacks: the folders of the jobs that ran side by side.
     """
     console = Terminal()
     has_successes = any(row.eval_success_rate is not None for row in rows)
@@ -79,12 +83,14 @@ def show_table(rows: Sequence[SweepRow], folder: Path, again: str | None = None)
                 _number(row.return_mean, ".4g"),
                 _number(row.eval_return_mean, ".4g"),
                 *([_number(row.eval_success_rate, ".3g")] if has_successes else []),
-                _number(row.steps_per_second, ",.0f"),
+                _number(row.steps_per_second, ",.0f") + ("" if row.side_by_side_with is None else "*"),
                 row.folder,
             )
             for row in rows
         ],
     )
+    for line in _of_stacks(rows, folder, stacks):
+        console.line(line)
     for row in rows:
         if row.error is not None:
             console.line(f"{row.status}: {row.overrides or row.folder}: {row.error}")
@@ -93,6 +99,24 @@ def show_table(rows: Sequence[SweepRow], folder: Path, again: str | None = None)
     if again is not None and any(row.status in ("interrupted", "paused") for row in rows):
         console.line(f"to resume: {again}")
     console.line(f"folder: {folder}")
+
+
+def _of_stacks(rows: Sequence[SweepRow], sweep: Path, stacks: Sequence[Sequence[str]]) -> list[str]:
+    """What the mark in the table means, and how fast each stack was whose jobs were together from start to end."""
+    counts = [row.side_by_side_with for row in rows if row.side_by_side_with is not None]
+    lines = [f"* {beside_in_words(counts)}: the number is its share"] if counts else []
+    for folders in stacks:
+        jobs = [row for row in rows if row.folder in folders and row.side_by_side_with is not None]
+        timed = [
+            (steps, steps / row.steps_per_second)
+            for row in jobs
+            if row.steps_per_second and (steps := (read_summary(sweep / row.folder) or {}).get("env_steps"))
+        ]
+        if timed and max(row.side_by_side_with or 0 for row in jobs) == len(jobs) - 1:
+            speed = sum(steps for steps, _ in timed) / max(seconds for _, seconds in timed)
+            which = f" ({jobs[0].overrides} and {len(jobs) - 1} more)" if len(stacks) > 1 else ""
+            lines.append(f"stack of {len(jobs)}{which}: {speed:,.0f} steps/s together")
+    return lines
 
 
 def _number(value: float | None, form: str) -> str:
