@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -148,6 +149,20 @@ def test_a_signal_between_two_jobs_stops_both_at_one_chunk_and_each_resumes_alon
         assert (summary_of(folder)["side_by_side_with"], summary_of(other)["side_by_side_with"]) == (0, 1)
         assert "side by side with no other job in one process" in (folder / "run.log").read_text()
         assert_same_run(folder, other)
+
+
+@pytest.mark.parametrize("launcher", ["side_by_side", "local"])
+def test_a_job_that_cannot_write_in_its_folder_fails_alone(command_line: CommandLine, launcher: str) -> None:
+    sweep = [*PPO, f"launcher={launcher}", "seed=1,2,3", "total_steps=64", "eval.every=0", "name=full"]
+    assert command_line(*sweep).code == 0
+    folder = Path("outputs/multirun/full")
+    for job in ("seed=1", "seed=2", "seed=3"):
+        shutil.rmtree(folder / job)
+    (folder / "seed=1" / "run.log").mkdir(parents=True)
+    ended = command_line(*sweep)
+    assert ended.code == 1
+    assert "failed: seed=1: cannot write" in ended.out + ended.err
+    assert [summary_of(folder / job)["status"] for job in ("seed=2", "seed=3")] == ["completed"] * 2
 
 
 def test_agents_that_cannot_be_closed_do_not_keep_their_jobs_from_completing(

@@ -325,7 +325,7 @@ def _check_choice_of_node(contents: Mapping[str, Any], key: str) -> None:
     if choice is None:
         return
     options, name = value_at(contents, choice[1]), value_at(contents, choice[2])
-    if isinstance(options, Mapping) and name not in options:
+    if isinstance(options, Mapping) and (not isinstance(name, str) or name not in options):
         raise bad_value(choice[2], name, f"one of {', '.join(map(str, options))}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,10 +44,11 @@ def run_job(job: CheckedRun | CarriedJob, folder: Path) -> tuple[int, str | None
 
 
 def refuse(error: Exception, folder: Path, overrides: Sequence[str]) -> tuple[int, str]:
-    """Records that a job could not begin, in its claimed folder; gives its exit code and the reason."""
+    """Records that a job could not begin, in its claimed folder where that can be; gives exit code and reason."""
     is_ours = isinstance(error, BbrlExpError)
     if not is_ours:
         traceback.print_exception(error)
     reason = str(error) if is_ours else described(error)
-    record_refusal(folder, reason, overrides, None)
+    with contextlib.suppress(BbrlExpError, OSError):  # the sweep shows it all the same
+        record_refusal(folder, reason, overrides, None)
     return getattr(error, "exit_code", 1), reason

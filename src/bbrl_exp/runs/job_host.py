@@ -92,7 +92,7 @@ class _Preparation:
 def _run(content: bytes) -> tuple[int, Any]:
     """Runs jobs in this forked process; gives an exit code, how each job ended, and what they have imported.
 
-    What code prints goes to the log of the first job.
+    What code prints goes to the log of the first job that can have one.
     """
     known = set(sys.modules)
     jobs, directory, places, _, _, environment, is_stack = pickle.loads(content)
@@ -100,7 +100,7 @@ def _run(content: bytes) -> tuple[int, Any]:
     os.environ.clear()  # variables may have changed since the host was started
     os.environ.update(environment | SINGLE_THREADED)
     os.chdir(directory)
-    log = os.open(folders[0] / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = _log_of(folders)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
@@ -114,6 +114,13 @@ def _run(content: bytes) -> tuple[int, Any]:
         endings = [run_job(jobs[0], folders[0])]
     modules = [name for name in sys.modules if name not in known and name.partition(".")[0] in _KNOWN_PACKAGES]
     return next((code for code, _ in endings if code), 0), [endings, modules]
+
+
+def _log_of(folders: Sequence[Path]) -> int:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # the job says so itself
+            return os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    return os.open(os.devnull, os.O_WRONLY)
 
 
 def _ended(code: int, report: Any) -> bytes:

@@ -106,14 +106,18 @@ class _Member:
             return False
         return True
 
-    def open(self, stop: StopSignal, n_others: int) -> Execution:
-        """Begins the records of a job that ``n_others`` are beside."""
+    def open(self, stop: StopSignal, n_others: int) -> bool:
+        """Begins the records of a job that ``n_others`` are beside; False where that fails."""
         assert self.prepared is not None
-        self.execution = Execution(
-            self.prepared, self.folder, self.before, stop, None, in_sweep=True, n_others=n_others
-        )
+        try:
+            self.execution = Execution(
+                self.prepared, self.folder, self.before, stop, None, in_sweep=True, n_others=n_others
+            )
+        except (BbrlExpError, OSError) as error:
+            self.ending = JobEnding(*refuse(error, self.folder, self.run.overrides))
+            return False
         self.resources.enter_context(self.execution.log)
-        return self.execution
+        return True
 
     def begin(self, stop: StopSignal, n_others: int) -> bool:
         """Begins the session; False where no chunk is to follow, or the job has failed."""
@@ -198,18 +202,19 @@ def _run_together(members: Sequence[_Member]) -> bool:
     """Runs jobs that begin at the same chunk; True where a signal has asked them to stop."""
     stop = _StackStop()
     with ExitStack() as resources:
-        ready = [member for member in members if member.prepare()]
-        for member in ready:
+        prepared = [member for member in members if member.prepare()]
+        for member in prepared:
             resources.callback(member.resources.close)
-        n_others = len(ready) - 1
-        logs = [member.open(stop, n_others).log for member in ready]
+        n_others = len(prepared) - 1
+        ready = [member for member in prepared if member.open(stop, n_others)]
+        logs = [member.execution.log for member in ready if member.execution is not None]
         with warnings_in(cast(TextIO, _SeveralLogs(logs))), stop.caught():
-            with stop.held():
-                live = [member for member in ready if member.begin(stop, n_others)]
             try:
+                with stop.held():
+                    live = [member for member in ready if member.begin(stop, n_others)]
                 _train(live, stop)
             except BaseException as error:
-                for member in live:
+                for member in ready:
                     if member.execution is not None:
                         member.fail(error)
     return stop.came()

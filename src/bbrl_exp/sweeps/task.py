@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from bbrl_exp.config.carried import CarriedJob
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.project import VARIABLE as PROJECT_VARIABLE
-from bbrl_exp.errors import WorkerError
+from bbrl_exp.errors import BbrlExpError, WorkerError
 from bbrl_exp.processes.parent import forget_safe_path
 from bbrl_exp.records.claim import is_in_use
 from bbrl_exp.records.invocation import VARIABLES
@@ -115,11 +115,8 @@ class SweepTask:
                 endings = [JobEnding(1, f"{error}")] * len(jobs)
                 for job, folder in zip(jobs, folders, strict=True):
                     _wait_until_saved(folder)
-                    if not is_in_use(folder):
-                        record_death(folder, JobEnding(-signal.SIGKILL), job.overrides)
-        for job, folder, ending in zip(jobs, folders, endings, strict=True):
-            if not is_in_use(folder):
-                record_death(folder, ending, job.overrides)
+                    _recorded(job, folder, JobEnding(-signal.SIGKILL))
+        endings = [_recorded(*each) for each in zip(jobs, folders, endings, strict=True)]
         if not self._is_led():
             self._wait_for_the_end()
         if self._is_of_a_worker:
@@ -196,6 +193,16 @@ def _signals_to(host: JobHost) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _recorded(job: CheckedRun | CarriedJob, folder: Path, ending: JobEnding) -> JobEnding:
+    """The ending, which the folder tells of; where nothing can be written there, with that reason."""
+    try:
+        if not is_in_use(folder):
+            record_death(folder, ending, job.overrides)
+    except (BbrlExpError, OSError) as error:
+        return JobEnding(ending.code or 1, ending.refusal or f"{error}")
+    return ending
 
 
 def _is_over(ending: JobEnding) -> bool:
