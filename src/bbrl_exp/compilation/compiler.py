@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -47,14 +48,14 @@ class Compiler:
     Attributes:
         device: where the tensors are, ``cpu``, ``cuda:0``, …
         n_threads: that the code may use.
-        seconds: that compiling has taken so far.
-        n_graphs: graphs compiled so far.
+        seconds: that compiling has taken so far, by :meth:`clock`.
+        newest: how long the newest graph has taken, in words: seconds of waiting, and whether the code was there.
     """
 
     device: str
     n_threads: int = 1
     seconds: float = field(default=0.0, init=False)
-    n_graphs: int = field(default=0, init=False)
+    newest: str = field(default="", init=False)
     _has_cache: bool = field(default=False, init=False)
     _complaints: list[str] = field(default_factory=list, init=False)
 
@@ -64,7 +65,7 @@ class Compiler:
         Raises:
             NotCompilableError: it cannot be recorded or compiled.
         """
-        begun = time.perf_counter()
+        begun, waited, hits = self.clock(), time.perf_counter(), _code_found()
         if not self._has_cache:
             reason, self._has_cache = use_cache(cache_folder("compile")), True
             if reason is not None:
@@ -79,9 +80,21 @@ class Compiler:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise NotCompilableError(f"it cannot be compiled ({type(error).__name__}: {lines[0][:200]})") from error
         finally:
-            self.seconds += time.perf_counter() - begun
-        self.n_graphs += 1
+            self.seconds += self.clock() - begun
+        self.newest = f"{time.perf_counter() - waited:.1f} s"
+        if _code_found() > hits:
+            self.newest += " with code from the cache"
         return compiled
+
+    def clock(self) -> float:
+        """Seconds of work: CPU time, with that of compilers, which load on the machine hardly changes.
+
+        With several threads, or a GPU, seconds of waiting.
+        """
+        if self.n_threads > 1 or self.device != "cpu":
+            return time.perf_counter()
+        of_compilers = os.times()
+        return time.process_time() + of_compilers.children_user + of_compilers.children_system
 
     def complaints(self) -> list[str]:
         """Lines for the console that have not been given before: why compiled code is not kept."""
@@ -117,3 +130,9 @@ def _signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _code_found() -> int:
+    """How often torch has found the code of a graph in its cache."""
+    module = sys.modules.get("torch._dynamo.utils")  # which nothing imports before the first graph is compiled
+    return 0 if module is None else int(module.counters["inductor"]["fxgraph_cache_hit"])

@@ -49,7 +49,8 @@ class Summary:
         eval_curve_mean: mean of the mean returns of the evaluations along the run; None where there were none.
         best_eval_return_mean: the best of the evaluations along the run, that of ``checkpoints/best.pt``.
         wall_seconds: from the start of the task to its end.
-        steps_per_second: environment steps per second, updates and tracking included, start-up and evaluation left out.
+        steps_per_second: environment steps per second, updates and tracking included, start-up,
+            compiling and evaluation left out.
         error: why the run did not complete.
         command: the command line.
         overrides: the overrides of this job.
