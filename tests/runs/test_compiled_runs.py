@@ -45,16 +45,16 @@ def test_a_compiled_run_that_was_paused_ends_like_one_that_was_not(
     said = re.findall(r"compile: .*", ended.out)
     assert said[0] == "compile: compiling the updates of DQN …"
     line = (
-        r"compile: a graph of one update: compiled in [\d.]+ s%s; an update takes [\d.]+ ms, [\d.]+ ms without "
+        r"compile: a graph of one update: %s in [\d.]+ s; an update takes [\d.]+ ms, [\d.]+ ms without "
         r"compiling: it (does not pay here|pays after about [\d,]+ updates; about 15 are left in this run)"
     )
     assert len(said) == 2
-    assert re.fullmatch(line % "", said[1])
+    assert re.fullmatch(line % "compiled", said[1])
     assert command_line(*DQN, "name=run", "pause_after=80").code == 0
     ended = command_line(*DQN, "name=run")
     assert ended.code == 0
     (again,) = re.findall(r"compile: a .*", ended.out)
-    assert re.fullmatch(line.replace("15", "10") % " with code from the cache", again)
+    assert re.fullmatch(line.replace("15", "10") % "loaded from the cache", again)
     assert_same_run(OUTPUTS / "straight", OUTPUTS / "run")
     assert any((tmp_path / "cache" / "bbrl_exp" / "compile" / "inductor").rglob("*.so"))
     assert not [path for path in OUTPUTS.rglob("*") if path.suffix in (".so", ".cpp", ".h")]

@@ -49,7 +49,7 @@ class Compiler:
         device: where the tensors are, ``cpu``, ``cuda:0``, …
         n_threads: that the code may use.
         seconds: that compiling has taken so far, by :meth:`clock`.
-        newest: how long the newest graph has taken, in words: seconds of waiting, and whether the code was there.
+        newest: where the code of the newest graph came from, and the seconds that it took, in words.
     """
 
     device: str
@@ -81,9 +81,8 @@ class Compiler:
             raise NotCompilableError(f"it cannot be compiled ({type(error).__name__}: {lines[0][:200]})") from error
         finally:
             self.seconds += self.clock() - begun
-        self.newest = f"{time.perf_counter() - waited:.1f} s"
-        if _code_found() > hits:
-            self.newest += " with code from the cache"
+        how = "loaded from the cache" if _code_found() > hits else "compiled"
+        self.newest = f"{how} in {time.perf_counter() - waited:.1f} s"
         return compiled
 
     def clock(self) -> float:

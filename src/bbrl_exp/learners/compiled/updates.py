@@ -162,7 +162,7 @@ class CompiledUpdates:
         compiler = self._compiler
         self._news += compiler.complaints()
         if what is not None:
-            self._news.append(f"compile: {what}: compiled in {compiler.newest}")
+            self._news.append(f"compile: {what}: {compiler.newest}")
             return
         run, tensors = functools.partial(self._run, graph, inputs), self._tensors
         compiled, eager = tensors.seconds_of(compiler.clock, run, without)
@@ -230,7 +230,7 @@ def in_words(
 
     Args:
         n_updates: in the graph.
-        took: how long it took to make, such as ``3.0 s``.
+        took: how it was made and how long that took, such as ``compiled in 3.0 s``.
         spent: seconds that all graphs so far have taken.
         seconds_per_update: with the graph and without.
         left: updates that the run has yet to make; None where that is not known.
@@ -238,7 +238,7 @@ def in_words(
     compiled, eager = seconds_per_update
     graph = "one update" if n_updates == 1 else f"{n_updates} updates"
     said = (
-        f"compile: a graph of {graph}: compiled in {took}; "
+        f"compile: a graph of {graph}: {took}; "
         f"an update takes {1000 * compiled:.3g} ms, {1000 * eager:.3g} ms without compiling: "
     )
     if compiled >= eager:
