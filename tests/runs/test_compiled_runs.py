@@ -1,5 +1,6 @@
 """Runs whose updates are machine code: they resume bit for bit, and the code is in the user's cache alone."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -50,6 +51,9 @@ def test_a_compiled_run_that_was_paused_ends_like_one_that_was_not(
     )
     assert len(said) == 2
     assert re.fullmatch(line % "compiled", said[1])
+    summary = json.loads((OUTPUTS / "straight" / "summary.json").read_text())
+    seconds = float(re.findall(r"compiled in ([\d.]+) s", said[1])[0])
+    assert seconds + 160 / summary["steps_per_second"] < summary["wall_seconds"] + 0.1  # compiling is no training
     assert command_line(*DQN, "name=run", "pause_after=80").code == 0
     ended = command_line(*DQN, "name=run")
     assert ended.code == 0

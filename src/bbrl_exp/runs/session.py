@@ -197,7 +197,7 @@ class Session:
 
     @contextlib.contextmanager
     def _compiling(self, begins: str | None) -> Iterator[None]:
-        """Prints what begins, and leaves the seconds of the block out of the speed, by which the time left is told."""
+        """Prints what begins; the speed, and with it the time left, does not count the seconds of the block."""
         if begins is not None:
             self._console.line(begins)
         with self._stopwatch.pause():
