@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import math
 import multiprocessing
 import os
 import statistics
@@ -90,8 +91,16 @@ SERIES = (
         (2, 4, 8, 16, 32, 64),
         65_536,
     ),
-    Series("steps (PPO, B = 8, T = 128)", [*PPO, B8, T128], "total_steps", (8_192, 32_768, 131_072), None),
-    Series("steps (DQN, B = 8, replay of 10,000)", DQN, "total_steps", (1_250, 2_500, 5_000, 10_000, 20_000), None),
+    Series(
+        "environment steps of PPO (B = 8, T = 128)", [*PPO, B8, T128], "total_steps", (8_192, 32_768, 131_072), None
+    ),
+    Series(
+        "environment steps of DQN (B = 8, replay of 10,000)",
+        DQN,
+        "total_steps",
+        (1_250, 2_500, 5_000, 10_000, 20_000),
+        None,
+    ),
 )
 
 
@@ -184,8 +193,10 @@ def plot(costs: dict[str, list[Cost]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(2, len(costs), figsize=(3.1 * len(costs), 5.2), squeeze=False)
-    for column, (name, series) in enumerate(costs.items()):
+    n_columns = math.ceil(len(costs) / 2)
+    figure, axes = pyplot.subplots(4, n_columns, figsize=(3.3 * n_columns, 8.4), squeeze=False, layout="constrained")
+    for place, (name, series) in enumerate(costs.items()):
+        block, column = divmod(place, n_columns)
         values = [cost.value for cost in series]
         for row, (label, numbers) in enumerate(
             (
@@ -193,19 +204,19 @@ def plot(costs: dict[str, list[Cost]], path: Path) -> None:
                 ("memory, MB", [cost.megabytes for cost in series]),
             )
         ):
-            ax = axes[row][column]
+            ax = axes[2 * block + row][column]
             ax.plot(values, numbers, marker="o", markersize=4, color="#1f77b4" if row == 0 else "#d62728")
             ax.set_xscale("log", base=2)
-            ax.set_xticks(values, [f"{value:,}" for value in values], rotation=45, fontsize=7, minor=False)
+            ax.set_xticks(values, [f"{value:,}" for value in values], rotation=45, fontsize=9, minor=False)
             ax.set_ylim(0, 1.15 * max(numbers))
-            ax.tick_params(axis="y", labelsize=7)
+            ax.tick_params(axis="y", labelsize=9)
+            ax.tick_params(axis="x", labelbottom=row == 1)
             ax.grid(alpha=0.3)
             if column == 0:
-                ax.set_ylabel(label, fontsize=8)
+                ax.set_ylabel(label, fontsize=10)
             if row == 0:
-                ax.set_title(name.replace(" (", "\n("), fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+                ax.set_title(name.replace(" (", "\n(").replace(", array", ",\narray"), fontsize=10)
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:

@@ -42,8 +42,11 @@ def test_both_forms_of_the_page_s_task_learn_keep_the_contract_and_are_filmed(fo
     run(folder, numba, *LONG, "name=numba")
     found = summary(folder, "numba")
     assert found["eval_return_mean"] > -100  # who always does the same is carried away, for less than -500
+    assert found["eval_success_rate"] > 0
     run(folder, tensors, *SHORT, "name=tensors", "tracking.animation_steps=4", "tracking.enabled=true")
-    assert summary(folder, "tensors")["env_id"] == "Hovercraft"
+    found = summary(folder, "tensors")
+    assert found["env_id"] == "Hovercraft"
+    assert found["eval_success_rate"] is not None
 
 
 def test_several_seeds_share_a_batch_as_the_page_says() -> None:

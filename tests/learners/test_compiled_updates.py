@@ -5,7 +5,9 @@ All but one of these tests run the recorded graphs as they are: compiling them c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -138,7 +140,11 @@ def prepared(overrides: Sequence[str]) -> PreparedRun:
         return prepare(check(composer.compose([*SMALL, *overrides])))
 
 
-def trained(overrides: Sequence[str], compiler: Compiler | None) -> tuple[Learner, list[str], list[dict[str, float]]]:
+def trained(
+    overrides: Sequence[str],
+    compiler: Compiler | None,
+    around_compiling: Callable[[str | None], AbstractContextManager[None]] | None = None,
+) -> tuple[Learner, list[str], list[dict[str, float]]]:
     """A learner at the end of a run, what it has said, and the metrics of all its chunks."""
     with prepared(overrides) as run:
         graph, learner, size = run.graph, run.learner, run.run.size
@@ -146,6 +152,8 @@ def trained(overrides: Sequence[str], compiler: Compiler | None) -> tuple[Learne
         assert learner is not None
         if compiler is not None:
             learner.compile_updates(compiler, size.steps_per_chunk, size.batch_size)
+            if around_compiling is not None and learner.compiled is not None:
+                learner.compiled.around_compiling = around_compiling
         workspace, news, metrics = Workspace(), [], []
         for chunk in collect(
             graph,
@@ -180,7 +188,10 @@ def test_a_learner_becomes_the_same_up_to_rounding(name: str) -> None:
     eager, _, expected = trained(LEARNERS[name], None)
     learner, news, found = trained(LEARNERS[name], Recorded("cpu"))
     assert news
-    assert all(line.startswith(("compile: a graph of ", "compile: the values of a chunk in ")) for line in news)
+    assert all(
+        line.startswith(("compile: a graph of ", "compile: policy and critic on the states of a chunk: "))
+        for line in news
+    )
     assert_same(learner, eager, 2e-5)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
@@ -341,10 +352,47 @@ def test_the_updates_that_are_due_at_a_time_fill_graphs(due: float, n: int) -> N
 
 
 def test_a_line_says_what_a_graph_costs_and_when_it_pays() -> None:
-    assert in_words(30.0, 4, 0.0002, 0.0008) == (
-        "compile: a graph of 4 updates in 30.0 s; an update takes 0.2 ms, 0.8 ms without compiling: "
+    assert in_words(4, "compiled in 12.0 s", 30.0, (0.0002, 0.0008), None) == (
+        "compile: a graph of 4 updates: compiled in 12.0 s; an update takes 0.2 ms, 0.8 ms without compiling: "
         "it pays after about 50,000 updates"
     )
-    assert in_words(30.0, 1, 0.002, 0.001) == (
-        "compile: a graph of one update in 30.0 s; an update takes 2 ms, 1 ms without compiling: it does not pay here"
+    assert in_words(4, "loaded from the cache in 3.0 s", 3.0, (0.0002, 0.0008), 81_234.0) == (
+        "compile: a graph of 4 updates: loaded from the cache in 3.0 s; an update takes 0.2 ms, 0.8 ms "
+        "without compiling: it pays after about 5,000 updates; about 81,000 are left in this run"
     )
+    assert in_words(1, "compiled in 30.0 s", 30.0, (0.002, 0.001), 100.0) == (
+        "compile: a graph of one update: compiled in 30.0 s; an update takes 2 ms, 1 ms without compiling: it does not "
+        "pay here"
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "n_graphs", "ends"),
+    [
+        ([*PPO, *ON_POLICY, "agent.learner.n_minibatches=4"], 2, "about 3 updates; about 32 are left in this run"),
+        (DQN, 1, "about 1 updates; about 24 are left in this run"),
+    ],
+)
+def test_compiling_is_announced_once_before_it_begins_and_all_of_it_has_to_pay(
+    overrides: list[str], n_graphs: int, ends: str
+) -> None:
+    class Slow(Recorded):
+        """Compiling takes a second, and so does each update and each graph of four."""
+
+        def clock(self) -> float:
+            self.now = getattr(self, "now", 0.0) + 1.0
+            return self.now
+
+    said: list[str | None] = []
+
+    @contextlib.contextmanager
+    def around(begins: str | None) -> Iterator[None]:
+        said.append(begins)
+        yield
+        said.append("end")
+
+    learner, news, _ = trained(overrides, Slow("cpu"), around)
+    begins = f"compile: compiling the updates of {type(learner).__name__} …"
+    assert said == [begins, "end", None, "end"][: 2 * n_graphs]
+    assert len(news) == n_graphs
+    assert news[-1].endswith(f"an update takes 250 ms, 1e+03 ms without compiling: it pays after {ends}")

@@ -1,5 +1,6 @@
 """Runs whose updates are machine code: they resume bit for bit, and the code is in the user's cache alone."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -43,12 +44,21 @@ def test_a_compiled_run_that_was_paused_ends_like_one_that_was_not(
     assert ended.code == 0, ended.err
     assert "the updates of DQN, when the first is due; kept for later runs" in ended.out
     said = re.findall(r"compile: .*", ended.out)
-    assert len(said) == 1
-    assert re.fullmatch(
-        r"compile: a graph of one update in [\d.]+ s; an update takes .* ms without compiling: .*", said[0]
+    assert said[0] == "compile: compiling the updates of DQN …"
+    line = (
+        r"compile: a graph of one update: %s in [\d.]+ s; an update takes [\d.]+ ms, [\d.]+ ms without "
+        r"compiling: it (does not pay here|pays after about [\d,]+ updates; about 15 are left in this run)"
     )
+    assert len(said) == 2
+    assert re.fullmatch(line % "compiled", said[1])
+    summary = json.loads((OUTPUTS / "straight" / "summary.json").read_text())
+    seconds = float(re.findall(r"compiled in ([\d.]+) s", said[1])[0])
+    assert seconds + 160 / summary["steps_per_second"] < summary["wall_seconds"] + 0.1  # compiling is no training
     assert command_line(*DQN, "name=run", "pause_after=80").code == 0
-    assert command_line(*DQN, "name=run").code == 0
+    ended = command_line(*DQN, "name=run")
+    assert ended.code == 0
+    (again,) = re.findall(r"compile: a .*", ended.out)
+    assert re.fullmatch(line.replace("15", "10") % "loaded from the cache", again)
     assert_same_run(OUTPUTS / "straight", OUTPUTS / "run")
     assert any((tmp_path / "cache" / "bbrl_exp" / "compile" / "inductor").rglob("*.so"))
     assert not [path for path in OUTPUTS.rglob("*") if path.suffix in (".so", ".cpp", ".h")]

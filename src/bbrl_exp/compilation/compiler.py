@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -47,15 +48,15 @@ class Compiler:
     Attributes:
         device: where the tensors are, ``cpu``, ``cuda:0``, …
         n_threads: that the code may use.
-        seconds: that compiling has taken so far.
-        n_graphs: graphs compiled so far.
+        seconds: that compiling has taken so far, by :meth:`clock`.
+        newest: where the code of the newest graph came from, and the seconds that it took, in words.
     """
 
     device: str
     n_threads: int = 1
     seconds: float = field(default=0.0, init=False)
-    n_graphs: int = field(default=0, init=False)
-    _has_cache: bool = field(default=False, init=False)
+    newest: str = field(default="", init=False)
+    _is_kept: bool | None = field(default=None, init=False)
     _complaints: list[str] = field(default_factory=list, init=False)
 
     def __call__(self, record: Callable[[], tuple[torch.fx.GraphModule, Sequence[Tensor]]]) -> Function:
@@ -64,24 +65,53 @@ class Compiler:
         Raises:
             NotCompilableError: it cannot be recorded or compiled.
         """
-        begun = time.perf_counter()
-        if not self._has_cache:
-            reason, self._has_cache = use_cache(cache_folder("compile")), True
+        begun, waited, hits = self.clock(), time.perf_counter(), _code_found()
+        if self._is_kept is None:
+            reason = use_cache(cache_folder("compile"))
+            self._is_kept = reason is None
             if reason is not None:
                 self._complaints.append(f"compile: compiled code is not kept for later runs: {reason}")
         try:
             with warnings.catch_warnings(), _signals_held():
                 warnings.simplefilter("ignore")  # of torch about itself: nobody here can change that
-                compiled = self.compile(*record())
+                graph, examples = record()
+                try:
+                    compiled = self.compile(graph, examples)
+                except Exception as error:
+                    if not self._is_kept:
+                        raise
+                    self._leave_folder(error)
+                    compiled = self.compile(*record())
         except NotCompilableError:
             raise
         except Exception as error:  # whatever the compiler stumbles over
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise NotCompilableError(f"it cannot be compiled ({type(error).__name__}: {lines[0][:200]})") from error
         finally:
-            self.seconds += time.perf_counter() - begun
-        self.n_graphs += 1
+            self.seconds += self.clock() - begun
+        how = "loaded from the cache" if _code_found() > hits else "compiled"
+        self.newest = f"{how} in {time.perf_counter() - waited:.1f} s"
         return compiled
+
+    def _leave_folder(self, error: Exception) -> None:
+        """Uses a folder that is deleted at the end: what is in the other one is damaged, or its disk is full."""
+        self._is_kept = False
+        use_cache(None)
+        folder, reason = cache_folder("compile"), type(error).__name__
+        self._complaints.append(
+            f"compile: nothing could be compiled in {folder} ({reason}), so that code is not kept; if this comes again, "
+            "delete that folder"
+        )
+
+    def clock(self) -> float:
+        """Seconds of work: CPU time, with that of compilers, which load on the machine hardly changes.
+
+        With several threads, or a GPU, seconds of waiting.
+        """
+        if self.n_threads > 1 or self.device != "cpu":
+            return time.perf_counter()
+        of_compilers = os.times()
+        return time.process_time() + of_compilers.children_user + of_compilers.children_system
 
     def complaints(self) -> list[str]:
         """Lines for the console that have not been given before: why compiled code is not kept."""
@@ -117,3 +147,9 @@ def _signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _code_found() -> int:
+    """How often torch has found the code of a graph in its cache."""
+    module = sys.modules.get("torch._dynamo.utils")  # which nothing imports before the first graph is compiled
+    return 0 if module is None else int(module.counters["inductor"]["fxgraph_cache_hit"])

@@ -326,7 +326,8 @@ def _check_choice_of_node(contents: Mapping[str, Any], key: str) -> None:
         return
     options, name = value_at(contents, choice[1]), value_at(contents, choice[2])
     if isinstance(options, Mapping) and (not isinstance(name, str) or name not in options):
-        raise bad_value(choice[2], name, f"one of {', '.join(map(str, options))}")
+        known = [str(option) for option in options]
+        raise bad_value(choice[2], name, f"one of {', '.join(known)}{did_you_mean(str(name), known)}")
 
 
 def folder_of(config: DictConfig, kind: Literal["run", "sweep"]) -> Path:

@@ -59,7 +59,9 @@ class A2C(AdvantageUpdate[Samples], OfSamples):
     def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
         check_can_be_filled_up(self)
         n_samples = steps_per_chunk * batch_size
-        self.compiled = CompiledUpdates(self, compiler, self.compiled_numbers, 1, n_samples, n_samples + batch_size)
+        self.compiled = CompiledUpdates(
+            self, compiler, self.compiled_numbers, 1, n_samples, n_samples + batch_size, 1 / n_samples
+        )
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         return self.with_or_without_compiling(functools.partial(super().update, workspace, progress))

@@ -117,7 +117,8 @@ class DQN(ReplayedQLearning):
         # Between two copies of the target network.
         most = MOST_UPDATES if self.target_period is None else self._follower.updates_per_copy
         numbers = ("_optimizer.max_grad_norm", "_follower.rate")
-        self.compiled = CompiledUpdates(self, compiler, numbers, updates_per_graph(n_due, most))
+        at_once, due = updates_per_graph(n_due, most), self.updates_per_step
+        self.compiled = CompiledUpdates(self, compiler, numbers, at_once, per_env_step=due)
 
     def learn_at_once(self, compiled: CompiledUpdates, fraction: float) -> Learned:
         n = compiled.at_once

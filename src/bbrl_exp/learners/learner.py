@@ -124,6 +124,8 @@ class Learner(SavesAttributes):
         first value. The values are among the metrics, ``learner/<option>``.
         """
         values = self.set_options(progress)
+        if self.compiled is not None:
+            self.compiled.env_steps_left = progress.total_steps - progress.env_steps + progress.new_steps
         return {**values, **self.update(workspace, progress)} if values else self.update(workspace, progress)
 
     def set_options(self, progress: Progress) -> dict[str, float]:

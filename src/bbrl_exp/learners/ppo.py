@@ -104,7 +104,8 @@ class PPO(ProximalUpdate[Samples], OfSamples):
         numbers = (*self.compiled_numbers, "_clip_range", "_kl_weight", "value_clip_range")
         at_once = updates_per_graph(self.n_minibatches)
         n_samples = steps_per_chunk * batch_size
-        self.compiled = CompiledUpdates(self, compiler, numbers, at_once, n_samples, n_samples + batch_size)
+        due = self.n_epochs * self.n_minibatches / n_samples
+        self.compiled = CompiledUpdates(self, compiler, numbers, at_once, n_samples, n_samples + batch_size, due)
 
     def update(self, workspace: Workspace, progress: Progress) -> Metrics:
         return self.with_or_without_compiling(partial(super().update, workspace, progress))

@@ -14,6 +14,7 @@ place of rectified Adam.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import field
 
@@ -55,7 +56,9 @@ class PQN(ParallelQLearning[Samples]):
 
     def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
         check_can_be_filled_up(self)
-        self.compiled = CompiledUpdates(self, compiler, ("_optimizer.max_grad_norm",))
+        n_samples = steps_per_chunk * batch_size
+        due = self.n_epochs * math.ceil(n_samples / self.minibatch_size) / n_samples
+        self.compiled = CompiledUpdates(self, compiler, ("_optimizer.max_grad_norm",), per_env_step=due)
 
     def epoch(self, experience: Samples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         compiled = self.compiled

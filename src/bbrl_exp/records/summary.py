@@ -49,8 +49,8 @@ class Summary:
         eval_curve_mean: mean of the mean returns of the evaluations along the run; None where there were none.
         best_eval_return_mean: the best of the evaluations along the run, that of ``checkpoints/best.pt``.
         wall_seconds: from the start of the task to its end.
-        steps_per_second: environment steps per second, updates and tracking included, start-up and evaluation left out;
-            of a run that was trained side by side, its share.
+        steps_per_second: environment steps per second, updates and tracking included, start-up, compiling and
+            evaluation left out; of a run that was trained side by side, its share.
         side_by_side_with: the other jobs beside which it was trained in one process, as many as were left at its end;
             None where it was trained on its own from start to end, and in summaries of earlier versions.
         error: why the run did not complete.

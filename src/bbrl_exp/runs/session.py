@@ -180,6 +180,8 @@ class Session:
         self._tracker, self._evaluations, self._stopwatch = tracker, evaluations, stopwatch
         self._checkpoint = checkpoint
         self.chunks_done: int = 0 if checkpoint is None else checkpoint.state["chunks"]
+        if learner is not None and learner.compiled is not None:
+            learner.compiled.around_compiling = self._compiling
         self._metrics = NewestMetrics(run.tracking.metrics_every, type(learner).__name__)
         records: dict[str, Records] = {"metrics": self._metrics, "tracker": tracker}
         self._parts = RunningParts(graph, learner, Workspace(), records, generators or GlobalGenerators())
@@ -195,6 +197,14 @@ class Session:
     def workspace(self) -> Workspace:
         """The recording."""
         return self._parts.workspace
+
+    @contextlib.contextmanager
+    def _compiling(self, begins: str | None) -> Iterator[None]:
+        """Prints what begins; the speed, and with it the time left, does not count the seconds of the block."""
+        if begins is not None:
+            self._console.line(begins)
+        with self._stopwatch.pause():
+            yield
 
     def run(self) -> None:
         """All chunks that are left, unless a signal comes."""

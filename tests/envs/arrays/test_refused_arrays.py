@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from bbrl_exp.envs.arrays import compiling
-from bbrl_exp.envs.arrays.backends import KNOWN_IDS, ArrayBackend
+from bbrl_exp.envs.arrays.backends import KNOWN_IDS
 from bbrl_exp.envs.arrays.numba_environments import NumbaEnvironments
 from bbrl_exp.envs.arrays.task import ArrayTask
 from bbrl_exp.envs.arrays.together import NumbaTogether
 from bbrl_exp.envs.arrays.torch_environments import TorchEnvironments
 from bbrl_exp.envs.spec import LeafSpec
 from bbrl_exp.errors import BbrlExpError, ConfigurationError, NonFiniteError
+from bbrl_exp.runs.policy import evaluate
 from bbrl_exp.runs.run import run
 from bbrl_exp.workspace import Workspace
 
@@ -28,7 +29,7 @@ REFUSED = {
     ),
     ("env=lunar_lander", ARRAY): (
         f"key 'env.id' = 'LunarLander-v3': not available with env.backend=array; available: {IDS}; "
-        "env.backend=gym takes any"
+        "env.backend=gym takes any, and docs/array_environments.md shows how to write your own as an ArrayTask"
     ),
     (ARRAY, "+env.kwargs.colour=red"): (
         "key 'env.agent': ArrayBackend: CartPole-v1 with arguments {'colour': 'red'} cannot be made: its constructor "
@@ -41,7 +42,8 @@ REFUSED = {
         "MaskObservation does; env.backend=gym takes any"
     ),
     (ARRAY, "env.info_keys=[fuel]"): "key 'env.info_keys': CartPole-v1 as an array has no 'fuel'; it has: none",
-    ("env.backend=arrays",): "key 'env.backend' = 'arrays': must be one of gym, array, torch",
+    ("env.backend=aray",): "key 'env.backend' = 'aray': must be one of gym, array, torch; did you mean 'array'?",
+    ("env.backend=numpy",): "key 'env.backend' = 'numpy': must be one of gym, array, torch",
 }
 
 
@@ -56,13 +58,26 @@ def test_what_does_not_apply_is_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_without_numba_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_numba_the_message_names_the_extra_and_other_backends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["agent=random", "env=cartpole", ARRAY, "total_steps=4", "eval.final_episodes=1", "tracking=none"]
+    run([*small, "name=before"])
     monkeypatch.setitem(__import__("sys").modules, "numba", None)
     compiling._compiled.cache_clear()
+    expected = (
+        "key 'env.backend' = 'array': needs the extra 'array', which is not installed: pip install "
+        '"bbrl_exp[array]", or use env.backend=torch or env.backend=gym'
+    )
+    for refused in (lambda: run(small), lambda: evaluate(tmp_path / "outputs" / "before", 1)):
+        with pytest.raises(ConfigurationError) as error:
+            refused()
+        assert str(error.value) == expected
     with pytest.raises(ConfigurationError) as error:
-        ArrayBackend("CartPole-v1", 1)
+        NumbaEnvironments(Doubling(), 1)
     assert str(error.value) == (
-        "env.backend=array needs the extra 'array', which is not installed: pip install \"bbrl_exp[array]\""
+        "NumbaEnvironments needs the extra 'array', which is not installed: pip install \"bbrl_exp[array]\""
     )
 
 
@@ -139,4 +154,4 @@ def test_a_task_without_functions_for_one_row_is_refused() -> None:
 def test_a_task_without_pictures_says_so() -> None:
     with pytest.raises(ConfigurationError) as error:
         TorchEnvironments(Doubling(), 1).check_frames()
-    assert str(error.value) == "Doubling cannot be animated: Doubling shows no pictures"
+    assert str(error.value) == "Doubling cannot be animated: Doubling shows no pictures; define frame(state)"

@@ -32,6 +32,7 @@ from bbrl_exp.envs.rows import info_dtypes
 from bbrl_exp.envs.t_maze import TMaze
 from bbrl_exp.envs.wrappers import MaskObservation
 from bbrl_exp.errors import ConfigurationError
+from bbrl_exp.extras import module_of_extra
 
 _TASKS: Mapping[type[Any], type[GymTask]] = {
     AcrobotEnv: Acrobot,
@@ -77,6 +78,8 @@ class _OfGymnasium(ArrayEnvironments):
         name: str | None = None,
     ) -> None:
         _check_stepping(self._backend, stepping, workers)
+        if self._backend == "array":
+            _check_extra()
         task, hidden = known_task(self._backend, env, kwargs, wrappers)
         options: dict[str, Any] = {"clip_actions": clip_actions, "info": info_dtypes(info_keys or ()), "hidden": hidden}
         super().__init__(task, batch_size, seed, role=role, name=name, **options)
@@ -125,6 +128,13 @@ class TorchBackend(_OfGymnasium, TorchEnvironments):
     _backend = "torch"
 
 
+def _check_extra() -> None:
+    try:
+        module_of_extra("numba", "array", "key 'env.backend' = 'array':")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}, or use env.backend=torch or env.backend=gym") from error
+
+
 def _check_stepping(backend: str, stepping: str, workers: int) -> None:
     if stepping != "auto":
         raise ConfigurationError(f"stepping={stepping!r}: must be auto with env.backend={backend}")
@@ -143,7 +153,8 @@ def known_task(
     recipe = env_recipe(env, kwargs, wrappers)
     unknown = ConfigurationError(
         f"env '{env}': not available with env.backend={backend}; "
-        f"available: {', '.join(KNOWN_IDS)}; env.backend=gym takes any"
+        f"available: {', '.join(KNOWN_IDS)}; env.backend=gym takes any, and docs/array_environments.md shows how to "
+        "write your own as an ArrayTask"
     )
     entry_point = getattr(recipe.source, "entry_point", None)
     if isinstance(entry_point, str) and not entry_point.startswith(_PLACES):

@@ -43,7 +43,7 @@ def _compiled(task: type[ArrayTask], is_discrete: bool, informs: bool) -> Functi
     }
     if missing := [name for name, function in functions.items() if function is None]:
         raise ConfigurationError(f"{task.__name__} does not define {', '.join(missing)}, which numba would compile")
-    numba = module_of_extra("numba", "array", "env.backend=array")
+    numba = module_of_extra("numba", "array", "NumbaEnvironments")
     jit = numba.njit(error_model="numpy")
     loop = _with_compiled_helpers(row_loop.fill_rows, jit, functions)
     mark, folder = mark_of([row_loop.fill_rows, *functions.values()]), cache_folder("numba")

@@ -83,7 +83,9 @@ class ArrayTask:
 
     def frame(self, state: Numbers) -> NDArray[np.uint8]:
         """A picture of one environment in ``state``, ``[n_state]``: uint8 ``[H, W, 3]``."""
-        raise ConfigurationError(f"{self.env_id} cannot be animated: {type(self).__name__} shows no pictures")
+        raise ConfigurationError(
+            f"{self.env_id} cannot be animated: {type(self).__name__} shows no pictures; define frame(state)"
+        )
 
     def check_frames(self) -> None:
         """Refuses a task of which there are no pictures.

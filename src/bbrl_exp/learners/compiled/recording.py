@@ -71,7 +71,7 @@ class LearnerTensors:
         """All of them: first those of the optimizers, then the others."""
         return [*(each for tensors in self.of_optimizers() for each in tensors), *self.others()]
 
-    def seconds_of(self, *updates: Callable[[], object]) -> list[float]:
+    def seconds_of(self, clock: Callable[[], float], *updates: Callable[[], object]) -> list[float]:
         """Seconds that each of several kinds of updates takes, the shortest of a few tries; nothing stays changed."""
         tensors = self.all()
         before = [each.detach().clone() for each in tensors]
@@ -81,11 +81,11 @@ class LearnerTensors:
             tries: list[float] = []
             begun = time.perf_counter()
             while len(tries) < 3 or (len(tries) < 20 and time.perf_counter() - begun < _SECONDS_OF_TRIES):
-                start = time.perf_counter()
+                start = clock()
                 update()
                 if tensors[0].is_cuda:
                     torch.cuda.synchronize(tensors[0].device)
-                tries.append(time.perf_counter() - start)
+                tries.append(clock() - start)
             found.append(min(tries))
         with torch.no_grad():
             for tensor, value in zip(tensors, before, strict=True):
@@ -203,11 +203,16 @@ def record(
     Raises:
         NotCompilableError: it does other things from case to case, or draws random numbers.
     """
+    from torch._guards import TracingContext, tracing
+    from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx
 
     copies = [each.detach().clone() for each in examples]
+    # Shapes are noted for each operation; without a mode for all, torch makes one for each, which doubles the time.
+    of_shapes = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
     with torch.enable_grad(), untouched_global_generators():
-        graph = make_fx(function, decomposition_table=thin_products())(*copies)
+        with of_shapes:
+            graph = make_fx(function, decomposition_table=thin_products())(*copies)
         _check_draws(graph)
         _check_constants(graph, function, examples, n_given)
     return graph

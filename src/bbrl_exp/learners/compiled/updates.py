@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import operator
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,11 +48,14 @@ class CompiledUpdates:
         at_once: updates in a graph where so many are due.
         most_samples: of a chunk; 0 where the size of what is learned from is known.
         most_rows: of a chunk, with the one that it begins with; 0 where nobody asks for all at once.
+        per_env_step: updates that are due for an environment step.
 
     Attributes:
         at_once: as above.
         most_samples: as above.
         most_rows: as above.
+        around_compiling: entered with a line for the console while a graph is made; None for a line that was given.
+        env_steps_left: of the run, those that are being learned from included; None where nobody counts.
 
     Raises:
         NotCompilableError: the learner has an optimizer that is not compiled.
@@ -64,7 +69,11 @@ class CompiledUpdates:
         at_once: int = 1,
         most_samples: int = 0,
         most_rows: int = 0,
+        per_env_step: float = 0.0,
     ) -> None:
+        self.around_compiling: Callable[[str | None], AbstractContextManager[object]] = contextlib.nullcontext
+        self.env_steps_left: int | None = None
+        self._per_env_step = per_env_step
         self.most_rows = most_rows
         self.at_once = at_once
         self.most_samples = most_samples
@@ -131,27 +140,37 @@ class CompiledUpdates:
         inputs = [*self._tensors.all(), numbers, *given]
         graph = self._graphs.get((kind, n_updates))
         if graph is None:
-            before = self._compiler.seconds
-            graph = self._graphs[kind, n_updates] = self._make(
-                n_updates, body, inputs, len(given), names, replaced, equal
-            )
+            begun = None if self._graphs else f"compile: compiling the updates of {type(self._learner).__name__} …"
+            with self.around_compiling(begun):
+                graph = self._make(n_updates, body, inputs, len(given), names, replaced, equal)
+                self._graphs[kind, n_updates] = graph
 
-            seconds = self._compiler.seconds - before
-            self._news += self._compiler.complaints()
+                def without() -> None:
+                    with attributes(self._learner, {} if replaced is None else dict(replaced(given))):
+                        body(0, given)
 
-            def without() -> None:
-                with attributes(self._learner, {} if replaced is None else dict(replaced(given))):
-                    body(0, given)
-
-            if what is None:
-                compiled, eager = self._tensors.seconds_of(lambda: self._run(graph, inputs), without)
-                self._news.append(in_words(seconds, n_updates, compiled / n_updates, eager))
-            else:
-                self._news.append(f"compile: {what} in {seconds:.1f} s")
+                self._report(graph, n_updates, inputs, without, what)
         outputs = self._run(graph, inputs)
         for index in graph.moved:
             self._tensors.optimizers[index].count(n_updates)
         return outputs
+
+    def _report(
+        self, graph: _Graph, n_updates: int, inputs: Sequence[Tensor], without: Callable[[], None], what: str | None
+    ) -> None:
+        """Adds what a new graph has cost to the news, and where it does updates when it pays."""
+        compiler = self._compiler
+        self._news += compiler.complaints()
+        if what is not None:
+            self._news.append(f"compile: {what}: {compiler.newest}")
+            return
+        run, tensors = functools.partial(self._run, graph, inputs), self._tensors
+        compiled, eager = tensors.seconds_of(compiler.clock, run, without)
+        left = None
+        if self.env_steps_left is not None and self._per_env_step:
+            left = self._per_env_step * self.env_steps_left
+        times = (compiled / n_updates, eager)
+        self._news.append(in_words(n_updates, compiler.newest, compiler.seconds, times, left))
 
     @staticmethod
     @torch.no_grad()
@@ -204,21 +223,32 @@ class CompiledUpdates:
         return _Graph(self._compiler(recorded), tuple(used), tuple(moved))
 
 
-def in_words(seconds: float, n_updates: int, compiled: float, eager: float) -> str:
+def in_words(
+    n_updates: int, took: str, spent: float, seconds_per_update: tuple[float, float], left: float | None
+) -> str:
     """What a graph has cost and when it pays.
 
     Args:
-        seconds: that it took to make.
         n_updates: in the graph.
-        compiled: seconds of an update.
-        eager: seconds of an update without the graph.
+        took: how it was made and how long that took, such as ``compiled in 3.0 s``.
+        spent: seconds that all graphs so far have taken.
+        seconds_per_update: with the graph and without.
+        left: updates that the run has yet to make; None where that is not known.
     """
+    compiled, eager = seconds_per_update
     graph = "one update" if n_updates == 1 else f"{n_updates} updates"
-    times = f"an update takes {1000 * compiled:.3g} ms, {1000 * eager:.3g} ms without compiling"
+    said = (
+        f"compile: a graph of {graph}: {took}; "
+        f"an update takes {1000 * compiled:.3g} ms, {1000 * eager:.3g} ms without compiling: "
+    )
     if compiled >= eager:
-        return f"compile: a graph of {graph} in {seconds:.1f} s; {times}: it does not pay here"
-    n = float(f"{seconds / (eager - compiled):.2g}")
-    return f"compile: a graph of {graph} in {seconds:.1f} s; {times}: it pays after about {n:,.0f} updates"
+        return f"{said}it does not pay here"
+    said += f"it pays after about {_about(spent / (eager - compiled))} updates"
+    return said if left is None else f"{said}; about {_about(left)} are left in this run"
+
+
+def _about(number: float) -> str:
+    return f"{float(f'{number:.2g}'):,.0f}"
 
 
 def updates_per_graph(n_updates: float, most: float = MOST_UPDATES) -> int:

@@ -193,7 +193,7 @@ class OfSamples(OnPolicyActorCritic[Samples]):
                 with torch.no_grad():
                     return evaluated(policy, critic, given[:n_leaves], given[n_leaves:])
 
-            return compiled("rows", 1, body, [*rows, *actions], what="the values of a chunk")
+            return compiled("rows", 1, body, [*rows, *actions], what="policy and critic on the states of a chunk")
         return evaluated(policy, critic, rows, actions)
 
     def loss(self, experience: Samples) -> Loss:

@@ -85,7 +85,8 @@ class ReplayedActorCritic(ReplayOptions, Learner, Generic[Drawn]):
     def compile_updates(self, compiler: Compiler, steps_per_chunk: int, batch_size: int) -> None:
         if not isinstance(self._replayed, ReplayedBatches):
             raise NotCompilableError(f"{type(self).__name__} has a memory, and no compiled update")
-        self.compiled = CompiledUpdates(self, compiler, self.compiled_numbers)
+        due = self.updates_per_step
+        self.compiled = CompiledUpdates(self, compiler, self.compiled_numbers, per_env_step=due)
 
     def improvements(self, workspace: Workspace, progress: Progress) -> Iterator[tuple[bool, list[Tensor]]]:
         """The updates that are due: whether each moves the policy, and what :meth:`improve` gives."""
