@@ -95,8 +95,11 @@ class Compiler:
 
     def _leave_folder(self, error: Exception) -> None:
         """Uses a folder that is deleted at the end: what is in the other one is damaged, or its disk is full."""
+        from torch._inductor.utils import clear_caches
+
         self._is_kept = False
         use_cache(None)
+        clear_caches()
         folder, reason = cache_folder("compile"), type(error).__name__
         self._complaints.append(
             f"compile: nothing could be compiled in {folder} ({reason}), so that code is not kept; if this comes again, "
@@ -125,6 +128,8 @@ class Compiler:
 
         # One process: workers that compile would outlive a run that is killed. tanh by exp is several times as fast.
         patches = {"cpp.threads": self.n_threads, "compile_threads": 1, "cpp.use_decompose_tanh": True}
+        # What the processor says of itself holds: torch's own programs that try it out may be damaged, and take seconds.
+        patches["cpp.vec_isa_ok"] = True
         if self.device.startswith("cuda"):
             patches["triton.cudagraphs"] = True
         with torch.no_grad():
