@@ -149,6 +149,22 @@ def test_two_tasks_that_share_their_code_move_as_each_says(tmp_path: Path, monke
     assert len(list(folder.rglob("*.nbi"))) == 2
 
 
+@pytest.mark.parametrize("kind", ["*.nbi", "*.nbc"])
+def test_code_that_cannot_be_read_is_compiled_again(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    task = moving_by(4.0)
+    compiling._compiled.cache_clear()
+    assert place_after_one_step(task) == 4.0
+    (kept,) = tmp_path.rglob(kind)
+    size = kept.stat().st_size
+    kept.write_bytes(kept.read_bytes()[:20])
+    compiling._compiled.cache_clear()
+    assert place_after_one_step(task) == 4.0
+    (kept,) = tmp_path.rglob(kind)
+    assert kept.stat().st_size == size
+    compiling._compiled.cache_clear()
+
+
 def test_without_a_folder_or_a_mark_each_process_compiles_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

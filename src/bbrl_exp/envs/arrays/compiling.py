@@ -52,9 +52,26 @@ def _compiled(task: type[ArrayTask], is_discrete: bool, informs: bool) -> Functi
     loop.__qualname__ = f"{loop.__name__}_{task.__name__}_{mark}"  # the name of its files
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
     try:
-        return numba.njit(error_model="numpy", cache=True)(loop)  # type: ignore[no-any-return]
+        compiled: Function = numba.njit(error_model="numpy", cache=True)(loop)
     finally:
         numba.config.CACHE_DIR = before
+    _compile_where_damaged(compiled)
+    return compiled
+
+
+def _compile_where_damaged(compiled: Any) -> None:
+    """Lets numba compile again, and keep that, where what it has kept cannot be read."""
+    cache = compiled._cache
+    load = cache.load_overload
+
+    def load_or_forget(*of_what: Any) -> Any:
+        try:
+            return load(*of_what)
+        except Exception:
+            cache.flush()
+            return None
+
+    cache.load_overload = load_or_forget
 
 
 def _with_compiled_helpers(function: Any, jit: Callable[[Function], Function], given: Mapping[str, Any]) -> Any:
