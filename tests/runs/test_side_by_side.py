@@ -215,7 +215,7 @@ def test_what_cannot_be_stacked_runs_alone_with_the_reason(command_line: Command
     )
     assert ended.code == 0, ended.err
     assert ended.out.splitlines()[1:4] == [
-        "side by side: 4 jobs in 2 stacks of 2, 2",
+        "side by side: 4 jobs in 2 stacks of 2 jobs (they differ in agent)",
         "on its own: agent=random,seed=1 and 1 more: the agent learns nothing",
         "on its own: agent=reinforce,seed=1 and 1 more: Reinforce cannot be stacked, only PPO, A2C, DQN, PQN can",
     ]
@@ -246,6 +246,16 @@ def test_a_bad_size_of_stacks_is_refused_in_one_line(command_line: CommandLine, 
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == "error: key 'hydra.launcher.jobs_per_stack' = 1: must be an integer of at least 2\n"
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_sweep_of_one_job_names_its_folder_by_the_seed(command_line: CommandLine, tmp_path: Path) -> None:
+    ended = command_line("-m", "agent=random", "seed=1", "total_steps=64", "launcher=side_by_side", "name=s")
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines()[:2] == [
+        f"sweep: 1 job, 1 to run, in {tmp_path / 'outputs/multirun/s'}",
+        "on its own: seed=1: the agent learns nothing",
+    ]
+    assert summary_of(tmp_path / "outputs/multirun/s/seed=1")["status"] == "completed"
 
 
 def test_one_run_needs_no_stack(command_line: CommandLine) -> None:
