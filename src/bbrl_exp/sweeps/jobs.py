@@ -82,8 +82,8 @@ def named_jobs(
         folders: the name of each job's folder; empty for names that say what varies.
     """
     if constant is None and len(batches) == 1:
-        naming = [text for text in batches[0] if _SEED.fullmatch(text)] or list(filter(names_job, batches[0]))
-        constant = [text for text in batches[0] if text not in naming]
+        names = [text for text in batches[0] if _SEED.fullmatch(text)] or [*filter(names_job, batches[0])]
+        constant = [text for text in batches[0] if text not in names]
     elif constant is None:
         constant = [text for text in batches[0] if all(text in batch for batch in batches)]
     fixed = set(constant)
