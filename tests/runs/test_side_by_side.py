@@ -7,7 +7,10 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,9 +18,11 @@ from bbrl_exp.commands.rerun import main as rerun
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.runs.estimate import Estimate
+from bbrl_exp.runs.evaluations import Evaluations
 from bbrl_exp.runs.run import open_composer
 from bbrl_exp.runs.session import Session
 from bbrl_exp.runs.stack import run_stack
+from bbrl_exp.stacked.stack import Stack
 from bbrl_exp.sweeps import preview
 from bbrl_exp.training.loop import Chunk
 
@@ -148,6 +153,29 @@ def test_a_signal_between_two_jobs_stops_both_at_one_chunk_and_each_resumes_alon
         assert (summary_of(folder)["side_by_side_with"], summary_of(other)["side_by_side_with"]) == (0, 1)
         assert "side by side with no other job in one process" in (folder / "run.log").read_text()
         assert_same_run(folder, other)
+
+
+def test_the_speed_of_a_job_leaves_out_the_evaluations_of_all_jobs_and_the_making_of_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def taking(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            nonlocal now
+            now += seconds
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr("bbrl_exp.training.loop.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr("bbrl_exp.runs.stack.Stack", taking(100.0, Stack))
+    monkeypatch.setattr(Evaluations, "after_chunk", taking(10.0, Evaluations.after_chunk))
+    monkeypatch.setattr(Session, "learned", taking(1.0, Session.learned))
+    folders = folders_in(tmp_path)
+    run_stack(checked(*PPO[2:], "total_steps=128", "eval.every=64"), folders)
+    # The second of the two chunks of the first job ends after three of the four calls of `learned`.
+    assert [summary_of(folder)["steps_per_second"] for folder in folders] == [128 / 3, 128 / 4]
 
 
 def test_agents_that_cannot_be_closed_do_not_keep_their_jobs_from_completing(
