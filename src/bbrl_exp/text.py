@@ -30,6 +30,11 @@ def time_in_words(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, ``"1 job"`` or ``"2 jobs"``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def size_in_words(n_bytes: float) -> str:
     """A number of bytes as people say it, ``"1.5 GB"``."""
     for unit in ("B", "kB", "MB", "GB"):

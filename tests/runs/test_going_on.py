@@ -159,9 +159,11 @@ def test_where_no_checkpoint_is_whole_the_run_stops_and_deletes_nothing(command_
 def test_another_configuration_is_refused_with_the_keys_that_differ(command_line: CommandLine) -> None:
     stop_in_the_middle(command_line, *PPO)
     said = assert_refused(command_line, *PPO, "name=run", "seed=1", "agent.learner.discount=0.9")
-    assert "it differs in seed, agent.learner.discount," in said
-    assert "it differs in seed," in assert_refused(command_line, *PPO, f"resume={RUN}", "seed=1")
-    assert "agent.learner" in assert_refused(command_line, *SAC, "name=run")
+    assert "it differs in seed, agent.learner.discount; choose another name" in said
+    assert "it differs in seed; choose" in assert_refused(command_line, *PPO, f"resume={RUN}", "seed=1")
+    assert "it differs in batch_size; choose" in assert_refused(command_line, *PPO, "name=run", "batch_size=3")
+    assert "it differs in env.backend; choose" in assert_refused(command_line, *PPO, "name=run", "env.backend=array")
+    assert "it differs in agent, env; choose" in assert_refused(command_line, *SAC, "name=run")
 
 
 def test_a_run_is_not_touched_where_resume_is_never(command_line: CommandLine) -> None:

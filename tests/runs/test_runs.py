@@ -227,7 +227,7 @@ def test_a_run_goes_on_when_nobody_reads_what_it_says(tmp_path: Path) -> None:
 def test_a_folder_chosen_by_its_path_is_used_as_it_is(command_line: CommandLine, tmp_path: Path) -> None:
     for said in ("completed", "already complete"):
         assert said in command_line("hydra.run.dir=a", *SHORT, "tracking=none").out
-        assert "1 jobs" in command_line("-m", "hydra.sweep.dir=s", "seed=1", *SHORT, "tracking=none").out
+        assert "sweep: 1 job, " in command_line("-m", "hydra.sweep.dir=s", "seed=1", *SHORT, "tracking=none").out
     assert {path.name for path in tmp_path.iterdir()} == {"a", "s"}
 
 

@@ -8,7 +8,10 @@ import shlex
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,9 +19,11 @@ from bbrl_exp.commands.rerun import main as rerun
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.preparation import PreparedRun
 from bbrl_exp.runs.estimate import Estimate
+from bbrl_exp.runs.evaluations import Evaluations
 from bbrl_exp.runs.run import open_composer
 from bbrl_exp.runs.session import Session
 from bbrl_exp.runs.stack import run_stack
+from bbrl_exp.stacked.stack import Stack
 from bbrl_exp.sweeps import preview
 from bbrl_exp.training.loop import Chunk
 
@@ -165,6 +170,29 @@ def test_a_job_that_cannot_write_in_its_folder_fails_alone(command_line: Command
     assert [summary_of(folder / job)["status"] for job in ("seed=2", "seed=3")] == ["completed"] * 2
 
 
+def test_the_speed_of_a_job_leaves_out_the_evaluations_of_all_jobs_and_the_making_of_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def taking(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            nonlocal now
+            now += seconds
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr("bbrl_exp.training.loop.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr("bbrl_exp.runs.stack.Stack", taking(100.0, Stack))
+    monkeypatch.setattr(Evaluations, "after_chunk", taking(10.0, Evaluations.after_chunk))
+    monkeypatch.setattr(Session, "learned", taking(1.0, Session.learned))
+    folders = folders_in(tmp_path)
+    run_stack(checked(*PPO[2:], "total_steps=128", "eval.every=64"), folders)
+    # The second of the two chunks of the first job ends after three of the four calls of `learned`.
+    assert [summary_of(folder)["steps_per_second"] for folder in folders] == [128 / 3, 128 / 4]
+
+
 def test_agents_that_cannot_be_closed_do_not_keep_their_jobs_from_completing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,7 +258,7 @@ def test_what_cannot_be_stacked_runs_alone_with_the_reason(command_line: Command
     )
     assert ended.code == 0, ended.err
     assert ended.out.splitlines()[1:4] == [
-        "side by side: 4 jobs in 2 stacks of 2, 2",
+        "side by side: 4 jobs in 2 stacks of 2 jobs (they differ in agent)",
         "on its own: agent=random,seed=1 and 1 more: the agent learns nothing",
         "on its own: agent=reinforce,seed=1 and 1 more: Reinforce cannot be stacked, only PPO, A2C, DQN, PQN can",
     ]
@@ -261,6 +289,16 @@ def test_a_bad_size_of_stacks_is_refused_in_one_line(command_line: CommandLine, 
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == "error: key 'hydra.launcher.jobs_per_stack' = 1: must be an integer of at least 2\n"
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_sweep_of_one_job_names_its_folder_by_the_seed(command_line: CommandLine, tmp_path: Path) -> None:
+    ended = command_line("-m", "agent=random", "seed=1", "total_steps=64", "launcher=side_by_side", "name=s")
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines()[:2] == [
+        f"sweep: 1 job, 1 to run, in {tmp_path / 'outputs/multirun/s'}",
+        "on its own: seed=1: the agent learns nothing",
+    ]
+    assert summary_of(tmp_path / "outputs/multirun/s/seed=1")["status"] == "completed"
 
 
 def test_one_run_needs_no_stack(command_line: CommandLine) -> None:

@@ -43,6 +43,18 @@ def test_a_job_that_is_written_twice_runs_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("overrides", "folder"),
+    [
+        (["agent=ppo", "seed=1", "launcher=side_by_side", "name=s"], "seed=1"),
+        (["agent=ppo", "batch_size=4", "launcher=joblib", "name=s", "tracking=none"], "agent=ppo,batch_size=4"),
+        (["launcher=side_by_side"], "job"),
+    ],
+)
+def test_a_single_job_is_named_by_its_seed_or_by_what_it_is(overrides: list[str], folder: str) -> None:
+    assert [(job.folder, job.overrides) for job in jobs(*overrides)] == [(folder, tuple(overrides))]
+
+
+@pytest.mark.parametrize(
     ("varied", "key", "value"),
     [
         (["agent=ppo,dqn"], "agent.learner.max_grad_norm", 0.7),  # which the YAML of dqn alone states

@@ -11,7 +11,7 @@ from bbrl_exp.config.sweep_config import SweepConfig
 from bbrl_exp.runs.run import open_composer
 from bbrl_exp.sweeps import stacks
 from bbrl_exp.sweeps.jobs import Job, JobChecks, expand
-from bbrl_exp.sweeps.stacks import plan
+from bbrl_exp.sweeps.stacks import _shared, plan
 
 
 def checked(*overrides: str) -> list[Job]:
@@ -46,7 +46,7 @@ def test_stacks_fit_in_memory(rates: list[Job], monkeypatch: pytest.MonkeyPatch)
     assert rates[0].run is not None
     size = rates[0].run.size
     monkeypatch.setattr(stacks, "available_memory", lambda: 4 * size.workspace_bytes + 1)
-    assert sizes(rates) == [2, 2, 2]
+    assert plan(rates, 32).lines == ["side by side: 6 jobs in 3 stacks of 2 jobs (the memory suffices for no more)"]
     monkeypatch.setattr(stacks, "available_memory", lambda: 2 * size.workspace_bytes)
     planned = plan(rates[:2], 32)
     assert [reason for _, reason in planned.alone] == ["the memory leaves no other job for its stack"] * 2
@@ -58,8 +58,35 @@ def test_numbers_that_change_shapes_or_counts_divide_the_jobs() -> None:
     planned = plan([*jobs[:2], jobs[2]][1:], 32)
     assert planned.stacks == ()
     assert planned.lines == [
-        f"on its own: {jobs[1].folder} and 1 more: no other job is like it but for seeds and numbers; the nearest "
-        "differs in agent.learner.n_epochs"
+        f"on its own: {jobs[1].folder} and 1 more: no other job differs from it in seed or numbers of the learner "
+        "only; the nearest differs in agent.learner.n_epochs"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("varied", "reason"),
+    [
+        ("batch_size=4,8", "batch_size"),
+        ("env.backend=gym,array", "env.backend"),
+        ("agent.members.policy.hidden_sizes=[32,32],[64,64]", "agent.members.policy.hidden_sizes"),
+        ("env=cartpole,acrobot", "env"),
+        ("agent=ppo,a2c", "agent"),
+    ],
+)
+def test_what_divides_jobs_is_named_by_the_key_that_a_user_types(varied: str, reason: str) -> None:
+    jobs = checked("agent=ppo", "env=cartpole", "seed=1,2", varied)
+    assert plan(jobs, 32).lines == [f"side by side: 4 jobs in 2 stacks of 2 jobs (they differ in {reason})"]
+    single = [jobs[0], next(job for job in jobs if _shared(job) != _shared(jobs[0]))]
+    assert plan(single, 32).alone[0][1] == (
+        f"no other job differs from it in seed or numbers of the learner only; the nearest differs in {reason}"
+    )
+
+
+def test_stacks_of_several_kinds_and_of_limited_size_have_both_reasons(rates: list[Job]) -> None:
+    other = checked("agent=ppo", "seed=1,2", "agent.learner.n_epochs=3")
+    assert plan([*rates[:5], *other], 3).lines == [
+        "side by side: 7 jobs in 3 stacks of 2, 3 and 2 jobs (they differ in agent.learner.n_epochs; at most 3 jobs "
+        "per stack)"
     ]
 
 
@@ -90,7 +117,7 @@ def test_a_single_job_has_nobody_beside_it(rates: list[Job]) -> None:
         (["agent=ppo", "agent.learner.objective=kl"], "PPO with objective=kl cannot be stacked, only with clip"),
         (["agent=ppo", "eval.workers=1"], "eval.workers=1 is for a process that has one job"),
         (["agent=ppo", "debug=true"], "debug=true is for a process that has one job"),
-        (["agent=ppo", "compile=true"], "compile=true compiles the updates of one job"),
+        (["agent=ppo", "compile=true"], "compile=true and side_by_side exclude each other; leave one of them out"),
         (["agent=ppo", "env=minigrid_empty"], "it sees images or grids (GridFeatures)"),
     ],
 )

@@ -102,8 +102,8 @@ class Compiler:
         clear_caches()
         folder, reason = cache_folder("compile"), type(error).__name__
         self._complaints.append(
-            f"compile: nothing could be compiled in {folder} ({reason}), so that code is not kept; if this comes again, "
-            "delete that folder"
+            f"compile: nothing could be compiled in {folder} ({reason}), so that code is not kept; if this comes "
+            "again, delete that folder"
         )
 
     def clock(self) -> float:
@@ -128,7 +128,7 @@ class Compiler:
 
         # One process: workers that compile would outlive a run that is killed. tanh by exp is several times as fast.
         patches = {"cpp.threads": self.n_threads, "compile_threads": 1, "cpp.use_decompose_tanh": True}
-        # What the processor says of itself holds: torch's own programs that try it out may be damaged, and take seconds.
+        # What the processor says of itself holds: the programs by which torch tries it out take seconds.
         patches["cpp.vec_isa_ok"] = True
         if self.device.startswith("cuda"):
             patches["triton.cudagraphs"] = True

@@ -116,16 +116,24 @@ def saved_identity(folder: Path) -> dict[str, Any]:
     Raises:
         ConfigurationError: its configuration cannot be read.
     """
-    path = folder / CONFIG
     try:
-        saved = load_config(path)
-        if not isinstance(saved, DictConfig):
-            raise UnreadableError(f"{path}: no mapping")
-        return identity(saved)
+        return identity(saved_config(folder))
     except (UnreadableError, ConfigurationError, OmegaConfBaseException) as error:
         raise ConfigurationError(
             f"folder {folder} holds a run whose configuration cannot be read ({one_line(error)}); choose another name"
         ) from error
+
+
+def saved_config(folder: Path) -> DictConfig:
+    """The configuration of the run in a folder, interpolations as they are written.
+
+    Raises:
+        UnreadableError: it cannot be read.
+    """
+    saved = load_config(folder / CONFIG)
+    if not isinstance(saved, DictConfig):
+        raise UnreadableError(f"{folder / CONFIG}: no mapping")
+    return saved
 
 
 def identity_hash(config: DictConfig, changes: Mapping[str, Any] | None = None) -> str:

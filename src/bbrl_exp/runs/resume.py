@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bbrl_exp.config.identity import LENGTH_KEYS, differing_keys, saved_identity
+from bbrl_exp.config.compose import written
+from bbrl_exp.config.identity import LENGTH_KEYS, differing_keys, saved_config, saved_identity
+from bbrl_exp.config.typed_keys import typed_keys
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.layout import LOG
 from bbrl_exp.records.summary import read_summary
@@ -154,6 +156,9 @@ def _check_same(folder: Path, summary: Mapping[str, Any], run: CheckedRun) -> bo
                 "learned"
             )
     if keys:
+        options = {group: summary.get(group) for group in ("agent", "env")}
+        groups = [group for group, option in options.items() if option not in (None, run.choices[group])]
+        keys = typed_keys(keys, written(saved_config(folder)), run.written, groups)
         first = keys[:_SHOWN_KEYS]
         more = f" and {len(keys) - len(first)} more" if len(keys) > len(first) else ""
         raise ConfigurationError(

@@ -194,6 +194,11 @@ class Session:
         self._checkpoints = Checkpoints(folder, every, keep, buffers, run.size.steps_per_recording)
 
     @property
+    def stopwatch(self) -> Stopwatch:
+        """The clock of the loop, paused in evaluations."""
+        return self._stopwatch
+
+    @property
     def workspace(self) -> Workspace:
         """The recording."""
         return self._parts.workspace

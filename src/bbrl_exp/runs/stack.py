@@ -63,6 +63,7 @@ class _Member:
         before: where it begins or resumes.
         prepared: its graph and learner, once they are there.
         generators: in the place of the global random generators in its checkpoints.
+        begun_at: where its clock was when its session had begun.
     """
 
     run: CheckedRun
@@ -74,6 +75,7 @@ class _Member:
     execution: Execution | None = None
     session: Session | None = None
     resources: ExitStack = field(default_factory=ExitStack)
+    begun_at: float = 0.0
 
     @property
     def chunks_done(self) -> int:
@@ -139,6 +141,7 @@ class _Member:
                 )
             )
             if self.session.begin():
+                self.begun_at = self.session.stopwatch()
                 return True
             self.finish()
         except Exception as error:
@@ -235,6 +238,10 @@ def _train(members: list[_Member], stop: _StackStop) -> None:
 
 def _train_together(members: Sequence[_Member], left: _Left, stop: _StackStop) -> None:
     size, chunks_done = members[0].run.size, members[0].chunks_done
+    for member in members:
+        assert member.session is not None
+        clock = member.session.stopwatch
+        clock.paused += clock() - member.begun_at  # the others were still beginning
     due = passes(size.total_steps, size.batch_size, size.steps_per_chunk, size.chunks_per_recording, chunks_done)
     for each in due:
         for member in left.members:
@@ -258,7 +265,8 @@ def _train_together(members: Sequence[_Member], left: _Left, stop: _StackStop) -
                 assert member.session is not None
                 try:
                     member.session.learned(each.chunk, metrics[index])
-                    is_over = member.session.after(each.chunk) or each.chunk.is_last
+                    with _paused_for(member, left.members):
+                        is_over = member.session.after(each.chunk) or each.chunk.is_last
                 except Exception as error:
                     left.fail(index, error)
                 else:
@@ -266,10 +274,25 @@ def _train_together(members: Sequence[_Member], left: _Left, stop: _StackStop) -
                         left.indexes.remove(index)
                         over.append(member)
         for member in over:
-            member.finish()
+            with _paused_for(member, left.members):
+                member.finish()
         if not left.indexes:
             return
         left.close_ranks()
+
+
+@contextmanager
+def _paused_for(member: _Member, others: Sequence[_Member]) -> Iterator[None]:
+    """What a job spends in pauses while the block runs, in evaluations, is not counted by the clocks of the others."""
+    assert member.session is not None
+    clock = member.session.stopwatch
+    before = clock.paused
+    try:
+        yield
+    finally:
+        for other in others:
+            if other is not member and other.session is not None:
+                other.session.stopwatch.paused += clock.paused - before
 
 
 class _Left:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from bbrl_exp.config.check import CheckedRun
-from bbrl_exp.config.identity import LENGTH_KEYS, differing_keys, is_free, saved_identity
+from bbrl_exp.config.identity import LENGTH_KEYS, differing_keys, saved_identity
 from bbrl_exp.errors import ConfigurationError
 from bbrl_exp.records.layout import job_folder_name
 from bbrl_exp.records.summary import read_summary
 from bbrl_exp.runs.resume import has_begun, is_complete
-from bbrl_exp.sweeps.jobs import Job
+from bbrl_exp.sweeps.jobs import Job, names_job
 
 _DIGITS = 8
 
@@ -55,7 +55,7 @@ def _free_name(job: Job, sweep: Path, hashes: dict[str, str]) -> str:
     """The name of a folder for a job whose own name belongs to another one; its own if that is the same but shorter."""
     if job.run is not None and _is_made_longer(sweep / job.folder, job.run):
         return job.folder
-    naming = [text for text in job.overrides if text in job.varied or not is_free(text.lstrip("+~").partition("=")[0])]
+    naming = [text for text in job.overrides if text in job.varied or names_job(text)]
     name = job_folder_name(",".join(sorted(naming)))
     is_untaken = hashes.get(name, job.config_hash) == job.config_hash
     return name if is_untaken else f"{name}_{(job.config_hash or '')[:_DIGITS]}"

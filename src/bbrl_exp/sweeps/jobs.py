@@ -9,6 +9,7 @@ from itertools import product
 
 from bbrl_exp.config.check import CheckedRun, check
 from bbrl_exp.config.compose import Composer
+from bbrl_exp.config.identity import is_free
 from bbrl_exp.config.overrides import Override
 from bbrl_exp.config.preparation import PreparedRun, prepare
 from bbrl_exp.config.run_size import RunSize
@@ -76,19 +77,29 @@ def named_jobs(
 
     Args:
         batches: the overrides of each job.
-        constant: those that do not vary; None for those that all jobs have, if there are several.
+        constant: those that do not vary; None for those that all jobs have. Of a single job, its seed counts as what
+            varies; where it has none, all of its overrides that change its numbers do.
         folders: the name of each job's folder; empty for names that say what varies.
     """
-    if constant is None:
-        constant = [text for text in batches[0] if all(text in batch for batch in batches)] if len(batches) > 1 else []
+    if constant is None and len(batches) == 1:
+        names = [text for text in batches[0] if _SEED.fullmatch(text)] or [*filter(names_job, batches[0])]
+        constant = [text for text in batches[0] if text not in names]
+    elif constant is None:
+        constant = [text for text in batches[0] if all(text in batch for batch in batches)]
     fixed = set(constant)
     jobs: dict[str, Job] = {}
     for index, batch in enumerate(batches):
         varied = tuple(text for text in batch if text not in fixed)
         naming = ",".join(sorted(text for text in varied if not text.startswith(_PAUSE)))
-        folder = folders[index] if folders else job_folder_name(naming)
+        folder = folders[index] if folders else job_folder_name(naming or "job")
         jobs.setdefault(naming, Job(tuple(batch), varied, folder))
     return list(jobs.values())
+
+
+def names_job(text: str) -> bool:
+    """Whether an override is a part of what a job is, and not only says where and how it runs."""
+    key = text.lstrip("+~").partition("=")[0]
+    return key != "launcher" and not is_free(key)
 
 
 class JobChecks:
@@ -146,7 +157,7 @@ def _why_not_stackable(prepared: PreparedRun) -> str | None:
         if value:
             return f"{key}={str(value).lower()} is for a process that has one job"
     if run.root.compile:
-        return "compile=true compiles the updates of one job"
+        return "compile=true and side_by_side exclude each other; leave one of them out"
     return why_not(prepared.graph, prepared.learner)
 
 

@@ -16,7 +16,7 @@ from bbrl_exp.runs.estimate import MEASURED_SECONDS, Estimate, MeasurementFailur
 from bbrl_exp.runs.job_host import JobHost
 from bbrl_exp.sweeps.jobs import Job, kind_of
 from bbrl_exp.sweeps.stacks import Plan, plan
-from bbrl_exp.text import size_in_words, time_in_words
+from bbrl_exp.text import counted, size_in_words, time_in_words
 
 _MOST_MEASURED = 12
 
@@ -51,7 +51,7 @@ def show_jobs(config: SweepConfig, jobs: Sequence[Job]) -> int:
     for line in complaints:
         terminal.line(line)
     steps = sum(job.run.size.env_steps for job in left if job.run)
-    terminal.line(f"{len(jobs)} jobs, {len(left)} to run, {steps:,} environment steps")
+    terminal.line(f"{counted(len(jobs), 'job')}, {len(left)} to run, {steps:,} environment steps")
     for name, value in project_in_words():
         terminal.line(f"{name}: {value}")
     planned = Plan((), ())

@@ -26,6 +26,7 @@ from bbrl_exp.sweeps.preview import show_jobs
 from bbrl_exp.sweeps.stopping import SweepStoppedError
 from bbrl_exp.sweeps.table import show_table
 from bbrl_exp.sweeps.task import environment_to_carry, job_host
+from bbrl_exp.text import counted
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _run(composer: Composer, config: SweepConfig, checks: JobChecks, jobs: list[
         sweep = SweepJobs(config, claim.folder, checks)
         n_left = sum(job.is_runnable for job in with_folders(jobs, claim.folder))
         terminal = Terminal()
-        terminal.line(f"sweep: {len(jobs)} jobs, {n_left} to run, in {claim.folder}")
+        terminal.line(f"sweep: {counted(len(jobs), 'job')}, {n_left} to run, in {claim.folder}")
         for name, value in project_in_words():
             terminal.line(f"{name}: {value}")
         exit_code = 0

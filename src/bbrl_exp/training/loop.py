@@ -163,14 +163,18 @@ def recorded_rows(chunks_done: int, steps_per_chunk: int, chunks_per_recording: 
 
 
 class Stopwatch:
-    """Seconds since it was made, without those spent in pauses."""
+    """Seconds since it was made, without those spent in pauses.
+
+    Attributes:
+        paused: seconds spent in pauses.
+    """
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._begun = time.perf_counter() - seconds
-        self._paused = 0.0
+        self.paused = 0.0
 
     def __call__(self) -> float:
-        return time.perf_counter() - self._begun - self._paused
+        return time.perf_counter() - self._begun - self.paused
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
@@ -179,4 +183,4 @@ class Stopwatch:
         try:
             yield
         finally:
-            self._paused += time.perf_counter() - begun
+            self.paused += time.perf_counter() - begun
