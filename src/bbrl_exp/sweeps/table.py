@@ -112,7 +112,7 @@ def _of_stacks(rows: Sequence[SweepRow], sweep: Path, stacks: Sequence[Sequence[
             for row in jobs
             if row.steps_per_second and (steps := (read_summary(sweep / row.folder) or {}).get("env_steps"))
         ]
-        if timed and max(row.side_by_side_with or 0 for row in jobs) == len(jobs) - 1:
+        if timed and max(row.side_by_side_with or 0 for row in jobs) == len(jobs) - 1 > 0:
             speed = sum(steps for steps, _ in timed) / max(seconds for _, seconds in timed)
             which = f" ({jobs[0].overrides} and {len(jobs) - 1} more)" if len(stacks) > 1 else ""
             lines.append(f"stack of {len(jobs)}{which}: {speed:,.0f} steps/s together")
