@@ -24,8 +24,8 @@ _LEGEND = f"""\
 * **env steps**: the whole budget of the experiment, but of {", ".join(SHORTENED).replace("_", " ")}, which would take \
 hours a seed, the first steps of a million.
 * **final**: the last policy, deterministic, mean of {FINAL_EPISODES} episodes from one fixed list of starts, the same \
-for all rows of a pair; IQM: interquartile mean over the seeds, and its 95 % percentile bootstrap interval. Of fewer than five \
-seeds the interval is hardly more than the range, and of fewer than four the IQM is the mean.
+for all rows of a pair; IQM: interquartile mean over the seeds, and its 95 % percentile bootstrap interval. Of fewer \
+than five seeds the interval is hardly more than the range, and of fewer than four the IQM is the mean.
 * **starts**: SAC and recurrent SAC on Pendulum were evaluated from another list of starts than the other pairs there, \
 one from which a good policy gets about 30 less. Compare the rows of one pair.
 * **curve**: mean of the {EVALUATIONS} evaluations of {EVALUATION_EPISODES} episodes along training, ± standard \
