@@ -1,4 +1,4 @@
-"""Contestants of a benchmark, each in turn in every round, and peers that run in a Python of their own."""
+"""Contestants of a benchmark, each in turn in every round, and peers that run in another Python."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _run(content: bytes) -> tuple[int, Any]:
 
 def _log_of(folders: Sequence[Path]) -> int:
     for folder in folders:
-        with contextlib.suppress(OSError):  # the job says so itself
+        with contextlib.suppress(OSError):  # the job reports the error itself
             return os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     return os.open(os.devnull, os.O_WRONLY)
 

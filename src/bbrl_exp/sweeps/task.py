@@ -196,7 +196,7 @@ def _signals_to(host: JobHost) -> Iterator[list[int]]:
 
 
 def _recorded(job: CheckedRun | CarriedJob, folder: Path, ending: JobEnding) -> JobEnding:
-    """The ending, which the folder tells of; where nothing can be written there, with that reason."""
+    """Records the ending in the folder, and returns it; with the reason where nothing can be written there."""
     try:
         if not is_in_use(folder):
             record_death(folder, ending, job.overrides)
