@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bbrl_exp.compilation.cache import cache_folder, use_cache, why_not_ours
+from bbrl_exp.compilation.cache import cache_folder, delete_temporary, use_cache, why_not_ours
 
 
 @pytest.fixture
@@ -35,7 +35,10 @@ def test_a_user_without_a_home_gets_a_temporary_folder(folder: Path, monkeypatch
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder("compile") is None
     assert use_cache(None) == "there is no home folder (set XDG_CACHE_HOME)"
-    assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).parent.stat().st_mode & 0o777 == 0o700
+    temporary = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).parent
+    assert temporary.stat().st_mode & 0o777 == 0o700
+    delete_temporary()
+    assert not temporary.exists()
 
 
 def test_the_folder_is_made_for_the_user_alone_and_the_compiler_uses_it(folder: Path) -> None:

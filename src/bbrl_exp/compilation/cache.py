@@ -12,6 +12,7 @@ from pathlib import Path
 
 # Where the parts of torch's compiler keep what they make.
 _FOLDERS = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
+_temporary: list[Path] = []
 
 
 def cache_folder(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
@@ -62,7 +63,14 @@ def use_cache(folder: Path | None) -> str | None:
     reason = "there is no home folder (set XDG_CACHE_HOME)" if folder is None else why_not_ours(folder)
     if folder is None or reason is not None:
         folder = Path(tempfile.mkdtemp(prefix="bbrl_exp-compile-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        _temporary.append(folder)
+        atexit.register(delete_temporary)
     for variable, name in _FOLDERS.items():
         os.environ[variable] = str(folder / name)
     return reason
+
+
+def delete_temporary() -> None:
+    """Deletes the temporary folders of this process, which does so itself at its end, unless it was forked."""
+    while _temporary:
+        shutil.rmtree(_temporary.pop(), ignore_errors=True)

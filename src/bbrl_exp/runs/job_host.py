@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bbrl_exp.compilation.cache import delete_temporary
 from bbrl_exp.config.carried import CarriedJob
 from bbrl_exp.config.check import CheckedRun
 from bbrl_exp.config.project import import_from_project
@@ -104,14 +105,17 @@ def _run(content: bytes) -> tuple[int, Any]:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    if is_stack:
-        from bbrl_exp.runs.stack import run_stack
+    try:
+        if is_stack:
+            from bbrl_exp.runs.stack import run_stack
 
-        endings = [(ending.code, ending.refusal) for ending in run_stack(jobs, folders)]
-    else:
-        from bbrl_exp.runs.job import run_job
+            endings = [(ending.code, ending.refusal) for ending in run_stack(jobs, folders)]
+        else:
+            from bbrl_exp.runs.job import run_job
 
-        endings = [run_job(jobs[0], folders[0])]
+            endings = [run_job(jobs[0], folders[0])]
+    finally:
+        delete_temporary()
     modules = [name for name in sys.modules if name not in known and name.partition(".")[0] in _KNOWN_PACKAGES]
     return next((code for code, _ in endings if code), 0), [endings, modules]
 
