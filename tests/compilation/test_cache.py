@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from bbrl_exp.compilation.cache import cache_folder, delete_temporary, use_cache, why_not_ours
+from bbrl_exp.compilation.compiler import Compiler
 
 
 @pytest.fixture
@@ -87,3 +93,28 @@ def test_a_link_and_a_file_are_not_used(folder: Path, tmp_path: Path) -> None:
     folder.unlink()
     folder.write_text("")
     assert why_not_ours(folder) == f"{folder}: File exists"
+
+
+class FailsOnce(Compiler):
+    """Compiles no graph in the folder that is kept."""
+
+    def compile(self, graph: torch.fx.GraphModule, examples: Sequence[Tensor], *, trusts_processor: bool = True) -> Any:
+        if trusts_processor:
+            raise OSError("no space left")
+        return graph
+
+
+def test_where_the_folder_fails_a_graph_is_compiled_in_a_temporary_one(folder: Path) -> None:
+    compiler = FailsOnce("cpu")
+    example = torch.ones(2)
+    compiled = compiler(lambda: (make_fx(torch.exp)(example), [example]))
+    assert torch.equal(compiled(example), example.exp())  # type: ignore[arg-type]
+    assert compiler.complaints() == [
+        f"compile: a graph could not be compiled in {folder} (OSError), so that no more code is kept in this run; if "
+        "this comes again, delete that folder"
+    ]
+    temporary = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).parent
+    assert temporary.is_dir()
+    assert temporary != folder
+    delete_temporary()
+    assert not temporary.exists()

@@ -202,3 +202,15 @@ def test_what_comes_and_goes_in_one_put_leaves_no_priority(seed: int) -> None:
     replay.put(window(recording, 7, 41), 0)
     drawn = replay.sample(64, np.random.default_rng(0), importance_exponent=1.0).indexes
     assert set(drawn.tolist()) <= set(everything(replay).tolist())
+
+
+def test_what_was_put_in_inference_mode_can_be_drawn_and_updated_outside() -> None:
+    found = []
+    for is_inference in (True, False):
+        with torch.inference_mode(is_inference):
+            buffer = replay_of(32)
+            buffer.put(endless(9, 2), 0)
+        batch = buffer.sample(8, np.random.default_rng(0), importance_exponent=1.0)
+        buffer.update(batch.indexes, torch.arange(8.0))
+        found.append(buffer.sample(8, np.random.default_rng(1), importance_exponent=1.0).indexes.tolist())
+    assert found[0] == found[1]

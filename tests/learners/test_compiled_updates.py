@@ -124,14 +124,14 @@ def allow_own_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 class Recorded(Compiler):
     """Runs graphs as they were recorded."""
 
-    def compile(self, graph: torch.fx.GraphModule, examples: Sequence[Tensor]) -> Function:
+    def compile(self, graph: torch.fx.GraphModule, examples: Sequence[Tensor], **_: bool) -> Function:
         return graph
 
 
 class Refused(Compiler):
     """Compiles nothing."""
 
-    def compile(self, graph: torch.fx.GraphModule, examples: Sequence[Tensor]) -> Function:
+    def compile(self, graph: torch.fx.GraphModule, examples: Sequence[Tensor], **_: bool) -> Function:
         raise RuntimeError("too warm\nfor this")
 
 

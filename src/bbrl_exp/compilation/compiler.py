@@ -81,7 +81,7 @@ class Compiler:
                     if not self._is_kept:
                         raise
                     self._leave_folder(error)
-                    compiled = self.compile(*record())
+                    compiled = self.compile(*record(), trusts_processor=False)
         except NotCompilableError:
             raise
         except Exception as error:  # whatever the compiler stumbles over
@@ -102,8 +102,8 @@ class Compiler:
         clear_caches()
         folder, reason = cache_folder("compile"), type(error).__name__
         self._complaints.append(
-            f"compile: nothing could be compiled in {folder} ({reason}), so that code is not kept; if this comes "
-            "again, delete that folder"
+            f"compile: a graph could not be compiled in {folder} ({reason}), so that no more code is kept in this run; "
+            "if this comes again, delete that folder"
         )
 
     def clock(self) -> float:
@@ -121,15 +121,24 @@ class Compiler:
         complaints, self._complaints = self._complaints, []
         return complaints
 
-    def compile(self, graph: torch.fx.GraphModule, examples: Sequence[Tensor]) -> Function:
-        """The code of a graph, by inductor, in this process alone."""
+    def compile(
+        self, graph: torch.fx.GraphModule, examples: Sequence[Tensor], *, trusts_processor: bool = True
+    ) -> Function:
+        """The code of a graph, by inductor, in this process alone.
+
+        Args:
+            graph: recorded.
+            examples: of its arguments.
+            trusts_processor: whether what the processor says of itself holds, without torch's programs that try it out
+                with the compiler, which take seconds.
+        """
         import torch
         from torch import _inductor as inductor
 
         # One process: workers that compile would outlive a run that is killed. tanh by exp is several times as fast.
         patches = {"cpp.threads": self.n_threads, "compile_threads": 1, "cpp.use_decompose_tanh": True}
-        # What the processor says of itself holds: the programs by which torch tries it out take seconds.
-        patches["cpp.vec_isa_ok"] = True
+        if trusts_processor:
+            patches["cpp.vec_isa_ok"] = True
         if self.device.startswith("cuda"):
             patches["triton.cudagraphs"] = True
         with torch.no_grad():
@@ -155,6 +164,7 @@ def _signals_held() -> Iterator[None]:
 
 
 def _code_found() -> int:
-    """How often torch has found the code of a graph in its cache."""
+    """How often torch has found the code of a graph in its cache; 0 where it does not tell."""
     module = sys.modules.get("torch._dynamo.utils")  # which nothing imports before the first graph is compiled
-    return 0 if module is None else int(module.counters["inductor"]["fxgraph_cache_hit"])
+    counters = getattr(module, "counters", {})
+    return int(counters.get("inductor", {}).get("fxgraph_cache_hit", 0))

@@ -205,7 +205,8 @@ class SumTree:
         # For each node at the top the sum of those before it, and at the end the sum of all.
         self._sums = np.zeros(sizes[-1] + 1)
         self._sums_with = self._sums[1:]
-        self._top, self._added_up = torch.from_numpy(self._levels[0]), torch.from_numpy(self._sums_with)
+        with torch.inference_mode(False):  # what is made in that mode could not be changed outside
+            self._top, self._added_up = torch.from_numpy(self._levels[0]), torch.from_numpy(self._sums_with)
         # Numbers of the parents of weights that were set since the sums were brought up to date.
         self._changed: list[NDArray[np.int64]] = []
         self._before_first = np.arange(0)

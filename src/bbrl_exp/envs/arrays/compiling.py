@@ -6,6 +6,7 @@ is set), by the contents of the functions: a changed function is compiled again.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
 from collections.abc import Callable, Mapping
@@ -68,7 +69,8 @@ def _compile_where_damaged(compiled: Any) -> None:
         try:
             return load(*of_what)
         except Exception:
-            cache.flush()
+            with contextlib.suppress(OSError):  # then it is compiled again in every process
+                cache.flush()
             return None
 
     cache.load_overload = load_or_forget
