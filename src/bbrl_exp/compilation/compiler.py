@@ -164,7 +164,7 @@ def _signals_held() -> Iterator[None]:
 
 
 def _code_found() -> int:
-    """How often torch has found the code of a graph in its cache; 0 where it does not tell."""
+    """How often torch has found the code of a graph in its cache; 0 where that is unknown."""
     module = sys.modules.get("torch._dynamo.utils")  # which nothing imports before the first graph is compiled
     counters = getattr(module, "counters", {})
     return int(counters.get("inductor", {}).get("fxgraph_cache_hit", 0))
