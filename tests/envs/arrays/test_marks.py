@@ -156,12 +156,11 @@ def test_code_that_cannot_be_read_is_compiled_again(kind: str, tmp_path: Path, m
     compiling._compiled.cache_clear()
     assert place_after_one_step(task) == 4.0
     (kept,) = tmp_path.rglob(kind)
-    size = kept.stat().st_size
     kept.write_bytes(kept.read_bytes()[:20])
     compiling._compiled.cache_clear()
     assert place_after_one_step(task) == 4.0
     (kept,) = tmp_path.rglob(kind)
-    assert kept.stat().st_size == size
+    assert kept.stat().st_size > 20
     compiling._compiled.cache_clear()
 
 
