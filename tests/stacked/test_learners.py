@@ -87,6 +87,16 @@ def test_jobs_whose_options_all_fail_have_the_error_of_their_options(
         side_by_side([[*agent, f"seed={seed}"] for seed in (3, 4)])
 
 
+def take_step(modules: list[nn.Linear], optimizers: list[FlatOptimizer], stack: LearningStack | None) -> None:
+    """One step of all modules down the squares of their weights: together in ``stack``, or one by one."""
+    if stack is None:
+        for module, optimizer in zip(modules, optimizers, strict=True):
+            optimizer.step(module.weight.square().sum())
+    else:
+        stack.step(stack.of(modules[0].weight).square().sum(dim=(1, 2)))
+        stack.store()
+
+
 def test_adam_with_decoupled_weight_decay_steps_as_it_does_alone() -> None:
     def after_three_steps(are_stacked: bool) -> list[Tensor]:
         modules = [nn.Linear(3, 1) for _ in range(2)]
@@ -97,13 +107,7 @@ def test_adam_with_decoupled_weight_decay_steps_as_it_does_alone() -> None:
         optimizers = [FlatOptimizer(module.parameters(), lambda p: torch.optim.Adam(p, **own)) for module in modules]  # type: ignore[arg-type]
         stack = LearningStack(optimizers)
         for _ in range(3):
-            if are_stacked:
-                stack.step(stack.of(modules[0].weight).square().sum(dim=(1, 2)))
-            else:
-                for module, optimizer in zip(modules, optimizers, strict=True):
-                    optimizer.step(module.weight.square().sum())
-        if are_stacked:
-            stack.store()
+            take_step(modules, optimizers, stack if are_stacked else None)
         return [parameter.detach() for module in modules for parameter in module.parameters()]
 
     torch.testing.assert_close(after_three_steps(True), after_three_steps(False))
@@ -128,13 +132,7 @@ def test_hooks_of_optimizers_see_every_step_of_their_job_and_may_change_it() -> 
         hooked.register_step_post_hook(lambda *_: calls.append("after"))
         stack = LearningStack(optimizers)
         for _ in range(3):
-            if are_stacked:
-                stack.step(stack.of(modules[0].weight).square().sum(dim=(1, 2)))
-            else:
-                for module, optimizer in zip(modules, optimizers, strict=True):
-                    optimizer.step(module.weight.square().sum())
-        if are_stacked:
-            stack.store()
+            take_step(modules, optimizers, stack if are_stacked else None)
         return [module.weight.detach() for module in modules]
 
     weights = weights_after_three_steps(True)
@@ -159,12 +157,7 @@ def test_an_optimizer_keeps_its_own_state_whoever_changes_it_between_two_steps()
             elif step == 4:
                 optimizers[1].load_state(saved)
                 optimizers[0].optimizer.register_step_post_hook(lambda *_: None)
-            if are_stacked:
-                stack.step(stack.of(modules[0].weight).square().sum(dim=(1, 2)))
-                stack.store()
-            else:
-                for module, optimizer in zip(modules, optimizers, strict=True):
-                    optimizer.step(module.weight.square().sum())
+            take_step(modules, optimizers, stack if are_stacked else None)
         states = [next(iter(optimizer.optimizer.state.values())) for optimizer in optimizers]
         return [module.weight.detach() for module in modules], states
 
